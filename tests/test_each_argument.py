@@ -522,7 +522,7 @@ CALLS = {
     ),
     "Ranking.rows": Call(lambda **given: ranked().rows(**given), dict, {"top": lambda: 2, "worst": lambda: 2}),
     "Ranking.table": Call(
-        lambda **given: ranked().table(**given).markdown(), dict, {"rows": lambda: ranked().rows(top=2)}
+        lambda **given: ranked().table(**given).markdown(), dict, {"top": lambda: 2, "worst": lambda: 1}
     ),
     "DNA.distances": Call(
         lambda other: dna().distances(other), lambda: {"other": dna(images="b")}, {"other": lambda: dna(images="c")}

@@ -377,9 +377,9 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         "but got a list of 1; give them one by one",
     ),
     "of a class": (
-        lambda: NeuronWeights.of_neurons([3], EXTRACTOR.neurons),
+        lambda: NeuronWeights.of_neurons(3, EXTRACTOR.neurons),
         ValueError,
-        "but got [3]; the order is chosen, neurons, ",
+        "but got 3; the order is chosen, neurons, ",
     ),
     "used up": (
         lambda: compare(iter(()), FAKE, EXTRACTOR),

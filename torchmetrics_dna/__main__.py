@@ -228,7 +228,7 @@ def _in_options(text: str) -> str:
         option = options.get(name)
         return f"{_OPTION.get(word, '')}{option} {value}".rstrip() if option else match[0]
 
-    return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)'|=True)?`", to_option, text)
+    return re.sub(r"([Aa]rgument )?`(\w+)(?:='([\w,-]+)'|=True)?`", to_option, text)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from functools import cache
 from importlib import import_module
 from threading import RLock
 from typing import Any
+
+from torchmetrics_dna.options import warn
 
 TRITON = "TORCHMETRICS_DNA_TRITON"  # an environment variable; 0: torch counts on CUDA
 
@@ -61,7 +62,7 @@ def give_up(library: str, err: Exception) -> None:
         fault = f"is installed but fails ({type(err).__name__}: {' '.join(str(err).split())[:250]})"
         instead = "remove it" if library == "numba" else f"set {TRITON}=0 in the environment"
         remedy = f"mend it, such as by `pip install --upgrade {library}`, or {instead}"
-    warnings.warn(f"{library} {fault}, so counting is many times slower; {remedy}", stacklevel=2)
+    warn(f"{library} {fault}, so counting is many times slower; {remedy}")
 
 
 @cache

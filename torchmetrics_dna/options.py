@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import field
@@ -332,6 +333,14 @@ class Keyed(dict[str, Any]):
 
     def __missing__(self, key: object) -> Any:
         raise no_key(key, self)
+
+
+def warn(text: str) -> None:
+    """Warn at the line by which a user called this package, for which Python shows equal warnings once."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
 
 
 def lazily(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:

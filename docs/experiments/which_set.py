@@ -57,7 +57,7 @@ def drawn(sets: Sets, kind: str, num_sets: int, size: int, change: str, seed: in
         parts += [(other, "", foreign)] * is_mixed
         folds = random.integers(0, FOLDS, size)
         measured[f"set {k}"] = in_fewer_folds(sets.measured([part for part in parts if len(part[2])], folds), num_sets)
-    dnas = [side.select(list(sets.network)).dnas["histogram"] for side in measured.values()]
+    dnas = [side.select(sets.network).dnas["histogram"] for side in measured.values()]
     distances = torch.zeros(num_sets, num_sets, dtype=torch.float64)
     distances[*torch.triu_indices(num_sets, num_sets, 1)] = pairwise_emd(dnas).mean(1)  # type: ignore[arg-type]
     distances = distances + distances.T

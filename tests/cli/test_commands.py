@@ -60,7 +60,11 @@ def test_figures_for_programs(monkeypatch: pytest.MonkeyPatch, cli: Command) -> 
 @pytest.mark.parametrize("command", [("compare", A, B, "--ranges", "auto"), ("rank", A, "--reference", B)])
 def test_processes_share_the_images(command: tuple[object, ...], tmp_path: Path, cli: Command) -> None:
     options = [*command, "--format", "json", "--batch-size", "1", "--layers", "block_0"]
-    expected, shared = _flat(json.loads(cli(*options).out)), _flat(json.loads(in_processes(tmp_path, *options).stdout))
+    expected, shared = (
+        _flat(json.loads(cli(*options).out)),
+        _flat(json.loads((output := in_processes(tmp_path, *options)).stdout)),
+    )
+    assert f"{A}: 4 of 4, by the first of 2 processes" in output.stderr
     assert len(shared) > 20
     rel = 1e-9 if command[0] == "compare" else 1e-6
     # sums of floating point may differ in their last digits, counts do not
@@ -203,9 +207,10 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     with console.progress():
         pass
     assert terminal.getvalue() == "", "an error that comes before the first image is one line"
+    monkeypatch.setattr(console, "_SHARE", ", of the first")
     with console.progress() as report:
         report("[b]", 2, 2)
-    assert "[b]" in terminal.getvalue()
+    assert "[b], of the first" in terminal.getvalue()
     assert "2/2" in terminal.getvalue()
 
 

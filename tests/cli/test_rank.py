@@ -32,6 +32,9 @@ def test_a_table_csv_json_and_a_sheet(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "The contact sheet is in" in captured.err
     with Image.open(grid) as sheet:
         assert sheet.width > 500
+    why = "Ranked by contrast: a histogram DNA allows no outlier score"
+    printed = cli("rank", A, "--reference", reference).out
+    assert [why in captured.err, printed.startswith(why), "layer-gaussian" in printed] == [True] * 3
     best = json.loads(cli("rank", A, "--reference", reference, "--format", "json", "--top", "2").out)["images"]
     assert [row["image"] for row in best] == [row["image"] for row in rows[:2]]
     assert best[0]["score"] == pytest.approx(float(rows[0]["score"]))
@@ -45,6 +48,7 @@ def test_a_table_csv_json_and_a_sheet(tmp_path: Path, monkeypatch: pytest.Monkey
         reference = query if score in ("distance", "contrast") else B
         printed = cli("rank", A, "--reference", reference, "--layers", "block_0", "--score", score).out
         assert title in printed
+        assert (printed[0].isspace(), why in printed) == (False, False)
         assert max(map(len, printed.splitlines())) <= 80
 
 
@@ -98,6 +102,11 @@ def test_what_is_odd_in_a_folder_is_a_gate(tmp_path: Path, cli: Command) -> None
     assert "0.png is all black." in spoilt.out
     assert "has 1 odd image, first of all 0.png." in " ".join(spoilt.err.split())
     assert "but" in cli("rank", tmp_path / "few", *asked, code=2).err  # only facts were judged
+    beside = "rank", tmp_path / "spoilt", "--reference", tmp_path / "clean", "--layers", "block_0"
+    assert "The first 10; all: -o ranking.csv." in cli(*beside).out
+    for command in (("rank", tmp_path / "spoilt", "--layers", "block_0"), beside):
+        rows = [line.split() for line in cli(*command).out.splitlines() if line.startswith("│")]
+        assert (len(rows), "0.png" in " ".join(rows[0])) == (10, True)
     half = cli("rank", tmp_path / "clean", "--reference", tmp_path / "clean", *asked)
     assert half.out.splitlines()[0] == clean.out.splitlines()[0]
 

@@ -226,13 +226,13 @@ def test_exit_codes(
 def test_a_curve_is_of_one_kind_of_figure(comparisons: Comparisons) -> None:
     axis = plot_curve(comparisons).axes[0]
     assert axis.get_ylabel() == f"{DISTANCES['dna-emd'].label}, without noise"
-    assert (axis.get_xscale(), axis.get_xlabel()[:18]) == ("symlog", "number in the name")
-    few = {"step_1": SETS["step_100"], "step_2": SETS["step_2000"][:3]}  # 3 images have no value without noise
+    assert (axis.get_xscale(), axis.get_xlabel()) == ("symlog", "step")
+    few = {"early_1": SETS["step_100"], "late_2": SETS["step_2000"][:3]}  # 3 images have no value without noise
     axis = plot_curve(compare(REFERENCE, few, EXTRACTOR)).axes[0]
     values = [compare(REFERENCE, images, EXTRACTOR)["dna-emd"].value for images in few.values()]
     assert [container.lines[0].get_ydata()[0] for container in axis.containers] == pytest.approx(values)
     assert not any(container.has_yerr for container in axis.containers)
-    assert axis.get_ylabel() == DISTANCES["dna-emd"].label
+    assert (axis.get_ylabel(), axis.get_xlabel()) == (DISTANCES["dna-emd"].label, "number in the name of the set")
 
 
 # distances beside those of held-out images: the ratio, its interval, and what can't be said

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from torchmetrics_dna import DNAEMD, DNAFrechet, compare, make_dna
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, make_dna
 from torchmetrics_dna.demo import jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
@@ -132,6 +132,9 @@ def test_pairs_find_what_independent_sides_do_not() -> None:
     assert not any("independent" in notice or "nearly like images of" in notice for notice in comparison.notices)
     equal = compare(PHOTOS, PHOTOS, EXTRACTOR, pairs=True, **OPTIONS)
     assert (equal["dna-emd"].value, equal.p_value, equal.interval.value) == (0, 1, 0)
+    network = DNAExtractor(layers=["block_0"])  # sums of floating point, in other orders
+    for result in compare(PHOTOS, PHOTOS, network, pairs=True, metrics=["dna-fd", "fd"], causes=False).values():
+        assert (result.value, result.by_chance) == (0, 0)
 
 
 @pytest.fixture(scope="module")

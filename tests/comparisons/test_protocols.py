@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from commands import Command
+from golden import GOLDEN
 from official import inception_of_fid
 from small_protocols import make_small
 from torch import Tensor
@@ -19,9 +21,10 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.dna.distances import all_published
+from torchmetrics_dna.dna.distances import Distance, all_published
 from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
 from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.jobs.arguments import Arguments, by_network
 
 INCEPTION = ["fid", "kid", "is", "sfid", "precision", "recall"]
 PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(24)]
@@ -58,7 +61,7 @@ def test_a_network_that_cannot_be_fetched_is_not_the_only_one(monkeypatch: pytes
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(OSError, match=r"kid of the default network instead: give `feature='efficientnet_lite0'`$"):
+    with pytest.raises(OSError, match=r"`feature='efficientnet_lite0'` with `metrics='dna-emd,kid'`$"):
         compare(*SETS.values(), metrics=["dna-emd", "kid"])
 
 
@@ -172,13 +175,28 @@ def test_an_iterator_is_not_read_twice() -> None:
     assert "fid" in compare(SETS["a"], iter(SETS["b"]), metrics=["fid"], num_folds=None)
 
 
-def test_a_network_that_can_not_be_fetched_names_what_any_network_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_network(*_: object, **__: object) -> None:
-        raise OSError("no connection")
+def test_a_network_that_can_not_be_fetched_names_what_any_network_gives(
+    monkeypatch: pytest.MonkeyPatch, cli: Command
+) -> None:
+    def no_network(_: object, arguments: Arguments, **__: object) -> None:
+        if all(isinstance(metric, Distance) for metric in arguments.metrics):  # the default network is there
+            raise OSError("no connection")
 
     monkeypatch.setattr("torchmetrics_dna.comparisons.compare.open_sides", no_network)
     images = np.zeros((3, 8, 8, 3), np.uint8)
-    with pytest.raises(OSError, match="no connection; kid of the default network instead: give `feature='eff"):
-        compare(images, images, metrics=["fid", "kid"])
-    with pytest.raises(OSError, match="^no connection$"):
-        compare(images, images, metrics=["fid"])
+    for metrics, instead in (
+        (["kid", "fid", "sfid"], "kid,fd"),
+        (["fid", "dna-emd", "is"], "fd,dna-emd"),
+        (["sfid"], "fd"),
+        ("precision,recall,dna-fd", "precision,recall,dna-fd"),
+        (["is", "cmmd"], "cmmd"),
+        (["is"], ""),
+    ):
+        remedy = f"; by the default network instead: give `feature='efficientnet_lite0'` with `metrics='{instead}'`"
+        with pytest.raises(OSError, match=f"^no connection{remedy * bool(instead)}$"):
+            compare(images, images, metrics=metrics)
+        if instead:  # can be followed: no metric brings a network
+            assert len(by_network(Arguments("efficientnet_lite0", metrics=instead), [images, images])) == 1
+    folder = GOLDEN / "endtoend" / "a"
+    refused = cli("compare", folder, folder, "--metrics", "dna-emd,fid,kid", code=2).err
+    assert refused.rstrip().endswith("instead: give --feature efficientnet_lite0 with --metrics dna-emd,fd,kid")

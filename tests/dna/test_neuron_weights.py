@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import dnas
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +29,10 @@ def test_chosen_neurons_are_a_mean() -> None:
     distances = torch.rand(dna.neurons.total).double()
     assert float(chosen.weights @ distances) == pytest.approx(float(distances[[2, 5]].mean()))
     assert int((chosen.weights != 0).sum()) == 2
+    for indices in ([5, 2], (2, 5), np.array([5, 2])):
+        assert torch.equal(NeuronWeights.of_neurons(indices, dna.neurons, "tiny").weights, chosen.weights)
+    with pytest.raises(ValueError, match="`chosen` expected to be a tensor or a list, but got 5"):
+        NeuronWeights.of_neurons(5, dna.neurons, "tiny")
     assert NeuronWeights.like(chosen.weights, dna).weights_digest == dna.weights_digest
 
 

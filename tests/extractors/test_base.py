@@ -405,7 +405,11 @@ def test_grey_images_are_those_with_three_equal_channels() -> None:
 @pytest.mark.parametrize("size", [None, 8])
 def test_own_networks_get_what_they_take(channels: int, size: int | None) -> None:
     network = nn.Conv2d(channels, 4, 3, bias=False)
-    extractor = DNAExtractor(network, channels=channels, input_size=size, mean=[0.5] * channels, std=[2.0] * channels)
+    of_each = {"mean": [0.5] * channels, "std": [2.0] * channels}
+    extractor = DNAExtractor(network, channels=channels, input_size=size, **of_each)
+    if channels == 1:
+        number = DNAExtractor(network, channels=1, input_size=size, mean=0.5, std=2)
+        assert number.preparation == extractor.preparation
     images = torch.rand(3, channels, 8, 8)
     (output,) = extractor(images).values()
     torch.testing.assert_close(output, network((images - 0.5) / 2).detach(), rtol=1e-5, atol=1e-6)

@@ -143,11 +143,11 @@ OPTIONS = {
     "crop": of("efficientnet_lite0", "'none' or 'center', but got 'random'", None, crop="random"),
     "crop of none": of(Pixels(), "`crop` goes with an `input_size`", None, crop="center"),
     "one mean": of(Pixels(), r"`mean` expected to have 3 numbers, but got \(0.5,\)", None, mean=[0.5]),
-    "a mean": of(
-        Pixels(), "^Argument `mean` expected to be a list or None, but got 0.5; mean: Mean per channel", None, mean=0.5
-    ),
+    "a mean": of(Pixels(), r"`mean` expected to have 3 numbers, but got \(0.5,\)", None, mean=0.5),
     "means": of(Pixels(), "`mean` expected to have 3 numbers, but got ", None, mean=torch.zeros(3, 2)),
-    "words": of(Pixels(), "`mean` expected to be a list or None, but got 'abc'; ", None, mean="abc"),
+    "words": of(
+        Pixels(), "`mean` expected to be a number, a list or None, but got 'abc'; mean: Mean per", None, mean="abc"
+    ),
     "NaN": of(Pixels(), "`mean` expected to have 3 numbers, but got ", None, mean=(0.5, 0.5, np.nan)),
     "std": of(Pixels(), "`std` expected to have 3 positive numbers, but got ", None, std=np.zeros(3)),
     **{

@@ -180,7 +180,7 @@ def test_what_is_not_seen_is_said_of_each_kind() -> None:
     said = "Not seen: faults that more than a tenth of the {} share, {}."
     noise = np.random.default_rng(0).integers(0, 255, (15, 40, 40, 3), dtype=np.uint8)
     of_images = str(rank(list(noise), layers=["block_0"]).verdict)
-    assert of_images.splitlines()[-1] == said.format("images", "watermarks, other content")
+    assert of_images.splitlines()[-1] == said.format("images", "most noise, watermarks, other content")
     of_rows = str(rank(np.random.default_rng(0).normal(size=(15, 6)), feature="identity").verdict)
     assert of_rows.splitlines()[-1] == said.format("rows", "other content")
 

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import tracemalloc
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -23,8 +24,9 @@ import torch
 from address_space import at_most
 from networks import Pixels
 from PIL import Image, UnidentifiedImageError
+from torch import nn
 
-from torchmetrics_dna import DNAExtractor, Reading, compare, load_dna, make_dna
+from torchmetrics_dna import DNAExtractor, Reading, compare, load_dna, make_dna, rank
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.loader import load_batches
@@ -334,6 +336,7 @@ def test_arrays_that_do_not_fit_are_refused_before_any_image(compressed: bool, t
 
 @pytest.mark.filterwarnings("default")
 def test_alpha_that_is_dropped_is_told_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    warnings.simplefilter("always")
     alpha = np.full((9, 7), 255, np.uint8)
     opaque = Image.fromarray(np.dstack([RGB, alpha]))
     alpha[3, 3] = 254
@@ -359,6 +362,7 @@ def test_alpha_that_is_dropped_is_told_once(tmp_path: Path, recwarn: pytest.Warn
 @pytest.mark.filterwarnings("default")
 def test_16_bits_that_are_hardly_used_are_told_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     """Of a source all of whose images have 16 bits; the white is the next power of two above the largest value."""
+    warnings.simplefilter("always")
     for bits in (8, 12, 14, 15):
         folder = tmp_path / str(bits)
         folder.mkdir()
@@ -385,6 +389,25 @@ def test_16_bits_that_are_hardly_used_are_told_once(tmp_path: Path, recwarn: pyt
             load_batches(open_source(source, Reading(scale=scale)), (8, 8), reading=None, notes=None, channels=3)
         )
     assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
+
+
+def test_a_call_warns_once_and_at_its_line() -> None:
+    """However many of its sides have 16 bits, and from whatever depth."""
+    dark = [np.full((9, 7), 40 * i, np.uint16) for i in range(4)]
+    network = DNAExtractor(nn.Conv2d(1, 4, 3), channels=1, input_size=8)
+    calls = (
+        lambda: compare(dark, dark[::-1], network),
+        lambda: rank(dark, dark[1:], network),
+        lambda: make_dna(dark, network),
+        lambda: [*load_batches(open_source(dark), (8, 8), reading=None, notes=None, channels=1)],
+    )
+    for call in calls:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("default")
+            call()
+        texts = [str(warning.message) for warning in warned if "of 16 bits" in str(warning.message)]
+        assert len(texts) == 1
+        assert {(each.filename, each.lineno) for each in warned} == {(__file__, call.__code__.co_firstlineno)}
 
 
 def test_a_scale_is_what_is_white() -> None:
@@ -418,6 +441,7 @@ def test_a_scale_is_part_of_what_a_dna_is_of(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("default")
 def test_an_exif_rotation_that_is_ignored_is_told_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    warnings.simplefilter("always")
     for name, orientation in (("a.jpg", 6), ("b.png", 3), ("c.tif", 8), ("d.png", 1), ("e.jpg", 0), ("f.png", None)):
         exif = Image.Exif()
         if orientation is not None:

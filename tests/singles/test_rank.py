@@ -258,6 +258,17 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     by_number = dict(zip(ranking.numbers, ranking.names, strict=True))
     assert ranking.off == [by_number[number] for number in ranking.numbers if number in (11, 17)]
     assert ranking.reasons[17] == "is all black"
+    others = [name for name in ranking.names if name not in ranking.off]
+    for worst, count in ((None, 10), (1, 1), (2, 2), (3, 3), (30, 20)):  # named ones first, and no more than asked for
+        table = ranking.table(worst=worst)
+        assert [row[table.header.index("image")] for row in table.rows] == (ranking.off + others)[:count]
+        assert ("named ones first, then by how far" in table.title, len(table.notes)) == (True, 1 + (worst is None))
+    best = ranking.table(top=3)
+    assert [row[best.header.index("image")] for row in best.rows] == ranking.names[:-4:-1]
+    assert ("named ones" in best.title, "named ones" in clean.table().title) == (False, False)
+    sheet = ranking.plot(most=3)
+    shown = [axis.get_xlabel().split("\n")[0] for axis in sheet.axes if axis.get_title().count(":")]
+    assert shown == (ranking.off + others)[:3]
     named = [row for row in ranking.rows() if row["reason"]]
     assert [row["image"] for row in named] == ranking.off
     assert all(ranking.reasons[ranking.numbers[row["rank"] - 1]] == row["reason"] in ranking.verdict for row in named)
@@ -265,6 +276,16 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     assert all(line in ranking._repr_html_() for line in ranking.verdict.splitlines())
     ranking.save(tmp_path / "x.ranking.npz")
     assert Ranking.load(tmp_path / "x.ranking.npz").verdict == ranking.verdict
+
+
+def test_no_likeness_is_a_dash(extractor: DNAExtractor) -> None:
+    black = np.zeros_like(PHOTOS[0])
+    ranking = rank([black + 1, *PHOTOS[:2]], PHOTOS[2:5], extractor, nearest=[black, PHOTOS[1], black])
+    table = ranking.table()
+    cells = {row[table.header.index("image")]: row[table.header.index("likeness")] for row in table.rows}
+    likeness = {row["image"]: row["likeness"] for row in ranking.rows()}
+    assert likeness["image 0"] == 0
+    assert cells == {"image 0": "-", "image 1": f"{likeness['image 1']:.3f}", "image 2": "1.00"}
 
 
 def test_local_scores_and_maps_are_those_of_numpy(extractor: DNAExtractor) -> None:

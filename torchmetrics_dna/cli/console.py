@@ -30,6 +30,7 @@ WIDE = 1000  # columns if stdout is no terminal: lines are not wrapped, so that 
 # what torchrun sets: a shell or a container of another program may have one or two of them
 _OF_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 PROCESSES = int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= _OF_TORCHRUN else 1  # of this command
+_SHARE = f", by the first of {PROCESSES} processes" if PROCESSES > 1 else ""  # whose progress is reported
 _QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"  # only the first process prints
 
 
@@ -62,7 +63,7 @@ def progress() -> Iterator[Report]:
     def report(source: str, done: int, total: int | None) -> None:
         bars.start()  # started late, since stopping without any bar prints an empty line
         if source not in tasks or bars.tasks[tasks[source]].finished:
-            tasks[source] = bars.add_task(visible(source), total=total)
+            tasks[source] = bars.add_task(visible(source) + _SHARE, total=total)
         bars.update(tasks[source], completed=done, total=total)
 
     try:
@@ -80,7 +81,7 @@ def _lines() -> Report:
         if done == total or now >= last_reported.setdefault(source, now) + _EVERY:
             last_reported[source] = now
             far = "so far" if total is None else f"of {total:,}"
-            talk.print(f"{source}: {done:,} {far}", soft_wrap=True)
+            talk.print(f"{source}: {done:,} {far}{_SHARE}", soft_wrap=True)
 
     return report
 

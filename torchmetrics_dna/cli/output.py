@@ -95,7 +95,8 @@ def _print(result: Document, form: Format, console: Console) -> None:
     if form is JSON:  # in colours, on a terminal
         console.print_json(form.render(result) if form.render else "", ensure_ascii=True)
     elif form.render is None:
-        for part in result.text or [*result.sentences, *chain(*(("", table) for table in result.tables))]:
+        parts = [*result.sentences, *chain(*(("", table) for table in result.tables))]
+        for part in result.text or parts[not result.sentences :]:
             if isinstance(part, Table):
                 shown = part.without("interval")  # which would make it too wide
                 part = rich_table(shown.header, shown.rows, shown.title, bold=shown.bold)

@@ -84,7 +84,7 @@ def rank(
         source = images if plot is None else indexed(open_source(images, shown["reading"]), "A contact sheet")
         ranking = rank_images(source, reference, **shown)
     called = {"the contrast": public(contrast or "the pool of all"), "the reference": public(reference or images)}
-    write(document_of(ranking, rows=ranking.rows(top, worst), called=called), written, output)
+    write(document_of(ranking, top=top, worst=worst, called=called), written, output)
     if ranking.verdict and not written.words:
         talk.print(*ranking.verdict.splitlines(), sep="\n")
     for notice in ranking.notices:

@@ -10,7 +10,7 @@ from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, com
 from torchmetrics_dna.comparisons.compare_measured import beside_held_out, compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
-from torchmetrics_dna.dna.distances import Distance, check_distances, of_any_network
+from torchmetrics_dna.dna.distances import Distance, check_distances, record_of
 from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, by_network, taking
 from torchmetrics_dna.jobs.causes import find_causes
@@ -142,12 +142,13 @@ def open_sets(a: Any, b: Any, arguments: Arguments, *, by: ByClass | None, held_
     for number, of_network in enumerate(by_network(arguments, sources)):
         try:
             networks.append(open_sides(sources, of_network, with_properties=number == 0 and len(sources) == 2))
-        except OSError as err:  # of fetching a published network; distances of the same name are of any network, too
-            records = (each for each in of_network.metrics or () if isinstance(each, Distance) and each.protocol)
-            if elsewhere := [record.name for record in records if record.name in of_any_network()]:
-                raise OSError(
-                    f"{err}; {', '.join(elsewhere)} of the default network instead: give `feature='efficientnet_lite0'`"
-                ) from err
+        except OSError as err:  # of fetching a published network; distances of any network do for its metrics
+            records = [record for metric in arguments.metrics or () if (record := record_of(metric))]
+            plain = [each for each in records if each.protocol is None or each.grain == "layer"]  # FID is an fd
+            names = ",".join(dict.fromkeys("fd" if each.protocol else each.name for each in plain))
+            if names and any(isinstance(each, Distance) and each.protocol for each in of_network.metrics or ()):
+                remedy = f"`feature='efficientnet_lite0'` with `metrics='{names}'`"
+                raise OSError(f"{err}; by the default network instead: give {remedy}") from err
             raise
     keys = networks[0].keys[1:]
     if held_out is not None and keys.count(key := keys[[*names[1:]].index(held_out)]) > 1:

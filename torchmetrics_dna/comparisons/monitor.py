@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +16,7 @@ from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.sides import open_sides
-from torchmetrics_dna.options import Public
+from torchmetrics_dna.options import Public, warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.job import Job
@@ -171,7 +170,8 @@ def monitor(
         )
     detector.distance = sides.plan.distances[0].name
     measured = sides.measured(0)
-    _warn_of(measured.unreadable, 4)
+    for line in measured.unreadable:
+        warn(f"{line}; it is left out")
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(shuffled(len(images)))
@@ -190,14 +190,11 @@ def _watched(
 ) -> Iterator[Window]:
     record = DISTANCES[detector.distance]
     for split in job.run(images, size=size):
-        _warn_of([line for line in split.unreadable if line not in already_named])
+        for line in split.unreadable:
+            if line not in already_named:
+                warn(f"{line}; it is left out")
         if split.num_images < size:
             break
         window = Measured(job.values(split), [])
         result = record.result(reference.input_of(record), window.input_of(record), with_evidence=False)
         yield replace(detector.add(result.value, split.first, split.last), seed=seed)
-
-
-def _warn_of(unreadable: Sequence[str], stacklevel: int = 3) -> None:
-    for line in unreadable:
-        warnings.warn(f"{line}; it is left out", stacklevel=stacklevel)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -23,6 +22,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import TooFewImagesError as TooFewImagesError
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.images.noun import noun_of
+from torchmetrics_dna.options import warn
 
 if TYPE_CHECKING:
     import torch
@@ -242,7 +242,7 @@ def merged(dnas: Iterable[_D]) -> _D:
         elif _is_empty(total):
             folds = [fold.to(total.device)._copy() for fold in dna.folds]
         elif not _is_empty(dna):
-            warnings.warn("Not all DNAs have as many folds, so the merged one has none", stacklevel=2)
+            warn("Not all DNAs have as many folds, so the merged one has none")
             folds = []
         total = replace(
             _added(total, dna),

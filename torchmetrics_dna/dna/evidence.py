@@ -206,6 +206,7 @@ def weigh_evidence(
         relabeled = Relabeled.of(folded, in_a)
         test = test_relabeled(folded, relabeled, power, averaging.weights)
         means = mean_over_neurons(averaging.terms(relabeled.distances))
+        means = means * bool(values.any() or not folded.paired)  # of identical pairs, it is rounding
         null, null_high = float(means[1:].mean()), float(means[1:].quantile(0.95))
         powers = means.pow(power) / relabeled.noise.to(means)
         null_above = float(powers.quantile(0.95) - powers.mean())

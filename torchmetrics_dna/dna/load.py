@@ -6,7 +6,6 @@ What needs torch, whose import takes seconds, is imported where it is used.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.images.paths import download, is_address, suffix_of
-from torchmetrics_dna.options import named
+from torchmetrics_dna.options import named, warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
@@ -84,10 +83,9 @@ def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
     def load(path: str | os.PathLike[str]) -> DNA:
         dna = load_dna(path)
         if dna.digest in seen and dna.num_images:
-            warnings.warn(
+            warn(
                 f"{str(path)!r} and {seen[dna.digest]!r} hold equal DNAs: are their {dna.num_images} images the same?"
                 " They are counted twice",
-                stacklevel=4,
             )
         seen[dna.digest] = str(path)
         return dna

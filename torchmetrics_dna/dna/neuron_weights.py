@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -35,7 +36,7 @@ class NeuronWeights(Stored):
     Example:
         >>> from torchmetrics_dna.neurons import Neurons
         >>> neurons = Neurons({"conv": 2, "head": 2})
-        >>> weights = NeuronWeights.of_neurons(torch.tensor([3, 0]), neurons, "tiny", name="edges")
+        >>> weights = NeuronWeights.of_neurons([3, 0], neurons, "tiny", name="edges")
         >>> weights, weights.weights.tolist()
         (NeuronWeights('edges', 2 of 4 neurons, 'tiny'), [0.5, 0.0, 0.0, 0.5])
 
@@ -55,11 +56,16 @@ class NeuronWeights(Stored):
 
     @classmethod
     def of_neurons(
-        cls, chosen: Tensor, neurons: Neurons, extractor: str, weights_digest: str | None = None, name: str = ""
+        cls,
+        chosen: Tensor | Sequence[int],
+        neurons: Neurons,
+        extractor: str,
+        weights_digest: str | None = None,
+        name: str = "",
     ) -> NeuronWeights:
-        """Weigh a selection of neurons equally, by flat index, such as that of :func:`select_neurons`."""
+        """Weigh a selection of neurons equally, by flat indices, such as those of :func:`select_neurons`, or a list."""
         weights = torch.zeros(neurons.total, dtype=torch.float64)
-        weights[chosen.cpu()] = 1 / len(chosen)
+        weights[torch.as_tensor(chosen, device="cpu")] = 1 / len(chosen)
         return cls(weights, neurons, extractor, weights_digest, name)
 
     @classmethod

@@ -78,7 +78,7 @@ class DNAExtractor(Public, nn.Module):
         input_size: Height and width (or one number) to resize images to; by default that of the preset or timm model.
         resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), antialiased and bicubic, or
             ``"tensorflow"``, bilinear without antialiasing. Default: that of the preset, or else ``"clean"``.
-        mean: Mean per channel, subtracted from images in [0, 1].
+        mean: Mean per channel, a list or of one channel a number, subtracted from images in [0, 1].
         std: Standard deviation per channel, by which images are then divided.
         channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; for
             other modules, images are decoded to this number of channels: 1 is grey, and other than 3 are bands.
@@ -140,8 +140,8 @@ class DNAExtractor(Public, nn.Module):
         crop: Crop = "none",
         input_size: int | tuple[int, int] | None = None,
         resize: Resize | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
         channels: int = 3,
         inputs: Literal["images", "any"] = "images",
         example: Inputs | None = None,

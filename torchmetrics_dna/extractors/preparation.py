@@ -35,8 +35,8 @@ class Preparation:
         input_size: int | tuple[int, int] | None,
         crop: Crop,
         resize: Resize | None,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
+        mean: float | Sequence[float] | None,
+        std: float | Sequence[float] | None,
         channels: int,
         takes_rgb: bool,
     ) -> Preparation:
@@ -109,12 +109,12 @@ def _size(value: Any) -> tuple[int, int]:
     return sides
 
 
-def _per_channel(name: str, values: Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
-    """Return the numbers of an argument, one for each channel; None for None."""
+def _per_channel(name: str, values: float | Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
+    """Return the numbers of an argument, one for each channel, of which a single one may be a number; None for None."""
     if values is None:
         return None
     try:
-        numbers = tuple(float(value) for value in values)
+        numbers = tuple(float(value) for value in (values if isinstance(values, Iterable) else (values,)))
     except (TypeError, ValueError):
         numbers = ()
     if len(numbers) != channels or not all(map(isfinite, numbers)) or (name == "std" and min(numbers) <= 0):

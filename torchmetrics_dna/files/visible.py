@@ -140,9 +140,9 @@ def bins_in_words(bins: float) -> str:
 
 
 def in_words(value: Any) -> str:
-    """Format a json value."""
+    """Format a json value, without what is None within a dict."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {in_words(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {in_words(inner)}" for key, inner in value.items() if inner is not None)
     if isinstance(value, (list, tuple)):
         return " ".join(map(in_words, value))
     return "unknown" if value is None else str(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +24,7 @@ from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import Resize, resize_image
 from torchmetrics_dna.images.sets import Entry, Images, ImageStream, unreadable
 from torchmetrics_dna.images.workers import Sent, begin, decoded
+from torchmetrics_dna.options import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop
@@ -130,16 +130,15 @@ def load_batches(
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + SKIP * ("; " not in batch.unreadable[0]))
         for what in sorted(batch.lost - warned):  # their number would be that of this pass, in this process
-            warnings.warn(f"Images of {source.label!r} {what}", stacklevel=2)
+            warn(f"Images of {source.label!r} {what}")
         warned |= batch.lost
         used = max(used, batch.used)
         yield batch
     if 0 < used <= _FEW_BITS:
         white = 2 ** round(used * DEEP_WHITE).bit_length() - 1
-        warnings.warn(
+        warn(
             f"Images of {source.label!r} use {100 * used:.2g} % of 16 bits, so that a network sees them nearly black;"
             f" give what is white in them, such as {white}, as `scale`",
-            stacklevel=2,
         )
 
 

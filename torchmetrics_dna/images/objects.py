@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +22,7 @@ from torchmetrics_dna.images.paths import is_image_name, public, public_names
 from torchmetrics_dna.images.pixels import is_file, is_image_file, stamp_of
 from torchmetrics_dna.images.sets import ImageSource, ImageStream, Shard
 from torchmetrics_dna.images.tensors import ArrayFormat
+from torchmetrics_dna.options import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
@@ -185,7 +185,7 @@ def _images(
         yield public(image) if isinstance(image, str) else f"{start} {number}", image
         number += 1
     if count is not None and number < count:
-        warnings.warn(f"There are {number} {start}s, fewer than the {count} of `num_images`", stacklevel=2)
+        warn(f"There are {number} {start}s, fewer than the {count} of `num_images`")
 
 
 def _single(item: Any, column: _Column) -> Iterator[Any]:
@@ -256,9 +256,8 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: b
     lower = {name.lower(): name for name, value in row.items() if value is None or _is_image(value, least_axes=2)}
     if usual := [lower[name] for name in _LIKELY if name in lower]:
         if tells and (others := [name for name in holding if name != usual[0]]):
-            warnings.warn(
+            warn(
                 f"{label!r} has several columns of images; {usual[0]!r} is read, not {', '.join(others)}; {_NAME_IT}",
-                stacklevel=2,
             )
         return usual[0]
     if len(holding) == 1:

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.reduction import ForkingPickler
@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.images.paths import forget_threads
+from torchmetrics_dna.options import warn
 
 _T = TypeVar("_T")
 _QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB
@@ -39,12 +40,13 @@ def decoded(loader: DataLoader[Any]) -> Iterator[Any]:
     They are decoded in this process, with a warning, if workers would run this script anew, can't start, or can't be
     sent the dataset.
     """
-    if loader.num_workers and multiprocessing.get_start_method() != "fork" and (obstacle := _obstacle()):
+    sends = loader.num_workers and multiprocessing.get_start_method() != "fork"
+    if sends and (obstacle := _obstacle()):
         _warn(*obstacle)
-        loader.num_workers = 0
+        sends = loader.num_workers = 0
     try:
-        with _uninterrupted(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Got pickle error")  # torch's, as it raises that error
+        # torch warns of the error that it raises; to catch warnings makes Python forget which were shown
+        with _uninterrupted(), warnings.catch_warnings(action="ignore") if sends else nullcontext():
             batches = iter(loader)
     except Exception as err:
         if not loader.num_workers:
@@ -109,8 +111,7 @@ class _Unopened(Dataset[Any]):
 
 
 def _warn(reason: str, remedy: str) -> None:
-    text = f"Worker processes {reason}, so images are decoded in this process; for workers, {remedy}"
-    warnings.warn(text, stacklevel=3)
+    warn(f"Worker processes {reason}, so images are decoded in this process; for workers, {remedy}")
 
 
 def _obstacle() -> tuple[str, str] | None:

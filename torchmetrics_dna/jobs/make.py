@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
+from torchmetrics_dna.options import warn
 from torchmetrics_dna.statistics import RangeStatistic
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ efficientnet_lite0)
         sides.source(0, "A DNA")
         measured = sides.measured(0)
     if left_out := measured.unreadable:
-        warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=3)
+        warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}")
     return measured.first
 
 

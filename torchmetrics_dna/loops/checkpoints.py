@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import warnings
 import weakref
 from collections.abc import Sized
 from contextlib import suppress
@@ -32,7 +31,7 @@ from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_each, open_sides
-from torchmetrics_dna.options import Public, brief
+from torchmetrics_dna.options import Public, brief, warn
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.base import check_num_folds
 
@@ -162,7 +161,7 @@ class Checkpoints(Public):
             try:
                 self._comparisons[step] = replace(compare(self.reference, path), measured=None, names=both)
             except (ValueError, OSError) as err:  # a bad file must not end a training
-                warnings.warn(f"The checkpoint {str(path)!r} is left out: {err}", stacklevel=2)
+                warn(f"The checkpoint {str(path)!r} is left out: {err}")
         comparable = sorted(steps & self._comparisons.keys())
         if not comparable:
             raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet; add one")
@@ -269,7 +268,7 @@ class Checkpoints(Public):
         check_used(self._job.reading, images)
         measured = measure(self._job, images, distributed=self._distributed, own=own)
         if lines := measured.unreadable:
-            warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
+            warn(f"{left_out_in_words(lines)}, the first: {lines[0]}")
         return measured.first
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import nan
 from textwrap import fill
@@ -261,7 +262,8 @@ def plot_curve(comparisons: Comparisons) -> Any:
     if positions is None:
         axis.set_xticks(x, [visible(name)[-30:] for name in names], rotation=30, ha="right")
     else:
-        axis.set_xlabel("number in the name of the set")
+        words = {re.sub(r"^.*?([^\W\d_]*)[\W_]*\d+(\.\d+)?\D*$", r"\1", name) for name in names}
+        axis.set_xlabel((len(words) == 1 and words.pop()) or "number in the name of the set")  # the word before it
         if max(x) > 20 * max(min(x), 1):
             axis.set_xscale("symlog")
     axis.set_ylim(bottom=0)

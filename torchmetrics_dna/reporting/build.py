@@ -153,7 +153,8 @@ def document_of(
     gallery: Gallery | None = None,
     *,
     gates: Sequence[Any] | None = None,
-    rows: Sequence[dict[str, Any]] | None = None,
+    top: int | None = None,
+    worst: int | None = None,
     called: Mapping[str, str] | None = None,
 ) -> Document:
     """Return a result as a document.
@@ -162,7 +163,8 @@ def document_of(
         result: The result.
         gallery: Single images that its page shows.
         gates: What was asked of it, which its json has, too.
-        rows: Rows of a ranking to show; by default all.
+        top: Number of the best images of a ranking to show; by default json and csv have all.
+        worst: Number of its worst images, likewise.
         called: Words for sets in the title of a ranking, by those that stand there.
 
     """
@@ -174,8 +176,7 @@ def document_of(
         tables = tables_of(result)
         page = partial(as_html, result, gallery) if _has_page(result) else None
     elif isinstance(result, Ranking):
-        shown = result.rows() if rows is None else rows
-        table = result.table(shown)
+        shown, table = result.rows(top, worst), result.table(top, worst)
         for word, name in (called or {}).items():
             table = replace(table, title=table.title.replace(word, name))
         tables = [copies, table] if (copies := result.copies_table) is not None else [table]

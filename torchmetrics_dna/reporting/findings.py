@@ -83,9 +83,7 @@ def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, st
         **settings,
         "extractor": comparison.extractor,
         "weights of the network": dna.weights_digest or "unknown",
-        "preparation of images": in_words(
-            dna.preparation and {step: setting for step, setting in dna.preparation.items() if setting is not None}
-        ),
+        "preparation of images": in_words(dna.preparation),
         "neurons": f"{comparison.neurons.total:,} in {len(comparison.neurons)} layers",
         "bins of a histogram": str(dna.num_bins),
         "ranges of activations": (

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics import Statistic
     from torchmetrics_dna.statistics.setup import Feature
 
+_OF_HISTOGRAM = "Ranked by contrast: a histogram DNA allows no outlier score; make it by `--kind layer-gaussian`."
 _MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for comparison
 
 
@@ -110,8 +111,10 @@ def rank(
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
         source, side = open_each([images, reference], arguments)
-        emd_arguments = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
-        score = _score_of(side, score, {"contrast": contrast, **emd_arguments})
+        of_emd = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
+        of_emd |= {"contrast": contrast}
+        is_by_kind = score is None and isinstance(side, HistogramDNA) and all(x is None for x in of_emd.values())
+        score = _score_of(side, score, of_emd)
         pools = score == "contrast" and (contrast is None or (isinstance(contrast, str) and contrast == POOL))
         if score == "local" and isinstance(side, DNA):
             raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {side!r}")
@@ -145,7 +148,8 @@ def rank(
         sides = open_sides([*opened.values()], arguments, [cast("Kind", expected.kind)])
         if isinstance(index, Features):
             check_index(index, sides.extractor)
-        return _ranked(sides, [*opened], score, pools, index if isinstance(index, Features) else None)
+        ranking = _ranked(sides, [*opened], score, pools, index if isinstance(index, Features) else None)
+        return replace(ranking, why=_OF_HISTOGRAM * is_by_kind)
 
 
 def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str, object]) -> Score:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 Score = Literal["outlier", "local", "contrast", "distance"]
 WORST_FIRST = ("outlier", "local")
-_SHOWN = 10  # images, in a notebook, and without a reference
+_SHOWN = 10  # images of a table
 # columns of the table, in order
 _COLUMNS = {
     "rank": "rank",
@@ -83,6 +83,7 @@ class Ranking(Saved):
             own, those that are odd beside the others. None for other scores, if the reference has no images or fewer
             than 10, and of a filtered ranking.
         noun: What was ranked: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
+        why: Why it is not by outlier scores, in words, if no score was asked for; else empty.
 
     """
 
@@ -108,6 +109,7 @@ class Ranking(Saved):
     own: Tensor | None = None
     odd: OddImages | None = None
     noun: str = "image"
+    why: str = ""
 
     @property
     def worst_first(self) -> bool:
@@ -198,7 +200,7 @@ class Ranking(Saved):
             size = images_in_words(len(self.typical))
             why = f"Which images are off was not asked: the reference has {size}, {LEAST} are needed."
             return spoken(why, self.noun)
-        return None if self.odd is None else self.odd.sentence("the reference", self.noun)
+        return self.why or None if self.odd is None else self.odd.sentence("the reference", self.noun)
 
     @property
     def notices(self) -> list[str]:
@@ -323,19 +325,29 @@ class Ranking(Saved):
                 columns["likeness"] = [None if x != x else x for x in self.nearest.likeness.tolist()]
         return columns
 
-    def table(self, rows: Sequence[Mapping[str, Any]] | None = None) -> Table:
-        """Return a table of images.
+    def _first(self, most: int) -> list[int]:
+        """Return the places of the images to show first: those that the verdict names, in its order, then as ranked."""
+        return [*dict.fromkeys([*map(self.numbers.index, self.reasons), *range(len(self.names))])][:most]
+
+    def _title(self, in_order: bool) -> str:
+        first = ", named ones first, then" * bool(self.reasons and in_order)
+        return spoken(f"{images_in_words(len(self.names))}{first} {self.question}", self.noun)
+
+    def table(self, top: int | None = None, worst: int | None = None) -> Table:
+        """Return a table of images, of which those that the verdict names come first; by default of 10.
 
         Args:
-            rows: Rows of :meth:`rows`; by default all. Of all images without a reference, the first are shown.
+            top: Show so many of the best images.
+            worst: Show so many of the worst images.
 
         """
-        records = self.rows() if rows is None else rows
-        notes = list[str]()
-        if self.is_alone and len(records) == len(self.names) > _SHOWN:
-            records, notes = records[:_SHOWN], [f"The first {_SHOWN}; all: -o ranking.csv."]
-        elif self.reasons and not self.is_alone:
-            notes = ["score, further than: by the network alone; reasons: by other figures, too."]
+        first, last = (worst, top) if self.worst_first else (top, worst)
+        in_order, rows = first is not None or last is None, self.rows()
+        notes = [f"The first {_SHOWN}; all: -o ranking.csv."] * (first is last is None and len(rows) > _SHOWN)
+        most = _SHOWN if first is None else first
+        rows = [rows[place] for place in self._first(most)] if in_order else self.rows(top, worst)
+        if self.reasons and not self.is_alone:
+            notes.append("score, further than: by the network alone; which are odd: by other figures, too.")
         columns = {"rank", *self._columns()}
         shown = [key for key in _COLUMNS if key in columns]
         if "likeness" in shown:  # the table of copies has both
@@ -343,9 +355,8 @@ class Ranking(Saved):
         header = [_COLUMNS[key] for key in shown]
         if self.score == "distance":
             header[1] = "dna-emd"
-        cells = [[_cell(key, record[key]) for key in shown] for record in records]
-        title = spoken(f"{images_in_words(len(self.names))} {self.question}", self.noun)
-        return Table([spoken(name, self.noun) for name in header], cells, title, notes)
+        cells = [[_cell(key, row[key]) for key in shown] for row in rows]
+        return Table([spoken(name, self.noun) for name in header], cells, self._title(in_order), notes)
 
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
         """Plot a contact sheet below examples of the reference.
@@ -377,8 +388,7 @@ class Ranking(Saved):
         ]
         if self.worst_first or most is not None:
             first = "worst" if self.worst_first else "best"
-            off = map(self.numbers.index, self.reasons)  # all that have a reason come first
-            order = [*dict.fromkeys([*off, *range(count)])][: most or 2 * columns]
+            order = self._first(most or 2 * columns)
             shown = [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
         examples = _some(None if self.is_alone else self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
@@ -400,12 +410,12 @@ class Ranking(Saved):
             if maps:
                 _show_maps(next(rows), pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
         unit, why = " in bins" * (not self.worst_first), ", why it is off" * bool(reasons)
-        put_title(figure, f"{count} images {self.question}: rank, score{unit}, name{why}", 1.25 * columns + 0.4)
+        put_title(figure, f"{self._title(True)}: rank, score{unit}, name{why}", 1.25 * columns + 0.4)
         return figure
 
     def _repr_html_(self) -> str:
         sentences = [*(self.verdict or "").splitlines(), *(f"{notice}." for notice in self.notices)]
-        return as_html(sentences, [self.table(self.rows()[:_SHOWN])])
+        return as_html(sentences, [self.table()])
 
     def __str__(self) -> str:
         return "\n".join(filter(None, (self.verdict, *(f"{notice}." for notice in self.notices)))) or repr(self)
@@ -428,6 +438,8 @@ def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
 
 
 def _cell(key: str, value: Any) -> Any:
+    if key == "likeness" and value is not None and abs(value) < 0.005:  # rounds to 0
+        return "-"
     if key == "share_worse":  # "100 %" of the reference's own images are nearer than the worst
         return f"{100 - 100 * value:3.0f} %"
     return number(value, 3, zeros=True) if isinstance(value, float) else value

@@ -29,7 +29,7 @@ _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names 
 _MOST_OFF = 5  # odd images
 SAID_OF_SET = 0.25  # of images that are odd, above which it is said of the set
 #: Faults that no property or number shows, by what was judged.
-UNSEEN = {"image": "watermarks, other content", "row": "other content", "input": "a flipped or rotated one"}
+UNSEEN = {"image": "most noise, watermarks, other content", "row": "other content", "input": "a flipped or rotated one"}
 _MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _INSTEAD = "use `diff` or `pairs=` (`--pairs name`)"  # of a test of independent images
