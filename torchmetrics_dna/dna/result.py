@@ -219,8 +219,8 @@ class Result(Public):
 
     def _shown_at(self, p_value: float | None) -> tuple[float | str | None, str]:
         """Return :attr:`shown` and :attr:`ends`, but no words for what differs unless a corrected p-value shows it."""
-        figure, is_shown = self.overall, p_value is not None and p_value <= SIGNIFICANT
-        return (self.shown, self.ends) if is_shown else (figure.debiased_shown, figure.ends)
+        figure = self.overall
+        return (self.shown, self.ends) if (p_value or 1) <= SIGNIFICANT else (figure.debiased_shown, figure.ends)
 
     def p_value_of_at_least(self, distance: float) -> float | None:
         """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.

@@ -263,8 +263,7 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     if off.named:
         lines.append(_which(off, reference))
     if off.by_test:
-        count = f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'}"
-        lines.append(f"{count} found by a test of a few ({p}).")
+        lines += [f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'} found by a test of a few ({p})."]
     elif off.maybe:
         which = "Other images may be off as well" if off.named else "Some images may be off"
         lines.append(_first(f"{which} ({p})", off))
@@ -275,8 +274,7 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     if off.are_many and off.has_properties:
         lines.append("So many may have been changed alike: `compare` looks for that.")
     if off.least is not None and not off.by_test:
-        fewer = f"Beside fewer than {off.least} images of {reference}"
-        lines.append(f"{fewer}, only images of one colour are judged singly.")
+        lines += [f"Beside fewer than {off.least} images of {reference}, only images of one colour are judged singly."]
     return lines
 
 
@@ -360,10 +358,8 @@ def difference(explanation: Explanation) -> list[str]:
         return [f"No difference is shown between {a} and {b}"]
     if explanation.colourless is not None and (causes is None or causes.names == ("less saturation",)):
         of_a, of_b, total = explanation.colourless
-        return [
-            f"{b} differs from {a}",
-            f"{of_b:,} of {images_in_words(total)} have no colour, {of_a or 'none'} of {a}",
-        ]
+        grey = f"{of_b:,} of {images_in_words(total)} have no colour, {of_a or 'none'} of {a}"
+        return [f"{b} differs from {a}", grey]
     if causes is None:
         or_content = ["", ""] if explanation.paired else [": they may show other things", ": a change, or other things"]
         unexplained = f"Of the changes tried, none explains it{or_content[0]}"
@@ -491,8 +487,7 @@ def _nearest(of: SeveralSets) -> list[str]:
         if rest:
             none, p = f"None {of_sets} is", p_figure(min(of.p_values.values()), "least Holm p")
         return [*lines, f"{none} shown to differ from {of.reference} ({p})."]
-    has_room = of.held_out is None or not of.held_out.sharing
-    if different and has_room and of.p_values.get(best.name, 0) > SIGNIFICANT:
+    if different and not (of.held_out and of.held_out.sharing) and of.p_values.get(best.name, 0) > SIGNIFICANT:
         is_one, p = len(different) == 1, p_figure(max(of.p_values[name] for name in different), "Holm p")
         head = f"{len(different)} {of_sets} {'is' if is_one else 'are'} shown to differ from {of.reference}"
         head += f" ({p if is_one else p.replace('=', '≤')})"
@@ -521,8 +516,8 @@ def _nearest(of: SeveralSets) -> list[str]:
 
 def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
     """Return lines: whether a set and the held-out one differ from the reference, and how many times as far it is."""
-    held_out = re.sub("(?i)^the held-out held.?out/?$", "the held-out images", f"the held-out {of.held_out}")
-    lines, differs = list[str](), False
+    called = re.sub("(?i)^held.?out/?$", "images", of.held_out)
+    held_out, lines, differs = f"the held-out {called}", list[str](), False
     if of.sharing:
         why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
         return [f"How far {of.name} is beside {held_out} can't be said.", why]
@@ -621,10 +616,8 @@ def versions(
 ) -> list[str]:
     """Say how many images changed between two versions of a data set, and how far they are apart."""
     same = before - removed - edited
-    lines = [
-        f"{images_in_words(before)} before, {images_in_words(now)} now: {same:,} the same, {added:,} added,"
-        f" {removed:,} removed."
-    ]
+    head = f"{images_in_words(before)} before, {images_in_words(now)} now: {same:,} the same"
+    lines = [f"{head}, {added:,} added, {removed:,} removed."]
     lines += [f"{images_in_words(renamed)} the same under another name."] * bool(renamed)
     lines += [f"{images_in_words(edited)} edited: other pixels under the same name."] * bool(edited)
     return lines if far is None else [*lines, f"Between the two versions: {far}, noise included."]
