@@ -442,7 +442,7 @@ def _work(activations: Activations, num_bins: int = 1, beside: int = 0) -> Itera
             images = [at + np.arange(len(x)) * x.stride(0) for at, x in zip(starts, pieces, strict=True)]
             origins = np.concatenate(images)
             (neurons, positions), (neuron_stride, stride) = lowest.shape[1:], lowest.stride()[1:]
-            size = int(origins.max()) + (neurons - 1) * neuron_stride + (positions - 1) * stride + 1
+            size = int(np.max(origins)) + (neurons - 1) * neuron_stride + (positions - 1) * stride + 1
             memory = as_strided(lowest.as_strided((1,), (1,)).numpy(), (size,))
             along_neurons = neuron_stride == 1 and (stride != 1 or positions == 1)
             # a large layer of few neurons is split among threads, too

@@ -150,7 +150,7 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False, 
 def _scaled(decoded: Decoded, is_deep: bool, scale: float | None) -> Decoded:
     """Return an image by its own white, or what it uses of the usual one, if it has 16 bits."""
     if scale is None:
-        return decoded._replace(used=float(decoded.pixels.max())) if is_deep else decoded
+        return decoded._replace(used=float(np.max(decoded.pixels))) if is_deep else decoded
     if not is_deep:
         raise ValueError("it has no integers of 16 bits, so that `scale` does not apply; leave it out")
     return decoded._replace(pixels=(decoded.pixels * np.float32(DEEP_WHITE / scale)).clip(0, 1))
