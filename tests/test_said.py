@@ -218,7 +218,8 @@ def _masked(text: str, folder: Path) -> str:
 
 def _text_of(page: str) -> str:
     body = re.sub(r"<(style|script|svg)\b.*?</\1>|<title>.*?</title>", "", page, flags=re.DOTALL)
-    lines = re.sub(r"\d[\d.]*", "#", unescape(re.sub(r"<[^>]+>", "\n", body))).splitlines()
+    text = unescape(re.sub(r"<[^>]+>", "\n", body))
+    lines = re.sub(r"\d[\d.]*(\+(cpu|cu\d+|rocm[\d.]+|xpu))?", "#", text).splitlines()  # as in torch 2.13.0+cpu
     return "\n".join(sorted(set(map(str.strip, lines))))  # rows of a table may have another order on another machine
 
 
