@@ -236,22 +236,6 @@ def _shape(value: Any, in_list: bool = False) -> Any:
     return "text" if in_list and isinstance(value, str) else value
 
 
-def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(part)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield value
-
-
-def _summary(values: list[float]) -> str:
-    """Few numbers as they are, of many how many there are, their ends and means."""
-    if len(values) > 24:
-        rows = np.array(values)
-        values = [len(rows), rows.min(), rows.max(), rows.mean(), np.square(rows).mean(), rows[:12].mean()]
-    return " ".join(f"{x:.4g}" for x in values)
-
-
 def _parts(result: Any, folder: Path) -> Iterator[tuple[str, str]]:
     if not isinstance(result, SimpleNamespace):
         yield "str", str(result)
@@ -272,8 +256,4 @@ def _parts(result: Any, folder: Path) -> Iterator[tuple[str, str]]:
 def test_a_result_says_what_it_said(name: str, tmp_path: Path) -> None:
     result = FORMS[name](tmp_path)
     parts = _parts(result, tmp_path)
-    recorded.check("said", name, (f"## {part}\n{_masked(text, tmp_path)}" for part, text in parts))
-    if hasattr(result, "to_dict"):  # of a network that has no weights: on all computers nearly the same
-        figures = {key: [*_numbers(part)] for key, part in json.loads(json.dumps(result.to_dict())).items()}
-        lines = (f"{key}: {_summary(values)}" for key, values in figures.items() if values)
-        recorded.check("figures", name, lines, is_rounded=True)
+    recorded.check(name, (f"## {part}\n{_masked(text, tmp_path)}" for part, text in parts))

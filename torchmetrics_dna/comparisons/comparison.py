@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partialmethod
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -19,7 +19,6 @@ from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import BANDS, LAYER, PROPERTIES, neuron_in_words, neuron_name
-from torchmetrics_dna.options import Keyed
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
 from torchmetrics_dna.words.nouns import spoken
@@ -45,11 +44,6 @@ _T = TypeVar("_T")
 class Shown(Saved, ABC):
     """Base of results that have a sentence and a table, which notebooks show."""
 
-    guessed = Saved.guessed | dict.fromkeys(("emd", "dna_emd"), '["dna-emd"]') | {"fid": 'compare(..., metrics="fid")'}
-    guessed |= dict.fromkeys(
-        ("float()", *"+-*/<>", "value", "values", "distance", "score", "scores"), '["dna-emd"].value'
-    )
-
     @property
     @abstractmethod
     def verdict(self) -> str:
@@ -73,8 +67,7 @@ class ByName(Shown, Mapping[str, _T]):
     results: Mapping[str, _T]
 
     def __getitem__(self, name: str) -> _T:
-        result: _T = Keyed(self.results)[name]
-        return result
+        return self.results[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.results)
@@ -130,9 +123,6 @@ class Comparison(ByName["Result"]):
     lacks: str = ""
     is_few: bool = False
     odd: OddImages | None = None
-
-    guessed = ByName.guessed | {"bool()": "differs"}
-    __bool__ = partialmethod(ByName._refuse, "bool()")  # which would always be true
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
@@ -260,11 +250,11 @@ class Comparison(ByName["Result"]):
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
         """Distances of each layer by key, plain and debiased, and their p-values."""
-        return Keyed({layer: figures for layer, figures in self._by_key.items() if layer is not None})
+        return {layer: figures for layer, figures in self._by_key.items() if layer is not None}
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
-        return Keyed(flat_figures(prefix, self._by_key[None], self.layers))
+        return flat_figures(prefix, self._by_key[None], self.layers)
 
     @property
     def _by_key(self) -> dict[str | None, dict[str, float | None]]:

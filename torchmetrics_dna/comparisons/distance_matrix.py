@@ -55,9 +55,6 @@ class DistanceMatrix(Shown):
 
     """
 
-    guessed = Shown.guessed | {"[]": 'distances["dna-emd"]'}
-    guessed |= dict.fromkeys(("best", "ratios", "p_values", "held_out"), "compare(reference, sets)")
-
     names: Sequence[str]
     num_images: Sequence[int]
     distances: Mapping[str, Tensor]

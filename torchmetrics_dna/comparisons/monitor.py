@@ -16,7 +16,7 @@ from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.sides import open_sides
-from torchmetrics_dna.options import Public, warn
+from torchmetrics_dna.options import check_one_of, warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.job import Job
@@ -28,7 +28,7 @@ _SEED = 0  # of the random order
 
 
 @dataclass(frozen=True)
-class Window(Public):
+class Window:
     """Result of one window of a stream.
 
     Attributes:
@@ -44,8 +44,6 @@ class Window(Public):
         seed: Seed of the random order of the images; None if they came in the order of the source.
 
     """
-
-    guessed = Public.guessed | {"[]": "to_dict()"}
 
     number: int
     first: str
@@ -156,6 +154,7 @@ def monitor(
     """
     if not isinstance(window, int) or window < 1:
         raise ValueError(f"Argument `window` expected to be an integer of at least 1, but got {window!r}")
+    check_one_of("order", order, Order)
     detector = Monitor(learn, level)  # before images are opened, so that a wrong argument fails at once
     metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
     sides = open_sides((reference, source), Arguments(feature, metrics, num_folds=None, **options))

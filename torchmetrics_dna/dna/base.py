@@ -51,10 +51,6 @@ class DNA(_Counted, Stored, ABC):
 
     """
 
-    guessed = dict.fromkeys(("-", "<", ">", "distance", "compare", "emd", "plot"), "compare(a, b)")
-    guessed |= dict.fromkeys(("mean", "var", "std", "cov"), "make_dna(images, kind='gaussian')")
-    guessed |= {"[]": "select(layers=[...])", "*": "merge(dna)", "counts": "make_dna(images)"}
-
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
     fingerprint: Mapping[str, Any] | None = None

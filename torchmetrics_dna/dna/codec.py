@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torchmetrics_dna.files.container import Arrays, below, content_digest, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
 from torchmetrics_dna.neurons.index import Neurons
-from torchmetrics_dna.options import Public
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -28,11 +27,10 @@ _NUMBERS = 16  # bytes of a fingerprint's numbers of a layer
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
 
-class Stored(Public):
+class Stored:
     """Base class of immutable values with a file format, about the neurons of an extractor."""
 
     kind: ClassVar[str]
-    made_by: ClassVar[str] = "`make_dna`, or the command make,"
     neurons: Neurons
     extractor: str
     weights_digest: str | None
@@ -79,13 +77,10 @@ class Stored(Public):
 
         """
         kinds = cls._kinds()
-        header, arrays = read_container(path, f"a file of {cls.__name__}, which {cls.made_by} gives")
+        header, arrays = read_container(path, f"a file of {cls.__name__}")
         kind = header["dna"].get("kind")
         if not isinstance(kind, str) or kind not in kinds:
-            raise ValueError(
-                f"{str(path)!r} holds {brief(kind)}, expected {' or '.join(map(repr, kinds))}, which"
-                f" {cls.made_by} gives"
-            )
+            raise ValueError(f"{str(path)!r} holds {brief(kind)}, expected {' or '.join(map(repr, kinds))}")
         with refusing(path, "a DNA file"):
             return kinds[kind]._decode(header, ByLayer(arrays, Neurons.from_list(header["dna"]["layers"])))
 

@@ -25,7 +25,6 @@ from torchmetrics_dna.functional.permutation import (
 )
 from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import fieller, student_quantile, student_tail
-from torchmetrics_dna.options import Public
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
@@ -39,7 +38,7 @@ _DOUBTED = 0.2  # p-value from which on single neurons add nothing to the debias
 
 
 @dataclass(frozen=True)
-class Interval(Public):
+class Interval:
     """Confidence interval of a distance between two populations.
 
     Attributes:
@@ -105,7 +104,7 @@ class Further:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence(Public):
+class Evidence:
     """Evidence for a distance between two sets.
 
     Attributes:
@@ -133,8 +132,6 @@ class Evidence(Public):
         further: Test that B is further from A than held-out images are; None where that was not asked.
 
     """
-
-    guessed = dict.fromkeys(("p", "p_value"), "test.p_value")
 
     interval: Interval | None
     layers: Tensor

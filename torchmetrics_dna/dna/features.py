@@ -50,7 +50,6 @@ class Features(Stored):
     """
 
     kind: ClassVar[str] = "features"
-    made_by: ClassVar[str] = "`to_features` of a metric, or `rank --save-index`,"
 
     values: Tensor
     neurons: Neurons

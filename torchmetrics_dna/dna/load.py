@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.images.paths import download, is_address, suffix_of
-from torchmetrics_dna.options import named, warn
+from torchmetrics_dna.options import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _D = TypeVar("_D", bound="DNA")
 
 
-@named
 def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
     """Read a DNA of any kind.
 

@@ -43,7 +43,6 @@ class NeuronWeights(Stored):
     """
 
     kind: ClassVar[str] = "neuron-weights"
-    made_by: ClassVar[str] = "`NeuronWeights.save`"
 
     weights: Tensor
     neurons: Neurons

@@ -18,7 +18,6 @@ from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.options import Keyed, Public
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
@@ -70,7 +69,7 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result(Public):
+class Result:
     """Distance between two sets, with its evidence.
 
     Attributes:
@@ -84,7 +83,6 @@ class Result(Public):
 
     """
 
-    guessed = Public.guessed | dict.fromkeys(("float()", "round()", *"+-*/<>", "item", "score"), "value")
     distance: Distance
     values: Tensor
     neurons: Neurons
@@ -121,8 +119,7 @@ class Result(Public):
         """Distance of each layer, scalars on the device of the values; empty for a distance of sets."""
         if self.distance.grain == "set":
             return {}
-        means = {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
-        return Keyed(means)
+        return {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
 
     @cached_property
     def overall(self) -> Figure:
@@ -137,7 +134,7 @@ class Result(Public):
         intervals = [None] * len(means) if self.evidence is None else self.evidence.layer_intervals
         p_values = [None] * len(means) if self._test is None else self._test.layers.tolist()
         figures = zip(means.items(), intervals, p_values, strict=False)  # a distance of sets has no layers
-        return Keyed({layer: Figure(float(mean), interval, p) for (layer, mean), interval, p in figures})
+        return {layer: Figure(float(mean), interval, p) for (layer, mean), interval, p in figures}
 
     @property
     def _test(self) -> PermutationTest | None:

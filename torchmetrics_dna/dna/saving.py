@@ -20,7 +20,6 @@ from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.files.container import Arrays, below, read_container, write_container
 from torchmetrics_dna.files.damage import parse_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
-from torchmetrics_dna.options import Public
 from torchmetrics_dna.version import __version__
 
 _KIND, _TEXT = "result", "values"
@@ -48,12 +47,8 @@ _HOMES = {  # modules of the classes that files hold, imported when a file is re
 }
 
 
-class Saved(Public):
+class Saved:
     """Base of results that can be saved: dataclasses of plain values, tensors, DNAs and other results."""
-
-    guessed = Public.guessed | dict.fromkeys(("to_pandas", "df", "dataframe"), "to_dataframe()")
-    guessed |= dict.fromkeys(("to_csv", "to_html", "to_excel", "to_markdown"), "reporting.write('result.csv', result)")
-    guessed |= {"show": "plot()", "savefig": "plot().savefig('figure.png')"}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to one file, without images; name it ``*.result.npz``.

@@ -32,7 +32,6 @@ from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
-from torchmetrics_dna.options import Public
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop
@@ -50,7 +49,7 @@ _FIXED_SIZE = (64, 64)  # of the image of a fingerprint, if the network takes an
 _AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
-class DNAExtractor(Public, nn.Module):
+class DNAExtractor(nn.Module):
     """Frozen network that maps images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 
     The network runs in evaluation mode, without gradients, in IEEE float32 unless its weights or ``dtype`` say
@@ -210,9 +209,6 @@ class DNAExtractor(Public, nn.Module):
             self.to(device)
 
     # Identity
-
-    guessed = dict.fromkeys(("extract", "encode", "embed", "predict", "transform", "[]"), "extractor(images)")
-    guessed |= dict.fromkeys(("save", "export", "dump"), "network.state_dict()")
 
     @property
     def network(self) -> nn.Module:

@@ -27,7 +27,7 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import first_line
 from torchmetrics_dna.images.noun import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.options import brief, meant
+from torchmetrics_dna.options import brief
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
 _CONTAINERS = ("blocks", "stages", "layers")  # of timm's models
@@ -134,7 +134,6 @@ def _build(
     file += "; a module of your own goes to `DNAExtractor`, in Python" * (":" in feature)
     file += "; several sets go into a dict: {'b': 'b/', 'c': 'c/'}" if Path(feature).is_dir() else ""
     close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
-    close += filter(None, [meant(feature, ["inception_fid"], lambda name, _: name, "")])  # before timm's inception_v3
     last = feature.rpartition("/")[2].partition(":")[0]  # of "timm/resnet18"
     close += difflib.get_close_matches(last, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
     raise ValueError(

@@ -9,8 +9,6 @@ from difflib import get_close_matches
 from math import floor, isfinite, log10
 from typing import Any
 
-from torchmetrics_dna.options import meant as of_others
-
 ERRORS = "torchmetrics_dna"  # the name of in_known_letters as a handler of encoding errors
 LEAST_P = 0.001  # resolution of a thousand relabelings
 # control characters, line separators, bidirectional overrides, and surrogates, which UTF-8 can't encode
@@ -173,7 +171,6 @@ def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     parts = [[n for n in known if word in n.split("-")] or get_close_matches(word, known, 1, 0.7) for word in unknown]
     meant = [names[0] for names in parts if names]
     hint = f"; did you mean {', '.join(map(repr, meant))}?" if meant else ""
-    hint = hint or "".join(f"; {said}" for each in unknown[:1] if (said := of_others(each, (), str.__add__)))
     if "fid" in map(str.lower, unknown):
         hint = "; FID is fd of the feature inception_fid, or fid of compare"
     got = ", ".join(map(repr, unknown)) or "none"

@@ -1,7 +1,5 @@
 """Pure functions that compute counts from activations, and distances from counts or moments."""
 
-from inspect import isfunction
-
 from torchmetrics_dna.binning import activation_histogram
 from torchmetrics_dna.functional.emd import dna_emd
 from torchmetrics_dna.functional.features import cmmd, mind, prdc
@@ -12,7 +10,6 @@ from torchmetrics_dna.functional.odd import Odd, odd_by_properties
 from torchmetrics_dna.functional.outliers import FewOff, few_are_off, score_limit
 from torchmetrics_dna.functional.realism import dna_realism, dna_realism_map, heat
 from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select_neurons, sensitivity_deviation
-from torchmetrics_dna.options import lacking, named
 
 __all__ = [
     "FewOff",
@@ -36,9 +33,3 @@ __all__ = [
     "select_neurons",
     "sensitivity_deviation",
 ]
-
-for _name in __all__:  # what users call tells of which kind an argument has to be
-    if isfunction(_function := globals()[_name]):
-        globals()[_name] = named(_function)
-        globals()[_name].__module__ = __name__  # by which it is pickled
-__getattr__ = lacking(__name__, __all__)

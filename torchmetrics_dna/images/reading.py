@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torchmetrics_dna.options import Public, option
+from torchmetrics_dna.options import option
 
 Progress = Callable[[str, int, "int | None"], None]
 
 
 @dataclass(frozen=True)
-class Reading(Public):
+class Reading:
     """Options for reading images.
 
     Args:

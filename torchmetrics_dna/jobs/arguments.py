@@ -21,7 +21,7 @@ from torchmetrics_dna.dna.distances import (
     record_of,
 )
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.options import Checks, brief, names_in, option
+from torchmetrics_dna.options import brief, names_in, option
 from torchmetrics_dna.words.nouns import speaking
 
 if TYPE_CHECKING:
@@ -181,13 +181,11 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
                 step = in_step()
             with step:
-                checks.values(args, options)
-                checks.names(args, options)
+                shown.bind(*args, **options)
             passed = dict(zip(shown.parameters, args, strict=False)) | options
             with speaking(noun_of(passed.get("feature"))):
                 return function(*args, **{**defaults, **options})
 
-        checks = Checks(checked, shown, Arguments.__doc__ or "")
         checked.__signature__ = shown  # type: ignore[attr-defined]
         return cast("_F", checked)
 

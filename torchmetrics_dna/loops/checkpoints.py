@@ -31,7 +31,7 @@ from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_each, open_sides
-from torchmetrics_dna.options import Public, brief, warn
+from torchmetrics_dna.options import brief, warn
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.base import check_num_folds
 
@@ -48,7 +48,7 @@ _OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDicti
 _STEP = re.compile(r"step_(\d+)\.dna\.npz")
 
 
-class Checkpoints(Public):
+class Checkpoints:
     """Scores of the checkpoints of a training run against one reference, with their DNAs in a folder.
 
     The folder holds ``reference.dna.npz``, ``held_out.dna.npz`` if there are such images, ``step_001000.dna.npz`` and

@@ -5,7 +5,6 @@ from torchmetrics_dna.metrics.collection import SharedCollection, published_metr
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, LayerFrechetDistance
 from torchmetrics_dna.metrics.features import CMMD, MIND, PRDC
 from torchmetrics_dna.metrics.realism import DNARealism
-from torchmetrics_dna.options import lacking
 
 __all__ = [
     "CMMD",
@@ -19,4 +18,3 @@ __all__ = [
     "SharedCollection",
     "published_metrics",
 ]
-__getattr__ = lacking(__name__, __all__)

@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
-from torchmetrics_dna.neurons.ranges import FixedMargin  # noqa: TC001  # `Checks` looks it up
+from torchmetrics_dna.neurons.ranges import FixedMargin
+from torchmetrics_dna.options import check_one_of
 from torchmetrics_dna.statistics import RangeStatistic
 from torchmetrics_dna.statistics.setup import Feature, set_up
 
@@ -54,8 +55,6 @@ class ActivationRange(ImageMetric):
 
     """
 
-    guessed = ImageMetric.guessed | {"save": 'to_ranges().save("ranges.json")'}
-
     higher_is_better: bool | None = None
     plot_lower_bound: float | None = None
     _statistic: RangeStatistic
@@ -69,6 +68,7 @@ class ActivationRange(ImageMetric):
         margin: FixedMargin = "widen",
         **kwargs: Any,
     ) -> None:
+        check_one_of("margin", margin, FixedMargin)
         statistic = RangeStatistic(set_up(feature, layers, histograms=False).extractor, margin)
         super().__init__(statistic, (SEEN,), normalize, **kwargs)
 

@@ -19,7 +19,6 @@ from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
-from torchmetrics_dna.options import Public
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ SEEN = "seen"  # the side of a metric without real and fake images
 _NOT_MERGED = "Can't merge the states of these metrics"
 
 
-class ImageMetric(Public, CheckedMetric):
+class ImageMetric(CheckedMetric):
     """Base class of all metrics: accumulates activations in states of a statistic, one for each side.
 
     Sides are ``"real"`` and ``"fake"``, only ``"fake"`` if the real side is a ``reference``, or ``"seen"``.

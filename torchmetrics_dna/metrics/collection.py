@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics import Metric, MetricCollection, SumMetric
@@ -13,7 +12,6 @@ from torchmetrics_dna.dna.distances import find_distances, networks_of
 from torchmetrics_dna.extractors.sharing import leaders, one_pass
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
 from torchmetrics_dna.metrics.features import FeatureMetric
-from torchmetrics_dna.options import Public, named, no_key
 from torchmetrics_dna.statistics import CrossMomentStatistic
 from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 _OF_NEURONS: dict[str, Callable[..., Metric]] = {"dna-emd": DNAEMD, "dna-fd": DNAFrechet, "fd": LayerFrechetDistance}
 
 
-class SharedCollection(Public, MetricCollection):
+class SharedCollection(MetricCollection):
     """Collection of metrics, as torchmetrics' own, in which each extractor runs its network once a call, for all.
 
     Members share the passes of a :class:`DNAExtractor` that they were all given, and torchmetrics' FID, KID and others
@@ -45,16 +43,6 @@ class SharedCollection(Public, MetricCollection):
 
     """
 
-    guessed = dict.fromkeys(("explain", "evidence", "to_dna", "scalars"), 'collection["DNAEMD"]')
-    __signature__ = signature(MetricCollection)  # which the constructor of Public would hide
-
-    def __getitem__(self, key: str, copy_state: bool = True) -> Metric:
-        """Return a metric by its name."""
-        try:
-            return super().__getitem__(key, copy_state)
-        except KeyError:
-            raise no_key(key, self.keys()) from None
-
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update each metric, or the first of each compute group; ValueError if there are none."""
         if not len(self):
@@ -74,7 +62,6 @@ class SharedCollection(Public, MetricCollection):
         return values
 
 
-@named
 def published_metrics(
     metrics: Sequence[str] | str,
     weights_path: str | os.PathLike[str] | None = None,

@@ -16,6 +16,7 @@ from torchmetrics_dna.dna.averaging import PLAIN, Averaging, averaging_of
 from torchmetrics_dna.dna.base import check_enough
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, flat_figures
 from torchmetrics_dna.dna.evidence import Evidence, check_confidence
+from torchmetrics_dna.dna.gaussian import Statistics
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
@@ -24,7 +25,7 @@ from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
-from torchmetrics_dna.options import Keyed
+from torchmetrics_dna.options import check_one_of
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
 from torchmetrics_dna.statistics.setup import Feature, Setup, set_up
 
@@ -74,6 +75,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         super().__init__(statistic, sides, normalize, reset_real_features, reference, **kwargs)
         if pairs and statistic.num_folds is None:
             raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._to_keep_folds}")
+        check_one_of("reduction", reduction, MetricReduction)
         self.distance, self.reduction, self.debias, self.pairs = distance, reduction, debias, pairs
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
@@ -219,7 +221,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return self._reduce(self._result())
         evidence = self._evidence()
         if self.reduction == "layer":
-            return Keyed(zip(self.neurons, evidence.layers.to(self.device), strict=True))
+            return dict(zip(self.neurons, evidence.layers.to(self.device), strict=True))
         if self.reduction == "none":
             return evidence.neurons.to(self.device)
         return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
@@ -413,7 +415,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         normalize: bool = False,
         *,
         layers: Sequence[str] | None = None,
-        statistics: Literal["means", "activations"] = "means",
+        statistics: Statistics = "means",
         num_bins: int | None = None,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
         reference: GaussianDNA | str | os.PathLike[str] | None = None,
@@ -424,6 +426,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         pairs: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_one_of("statistics", statistics, Statistics)
         from_histograms = statistics == "activations"
         if not from_histograms and (num_bins is not None or ranges is not None):
             raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'; leave them out")

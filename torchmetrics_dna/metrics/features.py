@@ -19,7 +19,7 @@ from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED, check_integer, mind, prdc
 from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
-from torchmetrics_dna.options import Keyed, names_in
+from torchmetrics_dna.options import names_in
 from torchmetrics_dna.statistics import FeatureStatistic
 from torchmetrics_dna.statistics.setup import Feature, check_made_by, extractor_of, set_up
 
@@ -115,7 +115,7 @@ class FeatureMetric(ImageMetric):
     def _by_key(self, figures: Sequence[float]) -> Value:
         values = torch.tensor(figures, dtype=torch.float64, device=self.device)
         keys = [record.key for record in self.distances]
-        return values[0] if len(values) == 1 else Keyed(zip(keys, values, strict=True))
+        return values[0] if len(values) == 1 else dict(zip(keys, values, strict=True))
 
 
 class MIND(FeatureMetric):

@@ -18,7 +18,7 @@ from torchmetrics_dna.functional.outliers import check_typical, few_are_off, sco
 from torchmetrics_dna.images.inputs import Inputs, count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
-from torchmetrics_dna.options import Keyed
+from torchmetrics_dna.options import check_one_of
 from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
 from torchmetrics_dna.statistics.setup import Feature, set_up
@@ -277,7 +277,7 @@ class DNARealism(ImageMetric):
             "indices": indices[order].tolist(),
             "scores": scores[order].tolist(),
         }
-        return Keyed(tests | figures)
+        return tests | figures
 
     @override
     def _value(self) -> Tensor:
@@ -293,6 +293,8 @@ class DNARealism(ImageMetric):
 
 def _score_of(reference: DNA | None, score: Score | None, contrast: object) -> Score:
     """Return the score that fits the reference and the contrast; an error that names the remedy if none does."""
+    if score is not None:
+        check_one_of("score", score, Score)
     if score is None:
         outlier = isinstance(reference, LayerGaussianDNA) or (reference is None and contrast is None)
         score = "outlier" if outlier else "distance" if contrast is None else "contrast"

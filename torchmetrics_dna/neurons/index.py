@@ -10,13 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from torchmetrics_dna.options import Keyed, Public
-
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Neurons(Public, Mapping[str, int]):
+class Neurons(Mapping[str, int]):
     """Neurons of an extractor, in the order of all flat per-neuron tensors of this package.
 
     Args:
@@ -171,7 +169,7 @@ class Neurons(Public, Mapping[str, int]):
         return Neurons(selected)
 
     def __getitem__(self, layer: str) -> int:
-        return len(Keyed(self._numbers)[layer])
+        return len(self._numbers[layer])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._numbers)

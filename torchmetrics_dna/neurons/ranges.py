@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.download import fetch, is_reference
 from torchmetrics_dna.neurons.index import Neurons
-from torchmetrics_dna.options import Public
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
@@ -28,7 +27,7 @@ _MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ActivationRanges(Public):
+class ActivationRanges:
     """Observed minimum and maximum of each neuron, with the margin rule for histogram bounds.
 
     Args:
@@ -51,8 +50,6 @@ class ActivationRanges(Public):
         ([-1.2, -0.5], [1.2, 5.5])
 
     """
-
-    made_by: ClassVar[str] = "`ActivationRange.to_ranges`, or the command ranges,"
 
     minimum: Tensor
     maximum: Tensor

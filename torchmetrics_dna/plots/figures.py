@@ -15,7 +15,7 @@ from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words, number, visible
 from torchmetrics_dna.images.properties import neuron_in_words
-from torchmetrics_dna.options import brief, named
+from torchmetrics_dna.options import brief
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
@@ -68,7 +68,6 @@ def put_title(on: Any, text: str, width: float, size: float = 11) -> None:
         on.set_title(text, loc="left", fontsize=size, parse_math=False)
 
 
-@named
 def plot_layers(
     comparison: Comparison, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
 ) -> Any:
@@ -148,7 +147,6 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
         axis.axhline(result.by_chance, color="black", linestyle=":", linewidth=1, label=by_chance)
 
 
-@named
 def plot_histograms(
     comparison: Comparison,
     neurons: Sequence[tuple[str, int]] | None = None,
@@ -227,7 +225,6 @@ def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
     return f"{a} against {b}, {comparison.extractor}"
 
 
-@named
 def plot_curve(comparisons: Comparisons) -> Any:
     """Plot distances of several sets from one reference, over the numbers in their names, or side by side.
 
@@ -273,7 +270,6 @@ def plot_curve(comparisons: Comparisons) -> Any:
     return figure
 
 
-@named
 def plot_matrix(matrix: DistanceMatrix) -> Any:
     """Plot a heat map of all distances, ordered by hierarchical clustering, with the tree above it.
 
@@ -312,7 +308,6 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
     return figure
 
 
-@named
 def plot_monitor(windows: Sequence[Window]) -> Any:
     """Plot windows of a stream: the distance of each from the reference, and below, the evidence for a change.
 

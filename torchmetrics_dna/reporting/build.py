@@ -19,7 +19,6 @@ from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
-from torchmetrics_dna.options import named
 from torchmetrics_dna.reporting.document import FORMATS, HTML, Document, Format, format_of, save
 from torchmetrics_dna.reporting.findings import tables_of
 from torchmetrics_dna.reporting.page import as_html
@@ -113,7 +112,6 @@ def compared_in(
     return opened, result, partial(document_of, result, gallery_of(opened, result) if form.is_page else None)
 
 
-@named
 def write(
     output: str | os.PathLike[str],
     result: AnyResult,

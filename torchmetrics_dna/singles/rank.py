@@ -28,6 +28,7 @@ from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, open_each, open_sides
+from torchmetrics_dna.options import check_one_of
 from torchmetrics_dna.singles.nearest import ALONE, check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
@@ -108,6 +109,8 @@ def rank(
                 " `contrast`, to see which images are odd beside the others"
             )
         reference, nearest = images, images if nearest is None else nearest
+    if score is not None:
+        check_one_of("score", score, Score)
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
         source, side = open_each([images, reference], arguments)

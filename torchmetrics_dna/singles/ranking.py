@@ -87,8 +87,6 @@ class Ranking(Saved):
 
     """
 
-    guessed = Saved.guessed | dict.fromkeys(("worst", "tail", "nlargest"), "rows(worst=5)")
-    guessed |= dict.fromkeys(("top", "head", "best", "nsmallest", "[]"), "rows(top=5)")
     UNSAVED: ClassVar[tuple[str, ...]] = ("images", "reference", "contrast", "index", "mapper", "reference_images")
 
     score: Score
