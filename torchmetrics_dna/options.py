@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from dataclasses import field
-from typing import Any, get_args
-
-_LONGEST = 80  # characters of a value in an error
+from typing import Any
 
 
 def option(default: Any, group: str, text: str, *, rare: bool = False) -> Any:
@@ -29,31 +27,6 @@ def names_in(text: str) -> list[str]:
 
     """
     return re.split(r"[][,;'\"\s]+", text.strip(",;[]'\" \n"))
-
-
-def brief(value: object) -> str:
-    """Return a value in one short line: of a long one its type, with its shape or length.
-
-    Example:
-        >>> brief("x"), brief(list(range(100)))
-        ("'x'", 'a list of 100')
-
-    """
-    kind, shape = type(value).__name__, getattr(value, "shape", None)
-    kind = f"a{'n' * (kind[0] in 'AEIOUaeiou')} {kind}"
-    if isinstance(shape, tuple):
-        return f"{kind} of shape {tuple(shape)}"
-    text = " ".join(repr(value).split())
-    if len(text) <= _LONGEST:
-        return text
-    size = f" of {len(value)}" if isinstance(value, Sized) else ""
-    return f"{text[:_LONGEST]}..." if isinstance(value, str) else f"{kind}{size}"
-
-
-def check_one_of(name: str, value: object, choices: Any) -> None:
-    """Raise ValueError unless the value is one of a Literal's."""
-    if value not in get_args(choices):
-        raise ValueError(f"Argument `{name}` expected to be one of {get_args(choices)}, but got {value!r}")
 
 
 def warn(text: str) -> None:

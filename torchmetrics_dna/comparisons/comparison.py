@@ -9,6 +9,7 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Grain, Kind, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
@@ -326,6 +327,7 @@ class Comparison(ByName["Result"]):
             (false discovery rate), or None.
 
         """
+        check_one_of("by", by, Literal["evidence", "distance"])
         results = self.of_grain("neuron")
         if not results:
             return []

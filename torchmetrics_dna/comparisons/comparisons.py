@@ -10,6 +10,7 @@ from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.checks import brief
 from torchmetrics_dna.comparisons.comparison import ByName, Comparison
 from torchmetrics_dna.dna.evidence import Ratio, paired_p_value, ratio_of
 from torchmetrics_dna.files.tables import Cell, Table
@@ -17,7 +18,6 @@ from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.jobs.measure import unreadable_of
-from torchmetrics_dna.options import brief
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.comparisons.conformal import ConformalEvidence
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
@@ -16,7 +17,7 @@ from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.sides import open_sides
-from torchmetrics_dna.options import check_one_of, warn
+from torchmetrics_dna.options import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.job import Job

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.checks import brief
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored, split_arrays
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.reduction import check_weights
@@ -51,6 +52,8 @@ class NeuronWeights(Stored):
     name: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.extractor, str):
+            raise TypeError(f"Argument `extractor` expected to be the name of one, but got {brief(self.extractor)}")
         object.__setattr__(self, "weights", check_weights(self.weights, self.neurons.total))
 
     @classmethod

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from torchmetrics_dna.checks import brief, check_bool
 from torchmetrics_dna.extractors.build import build, untagged
 from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype, same_random_numbers
 from torchmetrics_dna.extractors.cpu import cut, keep_freed_memory, rounding_alike
@@ -157,6 +158,8 @@ class DNAExtractor(nn.Module):
             raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
         self.dtype: torch.dtype | None = precision
         check_resize(crop, resize)
+        if properties is not None:
+            check_bool("properties", properties)
         if properties is False and LAYER in (layers or ()):
             raise ValueError(f"Argument `properties` is False, but `layers` has {LAYER!r}; leave one out")
         of_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
@@ -357,6 +360,10 @@ class DNAExtractor(nn.Module):
             return None
         if isinstance(ranges, (str, os.PathLike)):
             ranges = ActivationRanges.load(ranges)
+        if not isinstance(ranges, ActivationRanges):
+            raise TypeError(
+                f"Argument `ranges` expected to be ActivationRanges, a path or 'auto', but got {brief(ranges)}"
+            )
         restricted = self._fitting(ranges)
         # the range of a self-ranging histogram is no bound for another
         return None if restricted.margin == "auto" else restricted

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.parameter import is_lazy
 
+from torchmetrics_dna.checks import brief
 from torchmetrics_dna.extractors.capture import device_of, submodules_in_words
 from torchmetrics_dna.extractors.fingerprint import unwrapped
 from torchmetrics_dna.extractors.layout import View
@@ -27,7 +28,6 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import first_line
 from torchmetrics_dna.images.noun import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.options import brief
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
 _CONTAINERS = ("blocks", "stages", "layers")  # of timm's models

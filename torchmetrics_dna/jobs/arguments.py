@@ -11,6 +11,7 @@ from inspect import Parameter, signature
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from torchmetrics_dna.checks import brief, check_bool
 from torchmetrics_dna.dna.distances import (
     Distance,
     all_published,
@@ -21,7 +22,7 @@ from torchmetrics_dna.dna.distances import (
     record_of,
 )
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.options import brief, names_in, option
+from torchmetrics_dna.options import names_in, option
 from torchmetrics_dna.words.nouns import speaking
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ class Arguments:
                     f"Argument `metrics` expected to be names, as ['dna-emd', 'fid'], but got {brief(each)}"
                 )
         object.__setattr__(self, "metrics", metrics)
+        for name in ("causes", "copies", "distributed"):
+            check_bool(name, getattr(self, name))
 
     @property
     def averaging(self) -> dict[str, Any]:

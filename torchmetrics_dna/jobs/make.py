@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.dna.identity import check_model_named
 from torchmetrics_dna.images import ImageStream, Source
@@ -21,7 +22,7 @@ from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
-from torchmetrics_dna.options import check_one_of, warn
+from torchmetrics_dna.options import warn
 from torchmetrics_dna.statistics import RangeStatistic
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from filelock import Timeout
 
+from torchmetrics_dna.checks import brief
 from torchmetrics_dna.comparisons.compare import compare
 from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.dna import DNA, check_comparable
@@ -31,7 +32,7 @@ from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_each, open_sides
-from torchmetrics_dna.options import brief, warn
+from torchmetrics_dna.options import warn
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.base import check_num_folds
 

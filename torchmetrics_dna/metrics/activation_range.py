@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
 from torchmetrics_dna.neurons.ranges import FixedMargin
-from torchmetrics_dna.options import check_one_of
 from torchmetrics_dna.statistics import RangeStatistic
 from torchmetrics_dna.statistics.setup import Feature, set_up
 

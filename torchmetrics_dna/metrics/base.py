@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.binning.counting import is_captured
+from torchmetrics_dna.checks import check_bool
 from torchmetrics_dna.dna import DNA, TooFewImagesError
 from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
@@ -62,6 +63,8 @@ class ImageMetric(CheckedMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_bool("normalize", normalize)
+        check_bool("reset_real_features", reset_real_features)
         self._latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
         extractor = statistic.extractor
         if normalize and extractor.example is not None:
@@ -146,7 +149,8 @@ class ImageMetric(CheckedMetric):
     # Adding images
 
     def _side_of(self, real: bool) -> str:
-        """Return the name of the side; ValueError if the real side is a reference."""
+        """Return the name of the side; ValueError if ``real`` is no bool, or the real side is a reference."""
+        check_bool("real", real)
         if real and self.reference is not None:
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
         return "real" if real else "fake"

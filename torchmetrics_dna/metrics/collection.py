@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics import Metric, MetricCollection, SumMetric
 
+from torchmetrics_dna.checks import check_bool
 from torchmetrics_dna.dna.distances import find_distances, networks_of
 from torchmetrics_dna.extractors.sharing import leaders, one_pass
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
@@ -104,7 +105,10 @@ def published_metrics(
 
     """
     chosen = find_distances(metrics, with_published=True)
-    SumMetric(**kwargs)  # before weights are fetched
+    # Weights are fetched later, which may take minutes.
+    check_bool("reset_real_features", reset_real_features)
+    check_bool("normalize", normalize)
+    SumMetric(**kwargs)
     others = [record for record in chosen if record.protocol is None]
     if 0 < len(others) < len(chosen):
         raise ValueError(

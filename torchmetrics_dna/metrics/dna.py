@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.checks import check_bool, check_one_of
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.averaging import PLAIN, Averaging, averaging_of
 from torchmetrics_dna.dna.base import check_enough
@@ -25,7 +26,6 @@ from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
-from torchmetrics_dna.options import check_one_of
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
 from torchmetrics_dna.statistics.setup import Feature, Setup, set_up
 
@@ -76,6 +76,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if pairs and statistic.num_folds is None:
             raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._to_keep_folds}")
         check_one_of("reduction", reduction, MetricReduction)
+        check_bool("debias", debias)
+        check_bool("pairs", pairs)
         self.distance, self.reduction, self.debias, self.pairs = distance, reduction, debias, pairs
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
@@ -126,6 +128,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     @all_or_nothing
     def to_dna(self, real: bool) -> _D:
         """Return the DNA of one side so far, over all processes."""
+        check_bool("real", real)
         if real and self.reference is not None:
             return self.reference
         with self._whole():

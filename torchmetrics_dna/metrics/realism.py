@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.binning import Activations
+from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.averaging import averaging_of
 from torchmetrics_dna.dna.load import given_dna
@@ -18,7 +19,6 @@ from torchmetrics_dna.functional.outliers import check_typical, few_are_off, sco
 from torchmetrics_dna.images.inputs import Inputs, count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
-from torchmetrics_dna.options import check_one_of
 from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
 from torchmetrics_dna.statistics.setup import Feature, set_up

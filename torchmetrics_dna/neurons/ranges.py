@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.download import fetch, is_reference
@@ -58,6 +59,7 @@ class ActivationRanges:
     name: str | None = None
 
     def __post_init__(self) -> None:
+        check_one_of("margin", self.margin, Margin)
         for field in ("minimum", "maximum"):
             value = getattr(self, field).detach().to("cpu", torch.float64)
             if value.shape != (self.neurons.total,):

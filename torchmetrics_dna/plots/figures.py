@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torchmetrics_dna.checks import brief
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words, number, visible
 from torchmetrics_dna.images.properties import neuron_in_words
-from torchmetrics_dna.options import brief
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result

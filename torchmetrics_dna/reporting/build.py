@@ -79,6 +79,8 @@ def report(
 
     """
     form, arguments = _format(format, output), Arguments(feature, **options)
+    if names is not None and (isinstance(names, str) or len(names) != 2):
+        raise ValueError(f"Argument `names` expected to be two names, but got {names!r}")
 
     def with_names(opened: Opened) -> Opened:
         if names is not None and not opened.is_one:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Kind
@@ -28,7 +29,6 @@ from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, open_each, open_sides
-from torchmetrics_dna.options import check_one_of
 from torchmetrics_dna.singles.nearest import ALONE, check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
