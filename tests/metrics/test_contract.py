@@ -222,6 +222,16 @@ def test_reset_forgets_what_it_should(form: str) -> None:
         assert alike(values(metric), expected)
 
 
+@pytest.mark.parametrize("form", [form for form in FORMS if takes_real(form)])
+def test_real_images_that_are_added_to_kept_ones_are_warned_of_once(form: str) -> None:
+    metric = ready(form, reset_real_features=False)
+    metric.reset()
+    FORMS[form].feed(metric, FAKE, False)
+    with pytest.warns(UserWarning, match="`reset_real_features`"):
+        FORMS[form].feed(metric, REAL, True)
+    FORMS[form].feed(metric, REAL, True)
+
+
 @each_class
 def test_plots(form: str) -> None:
     mpl.use("Agg")

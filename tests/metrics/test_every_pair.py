@@ -135,7 +135,7 @@ def agree(metric: Metric, row: Row, evidence: Evidence | None, figures: dict[str
     assert ("properties=True" in str(told)) is ("properties" not in dnas[0].neurons)
     if evidence is None:
         assert (told.p_value, told.differs, told.names) == (None, None, ("real", "fake"))
-        with pytest.raises(ValueError, match="No folds of images were kept apart"):
+        with pytest.raises(ValueError, match="keeps no folds of images"):
             metric.evidence()
     else:
         options = {} if row["confidence"] is None else {"confidence": row["confidence"]}

@@ -15,7 +15,7 @@ from makers import EXTRACTOR, FAKE, RANGES, REAL, emd, fed, frechet, layer_frech
 from networks import Pixels
 from torchmetrics import Metric, MetricCollection
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, SharedCollection
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, SharedCollection, make_dna
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.resize import resize_image
 
@@ -34,8 +34,16 @@ def test_a_remedy_is_no_error(statistics: str | None) -> None:
         if statistics == "activations":
             assert re.search("out$|statistics='means', can keep them$", str(refused.value))
         else:
-            assert str(refused.value).endswith("give num_folds=20")
+            assert str(refused.value).endswith("num_folds=20")
             make(num_folds=20, pairs=True).update(REAL, real=True, groups=list(range(6)))
+
+
+def test_evidence_without_folds_names_those_of_the_reference() -> None:
+    reference = make_dna(REAL, EXTRACTOR, num_folds=7)
+    metric = DNAEMD(EXTRACTOR, reference=reference)
+    metric.update(FAKE, real=False)
+    with pytest.raises(ValueError, match="num_folds=7"):
+        metric.evidence()
 
 
 def test_what_differs_is_said_by_properties_that_the_network_measures() -> None:

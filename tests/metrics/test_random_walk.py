@@ -447,6 +447,7 @@ def in_threads(metrics: Sequence[Metric], run: Callable[[Metric], Any]) -> list[
 
 @pytest.mark.outer
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning")
+@pytest.mark.filterwarnings("ignore:The real images of before `reset` were kept:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_a_random_walk_ends_where_all_images_lead(name: str) -> None:
     walk = Walk(name, seed=1)

@@ -20,6 +20,7 @@ from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
+from torchmetrics_dna.options import warn
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class ImageMetric(CheckedMetric):
         check_bool("normalize", normalize)
         check_bool("reset_real_features", reset_real_features)
         self._latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
+        # True from a `reset` that kept real images to the next `update` with real images.
+        self._has_kept_real = False
         extractor = statistic.extractor
         if normalize and extractor.example is not None:
             raise ValueError("Argument `normalize` is for images, but the extractor's `inputs` are 'any'; leave it out")
@@ -182,6 +185,12 @@ class ImageMetric(CheckedMetric):
 
         """
         counted_with, num_images = self._counting_with(side, imgs), count_of(imgs)
+        if side == "real" and self._has_kept_real:
+            self._has_kept_real = False
+            warn(
+                "The real images of before `reset` were kept, since `reset_real_features` is False, and more are added"
+                " to them now; add real images once, or set `reset_real_features=True`"
+            )
         if self._apart is not None and side not in self._apart:  # the value of this batch alone follows
             self._apart[side] = self._state(side)
             self._set_state(side, self._statistic.empty(self.device))
@@ -298,9 +307,11 @@ class ImageMetric(CheckedMetric):
     @override
     def _kept_at_reset(self) -> dict[str, Any]:
         """Return the real side's states with ``reset_real_features=False``, unless they are incomplete."""
-        identity = self.metric_state.get("real_identity")
-        keeps = not self.reset_real_features and isinstance(identity, Tensor) and not is_incomplete(identity)
-        return {name: held for name, held in self.metric_state.items() if keeps and name.startswith("real_")}
+        if self.reset_real_features or "real" not in self._sides or is_incomplete(self.metric_state["real_identity"]):
+            return {}
+        if self._counted_with("real") is not None:
+            self._has_kept_real = True
+        return {name: state for name, state in self.metric_state.items() if name.startswith("real_")}
 
     @override
     def _to_agree_on(self) -> dict[str, Any]:

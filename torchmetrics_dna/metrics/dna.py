@@ -52,7 +52,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     plot_legend_name: str = "Layer"
     plot_lower_bound: float | None = None  # equal sets do not reach 0, which torchmetrics would call optimal
-    _to_keep_folds = "give num_folds=20"  # a remedy
+    _to_keep_folds = "create it with num_folds=20"  # the remedy in errors
     reference: _D | None
     _statistic: DNAStatistic[Any]
 
@@ -256,8 +256,14 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return result.weighted if self.reduction == "none" else result.mean
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:
+        if self._statistic.num_folds is None and self.reference is not None and self.reference.folds:
+            count = len(self.reference.folds)
+            raise ValueError(
+                f"The reference has {count} folds of images, but this metric keeps none; create it with"
+                f" num_folds={count}"
+            )
         if self._statistic.num_folds is None:
-            raise ValueError(f"No folds of images were kept apart; {self._to_keep_folds}")
+            raise ValueError(f"This metric keeps no folds of images; {self._to_keep_folds}")
         evidence = self._result(confidence, with_evidence=True).evidence
         if evidence is None:
             folds = [sum(fold.num_images > 0 for fold in self._dna(side).folds) for side in ("real", "fake")]
