@@ -7,7 +7,6 @@ import importlib
 import inspect
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from pages import ROOT
