@@ -110,12 +110,6 @@ def test_words_with_hyphens_stay_whole_in_a_title() -> None:
     assert len(figure.get_suptitle().splitlines()) > 10
 
 
-@pytest.mark.parametrize("plot", [plot_layers, plot_histograms])
-def test_what_is_not_a_comparison(plot: object) -> None:
-    with pytest.raises(TypeError, match="`comparison` expected to be a Comparison, but got a list"):
-        plot(PHOTOS)
-
-
 def test_every_curve_is_drawn_and_differs_by_more_than_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"curve {i}" for i in range(12)]
     single = compare(PHOTOS[:2], BLURRED[:2], layers=["block_0"])
