@@ -38,7 +38,7 @@ from torchmetrics_dna.dna.evidence import ratio_of
 from torchmetrics_dna.functional import odd
 from torchmetrics_dna.functional.outliers import few_are_off, layers_for_outliers
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images.properties import FAULTS, LAYER, properties_of
+from torchmetrics_dna.images.properties import FAULTS, LAYER, PROPERTIES, RECORDS, properties_of
 from torchmetrics_dna.images.resize import resize_image
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.measure import Measured
@@ -253,13 +253,37 @@ def before(reference: Tensor, images: Tensor) -> set[int]:
     """Rows that were named by properties before: at 0.05, and a single one without colour."""
     if len(reference) < odd.LEAST_OF_SINGLE:
         return set()
-    p_values, gaps = odd._beyond(odd._turned(images), odd._turned(reference).sort(0, descending=True).values)
+    p_values, gaps = beyond_tail(by_direction(reference), by_direction(images))
     named = ((gaps > 1.5) & (p_values * len(images) * len(FAULTS) <= SIGNIFICANT)).any(1)
-    saturation = odd._column(reference, "saturation"), odd._column(images, "saturation")
-    colourless = np.log(0.004 + 0.01), np.log(0.012 + 0.01)
-    if (saturation[0] >= colourless[1]).all():
-        named |= saturation[1] <= colourless[0]
-    return {*named.nonzero()[:, 0].tolist()} | {*odd._facts(reference, images)}
+    column = PROPERTIES.index("saturation")
+    if (reference[:, column] >= 0.012).all():
+        named |= images[:, column] <= odd.GREY
+    of_one_colour = {each.image for each in odd.odd_by_properties(reference, images) if each.is_fact}
+    return {*named.nonzero()[:, 0].tolist()} | of_one_colour
+
+
+def by_direction(images: Tensor) -> Tensor:
+    """Properties of images, transformed, a column for each direction in which larger values are worse."""
+    columns = []
+    for direction in FAULTS:
+        name, sign = direction[:-2], 1.0 if direction.endswith("+") else -1.0
+        values, transform = images[:, PROPERTIES.index(name)].double(), RECORDS[name].tails
+        columns.append(sign * (values if transform is None else transform(values)))
+    return torch.stack(columns, 1)
+
+
+def beyond_tail(reference: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """P-values of images by the tail of the reference, and how far they are beyond its extreme.
+
+    That distance is in distances of the extreme from the median.
+    """
+    ordered = reference.sort(0, descending=True).values
+    least = torch.tensor([fault.least for fault in FAULTS.values()], dtype=torch.float64)
+    count, tail = len(ordered), max(5, round(len(ordered) / 20))
+    median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    excess = torch.maximum((ordered[:tail] - ordered[tail]).mean(0), least / 3)
+    p_values = tail / count * (1 + (images - ordered[tail]).clamp(min=0) / (tail * excess)) ** -tail
+    return p_values, (images - ordered[0]) / torch.maximum(ordered[0] - median, least)
 
 
 def says(draw: dict[str, Any], now: bool) -> dict[str, bool]:
