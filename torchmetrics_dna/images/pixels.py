@@ -21,7 +21,7 @@ from torch import Tensor
 
 from torchmetrics_dna.files.damage import beyond, check_pixels, check_size, max_pixels, most_bytes
 from torchmetrics_dna.images.paths import is_address, read_address
-from torchmetrics_dna.images.tensors import ArrayFormat, own_network, scale_remedy
+from torchmetrics_dna.images.tensors import ArrayFormat, check_unmasked, own_network, scale_remedy
 
 Pixels: TypeAlias = "NDArray[np.uint8 | np.float32]"  # (H, W, C)
 
@@ -162,6 +162,7 @@ def as_bytes(image: Pixels) -> NDArray[np.uint8]:
 
 
 def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
+    check_unmasked(image, "it")
     ArrayFormat.of(image).check("it", 3, channels)
     if isinstance(image, Tensor):
         image = image.detach().cpu()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -52,6 +55,50 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
             f"Argument `imgs` expected to lie in [0, 1] with `normalize=True`, but got values from {low:g} to {high:g}"
             + scale_remedy(low, high)
         )
+
+
+def tensor_of(array: NDArray[Any], subject: str) -> Tensor:
+    """Return an array as a tensor, whatever its memory layout and byte order; a copy only where torch needs one.
+
+    Raises:
+        ValueError: If it is a masked array, or holds something other than numbers that torch has.
+
+    """
+    check_unmasked(array, subject)
+    has_negative_stride = any(stride < 0 for stride in array.strides)
+    if has_negative_stride or not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="), order="C")
+    try:
+        # torch warns of arrays that it must not write to. Nothing writes to inputs.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.as_tensor(array)
+    except TypeError as err:
+        held = held_by(array.dtype)
+        raise ValueError(f"{subject} expected to hold numbers of a type that torch has, but got {held}") from err
+
+
+def check_unmasked(array: Any, subject: str) -> None:
+    """Raise ValueError for a masked array: the values below its mask would be counted."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(
+            f"{subject} expected to be a plain array, but got a masked one; pass `numpy.ma.filled(array, value)`, or"
+            " leave out what is masked"
+        )
+
+
+_KINDS_OF_TYPES = {"O": "Python objects", "U": "text", "S": "text", "M": "dates", "m": "durations", "V": "records"}
+
+
+def held_by(dtype: np.dtype[Any]) -> str:
+    """Return what arrays of a type hold, in words.
+
+    Example:
+        >>> held_by(np.dtype(">f4")), held_by(np.dtype("<U3"))
+        ('float32', 'text')
+
+    """
+    return _KINDS_OF_TYPES.get(dtype.kind, dtype.name)
 
 
 def check_dense(tensor: Tensor, subject: str) -> None:
@@ -137,7 +184,7 @@ class ArrayFormat(NamedTuple):
         """Return the format of an array or a tensor."""
         if isinstance(images, Tensor):
             return cls(tuple(images.shape), str(images.dtype), True)
-        return cls(images.shape, images.dtype.name)
+        return cls(images.shape, held_by(images.dtype))
 
     def check(self, what: str, most_axes: int, channels: int | None = None) -> None:
         """Raise ValueError with a remedy unless these are shape and type of an image, or of a batch of images.
