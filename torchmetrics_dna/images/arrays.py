@@ -108,8 +108,7 @@ def _read_npy(path: str, file: BinaryIO) -> NDArray[Any]:
         array: NDArray[Any] = np.load(path, mmap_mode="r")
         return array
     file.seek(0)
-    array = npy.read_array(file)
-    return array
+    return npy.read_array(file)
 
 
 def _is_of_numbers(dtype: np.dtype[Any]) -> bool:
