@@ -21,7 +21,7 @@ from torchmetrics_dna.cli.console import (
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.gates import Gate, check_gates, check_limits, end_by, gates_of
+from torchmetrics_dna.cli.gates import Gate, check_gates, check_limits, end_by, gate_of_reading, gates_of
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write
 from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.dna.distances import find_distances
@@ -131,6 +131,8 @@ def compare(
     refusal: ValueError | None = None
     try:
         gates = gates_of(by_set, level, limits)
+        if gates:
+            gates += gate_of_reading(result.unreadable, options["reading"])
     except ValueError as err:  # the result is written first
         refusal = err
     write(document(gates=gates), written, output)
@@ -173,7 +175,8 @@ def _compare_all(
         if value not in (None, False):  # what is left out anyway may be left out by name
             option = name.replace("_", "-")
             raise ValueError(f"Option --{option} is for sets against one reference; leave it out, or leave out --all")
-    with o.showing_progress({name: options[name] for name in options if name in takes}) as shown:
+    taken = {name: options[name] for name in options if name in takes}
+    with o.showing_progress(taken, skips_unreadable=True) as shown:
         distances = matrix(sets, distributed=PROCESSES > 1, **shown)
     write(document_of(distances), form, to)
     print_unreadable(distances.unreadable)
@@ -199,7 +202,7 @@ def diff(
     written = format_for(form, output)
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
-    with o.showing_progress(options) as shown:
+    with o.showing_progress(options, skips_unreadable=True) as shown:
         versions = compare_versions(old, new, **shown)
     gates = []
     if fail_if_changed:
@@ -208,6 +211,7 @@ def diff(
         added = images_in_words(numbers[0], versions.noun)
         line = f"{result}: {added} added, {numbers[1]:,} removed, {numbers[2]:,} edited."
         gates.append(Gate("--fail-if-changed", 0, not any(numbers), [line]))
+        gates += gate_of_reading(versions.unreadable, options["reading"])
     from torchmetrics_dna.reporting.build import document_of
 
     write(document_of(versions, gates=gates), written, output)

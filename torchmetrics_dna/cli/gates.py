@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.singles.ranking import Ranking
 
     Limits = Mapping[str, float | None]  # by the names of the options; None for gates that were not requested
@@ -199,6 +200,21 @@ def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
     with speaking(ranking.noun):
         lines = [spoken(line, ranking.noun, [name]) for line in _odd_lines({name: ranking.odd})]
     return Gate("--fail-if-odd", 0, not lines[0].startswith("Failed"), lines)
+
+
+def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
+    """Return a gate that fails if images could not be read: a check of the others is no check of the set.
+
+    There is none if all could be read, or if leaving them out was asked for.
+    """
+    if not unreadable or reading.skip_unreadable:
+        return []
+    from torchmetrics_dna.images.sets import left_out_in_words
+
+    line = (
+        f"Failed: {left_out_in_words(unreadable)}, so that not all were checked; --skip-unreadable checks the others."
+    )
+    return [Gate("--skip-unreadable", 0, False, [line])]
 
 
 def _odd(compared: Mapping[str, Comparison], _limit: float, _level: float) -> list[str]:

@@ -157,10 +157,14 @@ _CONVERTED: dict[str, Callable[[Any], Any]] = {  # from what was typed to what P
 
 
 @contextmanager
-def showing_progress(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Show the progress of reading in this block; yields the options of a command with the callback for it."""
+def showing_progress(options: dict[str, Any], skips_unreadable: bool = False) -> Iterator[dict[str, Any]]:
+    """Show the progress of reading in this block; yields the options of a command with the callback for it.
+
+    With ``skips_unreadable``, unreadable images are left out by default. The command prints them at the end.
+    """
     from torchmetrics_dna.images.noun import noun_of
     from torchmetrics_dna.words.nouns import speaking
 
+    reading = options["reading"].skipping() if skips_unreadable else options["reading"]
     with progress() as report, speaking(noun_of(options["feature"])):
-        yield options | {"reading": replace(options["reading"], progress=report)}
+        yield options | {"reading": replace(reading, progress=report)}

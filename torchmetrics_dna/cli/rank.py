@@ -9,7 +9,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import PROCESSES, check_figure, check_output, check_sources, print_unreadable, talk
-from torchmetrics_dna.cli.gates import end_by, gate_of_ranking
+from torchmetrics_dna.cli.gates import end_by, gate_of_ranking, gate_of_reading
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write, writing_lines
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def rank(
     from torchmetrics_dna.singles.rank import rank as rank_images
 
     options |= {"score": score, "contrast": contrast, "nearest": nearest, "distributed": PROCESSES > 1}
-    with o.showing_progress(options) as shown:
+    with o.showing_progress(options, skips_unreadable=True) as shown:
         source = images if plot is None else indexed(open_source(images, shown["reading"]), "A contact sheet")
         ranking = rank_images(source, reference, **shown)
     called = {"the contrast": public(contrast or "the pool of all"), "the reference": public(reference or images)}
@@ -92,7 +92,7 @@ def rank(
     print_unreadable(ranking.unreadable)
     _write(ranking, save_index, plot, maps, worst if ranking.worst_first else top)
     if fail_if_odd:
-        end_by([gate_of_ranking(ranking, images)])
+        end_by([gate_of_ranking(ranking, images), *gate_of_reading(ranking.unreadable, options["reading"])])
 
 
 def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: bool, most: int | None) -> None:

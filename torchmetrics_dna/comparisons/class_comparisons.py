@@ -23,7 +23,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 from torchmetrics_dna.images import Images, ImageSource, ImageStream
 from torchmetrics_dna.images.parquet import labels_of
 from torchmetrics_dna.images.paths import is_image_name, lies_in_a_root, natural_key
-from torchmetrics_dna.images.sets import by_number
+from torchmetrics_dna.images.sets import by_number, note_of_left_out
 from torchmetrics_dna.images.sources import read_list
 from torchmetrics_dna.jobs.arguments import Arguments, only_published
 from torchmetrics_dna.jobs.groups import by_names
@@ -98,7 +98,7 @@ class ClassComparisons(ManyComparisons):
         p_holm, q_values = self.p_holm, self.q_values
         rows = [self._row(name, self[name], p_holm[name], q_values[name]) for name in self.order]
         total = self._row("all together", self.total, self.total.p_value_of_any, None)
-        return Table.of([*rows, total], f"{len(self)} classes")
+        return Table.of([*rows, total], f"{len(self)} classes", note_of_left_out(self.unreadable))
 
     def _row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Cell]:
         values = {distance: comparison[distance].value if distance in comparison else None for distance in self.total}

@@ -12,6 +12,7 @@ from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna.distances import Distance, check_distances, record_of
 from torchmetrics_dna.images.pixels import is_file
+from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, by_network, taking
 from torchmetrics_dna.jobs.causes import find_causes
 from torchmetrics_dna.jobs.processes import in_step
@@ -90,7 +91,9 @@ def compare(
     """
     arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
-        return open_sets(a, b, arguments, by=by, held_out=held_out).compared()
+        result = open_sets(a, b, arguments, by=by, held_out=held_out).compared()
+    warn_of_left_out(result.unreadable, arguments.reading)
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +123,7 @@ class Opened:
 
 def open_sets(a: Any, b: Any, arguments: Arguments, *, by: ByClass | None, held_out: str | None) -> Opened:
     """Open what :func:`compare` takes, for each network of the metrics; all that is known to be wrong is an error."""
+    arguments = arguments.skipping_unreadable()
     example = example_of(arguments) if isinstance(b, Mapping) else None
     is_batch = example is not None and example.has_names_of(b)
     sets = b if isinstance(b, Mapping) and not is_file(b) and not is_batch else None

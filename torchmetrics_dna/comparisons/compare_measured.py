@@ -192,6 +192,10 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
         count, unit, needed = len({*groups_of(side.names, side.numbers, of_groups)}), "group", "about 8"
     elif count == 1 and beside >= LEAST:
         return f"{names[k]} has 1 image, which `rank` takes", True
+    elif count >= LEAST:
+        # So many different images are in 5 folds or more, but equal ones share a fold.
+        filled = f"{len(folds[k])} fold{'s' * (len(folds[k]) != 1)}"
+        return f"{names[k]} has {count:,} images in {filled}, {LEAST_FOLDS} are needed; equal images share a fold", True
     return f"{names[k]} has {count:,} {unit}{'s' * (count != 1)}, {needed} are needed", True
 
 

@@ -20,6 +20,7 @@ from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import BANDS, LAYER, PROPERTIES, neuron_in_words, neuron_name
+from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
 from torchmetrics_dna.words.nouns import spoken
@@ -456,6 +457,7 @@ class Comparison(ByName["Result"]):
         if any(result.by_chance is not None for result in self.values()):
             times = any(result.times_chance is not None for result in self.values())
             notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
+        notes += note_of_left_out(self.unreadable)
         return Table.of(rows, notes=notes)
 
     def _why_small(self, result: Result) -> str:

@@ -17,6 +17,7 @@ from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
+from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.words.nouns import spoken
@@ -240,6 +241,7 @@ class Comparisons(ManyComparisons):
         of_alike = f"{_ALIKE}: no more than chance, by this distance alone (p > {SIGNIFICANT}, Holm-corrected)."
         notes = [line for line, applies in ((_ERRORS, errors), (of_alike, alike), (_BOLD, bold)) if applies]
         notes += map(self._spoken, self._without_errors() if errors else [])
+        notes += note_of_left_out(self.unreadable)
         table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
         return table.transposed() if len(self._distances) > len(self) else table
 

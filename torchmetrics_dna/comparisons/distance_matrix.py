@@ -22,6 +22,7 @@ from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.images.noun import noun_of
+from torchmetrics_dna.images.sets import note_of_left_out, warn_of_left_out
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
@@ -104,7 +105,8 @@ class DistanceMatrix(Shown):
         unit = " (bins)" * (DISTANCES[self.distance].unit == "bins")
         title = f"{self.distance}{unit}, noise included; {len(self.names)} sets in the order of their tree"
         header = ["set", f"{self.noun}s", *(self.names[i] for i in self.order)]
-        return Table(header, [[*row.values()] for row in self.rows()], title, self.notes)
+        notes = [*self.notes, *note_of_left_out(self.unreadable)]
+        return Table(header, [[*row.values()] for row in self.rows()], title, notes)
 
     @property
     def narrow_table(self) -> Table:
@@ -156,6 +158,7 @@ class DistanceMatrix(Shown):
             },
             "order": self.order,
             "linkage": self.linkage.tolist(),
+            "unreadable": list(self.unreadable),
         }
 
     def __repr__(self) -> str:
@@ -199,7 +202,8 @@ def matrix(
         raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
     arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
-        sides = open_sides(list(named.values()), arguments, with_properties=len(named) >= LEAST_SETS)
+        opening = arguments.skipping_unreadable()
+        sides = open_sides(list(named.values()), opening, with_properties=len(named) >= LEAST_SETS)
         distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
@@ -227,6 +231,7 @@ def matrix(
     of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
     notes = [_OF_ALL] * of_all
     unreadable, sets_of = unreadable_of(measured), dict(zip(named, whole, strict=True))
+    warn_of_left_out(unreadable, arguments.reading)
     odd = odd_sets(sets_of, sides.plan, next(iter(matrices.values()))) if len(named) >= LEAST_SETS else None
     return DistanceMatrix(
         list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes, odd, noun_of(dna)

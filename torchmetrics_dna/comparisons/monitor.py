@@ -158,7 +158,8 @@ def monitor(
     check_one_of("order", order, Order)
     detector = Monitor(learn, level)  # before images are opened, so that a wrong argument fails at once
     metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
-    sides = open_sides((reference, source), Arguments(feature, metrics, num_folds=None, **options))
+    arguments = Arguments(feature, metrics, num_folds=None, **options)
+    sides = open_sides((reference, source), arguments.skipping_unreadable())
     images, seed = sides.source(1, "After a reference, such as a DNA, a monitor"), None
     if isinstance(images, ImageSource) and len(images) < window:
         raise ValueError(

@@ -13,7 +13,7 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.images import Reading, Source
 from torchmetrics_dna.images.likeness import contents, digest_note
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.images.sets import indexed
+from torchmetrics_dna.images.sets import indexed, note_of_left_out, warn_of_left_out
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure, measured_of
 from torchmetrics_dna.jobs.sides import open_sides
@@ -84,7 +84,9 @@ class Versions(Shown):
             ]
             is_cut |= len(shown) < len(all_names)
             rows.append((change, len(all_names), ", ".join([*shown, *["..."] * (len(shown) < len(all_names))])))
-        notes = ["All names: -o changes.csv."] if is_cut else []
+        notes = note_of_left_out(self.unreadable)
+        if is_cut:
+            notes.append("All names: -o changes.csv.")
         return Table([f"{self.noun}s", "number", "such as"], rows, notes=notes)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -143,7 +145,8 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
 
     """
     what = "A comparison of versions"
-    sides = open_sides((old, new), Arguments(feature, **options))
+    arguments = Arguments(feature, **options)
+    sides = open_sides((old, new), arguments.skipping_unreadable())
     reading = sides.plan.arguments.reading or Reading()
     old_images, new_images = (indexed(sides.source(k, what), what) for k in range(2))
     b = contents(new_images, reading, sides.extractor.image_channels)
@@ -180,6 +183,9 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     old_names, new_names = (side.relative_names if are_folders else side.names for side in (old_images, new_images))
     removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]
     edited = {*removed_names} & {*added_names}
+    if new_images is not old_images:
+        unreadable = unreadable + b.unreadable
+    warn_of_left_out(unreadable, arguments.reading)
     return Versions(
         num_images=(len(same) + len(only_old), len(b.numbers)),
         added=[name for name in added_names if name not in edited],
@@ -189,7 +195,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         whole=compared(_joined(in_both, removed), _joined(in_both, added)) if only_old or only_new else None,
         of_added=compared(in_both, added),
         of_removed=compared(in_both, removed),
-        unreadable=unreadable + (b.unreadable if new_images is not old_images else []),
+        unreadable=unreadable,
         noun=noun_of(sides.extractor),
     )
 

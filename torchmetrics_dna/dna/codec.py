@@ -82,7 +82,10 @@ class Stored:
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(f"{str(path)!r} holds {brief(kind)}, expected {' or '.join(map(repr, kinds))}")
         with refusing(path, "a DNA file"):
-            return kinds[kind]._decode(header, ByLayer(arrays, Neurons.from_list(header["dna"]["layers"])))
+            layers = check_type("layers", header["dna"].get("layers"), list)
+            if not layers:
+                raise ValueError("its header lists no layers")
+            return kinds[kind]._decode(header, ByLayer(arrays, Neurons.from_list(layers)))
 
     @classmethod
     def _kinds(cls) -> dict[str, type[Self]]:

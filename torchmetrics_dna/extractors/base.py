@@ -422,8 +422,8 @@ class DNAExtractor(nn.Module):
         """Compute the activations of :meth:`forward`, part by part of the batch: each as it is asked for, and once.
 
         Consumers that read activations once, such as metrics, save the memory of all others, and the time in which the
-        system maps it. Without ``wait``, the range of floating point images is checked without a device sync: beyond
-        [0, 1], activations are NaN.
+        system maps it. Without ``wait``, the range of floating point images is checked without a device sync: more
+        than 0.001 beyond [0, 1], activations are NaN.
         """
         is_float = isinstance(imgs, Tensor) and imgs.dtype != torch.uint8
         wait = wait or not isinstance(imgs, Tensor) or imgs.device.type == "cpu"
@@ -431,15 +431,23 @@ class DNAExtractor(nn.Module):
             self.check(imgs, is_float, wait)
         if properties is not None:
             return self._run(imgs, properties)
-        return shared_activations(self, imgs, self._run if wait or not is_float or self.example else self._run_or_nan)
+        run: Callable[[Any], Iterator[dict[str, Tensor]]] = self._run
+        if is_float and self.example is None and not resized:
+            run = self._run_clamped if wait else self._run_or_nan
+        return shared_activations(self, imgs, run)
 
-    def _run(self, imgs: Any, properties: Tensor | None = None) -> Iterator[dict[str, Tensor]]:
+    def _run(
+        self, imgs: Any, properties: Tensor | None = None, is_clamped: bool = False
+    ) -> Iterator[dict[str, Tensor]]:
+        """Run the network part by part; images are first clamped to [0, 1] if ``is_clamped``."""
         if self.example is None:
             imgs = imgs.expand(-1, self.image_channels, -1, -1)  # repeats grey channels
         first = tensors_of(imgs)[0]
         at_once = self.images_at_once if first.device.type == "cpu" else max(1, len(first))
         for rows in cut(len(first), at_once):
             inputs = mapped(itemgetter(rows), imgs)
+            if is_clamped:
+                inputs = inputs.clamp(0, 1)
             with lock_of(self.network):
                 self._meet(first.device)
                 part = borrowed(self.network, self.is_named, self._outputs, inputs)
@@ -447,10 +455,14 @@ class DNAExtractor(nn.Module):
                     part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
             yield {layer: part.pop(layer) for layer in self.neurons}
 
+    def _run_clamped(self, imgs: Any) -> Iterator[dict[str, Tensor]]:
+        """Run the network on floating point images clamped to [0, 1], whose range was checked."""
+        return self._run(imgs, is_clamped=True)
+
     def _run_or_nan(self, imgs: Any) -> Iterator[dict[str, Tensor]]:
         """Replace activations by NaN if an image is out of range, without a device sync."""
         valid = in_unit_range(imgs)
-        for part in self._run(imgs):
+        for part in self._run(imgs, is_clamped=True):
             with torch.inference_mode():
                 yield {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
 

@@ -126,15 +126,22 @@ def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
 
     ValueError if there is none, or its header is longer than any that is needed; it is not read then.
     """
-    version = npy.read_magic(file)
-    if version == (1, 0):  # of 64 kB at most
+    try:
+        version = npy.read_magic(file)
+    except ValueError as err:
+        raise ValueError("it does not begin as a .npy array does") from err
+    read = npy.read_array_header_1_0
+    if version != (1, 0):
+        # The header of version 1.0 has at most 64 kB. Others may claim any size.
+        length = file.read(4)
+        size = int.from_bytes(length, "little")
+        check_header(size, "the header of its array")
+        read, file = npy.read_array_header_2_0, io.BytesIO(length + file.read(size))
+    try:
         with _PARSING:
-            return npy.read_array_header_1_0(file)
-    length = file.read(4)
-    size = int.from_bytes(length, "little")
-    check_header(size, "the header of its array")
-    with _PARSING:
-        return npy.read_array_header_2_0(io.BytesIO(length + file.read(size)))
+            return read(file)
+    except ValueError as err:
+        raise ValueError("the header of its array is damaged") from err
 
 
 def below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:

@@ -18,7 +18,7 @@ import numpy as np
 from typing_extensions import override
 
 from torchmetrics_dna.files.container import plain_member
-from torchmetrics_dna.files.damage import check_header, check_size, refusing
+from torchmetrics_dna.files.damage import check_header, check_size, check_unpacked, refusing
 from torchmetrics_dna.images.paths import Names, is_address, is_image_member, natural_key, open_file, public, roots_in
 from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
 
@@ -96,6 +96,7 @@ class _Zip:
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ValueError(_NOT_PLAIN)
         check_size(member.file_size)
+        check_unpacked(member.compress_size, member.file_size)
         with self._archive().open(member) as file:
             return BytesIO(file.read(member.file_size))  # bounded: `read()` alone would exceed a false size
 
@@ -136,11 +137,15 @@ def _stamp(path: str, places: np.ndarray[Any, Any], index: int) -> str:
 
 def _stream(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     """Yield the images of a tar, or why one can't be read."""
+    # A packed tar does not tell how small a member is packed, but it is no larger than the file.
+    most_packed = None if is_address(path) else Path(path).stat().st_size
     for name, info, archive in _images(path, reading.column):
         try:
             if not _is_plain(info):
                 raise ValueError(_NOT_PLAIN)  # noqa: TRY301
             check_size(info.size)
+            if most_packed is not None:
+                check_unpacked(most_packed, info.size)
         except ValueError as err:
             yield name, err
         else:

@@ -23,12 +23,13 @@ from torchmetrics_dna.images.objects import check_column
 from torchmetrics_dna.images.paths import is_address, open_file, public, suffix_of
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
-from torchmetrics_dna.images.tensors import EMBEDDINGS, ArrayFormat
+from torchmetrics_dna.images.tensors import EMBEDDINGS, ArrayFormat, held_by
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 _USUAL = "arr_0"
+_CUT = "it has been cut off; copy it anew"
 _CHUNK = 1 << 20  # bytes at a time
 _LOCAL = struct.Struct("<26xHH")  # lengths of the name and the extra field in a local file header of a zip
 
@@ -58,7 +59,7 @@ class _Stored(NamedTuple):
 def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
     """Open arrays of images; local uncompressed ones are memory-mapped, others are streamed."""
     stored = {file: _stored(file, reading.column) for file in files}
-    formats = {public(file): ArrayFormat(array.shape, array.dtype.name) for file, array in stored.items()}
+    formats = {public(file): ArrayFormat(array.shape, held_by(array.dtype)) for file, array in stored.items()}
     if all(array.offset is not None for array in stored.values()):
         sources = []
         for file, array in stored.items():
@@ -70,16 +71,49 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
     return stream_of(files, label, reading, _read, count=count, decoded=True, arrays=formats)
 
 
-def read_arrays(path: str, _: str | None) -> dict[str, Any]:
-    """Read all arrays of a file by name; that of a local ``.npy`` is memory-mapped."""
-    if suffix_of(path) == ".npy" and not is_address(path):
-        return {"": np.load(path, mmap_mode="r")}
+def read_arrays(path: str, column: str | None) -> dict[str, Any]:
+    """Read all arrays of numbers in a file by name; that of a local ``.npy`` is memory-mapped."""
     with open_file(path) as file:
         if suffix_of(path) == ".npy":
-            return {"": npy.read_array(file)}
+            return {"": _read_npy(path, file)}
+        arrays, others = dict[str, Any](), dict[str, str]()
         with zipfile.ZipFile(file) as archive:
-            members = [plain_member(archive, name) for name in archive.namelist() if name.endswith(".npy")]
-            return {member.filename[:-4]: npy.read_array(archive.open(member)) for member in members}
+            for member_name in archive.namelist():
+                if not member_name.endswith(".npy"):
+                    continue
+                name = member_name.removesuffix(".npy")
+                member = plain_member(archive, member_name)
+                with archive.open(member) as content:
+                    _, _, dtype = read_npy_header(content)
+                if _is_of_numbers(dtype):
+                    arrays[name] = npy.read_array(archive.open(member))
+                else:
+                    others[name] = held_by(dtype)
+        if column in others or not arrays:
+            listed = ", ".join(f"{name} ({held})" for name, held in others.items() if column in (None, name))
+            raise ValueError(f"it has no arrays of numbers, but {listed or 'none'}")
+        return arrays
+
+
+def _read_npy(path: str, file: BinaryIO) -> NDArray[Any]:
+    """Read the array of a ``.npy`` file that was opened; memory-map it if it is local."""
+    shape, _, dtype = read_npy_header(file)
+    if not _is_of_numbers(dtype):
+        raise ValueError(f"it holds {held_by(dtype)} of shape {shape}, expected numbers")
+    end = file.tell() + dtype.itemsize * prod(shape)
+    if file.seek(0, os.SEEK_END) < end:
+        raise ValueError(_CUT)
+    # A file without values can't be mapped.
+    if prod(shape) and not is_address(path):
+        array: NDArray[Any] = np.load(path, mmap_mode="r")
+        return array
+    file.seek(0)
+    return npy.read_array(file)
+
+
+def _is_of_numbers(dtype: np.dtype[Any]) -> bool:
+    """True for booleans and for integer, floating point and complex numbers."""
+    return dtype.kind in "biufc"
 
 
 def read_safetensors(path: str, _: str | None) -> dict[str, Any]:
@@ -129,7 +163,7 @@ def _stored(path: str, column: str | None) -> _Stored:
             offset += info.header_offset + _LOCAL.size + sum(_LOCAL.unpack(file.read(_LOCAL.size)))
         elif info is not None:
             offset = None
-        images, size = ArrayFormat(shape, dtype.name), dtype.itemsize * prod(shape[-3:])
+        images, size = ArrayFormat(shape, held_by(dtype)), dtype.itemsize * prod(shape[-3:])
         images.check("Images", 4)
         check_pixels(prod(shape[-3:][:2]))
         if len(shape) == 3 and size > most_bytes():  # rather grey images without an axis of channels than a huge one
@@ -137,7 +171,7 @@ def _stored(path: str, column: str | None) -> _Stored:
         check_size(size)
         if offset is not None and not is_address(path):
             if file.seek(0, 2) < offset + dtype.itemsize * prod(shape):
-                raise ValueError("it has been cut off; copy it anew")
+                raise ValueError(_CUT)
         elif fortran:
             raise ValueError("its first axis is not the outermost; save `numpy.ascontiguousarray(imgs)`")
     return _Stored(path, shape, dtype, fortran, None if is_address(path) else offset)
@@ -191,7 +225,7 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
             while len(data) < size and (more := file.read(size - len(data))):
                 data += more
             if len(data) < size:
-                raise ValueError("it has been cut off; copy it anew")
+                raise ValueError(_CUT)
             yield str(i), np.frombuffer(data, dtype).reshape(shape[1:])
         if file.read(1):  # reading to the end also makes zipfile verify the checksum
             raise ValueError("it goes on after its last image; copy it anew")

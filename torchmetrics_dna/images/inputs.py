@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.images.noun import ROW
-from torchmetrics_dna.images.tensors import check_dense
+from torchmetrics_dna.images.tensors import check_dense, held_by, tensor_of
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]  # images, too
 _MOST_BANDS = 256
+_TYPES_OF_ROWS = ("float16", "bfloat16", "float32", "float64")
 
 
 def mapped(function: Callable[..., Any], *inputs: Any) -> Any:
@@ -47,6 +47,31 @@ def tensors_of(inputs: Any) -> list[Tensor]:
 def count_of(inputs: Any) -> int:
     """Return the number of inputs in a batch."""
     return len(tensors_of(inputs)[0])
+
+
+def is_table(source: Any) -> bool:
+    """True for a DataFrame of pandas or polars."""
+    return hasattr(source, "to_numpy") and hasattr(source, "columns")
+
+
+def check_not_sparse(source: Any, noun: str) -> None:
+    """Raise TypeError for a sparse matrix of scipy."""
+    if hasattr(source, "toarray") and hasattr(source, "nnz"):
+        raise TypeError(
+            f"Expected {noun}s as a dense array, but got a sparse {type(source).__name__}; pass its `toarray()`"
+        )
+
+
+def check_rows(array: Any) -> None:
+    """Raise ValueError unless an array in a file holds rows of embeddings: floating point numbers ``(N, D)``."""
+    held = str(array.dtype).removeprefix("torch.") if isinstance(array, Tensor) else held_by(array.dtype)
+    shape = tuple(array.shape)
+    if held in _TYPES_OF_ROWS and len(shape) == 2 and 0 not in shape:
+        return
+    remedy = ""
+    if held.startswith(("int", "uint", "bool")) and len(shape) == 2:
+        remedy = "; save `rows.astype('float32')`"
+    raise ValueError(f"it holds {held} of shape {shape}, expected floating point numbers of shape (N, D){remedy}")
 
 
 def called(module: Callable[..., Any], inputs: Any) -> Any:
@@ -105,7 +130,12 @@ class Example:
         _check_lengths(inputs, "imgs")
 
     def batch(self, source: Any) -> Any:
-        """Return a set that is one batch, as tensors; None if it is none. Errors as of :meth:`check`."""
+        """Return a set that is one batch, as tensors; None if it is none.
+
+        The rows of a table (a DataFrame) are a batch if they are numbers. Errors as of :meth:`check`.
+        """
+        if isinstance(self.like, Tensor) and is_table(source):
+            source = source.to_numpy()
         kinds: tuple[type, ...] = (Tensor, np.ndarray)
         if not isinstance(self.like, Tensor):
             kinds = (Mapping,) if isinstance(self.like, Mapping) else (tuple,)
@@ -117,7 +147,13 @@ class Example:
 
     def _taken(self, item: Any, subject: str) -> Any:
         inputs = _taken(item, self.like, subject)
-        return inputs.float() if self.noun == ROW and inputs.is_floating_point() else inputs
+        if self.noun != ROW:
+            return inputs
+        if not inputs.is_floating_point():
+            held = str(inputs.dtype).removeprefix("torch.")
+            remedy = "" if inputs.is_complex() else "; pass `numpy.float32(rows)`"
+            raise ValueError(f"{subject.format('')} expected to be floating point numbers, but got {held}{remedy}")
+        return inputs.float()
 
     def singles(self, item: Any) -> Iterator[Any]:
         """Yield the inputs of an item of a data set, without the batch axis: itself, or those of a batch.
@@ -206,10 +242,10 @@ def _taken(item: Any, like: Any, subject: str, path: str = "") -> Any:
     if isinstance(like, Tensor):
         if is_row and not isinstance(item[0], (int, float, list)):
             item = item[0]  # labels come after it
-        if isinstance(item, (Tensor, np.ndarray, np.generic, int, float, list)):
-            with warnings.catch_warnings():  # nothing writes to it
-                warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-                return torch.as_tensor(item).detach()
+        if isinstance(item, np.ndarray):
+            return tensor_of(item, subject.format(path))
+        if isinstance(item, (Tensor, np.generic, int, float, list)):
+            return torch.as_tensor(item).detach()
     elif isinstance(like, Mapping):
         item = item[0] if is_row else item
         if isinstance(item, Mapping) and like.keys() <= item.keys():

@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -199,9 +199,14 @@ def contents(images: ImageSource, reading: Reading, channels: int) -> Content:
 def digest_of(image: Pixels | Inputs) -> bytes:
     """Return 16 bytes that tell an image ``(H, W, C)``, or another input, from those of other pixels."""
     blake = hashlib.blake2b(digest_size=16)
-    for part in [image] if isinstance(image, np.ndarray) else tensors_of(image):
-        bits = part if isinstance(part, np.ndarray) else part.cpu().reshape(-1).view(torch.uint8).numpy()
-        blake.update(f"{part.dtype} {tuple(part.shape)} ".encode() + bits.tobytes())
+    parts: list[Any] = [image] if isinstance(image, np.ndarray) else tensors_of(image)
+    for part in parts:
+        values = part
+        if isinstance(part, Tensor):
+            # Only values that lie one after the other can be viewed as bytes. A row of a transposed array does not.
+            values = part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        blake.update(f"{part.dtype} {tuple(part.shape)} ".encode())
+        blake.update(values.tobytes())
     return blake.digest()
 
 

@@ -22,7 +22,7 @@ from torchmetrics_dna.images.pixels import DEEP_WHITE
 from torchmetrics_dna.images.properties import properties_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import Resize, resize_image
-from torchmetrics_dna.images.sets import Entry, Images, ImageStream, unreadable
+from torchmetrics_dna.images.sets import Entry, Images, ImageSource, ImageStream, unreadable
 from torchmetrics_dna.images.workers import Sent, begin, decoded
 from torchmetrics_dna.options import warn
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
 
-SKIP = "; to leave out such ones, give `skip_unreadable=True`"
+_SKIP = "; to leave out such ones, give `skip_unreadable=True`"
+_MOST_NAMED = 10  # unreadable images in an error
 _FEW = 64  # images below which starting worker processes costs more than it saves
 _FEW_BITS = 0.25  # of the range of 16 bits, as 14 of them are
 _MANY = 200  # images that take longer to resize and measure without numba than loading it takes
@@ -124,11 +125,14 @@ def load_batches(
         pin_memory=pin_memory,
     )
     warned, used = set[str](), 0.0
-    for batch in decoded(loader):
+    batches = iter(decoded(loader))
+    for batch in batches:
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
-            raise ValueError(batch.unreadable[0] + SKIP * ("; " not in batch.unreadable[0]))
+            # Objects of this process may have no end, so nothing more is read of them.
+            others = batches if isinstance(source, ImageSource) or source.of_files else ()
+            raise ValueError(refusal(_named(batch, others)))
         for what in sorted(batch.lost - warned):  # their number would be that of this pass, in this process
             warn(f"Images of {source.label!r} {what}")
         warned |= batch.lost
@@ -140,6 +144,25 @@ def load_batches(
             f"Images of {source.label!r} use {100 * used:.2g} % of 16 bits, so that a network sees them nearly black;"
             f" give what is white in them, such as {white}, as `scale`",
         )
+
+
+def _named(first: Batch, others: Iterable[Batch]) -> list[str]:
+    """Return a line for each unreadable image of a batch and of those after it, one more than are named at most."""
+    lines = list(first.unreadable)
+    for batch in others:
+        if len(lines) > _MOST_NAMED:
+            break
+        lines += batch.unreadable
+    return lines
+
+
+def refusal(lines: Sequence[str]) -> str:
+    """Return the text of an error about unreadable images, from a line for each."""
+    text = "; ".join(lines[:_MOST_NAMED])
+    if len(lines) > _MOST_NAMED:
+        text += "; and more"
+    has_remedy = any("; " in line for line in lines)
+    return text if has_remedy else text + _SKIP
 
 
 def cores() -> int:

@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from torchmetrics_dna.images.inputs import Example, count_of, mapped
+from torchmetrics_dna.images.inputs import Example, check_not_sparse, count_of, mapped
 from torchmetrics_dna.images.paths import is_image_name, public, public_names
 from torchmetrics_dna.images.pixels import is_file, is_image_file, stamp_of
 from torchmetrics_dna.images.sets import ImageSource, ImageStream, Shard
-from torchmetrics_dna.images.tensors import ArrayFormat
+from torchmetrics_dna.images.tensors import ArrayFormat, check_unmasked
 from torchmetrics_dna.options import warn
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _NAME_IT = "name it by `column`"
 
 def open_array(images: Any, label: str) -> ImageSource:
     """Open an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``, or one image of either."""
+    check_unmasked(images, "Images")
     array = ArrayFormat.of(images)
     array.check("Images", 4)
     images = images if images.ndim == 4 else images[None]
@@ -47,6 +48,7 @@ def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> 
     """
     if isinstance(source, (str, bytes, os.PathLike)):
         return None
+    check_not_sparse(source, example.noun)
     if (batch := example.batch(source)) is not None:
         return _inputs(count_of(batch), partial(_row_of, batch), label, example)
     if by_index(source) and not isinstance(source, Mapping):

@@ -35,7 +35,11 @@ def read_lists(path: str, column: str | None) -> dict[str, Any]:
     """Read the columns of lists of floats, or one of them, as arrays ``(N, D)`` by name."""
     arrays = dict[str, Any]()
     with _opened(path) as table:
-        lists = [each.name for each in table.schema_arrow if _LIST_OF_FLOATS.match(str(each.type))]
+        types = {each.name: str(each.type) for each in table.schema_arrow}
+        lists = [name for name, type_ in types.items() if _LIST_OF_FLOATS.match(type_)]
+        if not lists or (column in types and column not in lists):
+            listed = ", ".join(f"{name} ({type_})" for name, type_ in types.items() if column in (None, name))
+            raise ValueError(f"it has no column of lists of floats, but {listed or 'none'}")
         for name in [name for name in lists if column in (None, name)]:
             for group in range(table.num_row_groups):
                 _unpacked(table, group, name)

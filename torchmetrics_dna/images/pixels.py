@@ -21,7 +21,15 @@ from torch import Tensor
 
 from torchmetrics_dna.files.damage import beyond, check_pixels, check_size, max_pixels, most_bytes
 from torchmetrics_dna.images.paths import is_address, read_address
-from torchmetrics_dna.images.tensors import ArrayFormat, own_network, scale_remedy
+from torchmetrics_dna.images.tensors import (
+    HIGHEST,
+    LOWEST,
+    ArrayFormat,
+    check_unmasked,
+    in_digits,
+    own_network,
+    scale_remedy,
+)
 
 Pixels: TypeAlias = "NDArray[np.uint8 | np.float32]"  # (H, W, C)
 
@@ -162,6 +170,7 @@ def as_bytes(image: Pixels) -> NDArray[np.uint8]:
 
 
 def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
+    check_unmasked(image, "it")
     ArrayFormat.of(image).check("it", 3, channels)
     if isinstance(image, Tensor):
         image = image.detach().cpu()
@@ -171,8 +180,7 @@ def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
     if pixels.dtype.name == "uint16":  # of any byte order
         pixels = np.divide(pixels, DEEP_WHITE, dtype=np.float32)
     elif pixels.dtype != np.uint8:
-        _check_range(pixels, "floating point", 1)
-        pixels = pixels.astype(np.float32)
+        pixels = _in_unit_range(pixels).astype(np.float32)
     return _with_channels(pixels, channels)
 
 
@@ -204,9 +212,12 @@ def _of_picture(image: Image.Image, channels: int) -> Pixels:
         return np.array(image)
     if _is_deep(image):  # Pillow would clip it at 255
         shades = np.asarray(image)[..., None]
-        white, kind = (1, "floating point") if image.mode == "F" else (DEEP_WHITE, "integer")
-        _check_range(shades, kind, white)
-        return _with_channels(np.divide(shades, white, dtype=np.float32), channels)
+        if image.mode == "F":
+            return _with_channels(_in_unit_range(shades).astype(np.float32), channels)
+        low, high = int(shades.min()), int(shades.max())
+        if low < 0 or high > DEEP_WHITE:
+            raise ValueError(f"its integer pixels must lie in [0, {DEEP_WHITE}], but got {low} to {high}")
+        return _with_channels(np.divide(shades, DEEP_WHITE, dtype=np.float32), channels)
     if channels == 3:
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     if image.mode not in ("1", "L", "LA"):
@@ -227,11 +238,16 @@ def _has_alpha(image: Image.Image) -> bool:
     return bool(lowest < 255)
 
 
-def _check_range(pixels: NDArray[Any], kind: str, white: int) -> None:
+def _in_unit_range(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return floating point pixels clamped to [0, 1]; ValueError if one lies more than 0.001 beyond."""
     low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= white):  # also true of NaN
-        remedy = scale_remedy(low, high) if white == 1 else ""
-        raise ValueError(f"its {kind} pixels must lie in [0, {white}], but got {low:g} to {high:g}{remedy}")
+    if not (low >= LOWEST and high <= HIGHEST):  # also true of NaN
+        got = f"{in_digits(low)} to {in_digits(high)}"
+        remedy = scale_remedy(low, high, clamp="clip")
+        raise ValueError(f"its floating point pixels must lie in [0, 1], but got {got}{remedy}")
+    if low < 0 or high > 1:
+        pixels = pixels.clip(0, 1)
+    return pixels
 
 
 class _Limit(int):

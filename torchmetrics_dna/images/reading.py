@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torchmetrics_dna.checks import brief, check_bool
 from torchmetrics_dna.options import option
@@ -28,7 +28,9 @@ class Reading:
         scale: Value of white in images of 16 bits, such as 4095 where 12 of them are used, or 10,000 of reflectances;
             larger values are clipped. None for 65535.
         skip_unreadable: Whether to skip unreadable images, and the rest of a damaged file of a stream, instead of
-            raising an error.
+            raising an error that names up to ten of them. None for the default of a function: :func:`compare`,
+            ``diff``, ``matrix``, :func:`rank`, :func:`report` and :func:`monitor` skip them with a warning, and what
+            makes DNAs, ranges or other files to keep raises the error.
         progress: Callback after each batch, with the name of the source, the number of images done, and the total, or
             None for a stream of unknown length.
 
@@ -58,8 +60,12 @@ class Reading:
     num_images: int | None = None
     exif_orientation: bool = option(False, "Images", "Rotate images by their EXIF tag.", rare=True)
     scale: float | None = option(None, "Images", "Value of white in images of 16 bits. [default: 65535]", rare=True)
-    skip_unreadable: bool = option(
-        False, "Images", "Leave out, and name at the end, images that can't be read.", rare=True
+    skip_unreadable: bool | None = option(
+        None,
+        "Images",
+        "Leave out images that can't be read. [default: compare, diff, rank and monitor leave them out and name them,"
+        " and a check then fails; make and ranges end with an error]",
+        rare=True,
     )
     progress: Progress | None = None
 
@@ -74,8 +80,15 @@ class Reading:
             if value is not None and not value > 0:
                 raise ValueError(f"Argument `{name}` expected to be above 0, but got {value!r}")
         check_bool("exif_orientation", self.exif_orientation)
-        check_bool("skip_unreadable", self.skip_unreadable)
+        if self.skip_unreadable is not None:
+            check_bool("skip_unreadable", self.skip_unreadable)
         if self.column is not None and not isinstance(self.column, str):
             raise TypeError(f"Argument `column` expected to be a name, but got {brief(self.column)}")
         if self.progress is not None and not callable(self.progress):
             raise TypeError(f"Argument `progress` expected to be a function, but got {brief(self.progress)}")
+
+    def skipping(self) -> Reading:
+        """Return these options with unreadable images skipped, unless they say otherwise."""
+        if self.skip_unreadable is not None:
+            return self
+        return replace(self, skip_unreadable=True)

@@ -18,6 +18,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.paths import Names, is_address, names_below, public
 from torchmetrics_dna.images.pixels import Decoded, Pixels, decode_image
 from torchmetrics_dna.images.workers import read_ahead
+from torchmetrics_dna.options import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.inputs import Example
@@ -305,6 +306,17 @@ def left_out_in_words(lines: Sequence[str]) -> str:
     texts = [images_in_words(images, noun)] if images else []
     texts += [f"the rest of {files:,} file{'' if files == 1 else 's'}"] if files else []
     return f"{' and '.join(texts)} {'was' if len(lines) == 1 else 'were'} left out"
+
+
+def warn_of_left_out(lines: Sequence[str], reading: Reading | None) -> None:
+    """Warn of images that were left out by default; no warning if that was asked for."""
+    if lines and (reading is None or reading.skip_unreadable is None):
+        warn(f"{left_out_in_words(lines)}, the first: {lines[0]}")
+
+
+def note_of_left_out(lines: Sequence[str]) -> list[str]:
+    """Return the note of a table whose figures are without unreadable images; none if all could be read."""
+    return [f"{left_out_in_words(lines)} because of read errors"] if lines else []
 
 
 def _of_chosen(of_image: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.images.inputs import Example, tensors_of
+from torchmetrics_dna.images.inputs import Example, check_not_sparse, check_rows, is_table, tensors_of
 from torchmetrics_dna.images.kinds import EXTENSIONS, IMAGE, KINDS, LIST
+from torchmetrics_dna.images.noun import ROW
 from torchmetrics_dna.images.objects import (
     by_index,
     check_column,
@@ -141,31 +143,59 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
 
 def _open_inputs_of(path: str, example: Example, reading: Reading) -> Images:
     """Open files of one array of inputs that are no images, each or all together."""
-    rows, axes = list[Any](), tensors_of(example.like)[0].ndim
+    names, batches = set[str](), list[Any]()
     for file in expand(path):
-        kind = KINDS.find(suffix_of(file))
-        if kind is None or kind.arrays is None:
-            listed = ", ".join(suffix for kind in KINDS.values() if kind.arrays is not None for suffix in kind.suffixes)
-            what = f"The extractor (`feature`) takes {example.noun}s, but {public(file)!r} is no file of them"
-            raise ValueError(f"{what}; give {listed}, or for pictures a network, such as clip_im_vit_b16")
-        if not is_address(file) and not Path(file).exists():
-            raise missing(file)
-        with refusing(public(file), f"{example.noun}s"):
-            arrays = kind.arrays(file, reading.column)
-            names = [name for name, array in arrays.items() if array.ndim == axes or not name]
-            if reading.column is not None and "" not in arrays:
-                check_column(arrays, reading.column, file)
-                names = [reading.column]
-            elif len(names) != 1:
-                raise ValueError(
-                    f"it has {len(names)} arrays of {axes} axes, of {', '.join(arrays)}; name one by `column`"
-                )
-            rows.append(arrays[names[0]])
-    opened = open_inputs(rows[0] if len(rows) == 1 else np.concatenate(rows), public(path), example, reading)
+        name, batch = _inputs_in(file, example, reading.column)
+        names.add(name)
+        batches.append(batch)
+    whole = batches[0]
+    if len(batches) > 1:
+        whole = torch.cat(batches) if isinstance(example.like, Tensor) else np.concatenate(batches)
+    opened = open_inputs(whole, public(path), example, reading)
     assert opened is not None  # for an array
-    opened.options = frozenset(() if "" in arrays else ("column",))
+    # The array of a .npy file has no name, so that no column can be chosen.
+    opened.options = frozenset(() if "" in names else ("column",))
     opened.place = path if is_address(path) else os.path.realpath(path), reading.column
     return opened
+
+
+def _inputs_in(file: str, example: Example, column: str | None) -> tuple[str, Any]:
+    """Return the name and the values of the array of inputs in a file; ValueError that names the file and its content.
+
+    The name is empty in a file of one array.
+    """
+    kind = KINDS.find(suffix_of(file))
+    if kind is None or kind.arrays is None:
+        listed = ", ".join(suffix for kind in KINDS.values() if kind.arrays is not None for suffix in kind.suffixes)
+        what = f"The extractor (`feature`) takes {example.noun}s, but {public(file)!r} is no file of them"
+        raise ValueError(f"{what}; give {listed}, or for pictures a network, such as clip_im_vit_b16")
+    if not is_address(file) and not Path(file).exists():
+        raise missing(file)
+    with refusing(public(file), f"{example.noun}s"):
+        arrays = kind.arrays(file, column)
+        name = _name_of_inputs(arrays, tensors_of(example.like)[0].ndim, column, file)
+        array = arrays[name]
+        if example.noun == ROW:
+            check_rows(array)
+        if not isinstance(example.like, Tensor):
+            return name, array
+        return name, example.batch(array)
+
+
+def _name_of_inputs(arrays: Mapping[str, Any], axes: int, column: str | None, file: str) -> str:
+    """Return the name of the array of inputs among those of a file: the column, or the only one with so many axes."""
+    if "" in arrays:
+        return ""
+    if column is not None:
+        check_column(arrays, column, file)
+        return column
+    names = [name for name, array in arrays.items() if array.ndim == axes]
+    if not names:
+        listed = ", ".join(f"{name} of shape {tuple(array.shape)}" for name, array in arrays.items())
+        raise ValueError(f"it has no array of {axes} axes, but {listed}")
+    if len(names) > 1:
+        raise ValueError(f"it has {len(names)} arrays of {axes} axes, of {', '.join(names)}; name one by `column`")
+    return names[0]
 
 
 def check_used(reading: Reading, *opened: object) -> None:
@@ -184,6 +214,11 @@ def _open_object(source: Any, label: str, reading: Reading) -> Images:
         raise TypeError(
             f"Expected images, but got a {type(source).__name__} with {', '.join(map(str, source)) or 'nothing'};"
             " give what is under one of these names"
+        )
+    check_not_sparse(source, "image")
+    if is_table(source):
+        raise TypeError(
+            "Expected images, but got a DataFrame; pass the column that has them, as `list(table['image'])`"
         )
     if isinstance(source, (Image.Image, bytes, bytearray, Mapping)):
         return open_sequence([source], label, reading)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# How far floating point images may lie beyond [0, 1]: rounding, and a resize that was clipped in another type, leave
+# them a little beyond. Such values are clamped. The limits are numbers of float32, so that 1.001 itself is accepted.
+_BEYOND = 1e-3
+LOWEST, HIGHEST = torch.tensor([-_BEYOND, 1 + _BEYOND]).tolist()
+_SLIGHTLY_LOW, _SLIGHTLY_HIGH = -0.1, 2.0  # ends of the range where clamping is a likely remedy
 
 
 def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values: bool) -> None:
     """Raise ValueError (TypeError for other than tensors) unless ``imgs`` is a batch of images ``(B, C, H, W)``.
 
     ``channels`` are the allowed values of C. Images are uint8, or with ``normalize`` floating point; with ``values``,
-    these must also lie in [0, 1], whose check is a sync on a device.
+    these must also lie in [0, 1], or at most 0.001 beyond, whose check is a sync on a device.
     """
     if not isinstance(imgs, Tensor):
-        axes = [each.ndim for each in imgs if isinstance(each, Tensor)] if isinstance(imgs, list) else []
-        of_list = "torch.stack(imgs)" if 3 in axes else "torch.cat(imgs)" if axes else "torch.tensor(imgs)"
-        remedy = {"ndarray": "; give `torch.from_numpy(imgs)`", "list": f"; give `{of_list}`"}
-        remedy["dict"] = "; give images, the metric runs the network"
-        remedy["str"] = "; paths go to `compare`, `rank` and `make_dna`"
-        kind = type(imgs).__name__
-        raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {kind}{remedy.get(kind, '')}")
+        raise TypeError(
+            f"Argument `imgs` expected to be a Tensor, but got {type(imgs).__name__}{_remedy_of_type(imgs, channels)}"
+        )
     check_dense(imgs, "Argument `imgs`")
     if imgs.ndim != 4 or imgs.shape[1] not in channels:
         expected = f"(B, {' or '.join(map(str, channels))}, H, W)"
@@ -47,11 +52,103 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
     if not values:
         return
     low, high = torch.stack(torch.aminmax(imgs.detach())).tolist()
-    if not (low >= 0 and high <= 1):  # also true of NaN
+    if not (low >= LOWEST and high <= HIGHEST):  # also true of NaN
         raise ValueError(
-            f"Argument `imgs` expected to lie in [0, 1] with `normalize=True`, but got values from {low:g} to {high:g}"
-            + scale_remedy(low, high)
+            "Argument `imgs` expected to lie in [0, 1] with `normalize=True`, but got values from"
+            f" {in_digits(low)} to {in_digits(high)}{scale_remedy(low, high)}"
         )
+
+
+def in_digits(value: float) -> str:
+    """Return a value with all digits that float32 has.
+
+    Example:
+        >>> in_digits(1.0015), in_digits(255.0)
+        ('1.0015', '255')
+
+    """
+    return str(np.float32(value)).removesuffix(".0")
+
+
+def _remedy_of_type(imgs: Any, channels: Sequence[int]) -> str:
+    """Return how something that is no tensor becomes a batch of images, as the end of a message; empty if unknown."""
+    if isinstance(imgs, np.ndarray):
+        return f"; give `{_from_numpy('imgs', [imgs])}`"
+    if isinstance(imgs, dict):
+        return "; give images, the metric runs the network"
+    if isinstance(imgs, str):
+        return "; paths go to `compare`, `rank` and `make_dna`"
+    if not isinstance(imgs, (list, tuple)) or not imgs:
+        return ""
+    if all(isinstance(each, Tensor) for each in imgs):
+        return "; give `torch.stack(imgs)`" if imgs[0].ndim == 3 else "; give `torch.cat(imgs)`"
+    are_pictures = all(isinstance(each, Image.Image) for each in imgs)
+    are_arrays = all(isinstance(each, np.ndarray) for each in imgs)
+    if not are_pictures and not are_arrays:
+        return ""
+    sizes = {each.size for each in imgs} if are_pictures else {each.shape for each in imgs}
+    if len(sizes) > 1:
+        return "; resize them to one size, or give one at a time"
+    if are_pictures:
+        mode = "L" if 3 not in channels else "RGB"
+        pictures = f"[img.convert({mode!r}) for img in imgs]"
+        axes = "[:, None]" if mode == "L" else ".movedim(3, 1)"
+        return f"; give `torch.from_numpy(numpy.stack({pictures})){axes}`"
+    moved = ".movedim(3, 1)" if imgs[0].ndim == 3 and imgs[0].shape[2] in channels else ""
+    return f"; give `{_from_numpy('numpy.stack(imgs)', imgs)}{moved}`"
+
+
+def _from_numpy(name: str, arrays: Sequence[NDArray[Any]]) -> str:
+    """Return the call that makes a tensor of an array, which ``name`` stands for; torch takes only some layouts."""
+    if not all(array.dtype.isnative for array in arrays):
+        name = f"{name}.astype({arrays[0].dtype.name!r})"
+    elif len(arrays) == 1 and any(stride < 0 for stride in arrays[0].strides):
+        name = f"{name}.copy()"
+    return f"torch.from_numpy({name})"
+
+
+def tensor_of(array: NDArray[Any], subject: str) -> Tensor:
+    """Return an array as a tensor, whatever its memory layout and byte order; a copy only where torch needs one.
+
+    Raises:
+        ValueError: If it is a masked array, or holds something other than numbers that torch has.
+
+    """
+    check_unmasked(array, subject)
+    has_negative_stride = any(stride < 0 for stride in array.strides)
+    if has_negative_stride or not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="), order="C")
+    try:
+        # torch warns of arrays that it must not write to. Nothing writes to inputs.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.as_tensor(array)
+    except TypeError as err:
+        held = held_by(array.dtype)
+        raise ValueError(f"{subject} expected to hold numbers of a type that torch has, but got {held}") from err
+
+
+def check_unmasked(array: Any, subject: str) -> None:
+    """Raise ValueError for a masked array: the values below its mask would be counted."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(
+            f"{subject} expected to be a plain array, but got a masked one; pass `numpy.ma.filled(array, value)`, or"
+            " leave out what is masked"
+        )
+
+
+_KINDS_OF_TYPES = {"O": "Python objects", "U": "text", "S": "text", "M": "dates", "m": "durations", "V": "records"}
+
+
+def held_by(dtype: np.dtype[Any]) -> str:
+    """Return what arrays of a type hold, in words.
+
+    Example:
+        >>> held_by(np.dtype(">f4")), held_by(np.dtype("<U3"))
+        ('float32', 'text')
+
+    """
+    return _KINDS_OF_TYPES.get(dtype.kind, dtype.name)
 
 
 def check_dense(tensor: Tensor, subject: str) -> None:
@@ -76,18 +173,26 @@ def lacks_float64(device: torch.device) -> bool:
 
 
 def in_unit_range(imgs: Tensor) -> Tensor:
-    """Test if all values are in [0, 1], as a bool tensor without a device sync; False if any is NaN."""
+    """Test if all values are in [0, 1], or at most 0.001 beyond, without a device sync: a bool tensor, False of NaN."""
     low, high = torch.aminmax(imgs)
-    return (low >= 0) & (high <= 1)
+    is_valid: Tensor = (low >= LOWEST) & (high <= HIGHEST)
+    return is_valid
 
 
-def scale_remedy(low: float, high: float) -> str:
-    """Return a remedy for pixels beyond [0, 1], as the end of a message; empty if there is no obvious one."""
-    if low >= 0 and 2 < high <= 255:  # a little above 1 is a fault of another kind
+def scale_remedy(low: float, high: float, clamp: str = "clamp") -> str:
+    """Return a remedy for pixels beyond [0, 1], as the end of a message; empty if there is no obvious one.
+
+    ``clamp`` is the name of the method that limits values: arrays have ``clip`` alone, and tensors both.
+    """
+    if low >= 0 and _SLIGHTLY_HIGH < high <= 255:  # a little above 1 is a fault of another kind
         return "; give `imgs / 255`"
     if -3 <= low < -1 and high <= 3:
         return "; leave out `Normalize`, which is the extractor's"
-    return "; give `(imgs + 1) / 2`" if -1 <= low < -0.1 and high <= 1 else ""
+    if -1 <= low < _SLIGHTLY_LOW and high <= 1:
+        return "; give `(imgs + 1) / 2`"
+    if low >= _SLIGHTLY_LOW and high <= _SLIGHTLY_HIGH:
+        return f"; give `imgs.{clamp}(0, 1)`"
+    return ""
 
 
 def _shape_remedy(imgs: Tensor) -> str:
@@ -137,7 +242,7 @@ class ArrayFormat(NamedTuple):
         """Return the format of an array or a tensor."""
         if isinstance(images, Tensor):
             return cls(tuple(images.shape), str(images.dtype), True)
-        return cls(images.shape, images.dtype.name)
+        return cls(images.shape, held_by(images.dtype))
 
     def check(self, what: str, most_axes: int, channels: int | None = None) -> None:
         """Raise ValueError with a remedy unless these are shape and type of an image, or of a batch of images.

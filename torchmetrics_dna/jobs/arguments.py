@@ -149,6 +149,12 @@ class Arguments:
         for name in ("causes", "copies", "distributed"):
             check_bool(name, getattr(self, name))
 
+    def skipping_unreadable(self) -> Arguments:
+        """Return the arguments of what compares images and keeps no file: it skips unreadable ones by default."""
+        from torchmetrics_dna.images.reading import Reading
+
+        return replace(self, reading=(self.reading or Reading()).skipping())
+
     @property
     def averaging(self) -> dict[str, Any]:
         """Arguments of ``averaging_of`` that were given."""

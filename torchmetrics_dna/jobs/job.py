@@ -16,7 +16,7 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images import Images, ImageSource, Reading
 from torchmetrics_dna.images.inputs import mapped, tensors_of
-from torchmetrics_dna.images.loader import SKIP, load_batches
+from torchmetrics_dna.images.loader import load_batches, refusal
 from torchmetrics_dna.images.sets import unreadable
 from torchmetrics_dna.jobs.groups import Groups, grouping
 from torchmetrics_dna.jobs.processes import raise_if_peer_failed
@@ -266,17 +266,17 @@ def _all_notes(takes: Sequence[Callable[[Any], dict[str, Tensor]]], image: Any) 
     return {name: values for take in takes for name, values in take(image).items()}
 
 
-def _finite(part: Activated, inputs: Any, noun: str, skip: bool) -> Activated:
+def _finite(part: Activated, inputs: Any, noun: str, skip: bool | None) -> Activated:
     """Leave out inputs whose values and activations are not all finite; a device sync where values are not.
 
-    ValueError that names the first one, unless such are skipped.
+    ValueError that names them, unless such are skipped.
     """
     finite = [values.reshape(len(values), -1).isfinite().all(1) for values in tensors_of(inputs)]
     rows = (~torch.stack(finite).all(0)).nonzero()[:, 0].tolist()
     bad = [i for i in rows if not all(bool(values[i].isfinite().all()) for values in part.activations.values())]
     lines = [unreadable(part.names[i], ValueError("it has values that are NaN or infinite"), noun) for i in bad]
     if bad and not skip:
-        raise ValueError(lines[0] + SKIP)
+        raise ValueError(refusal(lines))
     good = part.take([i for i in range(len(part.places)) if i not in bad]) if bad else part
     return good._replace(left_out=part.left_out + lines)
 

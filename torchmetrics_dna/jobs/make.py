@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.dna.distances import Kind
@@ -30,20 +30,38 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.setup import Feature
 
 
+@overload
+def make_dna(source: Source, feature: Feature | None = None, *, kind: Kind = ..., **options: Any) -> DNA: ...
+
+
+@overload
+def make_dna(
+    source: Source, feature: Feature | None = None, *, kind: Sequence[Kind], **options: Any
+) -> dict[str, DNA]: ...
+
+
 @taking("layers", "num_bins", "ranges", "groups", "reading", "distributed", "on", num_folds=None)
-def make_dna(source: Source, feature: Feature | None = None, *, kind: Kind = "histogram", **options: Any) -> DNA:
+def make_dna(
+    source: Source,
+    feature: Feature | None = None,
+    *,
+    kind: Kind | Sequence[Kind] = "histogram",
+    **options: Any,
+) -> DNA | dict[str, DNA]:
     """Make the DNA of an image set (section 3.2 of the paper).
 
     Args:
         source: A folder, a file of images (zip, tar, Parquet, array, list, video), an address or a pattern of these,
             a dataset, images in memory, or an iterable of images; see :func:`open_source`.
         feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU.
-        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
+        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``; or a list of several, which are made in one pass
+            over the images.
         options: Some of :class:`Arguments`, as the signature shows. Folds are kept if ``num_folds`` is given, such as
             20, so that :func:`compare` can test.
 
     Returns:
-        A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
+        A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU. For a list of kinds, a
+        dict of the DNA of each kind.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, or one can't be read.
@@ -55,15 +73,21 @@ def make_dna(source: Source, feature: Feature | None = None, *, kind: Kind = "hi
 efficientnet_lite0)
 
     """
-    check_one_of("kind", kind, Kind)
+    kinds: list[Any] = [kind] if isinstance(kind, str) else list(dict.fromkeys(kind))
+    if not kinds:
+        raise ValueError("Argument `kind` expected to be one kind of DNA or several, but got none")
+    for each in kinds:
+        check_one_of("kind", each, Kind)
     arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
-        sides = open_sides([source], arguments, [kind])
+        sides = open_sides([source], arguments, kinds)
         sides.source(0, "A DNA")
         measured = sides.measured(0)
     if left_out := measured.unreadable:
         warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}")
-    return measured.first
+    if isinstance(kind, str):
+        return measured.first
+    return {each: measured.dnas[each] for each in kinds}
 
 
 def make_files(

@@ -17,6 +17,7 @@ from torchmetrics_dna.comparisons.versions import Versions
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.reporting.document import FORMATS, HTML, Document, Format, format_of, save
@@ -92,6 +93,7 @@ def report(
         _, result, document = compared_in(form, a, b, arguments, by=by, held_out=held_out, check=with_names)
         if rank() == 0:
             save(document(), form, output)
+        warn_of_left_out(result.unreadable, arguments.reading)
         return cast("Comparison | Comparisons | ClassComparisons", result)
 
 

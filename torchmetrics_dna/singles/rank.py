@@ -23,6 +23,7 @@ from torchmetrics_dna.functional.realism import less_contrast
 from torchmetrics_dna.images import Images, ImageSource, Source
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.images.noun import noun_of
+from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
@@ -111,7 +112,8 @@ def rank(
         reference, nearest = images, images if nearest is None else nearest
     if score is not None:
         check_one_of("score", score, Score)
-    arguments = Arguments(feature, num_folds=None, **options)
+    given = Arguments(feature, num_folds=None, **options)
+    arguments = given.skipping_unreadable()
     with in_step(arguments.distributed):
         source, side = open_each([images, reference], arguments)
         of_emd = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
@@ -152,7 +154,8 @@ def rank(
         if isinstance(index, Features):
             check_index(index, sides.extractor)
         ranking = _ranked(sides, [*opened], score, pools, index if isinstance(index, Features) else None)
-        return replace(ranking, why=_OF_HISTOGRAM * is_by_kind)
+    warn_of_left_out(ranking.unreadable, given.reading)
+    return replace(ranking, why=_OF_HISTOGRAM * is_by_kind)
 
 
 def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str, object]) -> Score:

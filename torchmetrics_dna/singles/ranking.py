@@ -22,6 +22,7 @@ from torchmetrics_dna.functional.realism import heat
 from torchmetrics_dna.images import Images, ImageSource, Reading, open_source
 from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.plots.figures import new_figure, put_title
@@ -285,6 +286,7 @@ class Ranking(Saved):
             "few_off": None if self.odd is None else self.odd.to_dict(),
             "off": self.off,
             "notices": self.notices,
+            "unreadable": self.unreadable,
             "images": self.rows(),
         }
 
@@ -346,6 +348,7 @@ class Ranking(Saved):
         rows = [rows[place] for place in self._first(most)] if in_order else self.rows(top, worst)
         if self.reasons and not self.is_alone:
             notes.append("score, further than: by the network alone; which are odd: by other figures, too.")
+        notes += note_of_left_out(self.unreadable)
         columns = {"rank", *self._columns()}
         shown = [key for key in _COLUMNS if key in columns]
         if "likeness" in shown:  # the table of copies has both
