@@ -5,7 +5,6 @@ It imports nothing of this package, so that the command line starts at once.
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from collections.abc import Callable, Sized
@@ -15,20 +14,27 @@ from typing import Any, get_args
 _LONGEST = 80  # characters of a value in an error
 
 
-def option(default: Any, group: str, text: str, *, rare: bool = False) -> Any:
-    """Return a field that the help of a command shows with this text in a group; a rare one in ``--help-all`` alone."""
-    return field(default=default, metadata={"group": group, "help": text, "rare": rare})
+def option(default: Any, group: str, text: str) -> Any:
+    """Return a field that is also an option of commands, with this help text.
+
+    Args:
+        default: Default of the field and of the option.
+        group: Panel of the help, and table of the documentation, that lists the option.
+        text: Help text.
+
+    """
+    return field(default=default, metadata={"group": group, "help": text})
 
 
 def names_in(text: str) -> list[str]:
-    """Split a list of names at commas, semicolons and spaces; quotes and brackets may be around them.
+    """Split a list of names at commas and spaces.
 
     Example:
-        >>> names_in("dna-emd, 'fd';kid")
+        >>> names_in("dna-emd, fd kid")
         ['dna-emd', 'fd', 'kid']
 
     """
-    return re.split(r"[][,;'\"\s]+", text.strip(",;[]'\" \n"))
+    return text.replace(",", " ").split()
 
 
 def brief(value: object) -> str:
