@@ -1,4 +1,4 @@
-"""Sections of the command line's page, one for each command, made from the records of its ``--help``."""
+"""Sections of the command line's page, one for each command, made from what its ``--help`` lists."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ def as_markdown() -> str:
 
 
 def _records(name: str, command: Any) -> list[_Record]:
-    """Return all arguments and options, rare ones included; those of equal text that follow each other as one."""
+    """Return all arguments and options; those of equal text that follow each other as one."""
     context = typer.Context(command, info_name=name)
     records: list[_Record] = []
     for parameter in command.params:
-        parameter.hidden = False
         spelling, text = parameter.get_help_record(context)
         is_argument = parameter.param_type_name == "argument"
         group = "Arguments" if is_argument else parameter.rich_help_panel or "Options"
@@ -52,7 +51,8 @@ def _records(name: str, command: Any) -> list[_Record]:
 def _section(name: str, command: Any, records: list[_Record]) -> str:
     usage = " ".join(command.collect_usage_pieces(typer.Context(command, info_name=name)))
     usage = usage.replace("{", "").replace("}", "")  # click's mark of what is required
-    parts = [f"## {name}", command.help, f"```bash\n{command.epilog}\n```", f"Usage: `torchmetrics-dna {name} {usage}`"]
+    example = command.epilog.removeprefix("Example: ")
+    parts = [f"## {name}", command.help, f"```bash\n{example}\n```", f"Usage: `torchmetrics-dna {name} {usage}`"]
     own = [record for record in records if record.group not in _SHARED]
     for group in dict.fromkeys(record.group for record in own):
         rows = [_cells(record) for record in own if record.group == group]

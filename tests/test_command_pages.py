@@ -76,10 +76,11 @@ def command_lines(block: str) -> list[list[str]]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_page_names_every_option_and_the_example_is_understood(name: str) -> None:
     assert named_options()[name] == options(name)
-    (line,) = command_lines(COMMANDS[name].epilog)
-    assert f"## {name}\n\n{COMMANDS[name].help}\n\n```bash\n{COMMANDS[name].epilog}\n```" in PAGE
-    assert line[: len(name.split())] == name.split()
-    COMMANDS[name].make_context(name, line[len(name.split()) :])
+    example = COMMANDS[name].epilog.removeprefix("Example: ")
+    assert f"## {name}\n\n{COMMANDS[name].help}\n\n```bash\n{example}\n```" in PAGE
+    ((word, *others),) = command_lines(example)
+    assert word == name
+    COMMANDS[name].make_context(name, others)
 
 
 def test_the_site_puts_what_is_made_from_code_on_its_pages() -> None:

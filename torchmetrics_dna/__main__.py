@@ -5,78 +5,80 @@ from __future__ import annotations
 import codecs
 import io
 import os
-import re
 import sys
 import traceback
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
 from torchmetrics_dna.registry import load_plugins
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
+_NAME = "torchmetrics-dna"
 _EXPECTED = (ValueError, TypeError, RuntimeError, OSError, ModuleNotFoundError)
-_INTERRUPTED = 130  # exit code of typer, as shells expect
+# Typer returns this exit code after Ctrl-C, and shells expect it.
+_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line."""
-    warnings.formatwarning = _warning
+    """Run the command line, and exit."""
+    warnings.formatwarning = _format_warning
+    # Whatever the encoding of a terminal or a file, no result is lost to it.
     codecs.register_error(ERRORS, in_known_letters)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=ERRORS)  # whatever the encoding of a terminal or a file, no result is lost to it
+            stream.reconfigure(errors=ERRORS)
     try:
-        load_plugins()  # before commands, whose options list what is registered
+        # Plugins come before commands because the help of options lists what is registered.
+        load_plugins()
         from torchmetrics_dna.cli import app
         from torchmetrics_dna.cli.console import PROCESSES
 
-        processes: AbstractContextManager[None] = nullcontext()
-        if PROCESSES > 1:  # of torchrun
+        if PROCESSES == 1:
+            _exit_if_failed(app(prog_name=_NAME, standalone_mode=False))
+        else:
             from torchmetrics_dna.jobs.processes import joined
 
-            processes = joined(_tell)
-        with processes:
-            _end(app(prog_name="torchmetrics-dna", standalone_mode=False))
-    except KeyboardInterrupt:  # before typer handles it
-        _end(_INTERRUPTED)
-    except Exception as err:
+            with joined(_print_error):
+                _exit_if_failed(app(prog_name=_NAME, standalone_mode=False))
+    except KeyboardInterrupt:
+        _exit_if_failed(_INTERRUPTED)
+    except Exception as error:
         from torchmetrics_dna.cli.console import interrupted
 
-        if interrupted(err):
-            _end(_INTERRUPTED)
-        _tell(err)
+        if interrupted(error):
+            _exit_if_failed(_INTERRUPTED)
+        _print_error(error)
         sys.exit(2)
     sys.exit(0)
 
 
-def _end(code: int | None) -> None:
-    """Exit with a code, if there is one."""
+def _exit_if_failed(code: int | None) -> None:
+    """Exit with a code, unless it is 0 or None."""
     if code == _INTERRUPTED:
-        print("torchmetrics-dna: interrupted", file=sys.stderr)  # noqa: T201
+        print(f"{_NAME}: interrupted", file=sys.stderr)  # noqa: T201
     if code:
         sys.exit(code)
 
 
-def _warning(message: Warning | str, *_: Any, **__: Any) -> str:
+def _format_warning(message: Warning | str, *_: Any, **__: Any) -> str:
     """Format a warning in one line, without its source."""
-    return f"torchmetrics-dna: {visible(' '.join(str(message).split()))}\n"
+    return f"{_NAME}: {visible(' '.join(str(message).split()))}\n"
 
 
-def _tell(error: Exception) -> None:
-    """Print an error to stderr."""
+def _print_error(error: Exception) -> None:
+    """Print an error to stderr: in one line, or as typer prints its own errors."""
     if os.environ.get(DEBUG, "0") not in ("", "0"):
         traceback.print_exception(error)
-    # Errors of typer have a method for their text.
-    format_message = getattr(error, "format_message", None)
-    if format_message is not None:
-        text = format_message()
-    else:
-        text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
-    if format_message is None and not isinstance(error, _EXPECTED):
+    # Errors of typer have a method that prints them, with the usage of the command.
+    show = getattr(error, "show", None)
+    if show is not None:
+        show()
+        return
+    text = " ".join(str(error).split())
+    if not isinstance(error, _EXPECTED):
         text = f"{type(error).__name__}: {text} (this is unexpected; {DEBUG}=1 in the environment shows its trace)"
-    print(f"torchmetrics-dna: {visible(text)}", file=sys.stderr)  # noqa: T201
+    print(f"{_NAME}: {visible(text)}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

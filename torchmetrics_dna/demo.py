@@ -17,6 +17,7 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import change_image
 from torchmetrics_dna.images.reading import Progress, Reading
+from torchmetrics_dna.jobs.causes import LABEL as SEARCHING
 from torchmetrics_dna.plots.figures import curve_style, new_figure, plain_axes
 
 if TYPE_CHECKING:
@@ -120,15 +121,20 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
         for name, change in DEGRADATIONS.items()
         for strength in _COMPARED
     }
-    extractor, finished = DNAExtractor("efficientnet_lite0"), 0
+    extractor = DNAExtractor("efficientnet_lite0")
     few, both = 3 * _OTHERS // 4, "A: {0} photographs. B: {0} others, "
     total = num_images * (1 + len(sets)) + 2 * (few + _OTHERS)
+    finished = 0
 
-    def count(_: str, done: int, of: int | None) -> None:
+    def count(source: str, done: int, size: int | None) -> None:
+        """Report how many of all images were measured."""
         nonlocal finished
-        if progress:
-            progress("images through the network", finished + done, max(total, finished + (of or 0)))  # with causes
-        finished += done if done == of else 0
+        # The search of a cause passes as many images again as it needs, which nobody knows before it.
+        if progress is None or source == SEARCHING:
+            return
+        progress("images through the network", finished + done, total)
+        if done == size:
+            finished += done
 
     reading = Reading(progress=count)
     compared = compare(images, sets, extractor, metrics=["dna-emd", "dna-fd"], num_folds=None, reading=reading)

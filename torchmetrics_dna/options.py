@@ -5,7 +5,6 @@ It imports nothing of this package, so that the command line starts at once.
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,20 +12,27 @@ from dataclasses import field
 from typing import Any
 
 
-def option(default: Any, group: str, text: str, *, rare: bool = False) -> Any:
-    """Return a field that the help of a command shows with this text in a group; a rare one in ``--help-all`` alone."""
-    return field(default=default, metadata={"group": group, "help": text, "rare": rare})
+def option(default: Any, group: str, text: str) -> Any:
+    """Return a field that is also an option of commands, with this help text.
+
+    Args:
+        default: Default of the field and of the option.
+        group: Panel of the help, and table of the documentation, that lists the option.
+        text: Help text.
+
+    """
+    return field(default=default, metadata={"group": group, "help": text})
 
 
 def names_in(text: str) -> list[str]:
-    """Split a list of names at commas, semicolons and spaces; quotes and brackets may be around them.
+    """Split a list of names at commas and spaces.
 
     Example:
-        >>> names_in("dna-emd, 'fd';kid")
+        >>> names_in("dna-emd, fd kid")
         ['dna-emd', 'fd', 'kid']
 
     """
-    return re.split(r"[][,;'\"\s]+", text.strip(",;[]'\" \n"))
+    return text.replace(",", " ").split()
 
 
 def warn(text: str) -> None:

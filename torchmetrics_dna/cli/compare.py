@@ -54,7 +54,7 @@ def compare(
         bool, o.statistic_option("Compare all of several sets with each other: a matrix.", "--all")
     ] = False,
     held_out: Annotated[
-        list[str] | None,
+        str | None,
         o.statistic_option(
             "Set of real images that no model saw, one of B, C, ...: how many times as far are the others?", metavar="B"
         ),
@@ -69,7 +69,7 @@ def compare(
         float | None, o.output_option("Exit with code 1 if the first distance is above this.")
     ] = None,
     fail_unless_below: Annotated[
-        float | None, o.output_option("Exit with code 1 unless the images show a distance below this.", rare=True)
+        float | None, o.output_option("Exit with code 1 unless the images show a distance below this.")
     ] = None,
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
@@ -81,12 +81,11 @@ def compare(
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Compare two image sets, or DNAs of them; or the first with each of several."""
-    unseen = held_out[0] if held_out else None
-    if unseen == a:
-        raise ValueError(f"Option --held-out is {unseen!r}, the reference itself; give other real images")
-    if unseen is not None and unseen not in (b, *(more or ())):
-        more = [*(more or ()), unseen]
+    """Compare two sets of images, or one set with several others."""
+    if held_out == a:
+        raise ValueError(f"Option --held-out is {held_out!r}, the reference itself; give other real images")
+    if held_out is not None and held_out not in (b, *(more or ())):
+        more = [*(more or ()), held_out]
     check_sources(a, b, *(more or ()))
     if pattern := unquoted([b, *(more or ())]):
         talk.print(f"Each of {1 + len(more or ())} files is a set of its own; {pattern}", soft_wrap=True)
@@ -102,15 +101,19 @@ def compare(
     limits |= {"fail_if_different": level if fail_if_different else None, "fail_if_odd": level if fail_if_odd else None}
     check_limits(limits, options["metrics"], {"by": by, **options})
     if every and more:  # of two sets, a matrix says less
-        _compare_all([a, b, *more], options, {"by": by, "held_out": unseen} | limits, plot, written, output)
+        _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, written, output)
         return
     from torchmetrics_dna.comparisons.comparisons import by_name
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.reporting.build import compared_in
 
-    sets: Any = b if unseen is None and not more else by_name([b, *(more or ())])
-    if unseen is not None:
-        unseen = [*sets][[b, *(more or ())].index(unseen)]
+    sets: Any = b
+    name_of_held_out: str | None = None
+    if more or held_out is not None:
+        paths = [b, *(more or ())]
+        sets = by_name(paths)
+        if held_out is not None:
+            name_of_held_out = list(sets)[paths.index(held_out)]
 
     def check(opened: Opened) -> Opened:
         check_gates(opened, limits)
@@ -124,9 +127,14 @@ def compare(
 
     with o.showing_progress(options) as shown:
         arguments = Arguments(distributed=PROCESSES > 1, **shown)
-        opened, result, document = compared_in(written, a, sets, arguments, by=by, held_out=unseen, check=check)
+        opened, result, document = compared_in(
+            written, a, sets, arguments, by=by, held_out=name_of_held_out, check=check
+        )
     is_pair = opened.is_one and by is None
-    by_set = {opened.names[1]: result} if is_pair else {name: each for name, each in result.items() if name != unseen}
+    if is_pair:
+        by_set = {opened.names[1]: result}
+    else:
+        by_set = {name: each for name, each in result.items() if name != name_of_held_out}
     gates: list[Gate] = []
     refusal: ValueError | None = None
     try:
@@ -195,7 +203,10 @@ def diff(
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """List the images added, removed and edited between two versions of a data set, and say how they differ."""
+    """List which images of a data set changed between two versions.
+
+    The added and removed images are compared with those in both versions.
+    """
     from torchmetrics_dna.comparisons import diff as compare_versions
 
     check_sources(old, new)
@@ -223,12 +234,11 @@ def demo(
     output: Annotated[Path, o.option("Where the figure goes.", "-o", "--output")] = Path("demo.png"),
     num_images: Annotated[int, o.option("Photographs to compare with their degraded copies.")] = 8,
 ) -> None:
-    """Compare photographs with degraded copies of rising strength, and plot how the distances rise."""
+    """Compare photographs with degraded copies, and plot the distances."""
     require("skimage", "demo")
     check_figure(output)
     talk.print(
-        f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies, and some with others"
-        f"{', about half a minute of one core' * (num_images == 8)}"
+        f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies of each, and with other photographs"
     )
     from torchmetrics_dna.demo import plot_demo, run_demo
 

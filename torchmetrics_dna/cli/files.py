@@ -47,7 +47,7 @@ def make(
     kind: Kinds = "histogram",
     num_folds: KeptFolds = 0,
     resume: Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")] = False,
-    notes: Annotated[str, o.option("A remark to keep in the file.", rare=True)] = "",
+    notes: Annotated[str, o.option("A remark to keep in the file.")] = "",
     **options: Any,
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
@@ -93,7 +93,7 @@ def info(
     form: FormatOption = None,
     output: ResultFile = None,
 ) -> None:
-    """Say what a DNA file holds, after checking that it is whole; or which extractors there are."""
+    """Check a DNA file and describe it, or list the named extractors."""
     written = format_for(form, output)
     if file is None:
         write(_extractors(), written, output)
@@ -116,7 +116,10 @@ def info(
 
 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:
-    """Convert official files into one of ours, or one of ours into official files, or into an .npz for FID."""
+    """Convert a DNA file to or from the official format.
+
+    A file of kind layer-gaussian can also become an .npz of FID statistics.
+    """
     from torchmetrics_dna.dna import DNA, LayerGaussianDNA
     from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
     from torchmetrics_dna.dna.load import is_official, load_dna
@@ -152,7 +155,7 @@ def ranges(
     margin: Annotated[Rule, o.option("Rule by which bounds follow; scale is the official one.")] = Rule.widen,
     **options: Any,
 ) -> None:
-    """Measure the activation ranges of image sets together, and write them to a .json file."""
+    """Measure activation ranges of image sets and write them to a file."""
     check_sources(*sources)
     check_output(output, ".json")
     from torchmetrics_dna.images.noun import noun_of

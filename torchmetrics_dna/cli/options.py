@@ -24,9 +24,9 @@ Crop = StrEnum("Crop", ["none", "center"])
 Partner = StrEnum("Partner", ["order", "name"])  # by what images of two sides correspond
 
 
-def option(text: str, *names: str, group: str | None = None, rare: bool = False, **settings: Any) -> Any:
-    """Make an option with this help text, in a group; a rare one is shown by ``--help-all`` alone."""
-    return typer.Option(*names, help=text, rich_help_panel=group, hidden=rare, **settings)
+def option(text: str, *names: str, group: str | None = None, **settings: Any) -> Any:
+    """Make an option with this help text, in the panel of a group."""
+    return typer.Option(*names, help=text, rich_help_panel=group, **settings)
 
 
 statistic_option, output_option = (partial(option, group=group) for group in ("Statistics", "Output"))
@@ -77,6 +77,7 @@ Written = Annotated[str, output_option("The file to write, also at an address.",
 # that say what the command line says of them; types that are no words, numbers or flags are below
 FIELDS = {field.name: field for kind in (Network, Reading, Arguments) for field in fields(kind) if field.metadata}
 USUAL = {name: field.default for name, field in FIELDS.items()}
+_GROUPS = ("Statistics", "Images", "Network", "Machine")
 _TYPES: dict[str, Any] = {"crop": Crop, "pairs": Partner, "weights_path": Path}
 _OF_ALL = ("feature", "weights_path", "properties", "layers", "column", "exif_orientation", "scale", "skip_unreadable")
 _OF_MACHINES = ("device", "batch_size", "num_workers", "on")  # which change no result
@@ -87,7 +88,11 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
 
     ``more`` are names of the options that this command has beside those that all have.
     """
-    shared = [_parameter(name) for name in FIELDS if name in (*_OF_ALL, *_OF_MACHINES[:-1], *more)]
+    taken = [name for name in FIELDS if name in (*_OF_ALL, *_OF_MACHINES[:-1], *more)]
+    # Help lists options in this order, so those of a group follow each other.
+    shared = [
+        _parameter(name) for name in sorted(taken, key=lambda name: _GROUPS.index(FIELDS[name].metadata["group"]))
+    ]
 
     def with_options(command: Callable[..., None]) -> Callable[..., None]:
         own = list(signature(command, eval_str=True).parameters.values())[:-1]
@@ -97,8 +102,8 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
             if options.get("on") is not None:
                 if options["device"] is not None:
                     raise ValueError(
-                        f"Option --device is {options['device']!r}, but workers take the device that --on gives them;"
-                        " leave it out, or give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
+                        f"Option --device is {options['device']!r}, but --on chooses the device of its workers:"
+                        " '?gpus=0' for the CPU, '?gpus=1' for CUDA"
                     )
                 options["device"] = "cpu"  # the network is pickled for workers
             for name, convert in _CONVERTED.items():
@@ -119,11 +124,14 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
 def _parameter(name: str) -> Parameter:
     """Return a field as a keyword argument that typer reads."""
     field = FIELDS[name]
-    plain: Any = {"int": int, "float": float, "bool": bool}.get(str(field.type).partition(" ")[0], str)
-    kind = _TYPES.get(name, plain)
-    kind = kind if field.default is not None else kind | None
-    spelling = [f"--{name.replace('_', '-')}"] if field.default is False else []  # else with --no-
-    shown = option(field.metadata["help"], *spelling, **{key: field.metadata[key] for key in ("group", "rare")})
+    type_name = str(field.type).partition(" ")[0]
+    kind: Any = _TYPES.get(name) or {"int": int, "float": float, "bool": bool}.get(type_name, str)
+    if field.default is None:
+        kind = kind | None
+    spellings = []
+    if field.default is False:  # Without a spelling of its own, a flag gets a --no- form, too.
+        spellings.append(f"--{name.replace('_', '-')}")
+    shown = option(field.metadata["help"], *spellings, group=field.metadata["group"])
     return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, shown])
 
 

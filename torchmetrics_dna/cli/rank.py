@@ -37,7 +37,7 @@ def rank(
     nearest: Annotated[
         str | None, o.option("Images, or a saved index: show each image's nearest among them, to find copies.")
     ] = None,
-    save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).", rare=True)] = None,
+    save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).")] = None,
     top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
     worst: Annotated[int | None, o.option("Show so many of the worst ones only.", min=1)] = None,
     plot: Annotated[
@@ -51,7 +51,7 @@ def rank(
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Name what is odd in a folder; or rank images by how far they are from a reference, or how close to it."""
+    """Name the odd images of a set, or rank images against a reference."""
     if reference is None and nearest is None and (contrast is not None or score not in (None, "outlier")):
         raise ValueError(
             "Option --reference is missing; give the images, or the DNA file, that IMAGES should be like, or leave out"
@@ -114,12 +114,12 @@ def monitor(
     reference: Annotated[str, typer.Argument(metavar="REFERENCE", help=o.SIDE)],
     images: o.Images,
     window: Annotated[int, o.option("Images in a window.")] = 200,
-    learn: Annotated[int, o.statistic_option("Windows from which to learn what is usual.", rare=True)] = 10,
+    learn: Annotated[int, o.statistic_option("Windows from which to learn what is usual.")] = 10,
     in_order: Annotated[
         bool,
         o.option("Take images of a folder or file as they stand there: their order is that of time.", "--in-order"),
     ] = False,
-    level: Annotated[float, o.statistic_option("Chance of a false alarm, however long the stream.", rare=True)] = 0.05,
+    level: Annotated[float, o.statistic_option("Chance of a false alarm, however long the stream.")] = 0.05,
     plot: Annotated[Path | None, o.output_option("Draw to this file all windows, at the end.")] = None,
     fail_if_changed: Annotated[
         bool, o.output_option("Stop with code 1 as soon as the stream has changed.", "--fail-if-changed")
@@ -128,7 +128,10 @@ def monitor(
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Watch a stream of images: a line for each window, and whether the stream has changed."""
+    """Watch a stream of images: has it changed since the reference?
+
+    Prints a line for each window of images.
+    """
     from torchmetrics_dna.comparisons.monitor import monitor as monitor_images
     from torchmetrics_dna.images.noun import noun_of
 

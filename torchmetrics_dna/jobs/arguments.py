@@ -46,13 +46,12 @@ class Network:
         "Network",
         "Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]",
     )
-    weights_path: str | None = option(None, "Network", "Local file of the extractor's weights.", rare=True)
-    crop: str | None = option(None, "Images", "Cut out of images before they are resized. [default: none]", rare=True)
+    weights_path: str | None = option(None, "Network", "Local file of the extractor's weights.")
+    crop: str | None = option(None, "Images", "Cut out of images before they are resized. [default: none]")
     properties: bool | None = option(
         None,
         "Network",
         "Watch sharpness, noise, size and other properties of images, too. [default: compare does for two sets]",
-        rare=True,
     )
     device: str | None = option(None, "Machine", "Such as cpu or cuda:1. [default: CUDA if there is one]")
 
@@ -112,16 +111,16 @@ class Arguments:
     )
     layers: Sequence[str] | None = option(None, "Network", "Layers, separated by commas. [default: the extractor's]")
     num_bins: int | None = option(
-        None, "Network", "Bins of each neuron's histogram. [default: 1000, or those of a given DNA]", rare=True
+        None, "Network", "Bins of each neuron's histogram. [default: 1000, or those of a given DNA]"
     )
     ranges: ActivationRanges | str | os.PathLike[str] | None = option(
-        None, "Network", "File of activation ranges, or auto. [default: packaged, else auto]", rare=True
+        None, "Network", "File of activation ranges, or auto. [default: packaged, else auto]"
     )
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = option(
-        None, "Statistics", "File of neuron weights, which NeuronWeights.save writes.", rare=True
+        None, "Statistics", "File of neuron weights, which NeuronWeights.save writes."
     )
     causes: bool = option(True, "Statistics", "Search what change of A's images, such as blur, brings them to B.")
-    confidence: float = option(0.95, "Statistics", "Level of the confidence intervals.", rare=True)
+    confidence: float = option(0.95, "Statistics", "Level of the confidence intervals.")
     num_folds: int | None = option(20, "Statistics", "Folds of images for intervals and tests; 0 for neither.")
     groups: Groups | tuple[Groups, ...] | None = option(
         None,
@@ -130,12 +129,12 @@ class Arguments:
     )
     pairs: Pairs | None = option(None, "Statistics", "order or name, by which images of A and B correspond.")
     copies: bool = option(
-        True, "Statistics", "Look for copies; --no-copies says that images that look alike are different.", rare=True
+        True, "Statistics", "Look for copies; --no-copies says that images that look alike are different."
     )
     reading: Reading | None = None
     distributed: bool = False
     on: str | None = option(
-        None, "Machine", "Measure on other machines: ray, or ray://HOST:PORT; ?cpus=8&gpus=1 may follow.", rare=True
+        None, "Machine", "Measure on other machines: ray, or ray://HOST:PORT; ?cpus=8&gpus=1 may follow."
     )
 
     def __post_init__(self) -> None:
