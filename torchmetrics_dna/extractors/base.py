@@ -478,13 +478,13 @@ class DNAExtractor(nn.Module):
                 imgs, probed.dtype if self._preparation.is_none else own_dtype(self.network)
             )
         first = tensors_of(inputs)[0]
-        copied, reusable = (probed.edited, probed.reusable) if self.is_named else (None, frozenset[int]())
+        copied = probed.edited if self.is_named else None
         keep_freed_memory()
         try:
             # weights that autocast caches here would have no gradients in a context of the user's around it
             with (
                 torch.autocast(first.device.type, self.dtype, enabled=self.dtype is not None, cache_enabled=False),
-                rounding_alike(first.device, reusable),
+                rounding_alike(first.device),
             ):
                 outputs = capture(self.network, self._submodules, inputs, copied, stops=self.is_named)
         except RuntimeError as err:

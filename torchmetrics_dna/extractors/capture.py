@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from torchmetrics_dna.extractors.cpu import Tracing
 from torchmetrics_dna.extractors.fingerprint import unwrapped, version_of
 from torchmetrics_dna.extractors.meta import Skipping
 from torchmetrics_dna.files.damage import first_line
@@ -45,7 +44,6 @@ class Probed(NamedTuple):
 
     shapes: dict[str, torch.Size]  # of each layer's output
     edited: frozenset[str]  # layers whose output the network goes on to write to
-    reusable: frozenset[int]  # calls that may write into their input, see :class:`Tracing`
     dtype: torch.dtype | None = None  # of images that the network takes where neither float32 nor uint8 is
 
 
@@ -275,20 +273,19 @@ def _image_dtypes(network: nn.Module) -> list[torch.dtype]:
 
 def _probed(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs) -> Probed:
     seen: _Seen = {layer: [] for layer in submodules}
-    calls = _look(network, submodules, inputs, seen)
+    _look(network, submodules, inputs, seen)
     edited = frozenset(layer for layer, ((output, version),) in seen.items() if version_of(output) != version)
-    reusable = calls.reusable(output for ((output, _),) in seen.values())
-    return Probed({layer: output.shape for layer, ((output, _),) in seen.items()}, edited, reusable)
+    return Probed({layer: output.shape for layer, ((output, _),) in seen.items()}, edited)
 
 
-def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: _Seen) -> Tracing:
+def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: _Seen) -> None:
     """Append the outputs of layers to ``seen``, as far as the pass gets; inputs on the meta device compute nothing."""
     on_meta = tensors_of(inputs)[0].device.type == "meta"
 
     def note(layer: str, output: Tensor) -> None:
         seen.setdefault(layer, []).append((output, version_of(output)))
 
-    shadow, calls = _copied(network, on_meta), Tracing()
+    shadow = _copied(network, on_meta)
     # versions aren't counted in inference mode
     with (
         torch.inference_mode(False),
@@ -296,13 +293,11 @@ def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, see
         same_random_numbers(network),
         _hooked(shadow, submodules, note),
         Skipping(*_SAME_SHAPE) if on_meta else nullcontext(),
-        calls,
     ):
         output = called(shadow, inputs)
     if not submodules:
         for layer, value in named_outputs(output).items():
             note(layer, value)
-    return calls
 
 
 @contextmanager

@@ -1,22 +1,17 @@
-"""Inference on the CPU: activations of an image that depend neither on its batch nor on threads, in reused memory."""
+"""Inference on the CPU: activations of an image that depend neither on its batch nor on the number of threads."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
-from weakref import ref
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-# functions whose output is in memory of its own
-_MAKERS = (torch.conv1d, torch.conv2d, torch.conv3d, functional.linear)
-_ONLY_ASKING = (Tensor.dim, Tensor.size, Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__)  # type: ignore[attr-defined]
 _BLOCK = 2**25 - 2**16  # bytes, just below the largest block from whose release glibc learns
 
 
@@ -46,91 +41,19 @@ def cut(count: int, most: int) -> list[slice]:
     return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-class Tracing(TorchFunctionMode):
-    """Mode that finds out which calls of batch normalization and GELU, by number, may write into their input.
-
-    Such an input is the output of a convolution, a linear layer or another such call, and no other function takes it.
-    Else the system maps new memory for each output: an update takes 4 % longer for the default network and a ResNet-50,
-    and 2 % for a ViT-S.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._made: dict[int, Tensor] = {}  # by id, which stays theirs as long as they are kept
-        self._uses: Counter[int] = Counter()
-        self._inputs: list[int | None] = []  # of the calls
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        values = [*args, *kwargs.values()]
-        if func not in _ONLY_ASKING:
-            parts = (part for value in values for part in (value if isinstance(value, (list, tuple)) else [value]))
-            self._uses.update(key for key in map(id, parts) if key in self._made)
-        if func in _IN_PLACE:
-            self._inputs.append(id(values[0]) if id(values[0]) in self._made else None)
-        output = func(*args, **kwargs)
-        if func in _MAKERS or func in _IN_PLACE:
-            self._made[id(output)] = output
-        return output
-
-    def reusable(self, outputs: Iterable[Tensor]) -> frozenset[int]:
-        """Return the numbers of these calls; inputs that are among ``outputs`` are read later."""
-        single = {key for key, uses in self._uses.items() if uses == 1} - set(map(id, outputs))
-        return frozenset(number for number, key in enumerate(self._inputs) if key in single)
-
-
-def _batch_norm(
-    input: Tensor,  # noqa: A002 - torch's own word
-    running_mean: Tensor,
-    running_var: Tensor,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,  # noqa: ARG001 - networks stay in evaluation mode
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Replace ``torch.nn.functional.batch_norm``."""
-    unused = torch.empty(0), torch.empty(0)  # statistics of a batch
-    torch.native_batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps, out=(input, *unused))
-    return input
-
-
-# function and what computes the same in its input, bit for bit
-_IN_PLACE: dict[Callable[..., Any], Callable[..., Tensor]] = {
-    functional.batch_norm: _batch_norm,
-    functional.gelu: torch.ops.aten.gelu_,
-}
-
-
-def rounding_alike(device: torch.device, reusable: frozenset[int]) -> AbstractContextManager[object]:
+def rounding_alike(device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which CPU convolutions and linear layers round alike for any number of images and threads.
 
-    All go through oneDNN, which torch skips for linear layers, which take an eighth less time then, for 1 x 1
-    convolutions of few images on one thread, and for a small image. Calls whose number is among ``reusable`` write
-    into their input, see :class:`Tracing`.
+    All of them go through oneDNN. By itself, torch uses other code for linear layers, for 1 x 1 convolutions of few
+    images on one thread, and for a small image. oneDNN also makes linear layers an eighth faster.
     """
-    return _OnCPU(reusable) if device.type == "cpu" else nullcontext()
+    return _ThroughOneDNN() if device.type == "cpu" else nullcontext()
 
 
-class _OnCPU(TorchFunctionMode):
-    def __init__(self, reusable: frozenset[int]) -> None:
-        super().__init__()
-        self._reusable = reusable
-        self._calls = 0
-        self._made: Callable[[], Any] = lambda: None  # weak reference to what the last call made
-
+class _ThroughOneDNN(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
         replacement = _REPLACEMENTS.get(func, func)
-        if func not in _MAKERS and func not in _IN_PLACE:
-            return replacement(*args, **kwargs)
-        if func in _IN_PLACE:
-            is_fresh = args and args[0] is self._made() and _is_plain(args[0])
-            replacement = _IN_PLACE[func] if is_fresh and self._calls in self._reusable else func
-            self._calls += 1
-        output = replacement(*args, **kwargs)
-        self._made = ref(output)
-        return output
+        return replacement(*args, **(kwargs or {}))
 
 
 def _through_onednn(convolve: Callable[..., Any]) -> Callable[..., Any]:
