@@ -307,7 +307,10 @@ class ImageMetric(CheckedMetric):
     @override
     def _kept_at_reset(self) -> dict[str, Any]:
         """Return the real side's states with ``reset_real_features=False``, unless they are incomplete."""
-        if self.reset_real_features or "real" not in self._sides or is_incomplete(self.metric_state["real_identity"]):
+        if self.reset_real_features or "real" not in self._sides:
+            return {}
+        identity: Any = self.metric_state["real_identity"]
+        if is_incomplete(identity):
             return {}
         if self._counted_with("real") is not None:
             self._has_kept_real = True
