@@ -149,8 +149,8 @@ def test_the_true_error_of_one_rank_is_told_once(shared: Path, tmp_path: Path, m
     monkeypatch.chdir(shared.parent)
     output = in_processes(tmp_path, "compare", "shared", "shared", "--layers", "block_0", before=one_rank.bug)
     assert output.codes == [2, 2]
-    unexpected = "unsupported operand (this is unexpected; TORCHMETRICS_DNA_DEBUG=1 in the environment shows its trace)"
-    assert error_lines(output.stderr) == [f"torchmetrics-dna: TypeError: rank 1: {unexpected}"]
+    (line,) = error_lines(output.stderr)
+    assert "rank 1: unsupported operand" in line
 
 
 @pytest.mark.outer

@@ -54,9 +54,9 @@ def make_dna(source: Source, feature: Feature | None = None, *, kind: Kind = "hi
 efficientnet_lite0)
 
     """
-    check_one_of("kind", kind, Kind)
     arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
+        check_one_of("kind", kind, Kind)
         sides = open_sides([source], arguments, [kind])
         sides.source(0, "A DNA")
         measured = sides.measured(0)
