@@ -192,11 +192,6 @@ def test_lines_of_code_break_without_a_change_of_text() -> None:
     )
 
 
-def test_pages_have_no_more_words_than_contributors_are_told() -> None:
-    [limit] = re.findall(r"at most ([\d,]+) words", (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8"))
-    assert sum(len(page.read_text(encoding="utf-8").split()) for page in PAGES) <= int(limit.replace(",", ""))
-
-
 def test_pages_name_each_kind_of_file_and_format() -> None:
     for page, records in (("sources.md", KINDS), ("command_line.md", FORMATS)):
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -81,7 +81,9 @@ def test_names_that_are_taken(registry: Registry[Any], record: Any, taken: str) 
 
 
 @pytest.mark.parametrize(
-    "registry", [PRESETS, DISTANCES, KINDS, FORMATS, PROPERTIES], ids=lambda registry: registry._what
+    "registry",
+    [PRESETS, DISTANCES, KINDS, FORMATS, PROPERTIES],
+    ids=["presets", "distances", "kinds", "formats", "properties"],
 )
 def test_each_name_of_a_record_is_its_own(registry: Registry[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A record is refused that shares one name alone, at whichever place; and found by each."""

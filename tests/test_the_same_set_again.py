@@ -160,7 +160,7 @@ def test_ranked_against_itself(score: Any, folder: Path) -> None:
         assert len(ranking.unreadable) == 2 - is_one
         assert (ranking.few_off, ranking.off) == (None, [])
         if score == "outlier":  # which judges each beside the others, of which there are too few here
-            assert ranking.verdict.startswith("No image is shown to be odd beside the others.\nOf fewer than 15 images")
+            assert "15 images" in ranking.verdict
         else:
             assert ranking.verdict is None
             assert ranking.notices[0].startswith("12 of 12 images are")

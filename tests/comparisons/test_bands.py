@@ -60,7 +60,7 @@ def test_numbers(shapes: Any, dtype: Any) -> None:
     frechet = (of_a.mean(0) - of_b.mean(0)) ** 2 + (of_a.std(0, ddof=1) - of_b.std(0, ddof=1)) ** 2
     np.testing.assert_allclose(of_bands["dna-fd"].values, frechet, rtol=1e-9)
     shown = [f"{side[:, 2 * BAND].mean():.2g}" for side in (of_a, of_b)]
-    assert f"Measured in B: higher mean of band {BAND} ({' to '.join(shown)})" in result.verdict
+    assert f"mean of band {BAND} ({' to '.join(shown)})" in result.verdict
     first = result.to_dict()["properties"][0]
     assert (first["layer"], first["neuron"], first["name"]) == (BANDS, 2 * BAND, f"mean of band {BAND}")
     assert first["shift"] == pytest.approx(of_b[:, 2 * BAND].mean() - of_a[:, 2 * BAND].mean())
@@ -100,7 +100,7 @@ def test_pairs() -> None:
     b = a + 0.1 * torch.randn(a.shape, generator=torch.Generator().manual_seed(0))
     b[:, BAND] += 15
     result = compare(a, b, extractor(a[:2]), pairs=True)
-    assert f"Measured in B: higher mean of band {BAND}" in result.verdict
+    assert f"higher mean of band {BAND}" in result.verdict
     assert result.p_value_of_properties is not None
     assert result.p_value_of_properties <= 0.01
 

@@ -160,7 +160,7 @@ LACKS: dict[str, tuple[Any, dict[str, Any], str]] = {
 def test_what_a_test_lacks_is_said(given: Any, options: dict[str, Any], lacks: str) -> None:
     result = matrix(given, EXTRACTOR, **OPTIONS, **options)
     assert (result.odd.lacks, result.odd.p_value, result.odd.odd) == (lacks, None, {})
-    assert result.verdict == f"Which set is odd was not tested: {lacks}."
+    assert lacks in result.verdict
 
 
 def test_copies_that_are_different_pictures() -> None:

@@ -156,8 +156,8 @@ def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Pat
     assert not copies.paired
     assert not copies.explain().paired
     assert copies.p_value > 0.05
-    assert "Properties of originals" in copies.verdict
-    assert "noise included" in copies.verdict
+    assert "originals" in copies.verdict
+    assert f"{copies['dna-emd'].value:.3g} bins" in copies.verdict
     for name in ("photo", "0"):
         for i, photo in enumerate(PHOTOS):  # others than those of their names
             (tmp_path / name).mkdir(exist_ok=True)

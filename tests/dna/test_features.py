@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dnas
 import pytest
 import torch
 
@@ -48,10 +49,17 @@ def test_images_without_names_are_called_by_their_numbers() -> None:
 
 
 @pytest.mark.outer  # starts a process
-def test_any_kind_of_dna_is_known_from_the_start() -> None:
-    code = "from torchmetrics_dna.dna import DNA; print(*sorted(DNA._kinds()))"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert process.stdout.split() == ["gaussian", "histogram", "layer-gaussian"]
+def test_a_dna_of_any_kind_is_read_from_the_start(tmp_path: Path) -> None:
+    for number, dna in enumerate(dnas.every_kind()):
+        dna.save(tmp_path / f"{number}.dna.npz")
+    code = """
+import sys
+from torchmetrics_dna.dna.load import load_dna
+print(*[type(load_dna(path)).__name__ for path in sys.argv[1:]])
+"""
+    command = [sys.executable, "-c", code, *map(str, sorted(tmp_path.iterdir()))]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert process.stdout.split() == ["HistogramDNA", "HistogramDNA", "GaussianDNA", "LayerGaussianDNA"]
 
 
 def test_a_copy_of_an_image_that_is_in_the_index_twice_is_found() -> None:

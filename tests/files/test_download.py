@@ -14,7 +14,7 @@ from golden import GOLDEN
 from hub_server import COMMIT, serving
 
 from torchmetrics_dna import ActivationRanges, compare, load_dna, make_dna
-from torchmetrics_dna.files.download import _check_content, fetch
+from torchmetrics_dna.files.download import check_content, fetch
 
 REMEDY = "download it where there is a network, and give its local path instead"
 
@@ -144,12 +144,12 @@ def test_a_cached_file_has_the_hash_that_its_name_or_the_record_has(name: str, t
     for written in (content, damaged):
         blob.write_bytes(written)
         if written == content or name == "other":
-            _check_content(link, digest)
+            check_content(link, digest)
             continue
         wrong = hashlib.sha1(b"blob 7\0weighty") if name == "git blob" else hashlib.sha256(b"weighty")
         expected = (digest or blob.name)[:16]
         with pytest.raises(OSError, match=f"^its hash is {wrong.hexdigest()[:16]}..., but {expected}... was expected$"):
-            _check_content(link, digest)
+            check_content(link, digest)
         assert not list(tmp_path.iterdir())
 
 

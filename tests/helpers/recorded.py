@@ -1,6 +1,6 @@
 """Snapshot of the printed results that people read, in ``tests/data/said.txt``.
 
-After an intended change, run ``RECORD=1 pytest -n 0 tests/test_said.py`` and read ``git diff tests/data``.
+After an intended change, run ``RECORD=1 pytest -n 0 tests/test_said.py tests/words`` and read ``git diff tests/data``.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ def test_what_was_being_written_when_it_was_killed_goes(tmp_path: Path, monkeypa
     process = os.fork()
     if process == 0:
         try:
-            monkeypatch.setattr("torchmetrics_dna.files.atomic._flush", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+            monkeypatch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGKILL))
             make(tmp_path, kinds=["histogram"], resume=True)
         finally:
             os._exit(1)

@@ -16,11 +16,12 @@ from commands import in_processes, torchrun
 from limits import HANG
 from makers import EXTRACTOR, FAKE, REAL
 from processes import run
+from torch import distributed as dist
 
 from torchmetrics_dna import compare, make_dna, report
 from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.jobs.make import measure_ranges
-from torchmetrics_dna.jobs.processes import _exchange, gather, in_step, raise_if_peer_failed
+from torchmetrics_dna.jobs.processes import gather, in_step, raise_if_peer_failed
 
 ONE_RANK = Path(one_rank.__file__)
 
@@ -118,27 +119,19 @@ def test_what_fails_in_one_process_fails_in_all(tmp_path: Path) -> None:
     run(2, failures)
 
 
-def test_a_step_is_shared_unless_it_is_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    exchanged: list[object] = []
-    monkeypatch.setattr("torchmetrics_dna.jobs.processes._several", lambda: True)
-    monkeypatch.setattr("torchmetrics_dna.jobs.processes._exchange", lambda *parts: exchanged.append(parts))
-    monkeypatch.setattr("torchmetrics_dna.jobs.processes._Step", object)
-    for shared, count in ((False, 0), (True, 1), (None, 2)):
-        with in_step() if shared is None else in_step(shared):
-            pass
-        assert len(exchanged) == count
-
-
 def test_where_a_process_is_gone_its_own_error_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("connection closed by peer")
 
-    monkeypatch.setattr("torchmetrics_dna.jobs.processes.world_size", lambda: 2)
-    monkeypatch.setattr("torchmetrics_dna.jobs.processes.dist.all_gather_object", broken)
-    with pytest.raises(RuntimeError, match=r"Another process has ended before its work was done \(connection closed"):
-        _exchange(1, None)
-    with pytest.raises(ValueError, match="its own"):
-        _exchange(None, ValueError("its own"))
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        monkeypatch.setattr(dist, "all_gather_object", broken)
+        with pytest.raises(RuntimeError, match=r"Another process has ended .*connection closed"):
+            gather(1)
+        with pytest.raises(ValueError, match="its own"), in_step():
+            raise ValueError("its own")
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.fixture
@@ -156,8 +149,8 @@ def test_the_true_error_of_one_rank_is_told_once(shared: Path, tmp_path: Path, m
     monkeypatch.chdir(shared.parent)
     output = in_processes(tmp_path, "compare", "shared", "shared", "--layers", "block_0", before=one_rank.bug)
     assert output.codes == [2, 2]
-    unexpected = "unsupported operand (this is unexpected; TORCHMETRICS_DNA_DEBUG=1 in the environment shows its trace)"
-    assert error_lines(output.stderr) == [f"torchmetrics-dna: TypeError: rank 1: {unexpected}"]
+    (line,) = error_lines(output.stderr)
+    assert "rank 1: unsupported operand" in line
 
 
 @pytest.mark.outer

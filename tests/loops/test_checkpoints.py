@@ -66,10 +66,11 @@ def test_held_out_images_are_kept_and_told(tmp_path: Path) -> None:
     checkpoints = fresh(tmp_path, held_out=OTHERS)
     added = checkpoints.add(100, DARK)
     assert added.names == ("the reference", "step_000100")
-    assert added.verdict.startswith("step_000100 differs from the reference.")
+    assert added.explain().differs
+    assert added.verdict.startswith("step_000100 ")
     comparisons = fresh(tmp_path, unread()).comparisons  # which finds them in the folder
     assert comparisons["step_000100"].names == added.names
-    assert " times as far from the reference as the held-out images (95 %" in comparisons.verdict
+    assert f"{comparisons.ratios()['step_000100'].value:.2g} times" in comparisons.verdict
     expected = compare(REFERENCE, {"step_000100": DARK, "held-out": OTHERS}, EXTRACTOR, held_out="held-out", **OPTIONS)
     assert comparisons.ratios() == expected.ratios()
     assert comparisons.best == "step_000100"

@@ -16,6 +16,8 @@ from makers import FAKE, REAL
 from networks import random_images
 from torchmetrics import Metric
 
+from torchmetrics_dna.metrics.dna import DNAMetric
+
 Make = Callable[[], Metric]
 every_form = pytest.mark.parametrize("form", FORMS)
 
@@ -66,9 +68,9 @@ OPERATIONS: dict[str, Callable[[Metric, Make], Metric]] = {
 
 def content(metric: Metric) -> dict[str, torch.Tensor]:
     """All states, rows in one tensor; of folds their values, since without images a grid's extremes mean nothing."""
-    if getattr(metric._statistic, "num_folds", None):
-        sides = {side: metric._value_of(side) for side in metric._sides}
-        folds = [(side, k, fold) for side, dna in sides.items() for k, fold in enumerate((dna, *dna.folds))]
+    sides = [metric.to_dna(real) for real in (True, False)] if isinstance(metric, DNAMetric) else []
+    if any(dna.folds for dna in sides):
+        folds = [(side, k, fold) for side, dna in enumerate(sides) for k, fold in enumerate((dna, *dna.folds))]
         return {f"{side} {k} {name}": held for side, k, fold in folds for name, held in dnas.tensors(fold).items()}
     states = metric.metric_state.items()
     return {name: torch.cat(state) if isinstance(state, list) else state for name, state in states}

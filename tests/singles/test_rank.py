@@ -399,7 +399,8 @@ def test_what_is_odd_in_one_folder(extractor: DNAExtractor, tmp_path: Path) -> N
     assert {ranking.odd.numbers[place] for place in ranking.odd.surely} == {
         each.image for each in odd_in_folder(properties, 0.05)
     }  # fmt: skip
-    assert "3 of 44 images are odd beside the others: image 7 is all black" in ranking.verdict
+    assert ranking.verdict.startswith("3 of 44 images ")
+    assert "image 7 is all black" in ranking.verdict
     assert (ranking.odd.few_off, ranking.few_off, ranking.to_dict()["off"]) == (None, None, ranking.off)
     assert not any(
         "the reference" in line for line in (*ranking.verdict.splitlines(), *ranking.notices, ranking.question)

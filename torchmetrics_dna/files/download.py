@@ -91,14 +91,14 @@ def _from_hub(parts: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
         http_backoff("HEAD", hf_hub_url(**parts), max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
     path = Path(hf_hub_download(**parts))
     if str(path) != cached_path:
-        _check_content(path, sha256)
+        check_content(path, sha256)
     return path
 
 
 def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
     """True if a cached file has its hash; else delete it, and raise OSError if offline."""
     try:
-        _check_content(path, sha256)
+        check_content(path, sha256)
     except OSError:
         if offline:
             raise
@@ -106,7 +106,7 @@ def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
     return True
 
 
-def _check_content(path: Path, sha256: str) -> None:
+def check_content(path: Path, sha256: str) -> None:
     """Verify the hash of a cached file, or that in its name for the hub; delete the file and raise OSError if wrong."""
     content, expected, blob = hashlib.sha256(), sha256, path.resolve()
     # without symlinks, the hub's cache has no hashes in names
@@ -147,7 +147,7 @@ def _from_address(address: str, sha256: str) -> Path:
         torch.hub.download_url_to_file(address, str(temporary))
         if size is not None and temporary.stat().st_size != int(size):
             raise OSError(f"the connection was cut after {temporary.stat().st_size} of {size} bytes")
-        _check_content(temporary, sha256)
+        check_content(temporary, sha256)
     return path
 
 

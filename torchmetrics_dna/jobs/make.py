@@ -73,13 +73,13 @@ def make_dna(
 efficientnet_lite0)
 
     """
-    kinds: list[Any] = [kind] if isinstance(kind, str) else list(dict.fromkeys(kind))
-    if not kinds:
-        raise ValueError("Argument `kind` expected to be one kind of DNA or several, but got none")
-    for each in kinds:
-        check_one_of("kind", each, Kind)
     arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
+        kinds: list[Any] = [kind] if isinstance(kind, str) else list(dict.fromkeys(kind))
+        if not kinds:
+            raise ValueError("Argument `kind` expected to be one kind of DNA or several, but got none")
+        for each in kinds:
+            check_one_of("kind", each, Kind)
         sides = open_sides([source], arguments, kinds)
         sides.source(0, "A DNA")
         measured = sides.measured(0)
