@@ -17,8 +17,8 @@ import torch
 from torchmetrics_dna import compare
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.extractors.build import build_network
-from torchmetrics_dna.extractors.capture import probe
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
+from torchmetrics_dna.extractors.probing import probe
 from torchmetrics_dna.images.kinds import KINDS, FileKind
 from torchmetrics_dna.images.sets import ImageSource
 

@@ -16,7 +16,7 @@ from networks import random_images
 from torch import Tensor, nn
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
-from torchmetrics_dna.extractors.fingerprint import fixed_images
+from torchmetrics_dna.extractors.fixed_inputs import fixed_images
 
 IMAGES = random_images(4, 0) / 255
 

@@ -13,9 +13,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from torchmetrics_dna.extractors.capture import probe
 from torchmetrics_dna.extractors.cpu import rounding_alike
 from torchmetrics_dna.extractors.efficientnet import EfficientNetLite0
+from torchmetrics_dna.extractors.probing import probe
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -24,9 +24,9 @@ from torch import Tensor
 from torchmetrics_dna import DNAExtractor, compare, demo, make_dna
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.build import build_network
-from torchmetrics_dna.extractors.capture import probe
 from torchmetrics_dna.extractors.inception import fid_inception
-from torchmetrics_dna.extractors.layout import View
+from torchmetrics_dna.extractors.probing import probe
+from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.statistics.setup import extractor_of
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -22,7 +22,7 @@ from torchmetrics_dna import (
     make_dna,
 )
 from torchmetrics_dna.extractors import fingerprint
-from torchmetrics_dna.extractors.fingerprint import digest_of
+from torchmetrics_dna.extractors.watch import digest_of
 from torchmetrics_dna.metrics import CMMD, MIND
 
 MAKERS: dict[str, Callable[..., Metric]] = {

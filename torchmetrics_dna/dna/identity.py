@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extractors.build import untagged
-from torchmetrics_dna.extractors.fingerprint import furthest_layer, names_differ
+from torchmetrics_dna.extractors.fingerprint import furthest_layer
+from torchmetrics_dna.extractors.watch import names_differ
 from torchmetrics_dna.images.noun import IDENTITY
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 

@@ -1,15 +1,14 @@
-"""DNAExtractor: a frozen network whose activations describe images; its arguments, its identity, and its calls."""
+"""DNAExtractor: a frozen network whose activations describe images."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,16 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.checks import brief, check_bool
-from torchmetrics_dna.extractors.build import build, untagged
-from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype, same_random_numbers
-from torchmetrics_dna.extractors.cpu import cut, keep_freed_memory, rounding_alike
-from torchmetrics_dna.extractors.fingerprint import Watch, digest_of, fingerprint_of, fixed_images, noise_like
-from torchmetrics_dna.extractors.guard import borrowed, float32_by_default, lock_of
-from torchmetrics_dna.extractors.layout import DUMMY_SIZE, Layout
+from torchmetrics_dna.extractors.arguments import autocast_dtype, check_inputs
+from torchmetrics_dna.extractors.build import Built, build, untagged
+from torchmetrics_dna.extractors.cpu import cut
+from torchmetrics_dna.extractors.fingerprint import fingerprint_of
+from torchmetrics_dna.extractors.fixed_inputs import FixedInputs
+from torchmetrics_dna.extractors.guard import float32_by_default, lock_of
+from torchmetrics_dna.extractors.modules import same_random_numbers
 from torchmetrics_dna.extractors.preparation import Preparation
+from torchmetrics_dna.extractors.running import Runner, images_at_once
 from torchmetrics_dna.extractors.sharing import PooledLayer, shared_activations, shared_fingerprint
 from torchmetrics_dna.files.download import fetch
-from torchmetrics_dna.images.inputs import ROWS, Example, Inputs, mapped, tensors_of
+from torchmetrics_dna.images.inputs import Example, Inputs, mapped, tensors_of
 from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties, without_properties
 from torchmetrics_dna.images.resize import Resize, check_resize
@@ -40,14 +41,6 @@ if TYPE_CHECKING:
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
 )
-# what torch says of inputs of another type than the weights
-_ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
-# images per forward pass on the CPU: the buffers of more are so large that the system maps their pages anew for each
-# batch; a light network of convolutions, whose weights stay in caches, is fastest with half as many
-_AT_ONCE, _AT_ONCE_OF_LIGHT, _AT_ONCE_BYTES = 8, 4, 2**27
-_LIGHT_BYTES = 2**25
-_FIXED_SIZE = (64, 64)  # of the image of a fingerprint, if the network takes any size
-_AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
 class DNAExtractor(nn.Module):
@@ -153,20 +146,20 @@ class DNAExtractor(nn.Module):
         super().__init__()
         if isinstance(feature, DNAExtractor):
             raise TypeError("Argument `feature` is a DNAExtractor already; give it as it is")
-        precision: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-        if precision not in (None, torch.float16, torch.bfloat16):
-            raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
-        self.dtype: torch.dtype | None = precision
+        self.dtype: torch.dtype | None = autocast_dtype(dtype)
         check_resize(crop, resize)
         if properties is not None:
             check_bool("properties", properties)
         if properties is False and LAYER in (layers or ()):
             raise ValueError(f"Argument `properties` is False, but `layers` has {LAYER!r}; leave one out")
-        of_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
-        of_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
-        _check_inputs(inputs, example, channels_last, feature, layers, of_images)
-        self.example = None if example is None else Example.of(example, "row" if is_identity(feature) else "input")
-        self.channels_last = channels_last if isinstance(channels_last, bool) else list(channels_last)  # as in json
+        about_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
+        about_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
+        check_inputs(inputs, example, channels_last, feature, layers, about_images)
+        self.example: Example | None = None
+        if example is not None:
+            self.example = Example.of(example, "row" if is_identity(feature) else "input")
+        # A list, so that it is the same when it is read from json.
+        self.channels_last = channels_last if isinstance(channels_last, bool) else list(channels_last)
         self.is_named = not isinstance(feature, nn.Module)
         with float32_by_default():
             built = build(feature, layers, weights_path, example is None)
@@ -175,53 +168,54 @@ class DNAExtractor(nn.Module):
         self.allowed_channels: tuple[int, ...] = ()
         if example is None:
             takes_rgb = built.preparation.size is not None or built.views == {}
-            options = input_size, crop, resize, mean, std, channels, takes_rgb
-            prepared = built.preparation.with_arguments(self.name, *options)
+            prepared = built.preparation.with_arguments(
+                self.name, input_size, crop, resize, mean, std, channels, takes_rgb
+            )
             if properties and prepared.channels not in (1, 3):
                 raise ValueError(
                     f"Argument `properties` is for grey and RGB images, but `channels` is {channels}; leave one out"
                 )
             self.allowed_channels = (1, 3) if takes_rgb and channels == 1 else (prepared.channels,)
-        self._preparation, self.image_channels = prepared, prepared.channels
-        self.input_size, self.crop, self.resize = prepared.size, prepared.crop, prepared.resize
-        # which holds the network: as an attribute, torch would register it as a submodule
-        self._watch = Watch(built.network, samples=not self.is_named)
-        self._submodules, self._own_dtype = built.submodules, own_dtype(self.network)  # which inputs are chosen for
-        self._layout: Layout | None = None
-        self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
-        if built.views != {}:
-            probe = Layout.of, built, self.is_named, prepared, example, channels_last
-            with lock_of(self.network):
-                self._layout = borrowed(self.network, self.is_named, *probe)
-            self.bytes_per_image = self._layout.bytes_per_image
-            self.images_at_once = _images_at_once(self.network, self.bytes_per_image, self.example)
-        built.load()  # after the layout: probing a network without weights is faster
-        widths = self._layout.widths if self._layout else {}
-        order = [*(layer for layer in widths if layer not in (layers or ())), *(layers or ())]
-        if (properties or feature == LAYER) and LAYER not in order:
-            order.insert(0, LAYER)
-        self.neurons = Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})
+        self._preparation = prepared
+        self.image_channels = prepared.channels
+        self.input_size = prepared.size
+        self.crop = prepared.crop
+        self.resize = prepared.resize
+        self._fixed_inputs = FixedInputs(prepared, example)
+        self._runner = Runner(built, self.is_named, prepared, takes_images=example is None)
+        widths = self._probe(built, example, channels_last)
+        # Probing a network is faster before its weights are loaded.
+        built.load()
+        self.neurons = _neurons(widths, layers, has_properties=bool(properties) or feature == LAYER)
         self.has_properties = LAYER in self.neurons
         self.may_have_properties = properties is not False and self.image_channels in (1, 3)
         self._ranges = built.ranges
         self.fingerprint: dict[str, Any] | None = None
-        # for a module that fails on noise, or gives what is not finite, noise without a sign, and what the example is
-        makes = noise_like, partial(noise_like, signed=False), lambda tensor: tensor[:1].detach().cpu().clone()
-        self._fixed_inputs = () if example is None else tuple(mapped(make, example) for make in makes)
         if device is not None:
             self.to(device)
+
+    def _probe(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> dict[str, int]:
+        """Try the network out; return the number of neurons of each of its layers."""
+        if built.views == {}:
+            self.bytes_per_image = 4 * len(PROPERTIES)
+            self.images_at_once = images_at_once(self.network, self.bytes_per_image, self.example)
+            return {}
+        layout = self._runner.probe(built, example, channels_last)
+        self.bytes_per_image = layout.bytes_per_image
+        self.images_at_once = images_at_once(self.network, self.bytes_per_image, self.example)
+        return dict(layout.widths)
 
     # Identity
 
     @property
     def network(self) -> nn.Module:
         """The network."""
-        return self._watch.network
+        return self._runner.network
 
     @property
     def device(self) -> torch.device:
         """Device of the network."""
-        return device_of(self.network)
+        return self._runner.device
 
     @property
     def why_no_pictures(self) -> str:
@@ -243,12 +237,12 @@ class DNAExtractor(nn.Module):
         counters, addresses and, of a user's module on the CPU, sampled values. On other devices, writes that torch does
         not count, such as to ``.data`` or by the replay of a CUDA graph, are missed.
         """
-        return self._watch.snapshot()
+        return self._runner.watch.snapshot()
 
     @property
     def weights_digest(self) -> str:
         """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
-        return self._watch.digest
+        return self._runner.watch.digest
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -261,10 +255,7 @@ class DNAExtractor(nn.Module):
 
         It is the same for images of all sizes, so that all can be compared.
         """
-        if self._fixed_inputs:
-            return [digest_of(dict(enumerate(tensors_of(self._fixed_inputs[0]))))]
-        dtype = str(imgs.dtype).removeprefix("torch.") if self._preparation.is_none else "uint8"  # type: ignore[union-attr]
-        return [dtype, *(self.input_size or _FIXED_SIZE)]
+        return self._fixed_inputs.form(imgs)
 
     def take_fingerprint(self, form: Sequence[Any]) -> dict[str, Any] | None:
         """Run the network on a fixed input; return what it computes as a few numbers a layer, and keep them.
@@ -283,47 +274,49 @@ class DNAExtractor(nn.Module):
         return self.fingerprint
 
     def _fingerprint(self, form: Sequence[Any]) -> dict[str, Any]:
-        exact = copy(self)
-        exact.dtype = None  # the precision of autocast is in the preparation
-        if (precision := exact.preparation["dtype"]) is not None:
-            exact.dtype = self.dtype  # such weights may need it
+        # The precision of autocast is part of the preparation. Other weights than float32 may need autocast to run.
+        precision = self._precision(None)
+        autocast = None if precision is None else self.dtype
         taken = fingerprint_of(form, {}, precision)
-        # random numbers that a module draws are the same each time, and the user's go on as without it
+        device = self.device
+        # Random numbers that a module draws are the same each time, and the user's go on as without a fingerprint.
         with lock_of(self.network), same_random_numbers(self.network, seed=0):
-            for form_now, inputs in self._fixed(form):
-                with suppress(Exception):  # it takes no such input, as where pixels are numbers of something
-                    there = mapped(lambda tensor: tensor.to(self.device), inputs)
-                    outputs = borrowed(self.network, self.is_named, exact._outputs, there)
+            for form_now, inputs in self._fixed_inputs.of(form):
+                # A module fails if its pixels are numbers of something, for example.
+                with suppress(Exception):
+                    inputs_there = mapped(lambda tensor: tensor.to(device), inputs)
+                    outputs = self._runner.run(inputs_there, autocast, home=device)
                     taken = fingerprint_of(form_now, outputs, precision)
                     if all(bool(values.isfinite().all()) for values in outputs.values()):
                         break
         return taken
 
-    def _fixed(self, form: Sequence[Any]) -> Iterator[tuple[list[Any], Inputs]]:
-        """Yield the fixed input of a form, and others for a module that fails on it, each with its own form."""
-        for number, inputs in enumerate(self._fixed_inputs):
-            yield [*self.input_form(inputs), number], inputs
-        takes_images = not self._fixed_inputs and len(form) == 3  # or it is the form of another extractor
-        for size in [(form[1], form[2]), DUMMY_SIZE] if takes_images else []:
-            yield [form[0], *size], fixed_images(self.image_channels, size, getattr(torch, form[0]))
-
     @property
     def digest(self) -> str:
         """Digest of the weights, the layers and the preparation of images, 16 hexadecimal digits."""
-        layers = dict(self.neurons), self._submodules
+        layers = dict(self.neurons), self._runner.submodules
         settings = (self.weights_digest, untagged(self.name), *layers, self.preparation)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     @property
     def preparation(self) -> dict[str, Any]:
         """Preparation of images and precision of the network, JSON-serializable."""
-        weights = {p.dtype for p in self._watch.parameters if p.is_floating_point()} - {torch.float32}
-        dtypes = [str(self.dtype)] if self.dtype else []
-        dtypes += [f"{dtype} weights" for dtype in sorted(map(str, weights))]
-        precision = ", ".join(dtypes).replace("torch.", "") or None
+        precision = self._precision(self.dtype)
         if self.example is not None:
             return {"inputs": self.example.dtypes, "channels_last": self.channels_last or None, "dtype": precision}
-        return self._preparation.identity(precision) | ({"properties": VERSION} if self.has_properties else {})
+        preparation = self._preparation.identity(precision)
+        if self.has_properties:
+            preparation["properties"] = VERSION
+        return preparation
+
+    def _precision(self, autocast: torch.dtype | None) -> str | None:
+        """Return the precision of the network in words; None for float32."""
+        dtypes = {weight.dtype for weight in self._runner.watch.parameters if weight.is_floating_point()}
+        others = sorted(str(dtype) for dtype in dtypes - {torch.float32})
+        words = [f"{dtype} weights" for dtype in others]
+        if autocast is not None:
+            words.insert(0, str(autocast))
+        return ", ".join(words).replace("torch.", "") or None
 
     @cached_property
     def ranges(self) -> ActivationRanges | None:
@@ -441,18 +434,21 @@ class DNAExtractor(nn.Module):
     ) -> Iterator[dict[str, Tensor]]:
         """Run the network part by part; images are first clamped to [0, 1] if ``is_clamped``."""
         if self.example is None:
-            imgs = imgs.expand(-1, self.image_channels, -1, -1)  # repeats grey channels
+            # Grey channels are repeated.
+            imgs = imgs.expand(-1, self.image_channels, -1, -1)
         first = tensors_of(imgs)[0]
         at_once = self.images_at_once if first.device.type == "cpu" else max(1, len(first))
+        home = self.device
         for rows in cut(len(first), at_once):
             inputs = mapped(itemgetter(rows), imgs)
             if is_clamped:
                 inputs = inputs.clamp(0, 1)
-            with lock_of(self.network):
-                self._meet(first.device)
-                part = borrowed(self.network, self.is_named, self._outputs, inputs)
-                if self.has_properties:
-                    part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
+            measured = None
+            if self.has_properties:
+                measured = image_properties(inputs) if properties is None else properties[rows]
+            part = self._runner.run(inputs, self.dtype, home)
+            if measured is not None:
+                part[LAYER] = measured
             yield {layer: part.pop(layer) for layer in self.neurons}
 
     def _run_clamped(self, imgs: Any) -> Iterator[dict[str, Tensor]]:
@@ -465,67 +461,6 @@ class DNAExtractor(nn.Module):
         for part in self._run(imgs, is_clamped=True):
             with torch.inference_mode():
                 yield {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
-
-    def _outputs(self, imgs: Any) -> dict[str, Tensor]:
-        """Return the activations of the network's layers for a part of a batch."""
-        if self._layout is None:
-            return {}
-        probed = self._layout.probed
-        if self.example is not None:
-            inputs = mapped(torch.clone, imgs)  # the network may write to them
-        else:
-            inputs = self._preparation.apply(
-                imgs, probed.dtype if self._preparation.is_none else own_dtype(self.network)
-            )
-        first = tensors_of(inputs)[0]
-        copied = probed.edited if self.is_named else None
-        keep_freed_memory()
-        try:
-            # weights that autocast caches here would have no gradients in a context of the user's around it
-            with (
-                torch.autocast(first.device.type, self.dtype, enabled=self.dtype is not None, cache_enabled=False),
-                rounding_alike(first.device),
-            ):
-                outputs = capture(self.network, self._submodules, inputs, copied, stops=self.is_named)
-        except RuntimeError as err:
-            if first.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
-                raise ValueError(
-                    f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, for both such as"
-                    f" {[0.5] * self.image_channels}, with which images become floats, or a module that takes uint8"
-                ) from err
-            if (dtype_now := own_dtype(self.network)) != self._own_dtype:
-                raise ValueError(
-                    f"{self.name} has {dtype_now} weights, but had {self._own_dtype} ones when its extractor was made;"
-                    " make a new DNAExtractor of it"
-                ) from err
-            raise
-        return self._layout.read(outputs, len(first))
-
-    def _meet(self, device: torch.device) -> None:
-        """Bring a network of ours to the device of images; ValueError if a module of the user's is on another."""
-        if self.is_named:
-            self._move(device)
-            # on the CPU, convolutions are a quarter faster with channels last; a module of the user's may take views of
-            # activations that these do not have
-            form = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-            weights = (w for w in self.network.parameters() if w.ndim == 4 and w.shape[1] > 1 < w.shape[2])
-            first = next(weights, None)  # which tells for all
-            if first is not None and not first.is_contiguous(memory_format=form):
-                with torch.inference_mode(False):
-                    self.network.to(memory_format=form)
-            return
-        devices = {tensor.device for tensor in self._watch.tensors}
-        # a module may be spread over devices, or fetch its weights from elsewhere
-        if len(devices) == 1 and device not in devices and not (own := devices.pop()).type == "meta":
-            raise ValueError(
-                f"The images are on {device}, but the network is on {own}; move either: `imgs.to({str(own)!r})`, or"
-                f" the metric, which takes the network along, `.to({str(device)!r})`"
-            )
-
-    def _move(self, device: torch.device) -> None:
-        if self.device != device:
-            with torch.inference_mode(False):  # or weights would be fit for inference alone
-                self.network.to(device)
 
     def pooled(self, layer: str) -> PooledLayer:
         """Return a module that computes the spatial means of a layer, ``(B, n)``, as ``feature`` of FID, KID etc."""
@@ -575,8 +510,7 @@ class DNAExtractor(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:  # noqa: ARG002
         """Take only the device: other metrics share the network, or the user has it, in the dtype that it has."""
-        with lock_of(self.network):
-            self._move(fn(torch.zeros(0, device=self.device)).device)
+        self._runner.move(fn(torch.zeros(0, device=self.device)).device)
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
@@ -585,48 +519,14 @@ class DNAExtractor(nn.Module):
         if network is None or self.is_named:
             return self
         copied = copy(self)
-        copied._watch = Watch(network, samples=True)
+        copied._runner = self._runner.with_network(network)
         return copied
 
 
-def _images_at_once(network: nn.Module, bytes_per_image: int, example: Example | None) -> int:
-    """Return the maximum number of images, or of inputs like an example, per forward pass on the CPU."""
-    weights = list(network.parameters())
-    is_light = sum(weight.nbytes for weight in weights) < _LIGHT_BYTES
-    has_convolutions = sum(weight.ndim == 4 for weight in weights) > 1  # one makes patches
-    at_once = _AT_ONCE_OF_LIGHT if is_light and has_convolutions else _AT_ONCE
-    if example is not None:
-        at_once = max(at_once, min(_AT_ONCE_OF_SMALL, _SMALL_BYTES // max(example.num_bytes, bytes_per_image)))
-    return max(1, min(at_once, _AT_ONCE_BYTES // bytes_per_image))
-
-
-def _check_inputs(
-    inputs: str,
-    example: object,
-    channels_last: object,
-    feature: object,
-    layers: Sequence[str] | None,
-    of_images: dict[str, Any],
-) -> None:
-    """Raise ValueError unless arguments about inputs go together, and with those that are ``of_images``."""
-    if is_identity(feature):
-        if inputs != "any" or not isinstance(example, Tensor) or layers is not None:
-            raise ValueError(
-                f"Feature {feature!r} takes embeddings, which have no layers; give `inputs='any'` and, as `example`, a"
-                " batch of them (N, D)"
-            )
-        ROWS.check(example)
-    if inputs == "images":
-        if example is not None or channels_last is not False:
-            name = "example" if example is not None else "channels_last"
-            raise ValueError(f"Argument `{name}` goes with `inputs='any'`; leave it out, or give both")
-        return
-    if example is None:
-        raise ValueError("Argument `inputs` is 'any', so `example` expected to be a batch of inputs, but got None")
-    if not isinstance(feature, nn.Module) and not is_identity(feature):
-        raise ValueError(f"Argument `inputs` is 'any', so `feature` expected to be a module, but got {feature!r}")
-    names = [name for name, value in of_images.items() if value not in (None, False, "none", 3)]
-    names += ["layers"] if LAYER in (layers or ()) else []
-    for name in names:
-        what = f"has {LAYER!r}, which are" if name == "layers" else "is"
-        raise ValueError(f"Argument `{name}` {what} for pictures, but `inputs` is 'any'; leave it out")
+def _neurons(widths: dict[str, int], layers: Sequence[str] | None, has_properties: bool) -> Neurons:
+    """Return the number of neurons of each layer, in the order of ``layers``; properties come first by default."""
+    chosen = list(layers or ())
+    order = [layer for layer in widths if layer not in chosen] + chosen
+    if has_properties and LAYER not in order:
+        order.insert(0, LAYER)
+    return Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})

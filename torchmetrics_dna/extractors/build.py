@@ -17,12 +17,11 @@ from torch.nn import init
 from torch.nn.parameter import is_lazy
 
 from torchmetrics_dna.checks import brief
-from torchmetrics_dna.extractors.capture import device_of, submodules_in_words
-from torchmetrics_dna.extractors.fingerprint import unwrapped
-from torchmetrics_dna.extractors.layout import View
 from torchmetrics_dna.extractors.meta import Skipping
+from torchmetrics_dna.extractors.modules import device_of, submodules_in_words, unwrapped
 from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
+from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.extractors.weights import find_ranges, find_weights, load_weights, local_weights
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import first_line

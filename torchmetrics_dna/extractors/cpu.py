@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from torchmetrics_dna.extractors.compiled import UncompiledMode
 
 _BLOCK = 2**25 - 2**16  # bytes, just below the largest block from whose release glibc learns
 
@@ -50,7 +51,7 @@ def rounding_alike(device: torch.device) -> AbstractContextManager[object]:
     return _ThroughOneDNN() if device.type == "cpu" else nullcontext()
 
 
-class _ThroughOneDNN(TorchFunctionMode):
+class _ThroughOneDNN(UncompiledMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         replacement = _REPLACEMENTS.get(func, func)
         return replacement(*args, **(kwargs or {}))

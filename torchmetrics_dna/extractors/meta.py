@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 from torch.nn.functional import hardtanh
-from torch.overrides import TorchFunctionMode
+
+from torchmetrics_dna.extractors.compiled import UncompiledMode
 
 _SUMS = (Tensor.add, Tensor.add_, Tensor.__iadd__)
 _IN_PLACE = 3  # position of ``inplace`` among the arguments of hardtanh
 
 
-class Skipping(TorchFunctionMode):
+class Skipping(UncompiledMode):
     """Mode that skips functions that keep the shape of their first argument, whose meta kernels are slow Python.
 
     Convolutions only get the shape of their output, and residuals that of their input: the meta kernels of these import

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.extractors.fingerprint import version_of
-from torchmetrics_dna.extractors.layout import View
+from torchmetrics_dna.extractors.modules import version_of
+from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.images.inputs import Inputs, tensors_of
 
 if TYPE_CHECKING:

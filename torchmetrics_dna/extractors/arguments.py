@@ -1,0 +1,67 @@
+"""Checks of the arguments of ``DNAExtractor`` that concern several arguments at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchmetrics_dna.images.inputs import ROWS
+from torchmetrics_dna.images.noun import is_identity
+from torchmetrics_dna.images.properties import LAYER
+
+# Values of arguments about images that mean that the argument is left out.
+_LEFT_OUT = (None, False, "none", 3)
+
+
+def autocast_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """Return the dtype of torch's autocast that an argument names."""
+    found: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if found not in (None, torch.float16, torch.bfloat16):
+        raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
+    return found  # type: ignore[no-any-return]
+
+
+def check_inputs(
+    inputs: str,
+    example: object,
+    channels_last: object,
+    feature: object,
+    layers: Sequence[str] | None,
+    about_images: Mapping[str, Any],
+) -> None:
+    """Raise ValueError unless arguments about inputs go together, and with those that are ``about_images``."""
+    if is_identity(feature):
+        _check_rows(feature, inputs, example, layers)
+    if inputs == "images":
+        _check_no_other_inputs(example, channels_last)
+        return
+    if example is None:
+        raise ValueError("Argument `inputs` is 'any', so `example` expected to be a batch of inputs, but got None")
+    if not isinstance(feature, nn.Module) and not is_identity(feature):
+        raise ValueError(f"Argument `inputs` is 'any', so `feature` expected to be a module, but got {feature!r}")
+    for name, value in about_images.items():
+        if value not in _LEFT_OUT:
+            raise ValueError(f"Argument `{name}` is for pictures, but `inputs` is 'any'; leave it out")
+    if LAYER in (layers or ()):
+        raise ValueError(
+            f"Argument `layers` has {LAYER!r}, which are for pictures, but `inputs` is 'any'; leave it out"
+        )
+
+
+def _check_rows(feature: object, inputs: str, example: object, layers: Sequence[str] | None) -> None:
+    if inputs != "any" or not isinstance(example, Tensor) or layers is not None:
+        raise ValueError(
+            f"Feature {feature!r} takes embeddings, which have no layers; give `inputs='any'` and, as `example`, a"
+            " batch of them (N, D)"
+        )
+    ROWS.check(example)
+
+
+def _check_no_other_inputs(example: object, channels_last: object) -> None:
+    if example is not None:
+        raise ValueError("Argument `example` goes with `inputs='any'`; leave it out, or give both")
+    if channels_last is not False:
+        raise ValueError("Argument `channels_last` goes with `inputs='any'`; leave it out, or give both")

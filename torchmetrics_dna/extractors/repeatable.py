@@ -1,0 +1,140 @@
+"""Check that a module of the user's gives an input the same activations each time, whatever else is in its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import product
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from torchmetrics_dna.extractors.capture import capture
+from torchmetrics_dna.extractors.modules import device_of, same_random_numbers
+from torchmetrics_dna.extractors.probing import copied, image_dtypes
+from torchmetrics_dna.images.inputs import Inputs, called, mapped, tensors_of
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.extractors.layout import Layout
+
+
+class _Trial(NamedTuple):
+    """Outputs of a pass of a module, and the bytes of its buffers afterwards."""
+
+    outputs: dict[str, Tensor]
+    buffers: dict[str, bytes]
+
+
+def check_repeatable(
+    layout: Layout, network: nn.Module, submodules: Mapping[str, str], pairs: Iterable[Inputs]
+) -> None:
+    """Raise ValueError unless a module gives each of two inputs the same alone, and each time.
+
+    Nor may it write to a buffer. A module that can't be copied is not checked.
+
+    Args:
+        layout: Layout of its layers.
+        network: The module.
+        submodules: Path of the submodule of each layer.
+        pairs: Two inputs, in each dtype that the module may take. The first pair that it takes is used.
+
+    """
+    for two in pairs:
+        singles = [mapped(itemgetter(slice(i, i + 1)), two) for i in range(2)]
+        trials = _tried(network, submodules, [two, *singles])
+        # Rows that are not those of the inputs are an error later, of the user's own inputs.
+        with suppress(ValueError):
+            if trials:
+                together = layout.read(trials[0].outputs, 2)
+                alone = [layout.read(trial.outputs, 1) for trial in trials[1:]]
+                break
+    else:
+        return
+    _check_buffers_stay(trials)
+    for i, layer in product(range(2), together):
+        if _agree(together[layer][i], alone[i][layer][0]):
+            continue
+        again = [layout.read(trial.outputs, 1)[layer][0] for trial in _tried(network, submodules, [singles[i]] * 2)]
+        if again and not _agree(*again):
+            raise ValueError(
+                f"Layer {layer!r} gives an input other activations each time; give a module without random numbers, and"
+                " without a memory of what it saw before"
+            )
+        raise ValueError(
+            f"Layer {layer!r} gives an input other activations beside another one than alone; give a module"
+            " without statistics, attention or recurrence over the batch (axis 0), and with a fixed number of"
+            " positions, or one that runs inputs one by one"
+        )
+
+
+def _tried(network: nn.Module, submodules: Mapping[str, str], batches: Sequence[Inputs]) -> list[_Trial]:
+    """Run a copy of a module on batches in turn; the module and torch's random numbers stay as they are.
+
+    The module itself runs too where its first call sets buffers, such as a cache, which are part of its weights. The
+    result is empty if it can't be copied, or fails on such batches.
+    """
+    trials: list[_Trial] = []
+    copy = copied(network)
+    if copy is network:
+        return trials
+    with suppress(Exception), same_random_numbers(network):
+        for batch in batches:
+            outputs = capture(copy, submodules, mapped(torch.clone, batch), copied=None)
+            trials.append(_Trial(outputs, _bytes_of_buffers(copy)))
+        buffers_stayed = trials[0].buffers == trials[-1].buffers
+        if buffers_stayed and trials[0].buffers != _bytes_of_buffers(network):
+            called(network, mapped(torch.clone, batches[-1]))
+        return trials
+    return []
+
+
+def _bytes_of_buffers(network: nn.Module) -> dict[str, bytes]:
+    buffers = {name: buffer.detach().cpu().flatten() for name, buffer in network.named_buffers()}
+    return {name: values.view(torch.uint8).numpy().tobytes() for name, values in buffers.items()}
+
+
+def _check_buffers_stay(trials: Sequence[_Trial]) -> None:
+    for name, values in trials[0].buffers.items():
+        if trials[-1].buffers.get(name) != values:
+            raise ValueError(
+                f"The module writes to its buffer {name!r} in evaluation mode, so its weights would be others for"
+                " each batch; keep the tensor as a plain attribute, or write to it in training mode only"
+            )
+
+
+def _agree(a: Tensor, b: Tensor) -> bool:
+    """True if activations of one input, ``(n, *positions)``, differ by rounding; it may change few positions more."""
+    if a.shape != b.shape:
+        return False
+    eps = torch.finfo(b.dtype if b.is_floating_point() else torch.float32).eps
+    tolerance = eps**0.5 * b.abs().max().item()
+    gaps = (a.cpu().double() - b.cpu().double()).abs().reshape(len(a), -1)
+    share_of_positions = (gaps > tolerance).double().mean(1)
+    return bool(share_of_positions.max() < 0.5)
+
+
+def two_images(network: nn.Module, size: tuple[int, int], channels: int) -> Iterator[Tensor]:
+    """Yield a dark and a bright image of noise, in each dtype that a network may take."""
+    noise = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
+    noise[0] /= 4
+    for dtype in image_dtypes(network):
+        images = noise if dtype.is_floating_point else noise * 255
+        yield images.to(device_of(network), dtype)
+
+
+def two_inputs(network: nn.Module, example: Inputs) -> Inputs:
+    """Return the first two inputs of an example, the second changed within its range where they are equal."""
+    device = device_of(network)
+    two: Inputs = mapped(lambda tensor: tensor[:2].detach().to(device).expand(2, *tensor.shape[1:]).clone(), example)
+    tensors = tensors_of(two)
+    if not all(torch.equal(*tensor) for tensor in tensors):
+        return two
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            noise = torch.rand(tensor.shape[1:], generator=torch.Generator().manual_seed(0))
+            tensor[1] = tensor[1].float() / 2 + noise.to(device) / 4
+        elif tensor.ndim > 1:
+            tensor[1] = tensor[1].roll(1, -1)
+    return two
