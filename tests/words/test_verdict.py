@@ -324,17 +324,17 @@ TWO = [
     (of(ALIKE, off=OFF._replace(is_alone=True))[2:], [
         "2 of 40 images of made are odd beside its others: 3.png is all black; 7.png is much more blurred.",
     ]),
-    (beside_others(OFF._replace(is_alone=True), "image"), [
+    (beside_others(OFF._replace(is_alone=True)), [
         "2 of 40 images are odd beside the others: 3.png is all black; 7.png is much more blurred.", NOT_SEEN,
     ]),
-    (beside_others(those_off([(str(i), BLURRED) for i in range(11)], 40, None, None, is_alone=True), "image")[:1], [
+    (beside_others(those_off([(str(i), BLURRED) for i in range(11)], 40, None, None, is_alone=True))[:1], [
         "11 of 40 images are much more blurred beside the others.",
     ]),
-    (beside_others(NONE_OFF, "image"), ["No image is shown to be odd beside the others.", NOT_SEEN]),
-    (beside_others(NONE_OFF._replace(least=15), "image"), [
+    (beside_others(NONE_OFF), ["No image is shown to be odd beside the others.", NOT_SEEN]),
+    (beside_others(NONE_OFF._replace(least=15)), [
         "No image is shown to be odd beside the others.", "Of fewer than 15 images, only those of one colour are named.",
     ]),
-    (beside_others(NONE_OFF._replace(has_properties=False), "image"), [
+    (beside_others(NONE_OFF._replace(has_properties=False)), [
         "Which images are odd was not asked: that takes properties, which grey and RGB images have.",
     ]),
     (which(NONE_OFF), ["No single image is shown to stand out (p = 0.4); this test sees 4 or more odd images of 40."]),

@@ -167,8 +167,5 @@ _CONVERTED: dict[str, Callable[[Any], Any]] = {  # from what was typed to what P
 @contextmanager
 def showing_progress(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Show the progress of reading in this block; yields the options of a command with the callback for it."""
-    from torchmetrics_dna.images.noun import noun_of
-    from torchmetrics_dna.words.nouns import speaking
-
-    with progress() as report, speaking(noun_of(options["feature"])):
+    with progress() as report:
         yield options | {"reading": replace(options["reading"], progress=report)}
