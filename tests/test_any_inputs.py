@@ -331,7 +331,7 @@ def test_other_dtypes_are_other_networks() -> None:
         DNAExtractor(Volumes(), inputs="any", example=inputs("tensor").to(to)) for to in (torch.float32, torch.float64)
     )
     reference = make_dna(inputs("tensor"), single)
-    with pytest.raises(ValueError, match=r"their input preparations \(inputs\) differ: 'float32' and 'float64'"):
+    with pytest.raises(ValueError, match=r"their preparations \(inputs\) differ: 'float32' and 'float64'"):
         compare(reference, inputs("tensor").double(), double)
     with pytest.raises(ValueError, match="`normalize` is for images, but the extractor's `inputs` are 'any'"):
         DNAEMD(single, normalize=True)

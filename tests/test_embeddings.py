@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, Reading, compare, load_dna, make_dna, monitor, rank
 from torchmetrics_dna.images.properties import neuron_name
-from torchmetrics_dna.words.nouns import spoken
 
 SHIFTED = 3, 11
 MIXING = np.random.default_rng(9).normal(size=(4, 16))
@@ -350,20 +349,3 @@ def test_commands(cli: Callable[..., Any], tmp_path: Path) -> None:
     assert "identity:MODEL" in cli("make", a, "-o", file, "--feature", "identity", code=2).err
     cli("make", a, "-o", file, "--feature", "identity:clip")
     assert "rows" in cli("compare", file, b).out
-
-
-@pytest.mark.parametrize(
-    ("text", "noun", "names", "expected"),
-    [
-        ("1 image of images", "row", ["images"], "1 row of images"),
-        ("An odd image, an image", "input", [], "An odd input, an input"),
-        ("grey and RGB images", "row", [], "grey and RGB images"),
-        ("an image", "row", [""], "a row"),
-        ("Images of my/images/a.npy, the image's own", "row", [], "Rows of my/images/a.npy, the row's own"),
-        ("'images', images.npy, `image`", "row", [], "'images', images.npy, `row`"),
-        ("other pixels, of one colour", "row", [], "other values, of one value"),
-        ("images", "image", [], "images"),
-    ],
-)
-def test_spoken(text: str, noun: str, names: list[str], expected: str) -> None:
-    assert spoken(text, noun, names) == expected

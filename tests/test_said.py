@@ -104,7 +104,6 @@ def with_weights(_: Path) -> Any:
 COMMANDS = [
     "compare a b --layers block_0",
     "compare a b --layers block_0 --metrics dna-emd fd --no-causes --fail-if-different",
-    "compare a b --layers block_0 --html page.html",
     "compare a a --layers block_0",
     "compare a b c --layers block_0 --held-out c",
     "compare a b c --layers block_0 --all",

@@ -86,16 +86,16 @@ def test_only_images_beyond_all_of_the_reference_are_named() -> None:
     few = few_are_off(scores[1:], typical)
     assert odd.few_off.share == few.share
     assert odd.few_off.p_value > 0.05  # two of 39 can't be shown
-    assert (odd.off, odd._figures.by_test) == (["0"], 0)
+    assert (odd.off, odd.figures().by_test) == (["0"], 0)
     for has_properties, least in (({}, None), ({"has_properties": True}, 40)):
         few_references = OddImages(names, list(range(40)), scores, typical[:39], **has_properties)
-        assert few_references._figures.least == least
+        assert few_references.figures().least == least
     far = OddImages(names, list(range(40)), scores, typical / 9, [], beyond)
     assert far.few_off.p_value <= 0.05
     assert far.off == names[:3]
     near = replace(far, beyond=[])
-    assert (near.off, near._figures.by_test) == ([], 0)
-    assert near._figures.maybe[0] == "0"
+    assert (near.off, near.figures().by_test) == ([], 0)
+    assert near.figures().maybe[0] == "0"
     assert replace(odd, single=beyond[:1] * 40, names=names[:1]).few_off is None  # which leaves none to test
 
 
@@ -194,11 +194,11 @@ def test_all_name_the_same_images_in_one_order(form: str, kind: str, tmp_path: P
 def test_most_of_an_album_is_said_once(compared: Comparison) -> None:
     many = [Odd(place, "sharpness -" if place % 4 else "all black", 0, 0.1, 1) for place in range(11)]
     some = replace(compared.odd, single=many[:10], beyond=[])
-    assert some._figures.total == 40
-    assert which_are_off(some._figures, "A")[0].startswith("10 of 40 images ")
+    assert some.figures().total == 40
+    assert which_are_off(some.figures(), "A")[0].startswith("10 of 40 images ")
     every = replace(compared.odd, single=many, beyond=[])
     black = ", ".join(every.names[each.image] for each in every.named[:3])
-    line = which_are_off(every._figures, "A")[0]
+    line = which_are_off(every.figures(), "A")[0]
     assert line.startswith("11 of 40 images ")
     assert f": {black} " in line
     assert "; 8 " in line

@@ -159,8 +159,8 @@ def test_where_a_dna_is_from_counts_as_far_as_it_is_known() -> None:
     assert (merged.weights_digest, merged.preparation, merged.notes) == ("aa", dna.preparation, "two\none")
     for changes, message in (
         ({"weights_digest": "bb"}, r"weights \(digest\) differ: 'aa' and 'bb'"),
-        ({"preparation": {"crop": "center"}}, r"image preparations \(crop\) differ: 'none' and 'center'"),
-        ({"preparation": {"input_size": None}}, r"image preparations \(input_size\) differ: \[9, 9\] and 'none'"),
+        ({"preparation": {"crop": "center"}}, r"their preparations \(crop\) differ: 'none' and 'center'"),
+        ({"preparation": {"input_size": None}}, r"their preparations \(input_size\) differ: \[9, 9\] and 'none'"),
     ):
         with pytest.raises(ValueError, match=message):
             dna.distances(histogram(**changes))

@@ -252,7 +252,7 @@ def test_fd_dinov2_is_of_the_class_token(
     assert close(dna.mean.float(), expected.mean(0)), "files are resized as tensors are"
     assert (dna.preparation or {})["resize"] == extractor.resize
     assert extractor_of(dna, weights_path=path).resize == extractor.resize
-    with pytest.raises(ValueError, match=r"image preparations \(resize\) differ: '(torch|pillow)' and 'clean'"):
+    with pytest.raises(ValueError, match=r"their preparations \(resize\) differ: '(torch|pillow)' and 'clean'"):
         compare(PHOTOS, dna, DNAExtractor(name, weights_path=path, resize="clean"), metrics=["fd"])
 
 

@@ -432,7 +432,7 @@ def test_a_scale_is_part_of_what_a_dna_is_of(tmp_path: Path) -> None:
     dark, other = (make_dna(deep, reading=Reading(scale=scale), **settings) for scale in (4095, 8191))
     assert dark.preparation is not None
     assert dark.preparation["scale"] == 4095
-    with pytest.raises(ValueError, match=r"image preparations \(scale\) differ: 4095 and 8191"):
+    with pytest.raises(ValueError, match=r"their preparations \(scale\) differ: 4095 and 8191"):
         compare(dark, other)
     dark.save(tmp_path / "x.dna.npz")
     assert load_dna(tmp_path / "x.dna.npz").preparation == dark.preparation

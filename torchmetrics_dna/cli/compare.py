@@ -83,7 +83,7 @@ def compare(
 ) -> None:
     """Compare two sets of images, or one set with several others."""
     if held_out == a:
-        raise ValueError(f"Option --held-out is {held_out!r}, the reference itself; give other real images")
+        raise ValueError(f"Option --held-out is {held_out!r}, the reference itself")
     if held_out is not None and held_out not in (b, *(more or ())):
         more = [*(more or ()), held_out]
     check_sources(a, b, *(more or ()))
@@ -91,10 +91,10 @@ def compare(
         talk.print(f"Each of {1 + len(more or ())} files is a set of its own; {pattern}", soft_wrap=True)
     written = format_for(form, output)
     if by is not None and more:
-        raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
+        raise ValueError(f"Option --by is for two sets, but got {2 + len(more)}")
     if plot is not None:
         if by is not None:
-            raise ValueError("Option --plot is for whole sets; leave it out, or leave out --by")
+            raise ValueError("Option --plot is for whole sets, but got --by")
         check_figure(plot)
     level = 1 - options["confidence"]
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
@@ -121,7 +121,7 @@ def compare(
         if plot is not None and opened.is_one and all(record.grain == "set" or record.layer for record in records):
             listed = ", ".join(record.name for record in records)
             raise ValueError(
-                f"Option --plot draws distances of neurons or layers, but got {listed} alone; add one, such as dna-emd"
+                f"Option --plot draws distances of neurons or layers, such as dna-emd, but got {listed} alone"
             )
         return opened
 
@@ -182,7 +182,7 @@ def _compare_all(
     for name, value in others.items():
         if value not in (None, False):  # what is left out anyway may be left out by name
             option = name.replace("_", "-")
-            raise ValueError(f"Option --{option} is for sets against one reference; leave it out, or leave out --all")
+            raise ValueError(f"Option --{option} is for sets against one reference, but got --all")
     taken = {name: options[name] for name in options if name in takes}
     with o.showing_progress(taken, skips_unreadable=True) as shown:
         distances = matrix(sets, distributed=PROCESSES > 1, **shown)
@@ -212,7 +212,7 @@ def diff(
     check_sources(old, new)
     written = format_for(form, output)
     if PROCESSES > 1:
-        raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
+        raise ValueError("Versions are compared by one process, but torchrun has started several")
     with o.showing_progress(options, skips_unreadable=True) as shown:
         versions = compare_versions(old, new, **shown)
     gates = []
@@ -265,10 +265,10 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
     """Print on stderr the commands that show more of a difference, by the same network; a page of what has an index."""
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import ImageStream
-    from torchmetrics_dna.words.nouns import spoken
 
     if "dna-emd" not in result or not result["dna-emd"].value or isinstance(images[1], DNA):
         return
+    noun = result.noun
     of_dna = isinstance(images[0], DNA)  # of histograms, which do not say how far its images are apart
     has_index = not any(isinstance(side, ImageStream) for side in images)
     are_pairs = result.copies == result.num_images["b"]  # which were compared as independent images
@@ -277,16 +277,21 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
     of_ranking = o.typed(options | {"neuron_weights": None}, rank)  # by outlier scores, which have no weights
     ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
     ranking = "" if options["feature"]["crop"] or result.paired else ranking  # which takes neither
-    in_page = f"{'in pictures' if result.noun == 'image' else 'on a page'}: {again}"
+    in_page = f"{'in pictures' if noun == 'image' else 'on a page'}: {again}"
     lines: list[str] = []
     if are_pairs:
-        lines = [f"As pairs: {again}"]
+        lines.append(f"As pairs: {again}")
     elif result.differs is not False:
-        which = f"Which images of B are {'most like A' if of_dna else 'off'}: {ranking}"
-        lines = [f"What differs, {in_page}"] * has_index + [which] * bool(ranking)
+        if has_index:
+            lines.append(f"What differs, {in_page}")
+        if ranking:
+            lines.append(f"Which {noun}s of B are {'most like A' if of_dna else 'off'}: {ranking}")
     elif result.odd is not None and result.odd.off:
-        lines = [f"Those images, {in_page}"] * has_index
+        if has_index:
+            lines.append(f"Those {noun}s, {in_page}")
     elif not of_dna and result.odd is None and ranking:
-        lines = [f"A few odd images hardly show in a comparison. Whether B has any: {ranking}"]
-    for line in ["", *lines] if lines else ():
-        talk.print(spoken(line, result.noun, (ranking, again)), soft_wrap=True)
+        lines.append(f"A few odd {noun}s hardly show in a comparison. Whether B has any: {ranking}")
+    if lines:
+        talk.print("")
+    for line in lines:
+        talk.print(line, soft_wrap=True)

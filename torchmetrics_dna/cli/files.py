@@ -101,15 +101,17 @@ def info(
         return
     from torchmetrics_dna.dna.load import describe
     from torchmetrics_dna.images.noun import noun_of
-    from torchmetrics_dna.words.nouns import spoken
 
     description = describe(file)
     records = [{"layer": layer, **values} for layer, values in description["layers"].items()]
     layers = Table(list(records[0]), [[*record.values()] for record in records], "Layers")
     noun = noun_of(description.get("extractor"))
-    facts = [
-        [spoken(key.replace("_", " "), noun), in_words(value)] for key, value in description.items() if key != "layers"
-    ]
+    facts: list[list[str]] = []
+    for key, value in description.items():
+        if key == "num_images":
+            facts.append([f"num {noun}s", in_words(value)])
+        elif key != "layers":
+            facts.append([key.replace("_", " "), in_words(value)])
     text = [listing(facts), "", rich_table(layers.header, layers.rows, layers.title)]
     tables = [Table(["property", "value"], facts), layers]
     write(Document(lambda: description, lambda: records, [], tables, text), written, output)

@@ -10,7 +10,8 @@ import typer
 
 from torchmetrics_dna.cli.console import talk
 from torchmetrics_dna.dna.distances import check_distances
-from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.files.visible import images_in_words, number, p_figure
+from torchmetrics_dna.images.noun import value_of
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import Opened
@@ -21,22 +22,18 @@ if TYPE_CHECKING:
 
     Limits = Mapping[str, float | None]  # by the names of the options; None for gates that were not requested
 _NO_INTERVAL = (
-    "Option --fail-unless-below takes an interval, but there is none of {}; keep folds (--num-folds 20), with images in"
-    " at least 5 of them, and weights of 0 or more"
+    "Option --fail-unless-below takes an interval, but there is none of {}; keep folds (--num-folds 20), at least 5 of"
+    " them not empty, and weights of 0 or more"
 )
 _NO_TEST = (
-    "Option --fail-if-different takes a test, but there is none of {}; keep folds (--num-folds 20) on both sides, with"
-    " images in at least 5 of them, and a distance that has one, such as dna-emd"
+    "Option --fail-if-different takes a test, but there is none of {}; keep folds (--num-folds 20) on both sides, at"
+    " least 5 of them not empty, and a distance that has one, such as dna-emd"
 )
 _NOT_ASKED = (
-    "Option --fail-if-odd was not asked of {}: it takes other images on both sides, at least 10 of the reference, folds"
-    " (--num-folds 20), and dna-emd or dna-fd; give these"
+    "Option --fail-if-odd was not asked of {}: it takes two different sets, at least 10 images in the reference, folds"
+    " (--num-folds 20), and dna-emd or dna-fd"
 )
-_OF_DNA = "Option --fail-if-odd takes images on both sides, but {} is a DNA; give the images that it was made of"
-_NOT_JUDGED = (
-    "Option --fail-if-odd takes 15 images or more, grey or RGB ones, where these are judged beside each other, but {}"
-    " has fewer; give more, or a reference"
-)
+_OF_DNA = "Option --fail-if-odd takes images on both sides, but {} is a DNA"
 
 
 class Gate(NamedTuple):
@@ -58,7 +55,7 @@ def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping
             check_distances(metrics, option)
     for name in ("by", "pairs", "groups") if limits["fail_if_odd"] is not None else ():
         if options[name] is not None:
-            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{name}")
+            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets, but got --{name}")
 
 
 def check_gates(opened: Opened, limits: Limits) -> None:
@@ -95,14 +92,11 @@ def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -
             level, for p-values corrected for the number of sets; of ``fail_if_odd`` a number, since it has none.
 
     """
-    from torchmetrics_dna.words.nouns import speaking, spoken
-
-    gates, noun = [], next(iter(compared.values())).noun
+    gates = []
     for name, judge in _JUDGES.items():
         limit = limits.get(name)
         if limit is not None:
-            with speaking(noun):
-                lines = [spoken(line, noun, [*compared]) for line in judge(compared, limit, level)]
+            lines = judge(compared, limit, level)
             gates.append(Gate(f"--{name.replace('_', '-')}", limit, not lines[0].startswith("Failed"), lines))
     return gates
 
@@ -136,8 +130,8 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
     for name, comparison in compared.items():
         if comparison.shares_images and not comparison.same_images:
             raise ValueError(
-                f"Option --fail-unless-below takes independent images, but {name} shares images with"
-                f" {comparison.names[0]}, or has copies of them; give other images"
+                f"Option --fail-unless-below takes independent sets, but {name} shares {comparison.noun}s with"
+                f" {comparison.names[0]}, or has copies of them"
             )
         p = comparison[distance].p_value_of_at_least(limit)
         if p is None:
@@ -192,13 +186,10 @@ def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
     own = 0 if ranking.own is None or ranking.is_alone else int(ranking.own.sum())
     if own and ranking.odd is not None:
         raise ValueError(
-            f"Option --fail-if-odd takes images that are not the reference's own, but {own:,} of {len(ranking.names):,}"
-            " are; leave out --reference, to judge each beside the others"
+            f"Option --fail-if-odd takes {ranking.noun}s that are not the reference's own, but {own:,} of"
+            f" {len(ranking.names):,} are; without --reference, each is judged beside the others"
         )
-    from torchmetrics_dna.words.nouns import speaking, spoken
-
-    with speaking(ranking.noun):
-        lines = [spoken(line, ranking.noun, [name]) for line in _odd_lines({name: ranking.odd})]
+    lines = _odd_lines({name: ranking.odd}, ranking.noun)
     return Gate("--fail-if-odd", 0, not lines[0].startswith("Failed"), lines)
 
 
@@ -218,21 +209,32 @@ def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
 
 
 def _odd(compared: Mapping[str, Comparison], _limit: float, _level: float) -> list[str]:
-    return _odd_lines({name: comparison.odd for name, comparison in compared.items()})
+    noun = next(iter(compared.values())).noun
+    return _odd_lines({name: comparison.odd for name, comparison in compared.items()}, noun)
 
 
-def _odd_lines(sets: Mapping[str, OddImages | None]) -> list[str]:
+def _odd_lines(sets: Mapping[str, OddImages | None], noun: str) -> list[str]:
     failed, few = list[str](), list[str]()
     for name, odd in sets.items():
         if odd is None:
             raise ValueError(_NOT_ASKED.format(name))
-        if odd.is_alone and (odd.too_few or not odd.has_properties):
-            raise ValueError(_NOT_JUDGED.format(name))
+        if odd.is_alone and odd.too_few:
+            least = f"{odd.too_few} {noun}s"
+            raise ValueError(f"Option --fail-if-odd without a reference takes {least} or more, but {name} has fewer")
+        if odd.is_alone and not odd.has_properties:
+            raise ValueError(
+                f"Option --fail-if-odd without a reference takes grey or RGB images, but {name} has others"
+            )
         if off := odd.surely_off:
-            failed.append(f"Failed: {name} has {len(off):,} odd image{'s' * (len(off) > 1)}, first of all {off[0]}.")
-        few += [name] * bool(odd.too_few)
-    partly = f"; of {', '.join(few)}, only images of one colour were judged singly" if few else ""
-    return failed or [f"Passed: no image of {', '.join(sets)} is named as odd{partly}."]
+            failed.append(f"Failed: {name} has {images_in_words(len(off), f'odd {noun}')}, first of all {off[0]}.")
+        if odd.too_few:
+            few.append(name)
+    if failed:
+        return failed
+    passed = f"Passed: no {noun} of {', '.join(sets)} is named as odd"
+    if few:
+        passed += f"; of {', '.join(few)}, only {noun}s of one {value_of(noun)} were judged singly"
+    return [f"{passed}."]
 
 
 def _of(which: str, compared: Mapping[str, object]) -> str:

@@ -170,9 +170,6 @@ def showing_progress(options: dict[str, Any], skips_unreadable: bool = False) ->
 
     With ``skips_unreadable``, unreadable images are left out by default. The command prints them at the end.
     """
-    from torchmetrics_dna.images.noun import noun_of
-    from torchmetrics_dna.words.nouns import speaking
-
     reading = options["reading"].skipping() if skips_unreadable else options["reading"]
-    with progress() as report, speaking(noun_of(options["feature"])):
+    with progress() as report:
         yield options | {"reading": replace(reading, progress=report)}

@@ -53,25 +53,22 @@ def rank(
 ) -> None:
     """Name the odd images of a set, or rank images against a reference."""
     if reference is None and nearest is None and (contrast is not None or score not in (None, "outlier")):
-        raise ValueError(
-            "Option --reference is missing; give the images, or the DNA file, that IMAGES should be like, or leave out"
-            " --score and --contrast, to see which are odd beside the others"
-        )
+        raise ValueError("Option --reference is missing: --score and --contrast compare IMAGES with it")
     check_sources(images, *filter(None, [reference]))
     written = format_for(form, output)
     if top is not None and worst is not None:
-        raise ValueError("Expected --top or --worst, but got both; leave one out")
+        raise ValueError("Expected --top or --worst, but got both")
     if score not in (None, "outlier", "local", "contrast", "distance"):
         raise ValueError(f"Option --score expected to be outlier, local, contrast or distance, but got {score!r}")
     if plot is not None:
         check_figure(plot)
     elif maps:
-        raise ValueError("Option --maps goes with --plot, the contact sheet that shows them; give both")
+        raise ValueError("Option --maps needs --plot, the contact sheet that shows the maps")
     if fail_if_odd and score not in (None, "outlier"):
-        raise ValueError(f"Option --fail-if-odd is for outlier scores; leave out --score {score}")
+        raise ValueError(f"Option --fail-if-odd is for outlier scores, but got --score {score}")
     if save_index is not None:
         if nearest is None and reference is not None:
-            raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
+            raise ValueError("Option --save-index needs --nearest, the images of the index")
         check_output(save_index, ".npz")
     from torchmetrics_dna.images import open_source
     from torchmetrics_dna.images.paths import public
@@ -138,7 +135,7 @@ def monitor(
     check_sources(reference, images)
     written = format_for(form, output, streamed=True)
     if PROCESSES > 1:
-        raise ValueError("A stream is monitored by one process, but torchrun has started several; leave it out")
+        raise ValueError("A stream is monitored by one process, but torchrun has started several")
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
@@ -149,7 +146,7 @@ def monitor(
         for result in results:
             if result.seed is not None and not windows:
                 talk.print(
-                    f"Windows are drawn in random order (seed {result.seed}), so that no change over time shows; give"
+                    f"Windows are drawn in random order (seed {result.seed}), so changes over time do not show. Use"
                     f" --in-order if the order of {images} is that of time.",
                     soft_wrap=True,
                 )
@@ -158,11 +155,13 @@ def monitor(
             if fail_if_changed and result.changed:
                 break
     if not windows:
-        raise ValueError(f"There are fewer than {window} {noun}s in {images!r}, so no window is full; give --window")
+        raise ValueError(
+            f"There are fewer than {window} {noun}s in {images!r}, so no window is full; pass a smaller --window"
+        )
     if windows[-1].evidence is None:
         talk.print(
-            f"Whether it has changed is told from window {learn + 1} on, after {learn * window:,} {noun}s; to hear it"
-            " sooner, give --window or --learn.",
+            f"The test starts with window {learn + 1}, after {learn * window:,} {noun}s. To start it earlier, decrease"
+            " --window or --learn.",
             soft_wrap=True,
         )
     if plot is not None:

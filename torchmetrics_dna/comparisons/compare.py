@@ -17,7 +17,6 @@ from torchmetrics_dna.jobs.arguments import ALL, Arguments, by_network, taking
 from torchmetrics_dna.jobs.causes import find_causes
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
-from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import Classes, Members
@@ -176,8 +175,7 @@ def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = Non
         if result.shares_images:  # a reference with the same faults can't tell
             rows, beside = range(len(of_b.numbers)), of_b
         odd = None if of_a is of_b else odd_images(beside, of_b, sides.images[k], neurons=plan.neurons, rows=rows)
-        limits = [spoken(limit, result.noun) for limit in plan.limits]
-        result = replace(result, odd=odd, notices=[*result.notices, *limits])
+        result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
         if plan.has_causes and result.differs:
             result = replace(result, causes=find_causes(sides, of_a, of_b, result.aligned()[0]))
         if name == held_out:

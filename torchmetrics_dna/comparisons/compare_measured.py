@@ -29,7 +29,6 @@ from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.words.explanation import shared_neurons
-from torchmetrics_dna.words.nouns import spoken
 
 _TWINS = 8  # pairs of images that look alike, which a page shows
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
@@ -142,15 +141,15 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     copies, twins = len(alike), alike[:_TWINS]
     of_neurons = [result for result in results.values() if result.distance.grain == "neuron"]
     identical = a is b or any(not result.values.any() for result in of_neurons)
-    notices = _notices(a, b, None if identical else copied, names, arguments.copies, arguments.groups is not None)
+    noun = noun_of(dna)
+    notices = _notices(a, b, None if identical else copied, names, arguments.copies, arguments.groups is not None, noun)
     is_tested = any(result.p_value is not None for result in results.values())
     lacks, is_few = ("", False) if is_tested else why_untested((a, b), plan, names)
     if not paired and not identical:
-        notices += _namesakes(a.names, b.names, names)
+        notices += _namesakes(a.names, b.names, names, noun)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
-        notices.append(f"More images are needed on each side for {', '.join(lacking)}")
-    notices = [spoken(notice, noun_of(dna), names) for notice in notices]
+        notices.append(f"More {noun}s are needed on each side for {', '.join(lacking)}")
     histograms = a.dnas.get("histogram")
     return Comparison(
         dna.neurons,
@@ -174,15 +173,16 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
 def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> tuple[str, bool]:
     """Say why there is no test, with what is there and what it takes; True if images or groups are too few."""
     folds = [[fold for fold in side.first.folds if fold.num_images] for side in sides]
+    noun = noun_of(sides[0].first)
     if plan.arguments.num_folds is None:
-        return "folds of images are off (num_folds)", False
+        return f"folds of {noun}s are off (num_folds)", False
     for name, of_side in zip(names, folds, strict=True):
         if not of_side:
             return f"{name} has no folds (`num_folds=20`)", False
     k = min(range(len(sides)), key=lambda k: len(folds[k]))
     if len(folds[k]) >= LEAST_FOLDS:
         return "", False
-    side, groups, unit, needed = sides[k], plan.arguments.groups, "image", f"about {LEAST}"
+    side, groups, unit, needed = sides[k], plan.arguments.groups, noun, f"about {LEAST}"
     count = side.first.num_images
     beside = max(each.first.num_images for each in sides)
     if plan.arguments.pairs:
@@ -191,16 +191,26 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
         of_groups: Any = groups[k] if isinstance(groups, tuple) else groups
         count, unit, needed = len({*groups_of(side.names, side.numbers, of_groups)}), "group", "about 8"
     elif count == 1 and beside >= LEAST:
-        return f"{names[k]} has 1 image, which `rank` takes", True
+        return f"{names[k]} has 1 {noun}, which `rank` takes", True
     elif count >= LEAST:
         # So many different images are in 5 folds or more, but equal ones share a fold.
-        filled = f"{len(folds[k])} fold{'s' * (len(folds[k]) != 1)}"
-        return f"{names[k]} has {count:,} images in {filled}, {LEAST_FOLDS} are needed; equal images share a fold", True
+        filled = images_in_words(len(folds[k]), "fold")
+        return (
+            f"{names[k]} has {images_in_words(count, noun)} in {filled}, {LEAST_FOLDS} are needed; equal {noun}s share"
+            " a fold",
+            True,
+        )
     return f"{names[k]} has {count:,} {unit}{'s' * (count != 1)}, {needed} are needed", True
 
 
 def _notices(
-    a: Measured, b: Measured, copied: Tensor | None, names: tuple[str, str], look_for_copies: bool, has_groups: bool
+    a: Measured,
+    b: Measured,
+    copied: Tensor | None,
+    names: tuple[str, str],
+    look_for_copies: bool,
+    has_groups: bool,
+    noun: str,
 ) -> list[str]:
     """Return caveats about unknown ranges and near-duplicate images, one line each."""
     notices = []
@@ -215,29 +225,37 @@ def _notices(
             "The inputs are neither grey nor RGB images, so nearly equal ones, properties and pictures are left out"
         )
     if copied is not None and (copied >= 0).any():
-        notices.append(
-            f"{_that_look(copied, names[1])} nearly like images of {names[0]}, such as {_pair(copied, b, a)}; `rank"
-            " --nearest` shows all; if they are different pictures, say so: `--no-copies`, or `copies=False`"
-            if b.thumbnails is not None
-            else f"{_that_look(copied, names[1], 'is', 'are')} also in {names[0]}, such as {_pair(copied, b, a)};"
-            " nearly equal ones are not looked for"
-        )
+        if b.thumbnails is not None:
+            notices.append(
+                f"{_that_look(copied, noun, names[1])} nearly like {noun}s of {names[0]}, such as"
+                f" {_pair(copied, b, a)}; `rank --nearest` shows all; if they are different pictures, say so:"
+                " `--no-copies`, or `copies=False`"
+            )
+        else:
+            notices.append(
+                f"{_that_look(copied, noun, names[1], 'is', 'are')} also in {names[0]}, such as"
+                f" {_pair(copied, b, a)}; nearly equal ones are not looked for"
+            )
         if (copied >= 0).sum() > SHARED * len(copied):
             return notices
     near: list[str] = []
     for name, side in zip(names, (a, b), strict=True) if look_for_copies else ():
         if side.thumbnails is not None and len(side.thumbnails) > MOST:
             near += (
-                [] if has_groups else [f"{name} has more than {MOST:,} images, too many to look for nearly equal ones"]
+                [] if has_groups else [f"{name} has more than {MOST:,} {noun}s, too many to look for nearly equal ones"]
             )
         elif side.thumbnails is not None and side.folds is not None:
             rows = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if rows is not None and (rows >= 0).any():
-                near.append(f"{_that_look(rows, name)} nearly like others there, such as {_pair(rows, side, side)}")
+                near.append(
+                    f"{_that_look(rows, noun, name)} nearly like others there, such as {_pair(rows, side, side)}"
+                )
         elif (first := side.rows_in(side)) is not None:
             rows = first.where(first < torch.arange(len(first)), -1)
             if (rows >= 0).any():
-                again = f"{_that_look(rows, name, 'occurs', 'occur')} there again, such as {_pair(rows, side, side)}"
+                again = (
+                    f"{_that_look(rows, noun, name, 'occurs', 'occur')} there again, such as {_pair(rows, side, side)}"
+                )
                 notices.append(f"{again}; equal ones share a fold, which weakens the test")
     if near:
         notices.append(
@@ -247,21 +265,23 @@ def _notices(
     return notices
 
 
-def _namesakes(names_a: Sequence[str], names_b: Sequence[str], names: tuple[str, str]) -> list[str]:
+def _namesakes(names_a: Sequence[str], names_b: Sequence[str], names: tuple[str, str], noun: str) -> list[str]:
     """Offer pairs if nearly all images have the names of images on the other side; mere numbers do not count."""
     a, b = ({PurePath(name).stem for name in names} for names in (names_a, names_b))
     common = {name for name in a & b if not _NUMBERED.fullmatch(name)}
     if not common or len(common) < _NAMESAKES * max(len(names_a), len(names_b)):
         return []
+    have_names = "has the name" if len(common) == 1 else "have names"
     return [
-        f"{images_in_words(len(common))} of {names[1]} {'has the name' if len(common) == 1 else 'have names'} of images"
-        f" of {names[0]}; if these show the same, compare them as pairs, which takes far fewer images"
+        f"{images_in_words(len(common), noun)} of {names[1]} {have_names} of {noun}s of {names[0]}; if these show the"
+        f" same, compare them as pairs, which takes far fewer {noun}s"
     ]
 
 
-def _that_look(near: Tensor, name: str, *verbs: str) -> str:
-    count, (one, several) = int((near >= 0).sum()), verbs or ("looks", "look")
-    return f"{images_in_words(count)} of {name} {one if count == 1 else several}"
+def _that_look(near: Tensor, noun: str, name: str, one: str = "looks", several: str = "look") -> str:
+    """Say how many of a set look like others; ``one`` and ``several`` are the verb in singular and plural."""
+    count = int((near >= 0).sum())
+    return f"{images_in_words(count, noun)} of {name} {one if count == 1 else several}"
 
 
 def _pair(near: Tensor, side: Measured, among: Measured) -> str:

@@ -23,7 +23,6 @@ from torchmetrics_dna.images.properties import BANDS, LAYER, PROPERTIES, neuron_
 from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
-from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:
@@ -390,7 +389,7 @@ class Comparison(ByName["Result"]):
     def verdict_lines(self) -> list[str]:
         """The lines of :attr:`verdict`."""
         tested = (result for result in self.values() if result.p_value is not None)
-        lines = two_sets(
+        return two_sets(
             TwoSets(
                 names=self.names,
                 told=self.results.get("dna-emd") or next(tested, None),
@@ -402,11 +401,11 @@ class Comparison(ByName["Result"]):
                 lacks=self.lacks,
                 is_few=self.is_few,
                 explanation=None if self.measured is None else self.explain(),
-                off=None if self.odd is None else self.odd._figures,
+                off=None if self.odd is None else self.odd.figures(self.noun),
                 most=self._most,
+                noun=self.noun,
             )
         )
-        return [spoken(line, self.noun, self.names) for line in lines]
 
     @property
     def noun(self) -> str:

@@ -20,7 +20,6 @@ from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
-from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
 
 if TYPE_CHECKING:
@@ -190,11 +189,13 @@ class Comparisons(ManyComparisons):
             ratio, furthest_in = self.ratios()[both[0]], self[both[0]].furthest_in
             beside = HeldOut(*both, ratio, len(self), sharing, p_of_both, further, in_any, furthest_in)
         tested = {name: p for name in ranked if (p := p_holm[name]) is not None}
-        lines = several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside, tested))
-        return "\n".join(map(self._spoken, lines))
+        of_sets = SeveralSets(self.reference, self.distance, sets, equal, beside, tested, self._noun)
+        return "\n".join(several_sets(of_sets))
 
-    def _spoken(self, line: str) -> str:
-        return spoken(line, next(iter(self.values())).noun, (self.reference, *self))
+    @property
+    def _noun(self) -> str:
+        """Noun of what was compared, as of :class:`Comparison`."""
+        return next(iter(self.values())).noun
 
     def by(self, distance: str) -> Comparisons:
         """Return the same comparisons by one distance, which then gives order, tests and verdict.
@@ -240,7 +241,8 @@ class Comparisons(ManyComparisons):
         )
         of_alike = f"{_ALIKE}: no more than chance, by this distance alone (p > {SIGNIFICANT}, Holm-corrected)."
         notes = [line for line, applies in ((_ERRORS, errors), (of_alike, alike), (_BOLD, bold)) if applies]
-        notes += map(self._spoken, self._without_errors() if errors else [])
+        if errors:
+            notes += self._without_errors()
         notes += note_of_left_out(self.unreadable)
         table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
         return table.transposed() if len(self._distances) > len(self) else table
@@ -263,26 +265,27 @@ class Comparisons(ManyComparisons):
                 row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
                 ratio = "1" if at == self.held_out else ratios.get(at)
                 rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
-        return (
-            Table.of(rows, "Without noise, and tests", [_P, *map(self._spoken, self._notes_on_ratios())])
-            if rows
-            else None
-        )
+        if not rows:
+            return None
+        return Table.of(rows, "Without noise, and tests", [_P, *self._notes_on_ratios()])
 
     def _notes_on_ratios(self) -> list[str]:
         """Return the line below a table of ratios that says what they are, if there are any."""
         all_ratios = [ratio for distance in self._distances for ratio in self.ratios(distance).values()]
         ratios = [ratio for ratio in all_ratios if ratio is not None]
         if not ratios and self.held_out is not None and self[self.held_out].shares_images:
-            return [f"No {_X_HELD_OUT}: {self.held_out} shares images with {self.reference}, or has some nearly alike."]
+            shares = f"{self.held_out} shares {self._noun}s with {self.reference}, or has some nearly alike"
+            return [f"No {_X_HELD_OUT}: {shares}."]
+        if not all_ratios:
+            return []
         if not ratios:
-            return [f"No {_X_HELD_OUT}: too few images to tell."] * bool(all_ratios)
+            return [f"No {_X_HELD_OUT}: too few {self._noun}s to tell."]
         note = f"{_X_HELD_OUT}: times as far as {self.held_out}, without the noise of either"
         note += f" ({ratios[0].level} interval)."
         if any(ratio.high is None for ratio in ratios):
             note += f" At least: how far {self.held_out} is from {self.reference} can't be told from 0."
         if len(ratios) < len(all_ratios):
-            note += " -: too few images to tell."
+            note += f" -: too few {self._noun}s to tell."
         return [note]
 
     def _without_errors(self) -> list[str]:
@@ -290,7 +293,7 @@ class Comparisons(ManyComparisons):
         lines, unknown = dict[str, None](), dict[str, None]()
         for name, comparison in self.items():
             if comparison.shares_images and not comparison.paired:
-                lines[f"No ± of {name}, which shares images with {self.reference}."] = None
+                lines[f"No ± of {name}, which shares {self._noun}s with {self.reference}."] = None
                 continue
             for distance, result in comparison.items():
                 if result.value and not (result.standard_error or result.spread):

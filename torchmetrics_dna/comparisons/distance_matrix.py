@@ -28,7 +28,6 @@ from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
-from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import OddSets, all_sets, how_far
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class DistanceMatrix(Shown):
     def verdict(self) -> str:
         """Sets that differ from the others together, and by what; of two, how far they are apart."""
         if self.odd is not None:
-            return spoken("\n".join(all_sets(self.odd)), self.noun, self.names)
+            return "\n".join(all_sets(self.odd))
         unit = "bins" * (DISTANCES[self.distance].unit == "bins")
         far = how_far(float(self.distances[self.distance][0, 1]), unit, self.distance)
         return f"Between the two sets: {far}, noise included."

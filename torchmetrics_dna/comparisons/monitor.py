@@ -13,6 +13,7 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.files.visible import images_in_words, number
 from torchmetrics_dna.images import Images, ImageSource, Source
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
@@ -161,14 +162,13 @@ def monitor(
     arguments = Arguments(feature, metrics, num_folds=None, **options)
     sides = open_sides((reference, source), arguments.skipping_unreadable())
     images, seed = sides.source(1, "After a reference, such as a DNA, a monitor"), None
+    noun = noun_of(sides.extractor)
     if isinstance(images, ImageSource) and len(images) < window:
         raise ValueError(
-            f"Argument `window` is {window}, but {images.label!r} has {images_in_words(len(images))}; give fewer"
+            f"Argument `window` is {window}, but {images.label!r} has {images_in_words(len(images), noun)}"
         )
     if window < sides.plan.distances[0].least:
-        raise ValueError(
-            f"Argument `window` is {window}, which is too few images for {sides.plan.distances[0].name}; give more"
-        )
+        raise ValueError(f"Argument `window` is {window}, which is too few {noun}s for {sides.plan.distances[0].name}")
     detector.distance = sides.plan.distances[0].name
     measured = sides.measured(0)
     for line in measured.unreadable:

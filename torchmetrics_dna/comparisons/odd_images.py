@@ -39,7 +39,6 @@ from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
@@ -136,9 +135,8 @@ class OddImages:
             for odd in self.named  # beside the others, a fact says nothing of these
         }
 
-    @property
-    def _figures(self) -> Off:
-        """Figures that a sentence on these images says."""
+    def figures(self, noun: str = "image") -> Off:
+        """Return the figures that sentences on these images say; the noun is what the images are."""
         finds_more = self._finds_few and not self.beyond
         single = {odd[0] for odd in self.single}
         return Off(
@@ -151,13 +149,14 @@ class OddImages:
             least=self.too_few if self.has_properties else None,
             is_alone=self.is_alone,
             has_properties=self.has_properties,
+            noun=noun,
         )
 
     def sentence(self, reference: str, noun: str) -> str:
         """Return which images are off, and why; and the result of the test of the others, line by line."""
-        figures = self._figures
-        lines = beside_others(figures, noun) if self.is_alone else which_are_off(figures, reference)
-        return spoken("\n".join(lines), noun)
+        figures = self.figures(noun)
+        lines = beside_others(figures) if self.is_alone else which_are_off(figures, reference)
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images, with why they are off, and the result of the test of the others, in plain types."""

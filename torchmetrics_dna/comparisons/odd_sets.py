@@ -24,6 +24,7 @@ from torchmetrics_dna.functional.permutation import (
     partitions,
 )
 from torchmetrics_dna.images.likeness import near_duplicates
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 from torchmetrics_dna.words.explanation import as_gaussian, property_differences, shared_neurons
 from torchmetrics_dna.words.verdict import OddSets, PropertyDifference
@@ -96,13 +97,15 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
 def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
     """Say what the test lacks; empty if there is one."""
     names, sides = list(sets), list(sets.values())
+    noun = noun_of(sides[0].first)
     if why := why_untested(sides, plan, names)[0]:
         return why
     sizes = [side.first.num_images for side in sides]
     if max(sizes) > UNEQUAL * min(sizes):
-        return f"of {min(sizes):,} to {images_in_words(max(sizes))}, the largest set is more than half as large again"
+        largest = images_in_words(max(sizes), noun)
+        return f"of {min(sizes):,} to {largest}, the largest set is more than half as large again"
     if same := (distances + torch.eye(len(names)) == 0).nonzero().tolist():
-        return f"{names[same[0][0]]} and {names[same[0][1]]} are the same images"
+        return f"{names[same[0][0]]} and {names[same[0][1]]} are the same {noun}s"
     thumbnails = [side.thumbnails for side in sides if side.thumbnails is not None]
     if plan.arguments.copies and len(thumbnails) == len(sides):
         numbers = torch.repeat_interleave(torch.arange(len(sides)), torch.tensor([*map(len, thumbnails)]))

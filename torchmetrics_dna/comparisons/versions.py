@@ -17,7 +17,6 @@ from torchmetrics_dna.images.sets import indexed, note_of_left_out, warn_of_left
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure, measured_of
 from torchmetrics_dna.jobs.sides import open_sides
-from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import against_kept, how_far, versions, what_was_measured
 
 if TYPE_CHECKING:
@@ -63,13 +62,14 @@ class Versions(Shown):
         """The differences in words."""
         changes = {"added": self.added, "removed": self.removed, "renamed": self.renamed, "edited": self.edited}
         whole = None if self.whole is None else _how_far(self.whole)
-        lines = versions(*self.num_images, far=whole, **{change: len(names) for change, names in changes.items()})
+        counts = {change: len(names) for change, names in changes.items()}
+        lines = versions(*self.num_images, far=whole, noun=self.noun, **counts)
         for change, result in (("added", self.of_added), ("removed", self.of_removed)):
             what = f"{change} or edited" if self.edited else change
             if result is not None:
-                lines += against_kept(what, _how_far(result), result.p_value_of_any, result.lacks)
+                lines += against_kept(what, _how_far(result), result.p_value_of_any, result.lacks, self.noun)
                 lines += what_was_measured(result.explain(("kept", what)))
-        return spoken("\n".join(lines), self.noun)
+        return "\n".join(lines)
 
     @property
     def table(self) -> Table:

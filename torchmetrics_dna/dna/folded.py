@@ -96,18 +96,24 @@ class PlanOfLayers:
     by_fold: bool = False  # images of a fold belong together, so folds are the units of the variance, not images
 
 
-def why_not_kept(neurons: Neurons, num_images: Sequence[int | None], remedy: str) -> str:
+def why_not_kept(neurons: Neurons, num_images: Sequence[int | None], remedy: str, noun: str) -> str:
     """Say why the spatial means of all images can't be kept in memory; empty if they can."""
     sizes = [size for size in num_images if size is not None]
     if len(sizes) < len(num_images):
         return "a stream does not say how long it is"
     if 4 * neurons.total * sum(sizes) > _BYTES:
-        return f"that keeps {neurons.total:,} numbers of each of {sum(sizes):,} images; {remedy}"
+        return f"that keeps {neurons.total:,} numbers of each of {sum(sizes):,} {noun}s; {remedy}"
     return ""
 
 
 def plan_for(
-    neurons: Neurons, num_images: Sequence[int | None], *, tested: bool, by_fold: bool, name: str
+    neurons: Neurons,
+    num_images: Sequence[int | None],
+    *,
+    tested: bool,
+    by_fold: bool,
+    name: str,
+    noun: str = "image",
 ) -> PlanOfLayers:
     """Plan fd of some layers between two sets.
 
@@ -117,9 +123,10 @@ def plan_for(
         tested: False if a side is taken as exact, so that there is no test.
         by_fold: True if images of a fold belong together.
         name: Name of the distance, for the reasons.
+        noun: What the sides have, for the reasons.
 
     """
-    if reason := why_not_kept(neurons, num_images, "watch fewer layers"):
+    if reason := why_not_kept(neurons, num_images, "watch fewer layers", noun):
         limit = f"{name} has no test and no value without noise here, since {reason}"
         return PlanOfLayers(neurons, False, (), (limit,))
     sizes = [size for size in num_images if size is not None]
@@ -127,7 +134,7 @@ def plan_for(
     if tested and many > UNEQUAL * few:  # with 50 and 100 images the test rejects a true null hypothesis too often
         tested = False
         limits.append(
-            f"{name} has no test here, since a test of {few:,} and {many:,} images finds too much; give sets of which"
+            f"{name} has no test here, since a test of {few:,} and {many:,} {noun}s finds too much; give sets of which"
             " one is at most half as large again, or test dna-emd"
         )
     seconds = LAYER_RELABELINGS * _SECONDS * sum(min(width, few) ** 3 for width in neurons.values())
@@ -135,14 +142,14 @@ def plan_for(
         tested = False
         limits.append(
             f"{name} has no test here, since that would take about {seconds:.0f} s; test dna-emd, watch fewer"
-            " layers, or give fewer images"
+            f" layers, or give fewer {noun}s"
         )
     debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
     if lacking := [layer for layer in neurons if layer not in debiased]:
         named = ", ".join(lacking) if len(lacking) <= 3 else f"{len(lacking)} layers"
         scope = f"of {named} and of the whole" if debiased else "here"
         limits.append(
-            f"{name} has no value without noise and no interval {scope}: that takes {_IMAGES} images a side for each"
+            f"{name} has no value without noise and no interval {scope}: that takes {_IMAGES} {noun}s a side for each"
             f" neuron, {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
         )
     return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)

@@ -50,7 +50,7 @@ def identity(
         "numbers of bins": num_bins,
         "activation ranges (digest)": ranges,
         WEIGHTS: weights_digest or None,
-        **{f"image preparations ({key})": "none" if v is None else v for key, v in (preparation or {}).items()},
+        **{f"preparations ({key})": "none" if v is None else v for key, v in (preparation or {}).items()},
         FINGERPRINT: fingerprint,
         **more,
     }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides
 
 _UNTESTABLE = (
-    "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
+    "There is no test: one side is so much larger that its folds can't be exchanged for those of the other;"
     " compare with a part of it, or keep more folds"
 )
 
@@ -265,8 +265,7 @@ class Result:
         if self.distance.by_image and any(folded.exact) and evidence.is_below_noise:
             limits.append(
                 f"{self.distance.name} is {number(self.value)}, but equal sets of this size give"
-                f" {number(self.value - evidence.centre)}; these may be the reference's own images, or features that"
-                " hardly vary"
+                f" {number(self.value - evidence.centre)}; B may be a part of A, or the features may hardly vary"
             )
         return replace(self, evidence=evidence, limits=tuple(limits))
 

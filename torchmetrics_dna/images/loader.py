@@ -284,7 +284,9 @@ class _Decoded(Dataset["Batch"]):
             shapes, types = ({" ".join(str(each[k]) for each in tensors) for tensors in formats} for k in (0, 1))
             what, values = ("shape", shapes) if len(shapes) > 1 else ("type", types)
             listed = " and ".join(sorted(values)[:2]).replace("torch.", "")
-            error = f"Images differ in {what} ({listed}); give the extractor an `input_size`, or `batch_size` 1"
+            noun = "image" if self.source.example is None else self.source.example.noun
+            differ = f"{noun.capitalize()}s differ in {what} ({listed})"
+            error = f"{differ}; give the extractor an `input_size`, or `batch_size` 1"
             return Batch(torch.empty(0), [], error)
         if not samples:
             return Batch(torch.empty(0), unreadable, ends=chunk.ends)

@@ -36,3 +36,14 @@ def noun_of(made: Any) -> str:
     if is_identity(getattr(made, "extractor", made)):
         return ROW
     return "input" if "inputs" in (getattr(made, "preparation", None) or {}) else "image"
+
+
+def value_of(noun: str) -> str:
+    """Return what an image, or another input, has only one of if it is constant.
+
+    Example:
+        >>> value_of("image"), value_of("row"), value_of("input")
+        ('colour', 'value', 'value')
+
+    """
+    return "colour" if noun == "image" else "value"

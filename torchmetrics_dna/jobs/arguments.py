@@ -21,9 +21,7 @@ from torchmetrics_dna.dna.distances import (
     published,
     record_of,
 )
-from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.options import names_in, option
-from torchmetrics_dna.words.nouns import speaking
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -190,9 +188,7 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
                 step = in_step()
             with step:
                 shown.bind(*args, **options)
-            passed = dict(zip(shown.parameters, args, strict=False)) | options
-            with speaking(noun_of(passed.get("feature"))):
-                return function(*args, **{**defaults, **options})
+            return function(*args, **{**defaults, **options})
 
         checked.__signature__ = shown  # type: ignore[attr-defined]
         return cast("_F", checked)
@@ -214,8 +210,7 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     if not isinstance(network, dict) or network.get("feature") is not None or arguments.layers is not None:
         for name, feature in only_published(arguments.metrics):
             raise ValueError(
-                f"Metric {name!r} brings its own network, {feature!r}, but another or layers are given; leave out"
-                " `feature` and `layers`"
+                f"Metric {name!r} brings its own network, {feature!r}, but `feature` or `layers` is given, too"
             )
         return [arguments]
     by_metric = {metric: published(metric) for metric in arguments.metrics or ()}
@@ -225,19 +220,16 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     others = [metric for metric, record in by_metric.items() if record is None]
     first_name, crop = records[0].name, network.get("crop")
     if crop not in (None, "none"):
-        raise ValueError(
-            f"Argument `crop` is {crop!r}, but {first_name} brings the crop of its publication; leave it out, or give"
-            " `feature` for a metric of your own"
-        )
+        raise ValueError(f"Argument `crop` is {crop!r}, but {first_name} brings the crop of its publication")
     settings = {name: getattr(arguments, name) for name in _OF_NEURONS} | {"properties": network.get("properties")}
     unused = [name for name, value in settings.items() if value is not None]
     if unused and not others:
-        raise ValueError(f"Argument `{unused[0]}` is not for {first_name}; leave it out, or add dna-emd to `metrics`")
+        raise ValueError(f"Argument `{unused[0]}` is for metrics such as dna-emd, but got {first_name} alone")
     split = networks_of(records, network, bool(others))
     if len(split) + bool(others) > 1 and any(isinstance(side, Iterator) for side in sides):
         raise ValueError(
-            "Metrics of several networks read images several times, but a side is an iterator; give a list, or a"
-            " function that makes it anew"
+            "Metrics of several networks read a side several times, but got an iterator; pass a list, or a function"
+            " that returns a new iterator"
         )
     of_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
     first = [replace(arguments, feature=network | {"weights_path": None}, metrics=others)] if others else []

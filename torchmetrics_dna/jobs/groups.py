@@ -160,8 +160,8 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
     if isinstance(keys_a, range):
         if len(keys_a) != len(keys_b):
             raise ValueError(
-                f"Argument `pairs` is True, but {a.label!r} has {images_in_words(len(keys_a))} and {b.label!r}"
-                f" {images_in_words(len(keys_b))}; leave out those without a partner, or give 'name' or a function"
+                f"Argument `pairs` is True, but {a.label!r} has {len(keys_a):,} and {b.label!r} has {len(keys_b):,};"
+                " leave out those without a partner, or give 'name' or a function"
             )
         return
     for side, keys in ((a, keys_a), (b, keys_b)):

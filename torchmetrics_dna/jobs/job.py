@@ -293,11 +293,11 @@ def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
     return images.count if parts is None or sum(map(len, parts)) == len(images.shards) else None
 
 
-def check_any_read(num_images: int, unreadable: Sequence[str], label: str) -> None:
-    """Raise ValueError if all images were left out, or there were none."""
+def check_any_read(num_images: int, unreadable: Sequence[str], label: str, noun: str) -> None:
+    """Raise ValueError if all images, or other inputs, were left out, or there were none."""
     if unreadable and num_images == 1:
-        raise ValueError(f"The only image could not be read: {unreadable[0]}")
+        raise ValueError(f"The only {noun} could not be read: {unreadable[0]}")
     if unreadable and len(unreadable) == num_images:
-        raise ValueError(f"None of the {num_images} images could be read; the first: {unreadable[0]}")
+        raise ValueError(f"None of the {num_images} {noun}s could be read; the first: {unreadable[0]}")
     if not num_images:
-        raise ValueError(f"There are no images in {label!r}; if it is an iterator, it may have been read before")
+        raise ValueError(f"There are no {noun}s in {label!r}; if it is an iterator, it may have been read before")

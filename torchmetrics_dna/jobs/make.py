@@ -12,6 +12,7 @@ from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.dna.identity import check_model_named
 from torchmetrics_dna.images import ImageStream, Source
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.paths import check_writable, is_address
 from torchmetrics_dna.images.sets import left_out_in_words
 from torchmetrics_dna.jobs.arguments import Arguments, taking
@@ -243,5 +244,6 @@ def measure_ranges(
             unreadable = [line for lines in gather(unreadable) for line in lines]
             statistic.reduce_(state)
         if opened:
-            check_any_read(statistic.num_images(state) + len(unreadable), unreadable, opened[0].label)
+            num_images = statistic.num_images(state) + len(unreadable)
+            check_any_read(num_images, unreadable, opened[0].label, noun_of(sides.extractor))
         return MeasuredRanges(statistic.value(state, {}), statistic.num_images(state), unreadable)

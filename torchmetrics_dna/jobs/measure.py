@@ -16,6 +16,7 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
 from torchmetrics_dna.images import Images, ImageSource
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.jobs.job import Job, Share, Split, check_any_read
 from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
@@ -137,7 +138,8 @@ def measured_of(job: Job, images: Images, split: Split) -> Measured:
 def _measured(job: Job, images: Images, dnas: dict[str, DNA], shares: Sequence[Share]) -> Measured:
     """Put together what was read of an image set, in the order of the source."""
     unreadable = sorted(line for share in shares for line in share.unreadable)
-    check_any_read(sum(share.num_images for share in shares) + len(unreadable), unreadable, images.label)
+    num_images = sum(share.num_images for share in shares) + len(unreadable)
+    check_any_read(num_images, unreadable, images.label, noun_of(job.extractor))
     numbers = torch.tensor([number for share in shares for number in share.numbers], dtype=torch.int64)
     names, order = [name for share in shares for name in share.names], numbers.argsort()
     # an empty share has rows of another shape, which can't be concatenated

@@ -19,6 +19,7 @@ from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import file_lock, final_name, replacing, unlock
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.images import Images, ImageStream
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.jobs.groups import group_names
 from torchmetrics_dna.jobs.job import Job, Share, check_any_read
@@ -173,7 +174,8 @@ class Parts:
         """
         unreadable = self.unreadable()
         num_images = sum(record["num_images"] for record in self._records())
-        check_any_read(num_images + len(unreadable), unreadable, self.images.label)
+        noun = noun_of(self.job.extractor)
+        check_any_read(num_images + len(unreadable), unreadable, self.images.label, noun)
         kinds = [name for name, statistic in self.job.statistics.items() if not statistic.by_image]
         paths = {kind: [self._path(part, kind) for part in range(len(self.ranges))] for kind in kinds}
         return ((kind, merged(map(load_dna, of_kind))) for kind, of_kind in paths.items())

@@ -11,6 +11,7 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.averaging import Averaging, averaging_of
 from torchmetrics_dna.dna.folded import FoldedSides, PlanOfLayers, plan_for, why_not_kept
 from torchmetrics_dna.functional.outliers import layers_for_outliers
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.numbers import GRID, band_note, number_note
 from torchmetrics_dna.images.properties import LAYER, property_note, without_properties
 from torchmetrics_dna.statistics.rows import SpatialMeans
@@ -58,13 +59,14 @@ def make_plan(
     neurons, counts = plan.neurons, [side.count for side in images]
     are_images = len(images) > 1 and not isinstance(sides[0], DNA)  # so that there are tests
     by_fold = bool(arguments.pairs) or arguments.groups is not None
+    noun = noun_of(network)
     layers, of_layers = set[str](), dict[str, PlanOfLayers]()
     for record in distances:
         if not record.kinds:
             layers.add(record.layer or list(neurons)[-1])
         if record.by_image and arguments.num_folds is not None:
             watched = neurons if record.layer is None else neurons.take(neurons.positions([record.layer]))
-            each = plan_for(watched, counts, tested=are_images, by_fold=by_fold, name=record.name)
+            each = plan_for(watched, counts, tested=are_images, by_fold=by_fold, name=record.name, noun=noun)
             layers.update(each.neurons if each.tested or each.debiased else ())
             of_layers[record.name] = each
     rows = {"features": SpatialMeans(neurons, sorted(layers))} if layers else {}
@@ -76,11 +78,11 @@ def make_plan(
     if not any(record.grain == "neuron" and record.protocol is None for record in distances):
         return plan
     means = SpatialMeans(neurons, layers_for_outliers(neurons))
-    reason = "images of a group are no independent samples; take one of each, and rank them"
+    reason = f"{noun}s of a group are no independent samples; take one of each, and rank them"
     if arguments.groups is None:
-        reason = why_not_kept(means.neurons, counts, "rank some of them")
+        reason = why_not_kept(means.neurons, counts, "rank some of them", noun)
     if reason:
-        return replace(plan, limits=[f"Whether a few images are off was not asked, since {reason}"])
+        return replace(plan, limits=[f"Whether a few {noun}s are off was not asked, since {reason}"])
     return replace(plan, rows={**rows, "means": means})
 
 

@@ -21,7 +21,7 @@ from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.images import Images, ImageSource, Reading, Source, open_source
 from torchmetrics_dna.images.inputs import ROWS, Example
-from torchmetrics_dna.images.noun import is_identity
+from torchmetrics_dna.images.noun import is_identity, noun_of
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.groups import Groups, Pairs, folds_of_pairs, group_names, grouping, keys_of_pairs
@@ -96,7 +96,8 @@ class Sides:
         """Return the images of side ``k``; ValueError if it is a DNA, with ``what`` needs them, such as "A report"."""
         side = self.images[k]
         if isinstance(side, DNA):
-            raise ValueError(f"{what} needs images, but got a DNA of {images_in_words(side.num_images)}; give these")
+            noun = noun_of(side)
+            raise ValueError(f"{what} needs {noun}s, but got a DNA of {images_in_words(side.num_images, noun)}")
         return side
 
     def measured(self, k: int) -> Measured:
@@ -124,14 +125,15 @@ class Sides:
         whole = set.intersection(*({of_pairs[key][i] for i in side.numbers} for key, side in measured.items()))
         if not whole:
             first = next(line for side in measured.values() for line in side.unreadable)
-            raise ValueError(f"No pair has two images that could be read; the first that could not: {first}")
+            raise ValueError(f"No pair could be read on both sides; the first that could not: {first}")
         for key, (images, job) in sides.items():
             numbers = [i for i, pair in enumerate(of_pairs[key]) if pair in whole]
             alone = sorted({*measured[key].numbers} - {*numbers})
             if alone and job.folds is not None:
                 job_of_whole = replace(job, folds=[job.folds[i] for i in numbers])
                 again = measure(job_of_whole, images.take(numbers), **settings)
-                lines = [f"Can't use image {images.names[i]!r}: its partner can't be read" for i in alone]
+                noun = noun_of(self.extractor)
+                lines = [f"Can't use {noun} {images.names[i]!r}: its partner can't be read" for i in alone]
                 measured[key] = replace(again, unreadable=measured[key].unreadable + lines, numbers=numbers)
         return measured
 
@@ -170,7 +172,7 @@ def open_sides(
     if only_dnas:
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         if arguments.groups is not None:
-            raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
+            raise ValueError("Argument `groups` is for images, but only DNAs are given")
         return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
     beside = with_properties and not dnas and not arguments.averaging
@@ -217,19 +219,17 @@ def _folding(
         most = max(NUM_FOLDS, *(count or num_folds for count in counts), 0)
         if num_folds > most:
             raise ValueError(
-                f"Argument `num_folds` expected to be at most {most} for sets of {max(filter(None, counts))} images or"
-                f" fewer, but got {num_folds}; leave it out"
+                f"Argument `num_folds` expected to be at most {most} for sets of {max(filter(None, counts))} or fewer,"
+                f" but got {num_folds}"
             )
     if arguments.pairs:
         if groups is not None or num_folds is None:
             conflict = "groups" if num_folds else "num_folds"
-            raise ValueError(
-                f"Argument `pairs` does not go with `{conflict}`, since pairs make the folds; leave one out"
-            )
+            raise ValueError(f"Argument `pairs` does not go with `{conflict}`, since pairs make the folds")
         folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
         return [(None, of_side) for of_side in folds], num_folds
     if groups is not None and num_folds is None:
-        raise ValueError("Argument `groups` says which images share a fold; give `num_folds`, too, or leave it out")
+        raise ValueError("Argument `groups` needs `num_folds`, since it decides what shares a fold")
     grouped: Sequence[Groups | None] = [groups] * count
     if not (groups is None or isinstance(groups, str) or callable(groups) or count == 1):
         if not isinstance(groups, tuple) or len(groups) != count:

@@ -77,13 +77,13 @@ def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, st
     if sys.argv[0].endswith(("torchmetrics-dna", str(Path("torchmetrics_dna", "__main__.py")))):
         settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
     if interval := comparison.interval:
-        settings["folds of images"] = str(interval.num_folds)
+        settings[f"folds of {comparison.noun}s"] = str(interval.num_folds)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
     return {
         **settings,
         "extractor": comparison.extractor,
         "weights of the network": dna.weights_digest or "unknown",
-        "preparation of images": in_words(dna.preparation),
+        f"preparation of {comparison.noun}s": in_words(dna.preparation),
         "neurons": f"{comparison.neurons.total:,} in {len(comparison.neurons)} layers",
         "bins of a histogram": str(dna.num_bins),
         "ranges of activations": (

@@ -24,7 +24,6 @@ from torchmetrics_dna.files.visible import images_in_words, number, p_figure, vi
 from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
-from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -63,8 +62,9 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
     explanation = comparison.explain()
     differs = comparison.differs is not False and not comparison.same_images
     properties = property_rows(comparison)
-    page = env.get_template("page.html").render(
+    return env.get_template("page.html").render(
         comparison=comparison,
+        noun=comparison.noun,
         names=dict(zip("ab", comparison.names, strict=True)),
         sides=sides_in_words(comparison),
         headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
@@ -87,7 +87,6 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         unreadable=comparison.unreadable[:_NAMED],
         style=Markup(files(_HERE).joinpath("page.css").read_text(encoding="utf-8")),
     )
-    return spoken(page, comparison.noun, comparison.names)
 
 
 def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[tuple[ShownImage, Image.Image | None, str]]:

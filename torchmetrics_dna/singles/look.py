@@ -118,7 +118,9 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
     images = {
         side: _Images(indexed(source, "A report")) for side, source in opened.items() if not isinstance(source, DNA)
     }
-    settings = {side.upper(): f"images, {images[side].source.label}" if side in images else "a DNA" for side in opened}
+    settings: dict[str, str] = {}
+    for side in opened:
+        settings[side.upper()] = f"{comparison.noun}s, {images[side].source.label}" if side in images else "a DNA"
     if images and (reason := sides.extractor.why_no_pictures):
         settings["pictures"], images = f"none, since {reason}", {}
     if not images:

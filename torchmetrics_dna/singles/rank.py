@@ -210,8 +210,7 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         sides.source(roles.index("index"), "An index")
     if score == "local" and layer is None:
         raise ValueError(
-            "The score 'local' takes images and a layer with a grid of positions, but there is none among"
-            f" {', '.join(neurons)}"
+            f"The score 'local' takes a layer with a grid of positions, but there is none among {', '.join(neurons)}"
         )
     has_index = index is not None or "index" in roles
     features = {"features": SpatialMeans(neurons, [*neurons][-1:])} if has_index else {}

@@ -28,7 +28,6 @@ from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.plots.figures import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR, Nearest
 from torchmetrics_dna.statistics.rows import ImageRows
-from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning import Activations
@@ -134,13 +133,12 @@ class Ranking(Saved):
         """Order of the images in words, for a title."""
         if self.is_alone:
             return "by how far the network finds them from the others, which is no sign of a fault"
-        question = {
-            "outlier": "by how far they are from the reference's own images, worst first",
+        return {
+            "outlier": f"by how far they are from the reference's own {self.noun}s, worst first",
             "local": "by the place that is least like the reference, worst first",
             "distance": "by their distance to the reference, nearest first",
             "contrast": "by how much closer they are to the reference than to the contrast, best first",
         }[self.score]
-        return spoken(question, self.noun)
 
     @property
     def few_off(self) -> FewOff | None:
@@ -196,28 +194,27 @@ class Ranking(Saved):
     def verdict(self) -> str | None:
         """Sentences on the images that are off, with the reasons, and on the result of :attr:`few_off`; or why none."""
         if self.odd is None and self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST:
-            size = images_in_words(len(self.typical))
-            why = f"Which images are off was not asked: the reference has {size}, {LEAST} are needed."
-            return spoken(why, self.noun)
-        return self.why or None if self.odd is None else self.odd.sentence("the reference", self.noun)
+            size = images_in_words(len(self.typical), self.noun)
+            return f"Which {self.noun}s are off was not asked: the reference has {size}, {LEAST} are needed."
+        if self.odd is not None:
+            return self.odd.sentence("the reference", self.noun)
+        return self.why or None
 
     @property
     def notices(self) -> list[str]:
         """Caveats about the scores, one line each."""
         notices = []
         if own := 0 if self.own is None or self.is_alone else int(self.own.sum()):
-            how_many = (
-                f"{own:,} of {images_in_words(len(self.names))} {'is' if own == 1 else 'are'} the reference's own"
-            )
+            how_many = f"{own:,} of {self._size} {'is' if own == 1 else 'are'} the reference's own"
             if self.score == "local" or (self.typical is None and self.score == "outlier"):
                 notices.append(f"{how_many}, which it is made of, so that their scores are too low")
             elif self.reference is None or self.reference.num_images > 1:
                 untested = "; the test of whether a few are off leaves them out" if self.score == "outlier" else ""
-                notices.append(f"{how_many}, and scored against its other images{untested}")
+                notices.append(f"{how_many}, and scored against its other {self.noun}s{untested}")
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
-                " says nothing about single images; give other images as the contrast, or rank by another score"
+                f" says nothing about single {self.noun}s; give others as the contrast, or rank by another score"
             )
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
@@ -227,9 +224,9 @@ class Ranking(Saved):
             )
             if self.nearest is None or self.nearest.likeness is None:
                 rule = "half as far from it, or less, than it is from all others there"
-            looked_up = f"{look} of {'another' if self.is_alone else 'an image that was looked up'}"
-            notices.append(f"{images_in_words(copies)} of {len(self.names)} {looked_up}: {rule}")
-        return [spoken(notice, self.noun) for notice in notices]
+            original = "another" if self.is_alone else f"one of the {self.noun}s that were looked up"
+            notices.append(f"{images_in_words(copies, self.noun)} of {len(self.names)} {look} of {original}: {rule}")
+        return notices
 
     @property
     def copies_table(self) -> Table | None:
@@ -242,11 +239,11 @@ class Ranking(Saved):
             records = [*pairs.values()][::-1]
         records.sort(key=lambda record: (record["kind"] != "copy", -(record.get("likeness") or 0)))
         keys = [key for key in ("kind", "image", "nearest", "likeness", "nearest_ratio", "rank") if key in records[0]]
-        header = [_COLUMNS[key] for key in keys]
+        header = [self._heading(key) for key in keys]
         cells = [[_cell(key, record[key]) for key in keys] for record in records]
         copies, near = int(self.nearest.copies.sum()), int(self.nearest.near.sum())
-        title = f"{copies:,} of {images_in_words(len(self.names))} look like copies, {near:,} are near one"
-        return Table([spoken(name, self.noun) for name in header], cells, spoken(title, self.noun))
+        title = f"{copies:,} of {self._size} look like copies, {near:,} are near one"
+        return Table(header, cells, title)
 
     def maps(self, places: Sequence[int]) -> Tensor:
         """Compute where images are off, by one more pass over them.
@@ -329,9 +326,21 @@ class Ranking(Saved):
         """Return the places of the images to show first: those that the verdict names, in its order, then as ranked."""
         return [*dict.fromkeys([*map(self.numbers.index, self.reasons), *range(len(self.names))])][:most]
 
+    @property
+    def _size(self) -> str:
+        """Number of what was ranked, in words."""
+        return images_in_words(len(self.names), self.noun)
+
+    def _heading(self, key: str) -> str:
+        """Return the heading of a column of the table."""
+        return self.noun if key == "image" else _COLUMNS[key]
+
     def _title(self, in_order: bool) -> str:
-        first = ", named ones first, then" * bool(self.reasons and in_order)
-        return spoken(f"{images_in_words(len(self.names))}{first} {self.question}", self.noun)
+        """Return the title of the table; in order, those that the verdict names come first."""
+        title = self._size
+        if self.reasons and in_order:
+            title += ", named ones first, then"
+        return f"{title} {self.question}"
 
     def table(self, top: int | None = None, worst: int | None = None) -> Table:
         """Return a table of images, of which those that the verdict names come first; by default of 10.
@@ -353,11 +362,11 @@ class Ranking(Saved):
         shown = [key for key in _COLUMNS if key in columns]
         if "likeness" in shown:  # the table of copies has both
             shown.remove("nearest_ratio")
-        header = [_COLUMNS[key] for key in shown]
+        header = [self._heading(key) for key in shown]
         if self.score == "distance":
             header[1] = "dna-emd"
         cells = [[_cell(key, row[key]) for key in shown] for row in rows]
-        return Table([spoken(name, self.noun) for name in header], cells, self._title(in_order), notes)
+        return Table(header, cells, self._title(in_order), notes)
 
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
         """Plot a contact sheet below examples of the reference.
@@ -424,7 +433,7 @@ class Ranking(Saved):
     def __repr__(self) -> str:
         ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""
         unit = "" if self.worst_first or not ends else " bins"
-        return f"Ranking({images_in_words(len(self.names), self.noun)}, {f'{self.score} {ends}'.strip()}{unit})"
+        return f"Ranking({self._size}, {f'{self.score} {ends}'.strip()}{unit})"
 
 
 def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:

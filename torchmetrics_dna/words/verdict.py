@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES, Causes
+from torchmetrics_dna.images.noun import value_of
 from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
 from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
 from torchmetrics_dna.images.properties import FAULTS, PLAIN, RECORDS, property_in_words
@@ -136,6 +137,7 @@ class Off(NamedTuple):
     least: int | None  # images of the reference, or of the set, that single ones take, if it has fewer
     is_alone: bool  # whether they were judged beside the others of their own set
     has_properties: bool  # whether they were measured
+    noun: str = "image"  # what the set has: images, rows or other inputs
 
     @property
     def are_many(self) -> bool:
@@ -159,6 +161,7 @@ class TwoSets:
     explanation: Explanation | None
     off: Off | None  # images of B that are unlike A; None if that was not asked
     most: str  # where inputs that are no images differ most, in words
+    noun: str = "image"  # what the sets have: images, rows or other inputs
 
     @property
     def differs(self) -> bool:
@@ -170,10 +173,11 @@ def two_sets(sets: TwoSets) -> list[str]:
     """Return at most four lines on two sets: what B is, how far and how surely, what was measured, and odd images."""
     a, b = sets.names
     if sets.is_one_source:
-        return [f"You gave {'the same images' if a == 'A' else a} twice: A and B are the same images."]
+        given = f"the same {sets.noun}s" if a == "A" else a
+        return [f"You gave {given} twice: A and B are the same {sets.noun}s."]
     told = sets.told
     if told is not None and told.value == 0 and told.distance.unit == "bins":
-        return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same images."]
+        return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same {sets.noun}s."]
     likeness = [] if told is None and not sets.lacks else _likeness(sets)
     # of few images the distance is hardly more than noise
     distance = [] if told is None or (sets.is_few and told.interval is None) else [_distance(sets, told)]
@@ -197,7 +201,7 @@ def _likeness(sets: TwoSets) -> list[str]:
     if sets.p_value is None:
         return [f"{b} was not tested against {a}{sets.lacks and f': {sets.lacks}'}"]
     count, total = sets.copies or (0, 0)
-    alike = f"{count:,} of {images_in_words(total)} of {b} look like {a}'s" * bool(total)
+    alike = f"{count:,} of {images_in_words(total, sets.noun)} of {b} look like {a}'s" * bool(total)
     if sets.differs:
         sentences = [] if sets.explanation is None else difference(sets.explanation)
         if sets.explanation is None or sets.explanation.causes is None:
@@ -253,7 +257,7 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
         is_caused = sets.explanation is not None and sets.explanation.causes is not None
         return [_fitted(lambda n: _which(off, a, f" of {b}", f" beside unchanged {a}" * (n > 1)), 1 + is_caused)]
     if off.maybe and not sets.differs:  # of others it says no more than the test of all
-        return [_first(f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
+        return [_first(f"A few {sets.noun}s of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
     return []
 
 
@@ -265,28 +269,34 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     if off.by_test:
         lines += [f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'} found by a test of a few ({p})."]
     elif off.maybe:
-        which = "Other images may be off as well" if off.named else "Some images may be off"
+        which = f"Other {off.noun}s may be off as well" if off.named else f"Some {off.noun}s may be off"
         lines.append(_first(f"{which} ({p})", off))
     elif off.p_value is not None:
-        which = f"No {'other' if off.named else 'single'} image is shown to stand out"
-        sees = off.fewest and f" ({p}); this test sees {off.fewest:,} or more odd images of {off.total:,}"
+        which = f"No {'other' if off.named else 'single'} {off.noun} is shown to stand out"
+        sees = off.fewest and f" ({p}); this test sees {off.fewest:,} or more odd {off.noun}s of {off.total:,}"
         lines.append(f"{which}{sees or '; so few have no test'}.")
     if off.are_many and off.has_properties:
         lines.append("So many may have been changed alike: `compare` looks for that.")
     if off.least is not None and not off.by_test:
-        lines += [f"Beside fewer than {off.least} images of {reference}, only images of one colour are judged singly."]
+        of_one_value = f"{off.noun}s of one {value_of(off.noun)}"
+        lines.append(
+            f"Beside fewer than {off.least} {off.noun}s of {reference}, only {of_one_value} are judged singly."
+        )
     return lines
 
 
-def beside_others(off: Off, noun: str) -> list[str]:
+def beside_others(off: Off) -> list[str]:
     """Return lines: which images of a set are odd beside its others, and what can't be seen without a reference."""
+    noun = off.noun
     if not off.has_properties:
-        return ["Which images are odd was not asked: that takes properties, which grey and RGB images have."]
-    limits = f"Not seen: faults that more than a tenth of the images share, {UNSEEN[noun]}."
-    if off.least is not None:
-        limits = f"Of fewer than {off.least} images, only those of one colour are named."
-    named = _which(off, "the others", beside=" beside the others") if off.named else ""
-    return [named or "No image is shown to be odd beside the others.", limits]
+        return [f"Which {noun}s are odd was not asked: that takes properties, which grey and RGB images have."]
+    if off.least is None:
+        limits = f"Not seen: faults that more than a tenth of the {noun}s share, {UNSEEN[noun]}."
+    else:
+        limits = f"Of fewer than {off.least} {noun}s, only those of one {value_of(noun)} are named."
+    if off.named:
+        return [_which(off, "the others", beside=" beside the others"), limits]
+    return [f"No {noun} is shown to be odd beside the others.", limits]
 
 
 def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
@@ -296,13 +306,14 @@ def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
     """
     named, counted = off.named, list[str]()
     verb = "is" if len(named) == 1 else "are"
-    head = f"{len(named):,} of {images_in_words(off.total)}{of_set} {verb} odd{beside}"
+    size = images_in_words(off.total, off.noun)
+    head = f"{len(named):,} of {size}{of_set} {verb} odd{beside}"
     reason, most = Counter(odd.reason for _, odd in named).most_common(1)[0]
     if off.are_many and most > 1:
         is_short = reason in _REASONS and (most < len(named) or bool(beside))
         why = _in_plural(_reason(reason, reference, short=is_short))
         if most == len(named):
-            return f"{most:,} of {images_in_words(off.total)}{of_set} {why}{beside * (reason in _REASONS)}."
+            return f"{most:,} of {size}{of_set} {why}{beside * (reason in _REASONS)}."
         counted = [f"{most:,} {why}"]
         named = [(name, odd) for name, odd in named if odd.is_fact and odd.reason != reason][:_MOST_OFF]
 
@@ -459,6 +470,7 @@ class SeveralSets(NamedTuple):
     equal: Sequence[str]  # names of sets whose images are the reference's own
     held_out: HeldOut | None  # the nearest of the others beside the held-out one
     p_values: Mapping[str, float]  # of the sets that were tested: does it differ from the reference? Corrected
+    noun: str = "image"  # what the sets have: images, rows or other inputs
 
 
 def several_sets(of: SeveralSets) -> list[str]:
@@ -467,7 +479,7 @@ def several_sets(of: SeveralSets) -> list[str]:
         return _nearest(of)
     says_it = of.held_out.ratio is not None or (_none_differs(of) and not of.held_out.sharing)
     lines = [] if says_it and len(of.sets) + len(of.equal) == 1 else _nearest(of)
-    return [*lines, *_beside_held_out(of.held_out, of.reference)][:_MOST_LINES]
+    return [*lines, *_beside_held_out(of.held_out, of.reference, of.noun)][:_MOST_LINES]
 
 
 def _none_differs(of: SeveralSets) -> bool:
@@ -476,7 +488,9 @@ def _none_differs(of: SeveralSets) -> bool:
 
 
 def _nearest(of: SeveralSets) -> list[str]:
-    lines = [f"{', '.join(of.equal)}: the same images as {of.reference}, {of.distance} 0."] * bool(of.equal)
+    lines: list[str] = []
+    if of.equal:
+        lines.append(f"{', '.join(of.equal)}: the same {of.noun}s as {of.reference}, {of.distance} 0.")
     if not of.sets:
         return lines
     (best, *rest), more = of.sets, list[str]()
@@ -495,7 +509,7 @@ def _nearest(of: SeveralSets) -> list[str]:
         more = [_fitted(lambda count: head + ends[count], min(len(different), _MOST_SHOWN))]
     figure = f"{of.distance} {best.figure}"
     shares = [each.name for each in of.sets[:2] if each.shares_images][:1]
-    alike = [f"{name} shares images with {of.reference}, or has some nearly alike" for name in shares]
+    alike = [f"{name} shares {of.noun}s with {of.reference}, or has some nearly alike" for name in shares]
     if not rest:
         only = f"The only other set is {best.name}" if of.equal else f"{best.name} is the only set"
         return [*lines, f"{only}, {figure}.", *(f"{why}." for why in alike)]
@@ -503,7 +517,7 @@ def _nearest(of: SeveralSets) -> list[str]:
     if alike:
         surely = f"How surely can't be said: {alike[0]}."
     elif second.p_value is None:
-        surely = "Without folds of images nobody knows how surely."
+        surely = f"Without folds of {of.noun}s nobody knows how surely."
     elif second.p_value <= SIGNIFICANT:
         surely = f"It is nearer than {second.name} ({p_figure(second.p_value, 'p')})."
     else:
@@ -514,12 +528,12 @@ def _nearest(of: SeveralSets) -> list[str]:
     return [*lines, f"{others}{best.name} is nearest to {of.reference} ({figure}).", surely, *more]
 
 
-def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
+def _beside_held_out(of: HeldOut, reference: str, noun: str) -> list[str]:
     """Return lines: whether a set and the held-out one differ from the reference, and how many times as far it is."""
-    called = re.sub("(?i)^held.?out/?$", "images", of.held_out)
+    called = re.sub("(?i)^held.?out/?$", f"{noun}s", of.held_out)
     held_out, lines, differs = f"the held-out {called}", list[str](), False
     if of.sharing:
-        why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
+        why = f"{reference} shares {noun}s with {' and '.join(of.sharing)}, or has some nearly alike."
         return [f"How far {of.name} is beside {held_out} can't be said.", why]
     p, p_held_out = of.p_values
     if p is not None and p_held_out is not None:
@@ -544,7 +558,7 @@ def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
         where, in_any_of = of.furthest_in or "some layer or property", p_figure(of.further_in_any, "p")
         lines.append(f"In {where} {of.name} is further than {held_out} ({in_any_of}).")
     elif differs or not lines:  # of what is not shown to differ, nothing more can be told
-        why = "from so few images" if lines else "without folds"
+        why = f"from so few {noun}s" if lines else "without folds"
         lines.append(f"Whether {of.name} is further than {held_out} can't be told {why}.")
     if p_held_out is not None and p_held_out <= SIGNIFICANT:
         lines.append(f"Beside {held_out}, which differs itself, others look too near.")
@@ -612,15 +626,28 @@ def all_sets(of: OddSets) -> list[str]:
 
 
 def versions(
-    before: int, now: int, *, added: int, removed: int, renamed: int, edited: int, far: str | None = None
+    before: int,
+    now: int,
+    *,
+    added: int,
+    removed: int,
+    renamed: int,
+    edited: int,
+    far: str | None = None,
+    noun: str = "image",
 ) -> list[str]:
     """Say how many images changed between two versions of a data set, and how far they are apart."""
     same = before - removed - edited
-    head = f"{images_in_words(before)} before, {images_in_words(now)} now: {same:,} the same"
+    head = f"{images_in_words(before, noun)} before, {images_in_words(now, noun)} now: {same:,} the same"
     lines = [f"{head}, {added:,} added, {removed:,} removed."]
-    lines += [f"{images_in_words(renamed)} the same under another name."] * bool(renamed)
-    lines += [f"{images_in_words(edited)} edited: other pixels under the same name."] * bool(edited)
-    return lines if far is None else [*lines, f"Between the two versions: {far}, noise included."]
+    if renamed:
+        lines.append(f"{images_in_words(renamed, noun)} the same under another name.")
+    if edited:
+        changed = "pixels" if noun == "image" else "values"
+        lines.append(f"{images_in_words(edited, noun)} edited: other {changed} under the same name.")
+    if far is not None:
+        lines.append(f"Between the two versions: {far}, noise included.")
+    return lines
 
 
 def how_far(value: float, unit: str, distance: str) -> str:
@@ -628,10 +655,10 @@ def how_far(value: float, unit: str, distance: str) -> str:
     return f"{distance} {number(value, 3)}{' ' * bool(unit)}{unit}"
 
 
-def against_kept(what: str, far: str, p_value: float | None, lacks: str) -> list[str]:
+def against_kept(what: str, far: str, p_value: float | None, lacks: str, noun: str = "image") -> list[str]:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
-        apart = f"Between images {what} and those kept: {far}, noise included."
+        apart = f"Between {noun}s {what} and those kept: {far}, noise included."
         return [apart, f"Not tested: {lacks}."] if lacks else [apart]
     differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
-    return [f"Images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]
+    return [f"{noun.capitalize()}s {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]
