@@ -212,7 +212,7 @@ def test_metric() -> None:
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        (np.zeros((9, 5), int), {}, "expected to be float32, as in the example, but got int64"),
+        (np.zeros((9, 5), int), {}, r"floating point numbers, but got int64; pass `numpy.float32\(rows\)`"),
         (A[0], {}, "expected to have 2 axes, batch first"),
         (A[:, None], {}, "expected to have 2 axes, batch first"),
         (A, {"layers": ["embedding"]}, "`layers` goes with a named feature"),

@@ -690,7 +690,7 @@ def test_a_mistake_is_told_before_any_work(
     ],
     ids=lambda words: words[0],
 )
-def test_unreadable_images_stop_it_or_are_named_at_the_end(
+def test_unreadable_images_stop_what_makes_files_or_are_named_at_the_end(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -701,7 +701,13 @@ def test_unreadable_images_stop_it_or_are_named_at_the_end(
     Path("images/cat/text.png").write_text("no picture")
     options = ("--layers", "block_0", "--num-folds", "0") if command[0] == "compare" else ("--layers", "block_0")
     unreadable = "text.png': it is not an image"
-    assert unreadable in cli(*command, *options, code=2).err.splitlines()[-1]
-    assert [path.name for path in Path().iterdir()] == ["images"]
-    said = " ".join(cli(*command, *options, "--skip-unreadable").err.split())
-    assert said.index("1 image was left out:") < said.index(unreadable)
+    assert unreadable in cli(*command, *options, "--no-skip-unreadable", code=2).err.splitlines()[-1]
+    if command[0] in ("make", "ranges"):
+        assert unreadable in cli(*command, *options, code=2).err.splitlines()[-1]
+        assert [path.name for path in Path().iterdir()] == ["images"]
+        ways: list[tuple[str, ...]] = [("--skip-unreadable",)]
+    else:
+        ways = [(), ("--skip-unreadable",)]
+    for way in ways:
+        said = " ".join(cli(*command, *options, *way).err.split())
+        assert said.index("1 image was left out:") < said.index(unreadable)

@@ -358,6 +358,13 @@ def test_forged_folds_are_refused(folds: object, tmp_path: Path) -> None:
     refused(tmp_path / "bad")
 
 
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_file_without_layers_is_refused(kind: str, tmp_path: Path) -> None:
+    KINDS[NAMES.index(kind)].save(tmp_path / "good")
+    (tmp_path / "bad").write_bytes(rewritten(tmp_path / "good", forge(layers=[])))
+    assert refused(tmp_path / "bad").endswith("as a DNA file: its header lists no layers")
+
+
 def test_features_of_another_number_of_images_are_refused(tmp_path: Path) -> None:
     Features(torch.rand(5, 3), dnas.Neurons({"head": 3}), "tiny").save(tmp_path / "good")
     (tmp_path / "bad").write_bytes(rewritten(tmp_path / "good", forge(num_images=6)))

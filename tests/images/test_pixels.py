@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import sys
+import tarfile
 import tracemalloc
 import warnings
 import zipfile
@@ -28,7 +29,7 @@ from torch import nn
 
 from torchmetrics_dna import DNAExtractor, Reading, compare, load_dna, make_dna, rank
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.pixels import decode_image
 from torchmetrics_dna.images.tensors import check_images
@@ -266,7 +267,7 @@ SIXTEEN = "colours of 16 bits, of which Pillow reads 8"
         (Image.new("I", (4, 3), -1), 3, "but got -1 to -1"),
         (Image.new("F", (4, 3), 128), 3, "must lie in [0, 1], but got 128 to 128"),
         # TIFFs, of which older Pillow reads fewer
-        (tiff(SHADES * 300), 3, f"must lie in [0, 1], but got {300 * SHADES.min():g} to {300 * SHADES.max():g}"),
+        (tiff(SHADES * 300), 3, f"must lie in [0, 1], but got {np.float32(300 * SHADES.min())!s} to "),
         (tiff(SHADES, photometric="miniswhite"), 3, "white is 0"),
         (tiff(np.stack([GREYS[0]] * 6)), 3, "6 pages; save the one that is meant"),
         (tiff(RGB[..., [0, 1, 2, 0, 1, 2]], photometric="rgb"), 3, "6 channels; expected 1, 3 or 4"),
@@ -595,6 +596,31 @@ def test_zip_members_do_not_unpack_beyond_the_limit(
     assert peak < 2_000_000
 
 
+@pytest.mark.parametrize("name", ["bomb.zip", "bomb.tar.gz"])
+def test_an_image_that_goes_on_after_its_end_is_not_unpacked(name: str, tmp_path: Path) -> None:
+    """Zeros are packed a thousand times smaller, and stand after the image, where no decoder looks."""
+    size = 300_000_000
+    image = huge(8)
+    (tmp_path / "bomb.png").write_bytes(image)
+    with (tmp_path / "bomb.png").open("r+b") as file:
+        file.truncate(size)
+    path = tmp_path / name
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.write(tmp_path / "bomb.png", "bomb.png")
+    else:
+        with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+            archive.add(tmp_path / "bomb.png", "bomb.png")
+    (tmp_path / "bomb.png").unlink()
+    source = open_source(path)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"it would unpack from \d+ to {size} bytes, as a zip bomb does"):
+        source[0] if isinstance(source, ImageSource) else [source.decode(entry) for entry in source]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
 # remedies, each of which is tried
 
 ZEROS = np.zeros((8, 28, 28, 3), np.uint8)
@@ -653,7 +679,9 @@ def test_what_is_no_image_is_told_how_to_become_one(source: Any, got: str, remed
         (torch.zeros(4, 1, 9, 9, dtype=torch.uint8), "imgs.expand(-1, 3, -1, -1)`, or a DNAExtractor with `channels=1"),
         (torch.linspace(-1, 1, 24).reshape(1, 3, 4, 2), "(imgs + 1) / 2"),
         (torch.linspace(0, 255, 24).reshape(1, 3, 4, 2), "imgs / 255"),
-        (torch.linspace(0, 1.01, 24).reshape(1, 3, 4, 2), None),
+        (torch.linspace(0, 1.01, 24).reshape(1, 3, 4, 2), "imgs.clamp(0, 1)"),
+        (torch.linspace(-0.05, 1, 24).reshape(1, 3, 4, 2), "imgs.clamp(0, 1)"),
+        (torch.linspace(-2, 7, 24).reshape(1, 3, 4, 2), None),
     ],
 )  # fmt: skip
 def test_batches_of_metrics_are_told_how_to_become_images(imgs: torch.Tensor, remedy: str | None) -> None:
@@ -664,6 +692,49 @@ def test_batches_of_metrics_are_told_how_to_become_images(imgs: torch.Tensor, re
         check_images(imgs, normalize, channels=(3,), values=True)
     if remedy:
         check_images(eval(remedy.partition("`")[0], {"imgs": imgs}), normalize, channels=(3,), values=True)
+
+
+PICTURES = [Image.fromarray(pixels) for pixels in np.random.default_rng(0).integers(0, 256, (3, 8, 9, 3), np.uint8)]
+
+
+@pytest.mark.parametrize(
+    "imgs",
+    [
+        PICTURES,
+        [picture.convert("L") for picture in PICTURES],
+        tuple(picture.convert("RGBA") for picture in PICTURES),
+        [np.asarray(picture) for picture in PICTURES],
+        [np.asarray(picture).transpose(2, 0, 1) for picture in PICTURES],
+        [torch.zeros(3, 8, 9, dtype=torch.uint8)] * 2,
+        [torch.zeros(2, 3, 8, 9, dtype=torch.uint8)] * 2,
+        np.zeros((2, 3, 8, 9), np.uint8)[::-1],
+        np.zeros((2, 3, 8, 9), ">f4"),
+    ],
+)
+@pytest.mark.parametrize("channels", [(3,), (1, 3)])
+def test_other_types_of_batches_are_told_how_to_become_tensors(imgs: Any, channels: tuple[int, ...]) -> None:
+    """The remedy that the error names works."""
+    normalize = isinstance(imgs, np.ndarray) and imgs.dtype.kind == "f"
+    with pytest.raises(TypeError, match="^Argument `imgs` expected to be a Tensor, but got .*; give `.*`$") as told:
+        check_images(imgs, normalize, channels, values=True)
+    remedy = str(told.value).split("`")[3]
+    check_images(eval(remedy, {"imgs": imgs, "torch": torch, "numpy": np}), normalize, channels, values=True)
+
+
+@pytest.mark.parametrize("values", [[1 + 9e-4, -1e-7], [1.001, -0.001]])
+@pytest.mark.parametrize("make", [np.asarray, torch.tensor, Image.fromarray])
+def test_pixels_a_little_beyond_0_to_1_are_clamped(values: list[float], make: Callable[..., Any]) -> None:
+    pixels = np.full((8, 9), 0.25, np.float32)
+    pixels[0, :2] = values
+    expected = pixels.clip(0, 1)[..., None]
+    if make is torch.tensor:
+        pixels = pixels[None]
+    np.testing.assert_array_equal(decode_image(make(pixels), 1).pixels, expected)
+
+
+def test_pixels_further_beyond_0_to_1_are_told_with_all_digits() -> None:
+    with pytest.raises(ValueError, match=r"but got 0 to 1\.0010002; give `imgs.clip\(0, 1\)`$"):
+        decode_image(np.array([[0, 1.0010002]], np.float32), 1)
 
 
 def test_other_channels_of_metrics_are_told() -> None:

@@ -172,6 +172,22 @@ def test_floats_outside_0_to_1_change_nothing(form: str) -> None:
     torch.testing.assert_close(metric.metric_state, untouched.metric_state, rtol=0, atol=0)
 
 
+@each_class
+@pytest.mark.parametrize("beyond", [1e-7, 1e-3])
+def test_floats_a_little_beyond_0_to_1_are_clamped(form: str, beyond: float) -> None:
+    """Rounding and resizing leave such values; those within [0, 1] stay as they are, to the last bit."""
+    generator = torch.Generator().manual_seed(0)
+    imgs = torch.rand(5, 3, 12, 10, generator=generator)
+    imgs[:, :, ::3] = (imgs[:, :, ::3] > 0.5).float()
+    moved = torch.where(imgs == 1, 1 + beyond, torch.where(imgs == 0, -beyond, imgs))
+    assert float(moved.max()) > 1
+    assert float(moved.min()) < 0
+    metric, expected = FORMS[form].make(normalize=True), FORMS[form].make(normalize=True)
+    FORMS[form].feed(metric, moved, False)
+    FORMS[form].feed(expected, imgs, False)
+    torch.testing.assert_close(metric.metric_state, expected.metric_state, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("form", sorted(FORMS.keys() - {"realism with indices"}))  # whose indices would be equal
 def test_merging_states_is_updating_with_both(form: str) -> None:
     feed, half = FORMS[form].feed, ready(form)

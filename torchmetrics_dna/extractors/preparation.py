@@ -74,16 +74,19 @@ class Preparation:
     def apply(self, imgs: Tensor, dtype: torch.dtype | None) -> Tensor:
         """Return images as a network of this dtype takes them; a copy, since it may write to them.
 
-        Images that are taken as they are keep their dtype, unless they are floating point, and another is given.
+        Images that are taken as they are keep their dtype, unless they are floating point, and another is given. The
+        result is contiguous, since torch rounds differently for channels that come last in memory.
         """
+        contiguous = torch.contiguous_format
         if self.is_none:
-            return imgs.to(dtype if dtype and imgs.is_floating_point() else imgs.dtype, copy=True)
+            kept = dtype if dtype and imgs.is_floating_point() else imgs.dtype
+            return imgs.to(kept, copy=True, memory_format=contiguous)
         imgs = resize_tensor(imgs, self.size or (imgs.shape[2], imgs.shape[3]), self.crop, resize=self.resize)
         if self.mean is not None:
             imgs -= _on_device(self.mean, imgs.device)
         if self.std is not None:
             imgs /= _on_device(self.std, imgs.device)
-        return imgs.to(dtype or imgs.dtype)
+        return imgs.to(dtype or imgs.dtype, memory_format=contiguous)
 
     def identity(self, precision: str | None) -> dict[str, Any]:
         """Return what tells activations of images prepared in this way from others, JSON-serializable."""
