@@ -115,16 +115,74 @@ def emd_within(a: np.ndarray, b: np.ndarray, low: float, high: float, num_bins: 
     return emd(counted(a, *ends, num_bins), counted(b, *ends, num_bins))
 
 
+def own_bounds(low: float, high: float) -> tuple[float, float]:
+    """Bounds of a self-ranging histogram: a range with its margin, and never less than its finest bins resolve."""
+    finest = 2.0 ** max(np.frexp(max(abs(low), abs(high)))[1] - 40, -160)
+    half = max((high - low) * 0.6, finest)
+    return (low + high) / 2 - half, (low + high) / 2 + half
+
+
+def integral(a: np.ndarray, b: np.ndarray, low: float, high: float) -> float:
+    """Area between the exact cumulative shares of values, as a part of the bounds."""
+    at = np.unique(np.clip(np.concatenate([a, b, [low, high]]), low, high))
+    shares = [np.searchsorted(np.sort(x), at[:-1], side="right") / x.size for x in (a, b)]
+    return float((np.abs(shares[0] - shares[1]) * np.diff(at)).sum() / (high - low))
+
+
 def emd_of_any_range(a: np.ndarray, b: np.ndarray, num_bins: int, low: float, high: float) -> float:
-    """Area between cumulative shares, linear within dyadic bins, over the bounds of the range of A."""
-    edges = dyadic_edges(min(a.min(), b.min()), max(a.max(), b.max()), num_bins)
-    low, high = within(*bounds(low, high))
-    at = np.unique(np.clip([low, high, *edges], low, high))
-    shares = [np.append(0, counted_between(x, edges).cumsum()) / x.size for x in (a, b)]
-    gap = np.interp(at, edges, shares[0]) - np.interp(at, edges, shares[1])
-    left, right, total = gap[:-1], gap[1:], np.abs(gap[:-1]) + np.abs(gap[1:])
+    """Area between the cumulative shares of self-ranging histograms, over the bounds of the range of A.
+
+    Where the edges of the wider bins leave open where values lie, they lie where the other set has its values; if it
+    has none there, they are spread evenly.
+    """
+    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    edges_of_a, edges_of_b = (dyadic_edges(x.min(), x.max(), num_bins) for x in (a, b))
+    if edges_of_a[1] - edges_of_a[0] <= edges_of_b[1] - edges_of_b[0]:
+        fine, fine_edges, coarse, coarse_edges = a, edges_of_a, b, edges_of_b
+    else:
+        fine, fine_edges, coarse, coarse_edges = b, edges_of_b, a, edges_of_a
+    width = fine_edges[1] - fine_edges[0]
+    fine_shares = np.append(0, counted_between(fine, fine_edges).cumsum()) / fine.size
+    fine_knots = fine_edges.clip(fine.min(), fine.max())
+    known = coarse_edges.clip(coarse.min(), coarse.max())
+    coarse_at_known = np.append(0, counted_between(coarse, coarse_edges).cumsum()) / coarse.size
+    fine_at_known = np.array([(fine < x).mean() for x in known])
+    if coarse.min() <= fine.max() and coarse.max() >= fine.min():
+        # the narrow bins that hold the ends of the other set lie inside its range
+        first, last = np.floor(coarse.min() / width), np.floor(coarse.max() / width)
+        fine_at_known[known == coarse.min()] = (np.floor(fine / width) < first).mean()
+        fine_at_known[coarse_edges > coarse.max()] = (np.floor(fine / width) <= last).mean()
+        # their values lie inside it, too
+        after_last, first_knot = (int(number - fine_edges[0] / width) for number in (last + 1, first))
+        if 0 < after_last <= num_bins and fine_knots[after_last] > coarse.max():
+            fine_knots = np.insert(fine_knots, after_last, max(coarse.max(), fine_knots[after_last - 1]))
+            fine_shares = np.insert(fine_shares, after_last, fine_shares[after_last])
+        if 0 <= first_knot < num_bins and fine_knots[first_knot] < coarse.min():
+            fine_knots = np.insert(fine_knots, first_knot + 1, coarse.min())
+            fine_shares = np.insert(fine_shares, first_knot + 1, fine_shares[first_knot])
+    low, high = own_bounds(low, high)
+    ends = min(low, fine.min(), coarse.min()) - 1, max(high, fine.max(), coarse.max()) + 1
+    known = np.concatenate([ends[:1], known, ends[1:]])
+    coarse_at_known = np.concatenate([[0], coarse_at_known, [1]])
+    fine_at_known = np.concatenate([[0], fine_at_known, [1]])
+
+    def difference(x: np.ndarray) -> np.ndarray:
+        share = np.interp(x, fine_knots, fine_shares)
+        gap = np.searchsorted(known, x) - 1
+        (begin, end), (before, after) = ((y[gap], y[gap + 1]) for y in (known, fine_at_known))
+        rises = after > before
+        along = np.where(rises, (share - before) / np.where(rises, after - before, 1), (x - begin) / (end - begin))
+        share_of_coarse = coarse_at_known[gap] + np.diff(coarse_at_known)[gap] * along.clip(0, 1)
+        return np.asarray(share - share_of_coarse)
+
+    at = np.unique(np.concatenate([known, fine_knots, [low, high]]).clip(low, high))
+    third = np.diff(at) / 3
+    one, two = difference(at[:-1] + third), difference(at[1:] - third)
+    # straight lines between the points
+    left, right = 2 * one - two, 2 * two - one
+    total = np.abs(left) + np.abs(right)
     heights = np.where(left * right < 0, (left**2 + right**2) / np.where(total > 0, total, 1), total) / 2
-    return float((heights * np.diff(at)).sum() * num_bins / (high - low))
+    return float((heights * 3 * third).sum() * num_bins / (high - low))
 
 
 def frechet(mean_a: float, var_a: float, mean_b: float, var_b: float) -> float:
@@ -210,22 +268,41 @@ def check_evidence(evidence: Evidence, slow: Evidence) -> None:
 
 
 def realism(images: Activations, references: Sequence[Activations], ends: Sequence, num_bins: int) -> np.ndarray:
-    """Distance of each image to each reference, of each neuron, ``(references, images, N)``, without ``ends`` in the
-    bins of the grid that holds all references, in the unit of the first."""
+    """Distance of each image to each reference, of each neuron, ``(references, images, N)``.
+
+    Without ``ends`` it is in equal bins between the bounds of the first reference, to which the histograms of all
+    references are moved.
+    """
     result = []
     for n, values in enumerate(of_neurons(images)):
         sets = [of_neurons(reference)[n] for reference in references]
         if ends is not None:
-            histograms = [[counted(x, *bounds(*ends[n]), num_bins) for x in xs] for xs in (values, sets)]
-            unit = 1.0
+            of_images, of_sets = ([counted(x, *bounds(*ends[n]), num_bins) for x in xs] for xs in (values, sets))
         else:
-            edges = dyadic_edges(min(x.min() for x in sets), max(x.max() for x in sets), num_bins)
-            inside = np.nextafter(edges[-1], edges[0])
-            histograms = [[counted_between(x.clip(edges[0], inside), edges) for x in xs] for xs in (values, sets)]
-            low, high = within(*bounds(sets[0].min(), sets[0].max()))
-            unit = num_bins * (edges[1] - edges[0]) / (high - low)
-        result.append([[emd(image, reference) * unit for image in histograms[0]] for reference in histograms[1]])
+            within = own_bounds(sets[0].min(), sets[0].max())
+            of_images = [counted_inside(x, *within, num_bins) for x in values]
+            of_sets = [moved(x, *within, num_bins) for x in sets]
+        result.append([[emd(image, reference) for image in of_images] for reference in of_sets])
     return np.array(result).transpose(1, 2, 0)
+
+
+def counted_inside(values: np.ndarray, low: float, high: float, num_bins: int) -> np.ndarray:
+    """Histogram between bounds, without the margin of the official code."""
+    z = (values - (low + high) / 2) / ((high - low) / 2)
+    numbers = np.floor((z + 1) * num_bins / 2).clip(0, num_bins - 1).astype(int)
+    return np.bincount(numbers.ravel(), minlength=num_bins)
+
+
+def moved(values: np.ndarray, low: float, high: float, num_bins: int) -> np.ndarray:
+    """Share of values in equal bins between bounds, evenly spread in each of the bins of a self-ranging histogram."""
+    values = values.ravel().astype(np.float64)
+    edges = dyadic_edges(values.min(), values.max(), num_bins)
+    up_to = np.append(0, counted_between(values, edges).cumsum()) / values.size
+    inner = np.linspace(low, high, num_bins + 1)[1:-1]
+    shares = np.interp(inner, edges.clip(values.min(), values.max()), up_to)
+    # values that are equal are above a position at which they lie
+    shares = np.where(inner <= values.min(), 0, shares)
+    return np.diff(np.concatenate([[0], shares, [1]]))
 
 
 def outliers(images: Activations, reference: Activations) -> np.ndarray:

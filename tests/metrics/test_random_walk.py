@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import slowly
 import torch
 from limits import HANG
 from networks import Pixels
@@ -71,28 +72,8 @@ def emd_of_images(real: Images, fake: Images) -> np.ndarray:
 
 
 def emd_of_own_ranges(real: Images, fake: Images) -> np.ndarray:
-    """The area between cumulative shares, linear within bins, in bins of the real side's range with its margin.
-
-    Bins are those of the finest grid of a power of two that holds both sides.
-    """
-    distances = []
-    for a, b in zip(values_of(real), values_of(fake), strict=True):
-        low, high = min(a.min(), b.min()), max(a.max(), b.max())
-        width = 2.0**-60
-        while np.floor(high / width) - np.floor(low / width) >= BINS:
-            width *= 2
-        start, (begin, end) = np.floor(low / width), bounds(a.min(), a.max())
-        begin, end = begin - 1e-8, end + 1e-8
-        counts = [np.bincount((np.floor(v / width) - start).astype(int), minlength=BINS) for v in (a, b)]
-        edges = (start + np.arange(BINS + 1)) * width
-        apart = np.append(0, np.cumsum(counts[0] / len(a) - counts[1] / len(b)))
-        points = np.union1d(np.clip(edges, begin, end), [begin, end])
-        left, right = (heights := np.interp(points, edges, apart))[:-1], heights[1:]
-        crosses = left * right < 0
-        sizes = np.abs(left) + np.abs(right)
-        heights = np.where(crosses, (left**2 + right**2) / np.where(crosses, sizes, 1), sizes) / 2
-        distances.append((heights * np.diff(points)).sum() * BINS / (end - begin))
-    return np.array(distances)
+    pairs = zip(values_of(real), values_of(fake), strict=True)
+    return np.array([slowly.emd_of_any_range(a, b, BINS, a.min(), a.max()) for a, b in pairs])
 
 
 def frechet_of_images(real: Images, fake: Images) -> np.ndarray:

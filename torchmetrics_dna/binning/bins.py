@@ -51,8 +51,8 @@ class Bins(NamedTuple):
         return scaled.clamp_(0, self.num_bins - 1).to(torch.int64)
 
 
-def bins_within(low: Tensor, high: Tensor, num_bins: int) -> Bins:
-    """Equal bins between bounds, shape ``(N,)`` each.
+def bins_within(low: Tensor, high: Tensor, num_bins: int, margin: float = HALF_WIDTH_MARGIN) -> Bins:
+    """Equal bins between bounds, shape ``(N,)`` each; their span grows by twice the margin.
 
     Example:
         >>> bins = bins_within(torch.tensor([-1.0]), torch.tensor([1.0]), num_bins=4)
@@ -61,7 +61,7 @@ def bins_within(low: Tensor, high: Tensor, num_bins: int) -> Bins:
 
     """
     low, high = low.double(), high.double()
-    half_width = (high - low) / 2 + HALF_WIDTH_MARGIN
+    half_width = (high - low) / 2 + margin
     return Bins((low + high) / 2, half_width, torch.zeros_like(low), 1.0, num_bins / 2, num_bins)
 
 

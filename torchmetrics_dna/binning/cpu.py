@@ -289,32 +289,101 @@ def _distance(sums: Any, scale: Any, shares: Any) -> Any:
     return distance
 
 
-@_compiled_in_any_order
-def _area(differences: Any, begin: Any, end: Any) -> Any:
-    """Integrate the absolute value of the piecewise linear interpolation of differences."""
-    area = 0.0
-    for k in range(len(differences) - 1):
-        before, slope = differences[k], differences[k + 1] - differences[k]
-        first, last = min(max(begin - k, 0.0), 1.0), min(max(end - k, 0.0), 1.0)
-        left, right = before + slope * first, before + slope * last
-        absolute_sum = abs(left) + abs(right)
-        # two triangles if the line crosses 0
-        height = (left * left + right * right) / max(absolute_sum, 1e-300) if left * right < 0.0 else absolute_sum
-        area += height * (last - first) / 2
-    return area
+@_compiled
+def _area_of_line(begin: Any, end: Any, before: Any, after: Any, low: Any, high: Any) -> Any:
+    """Integrate the absolute value of a straight line within bounds."""
+    first, last = min(max(begin, low), high), min(max(end, low), high)
+    if last <= first:
+        return 0.0
+    slope = (after - before) / (end - begin)
+    left, right = before + slope * (first - begin), before + slope * (last - begin)
+    absolute_sum = abs(left) + abs(right)
+    # a line that crosses 0 bounds two triangles
+    height = (left * left + right * right) / absolute_sum if left * right < 0.0 else absolute_sum
+    return height * (last - first) / 2
 
 
 @_compiled
-def _distances_of_rows(counts_a: Any, counts_b: Any, begins: Any, ends: Any, distances: Any) -> None:
-    """Write the distance of each row of counts: the area between limits if there are any, else Eq. (3)."""
-    shares_a, shares_b = np.zeros(counts_a.shape[1] + 1), np.zeros(counts_a.shape[1] + 1)
-    for row in range(len(distances)):
+def _set_knots(place: Any, knots: Any) -> None:
+    """Write the edges of a neuron's bins, moved into its range."""
+    start, width, minimum, maximum = place
+    for k in range(len(knots)):
+        knots[k] = min(max((start + k) * width, minimum), maximum)
+
+
+@_compiled
+def _fine_knot(knot: Any, is_maximum: Any, fine: Any, coarse: Any, num_bins: Any) -> Any:
+    """Return the number of bins of the finer histogram below a knot of the coarser one."""
+    if coarse[2] > fine[3]:
+        return num_bins
+    if coarse[3] < fine[2]:
+        return 0
+    below = np.floor(knot / fine[1]) - fine[0]
+    if is_maximum:
+        below += 1.0
+    return int(min(max(below, 0.0), np.float64(num_bins)))
+
+
+@_compiled
+def _area(shares: Any, knots: Any, place: Any, coarse_shares: Any, coarse_knots: Any, coarse: Any, bounds: Any) -> Any:
+    """Integrate the absolute difference of two cumulative shares; :mod:`functional.self_ranging` has the rule.
+
+    A ``place`` has the first bin's number and width of a neuron, and its smallest and largest activation.
+    """
+    low, high = bounds
+    num_bins = len(shares) - 1
+    number_of_maximum = np.floor(coarse[3] / coarse[1]) - coarse[0]
+    begin, before, knot = min(low, coarse[2], place[2]), 0.0, 0
+    area = 0.0
+    for gap in range(num_bins + 2):
+        if gap <= num_bins:
+            end = coarse_knots[gap]
+            last_knot = _fine_knot(end, gap > number_of_maximum, place, coarse, num_bins)
+            after = shares[last_knot] - coarse_shares[gap]
+        else:
+            end, last_knot, after = max(high, coarse[3], place[3]), num_bins, 0.0
+        rise = shares[last_knot] - shares[knot]
+        if rise > 0.0:
+            slope = (after - before) / rise
+            left, at_left = min(max(knots[knot], begin), end), before
+            area += _area_of_line(begin, left, before, before, low, high)
+            for k in range(knot + 1, last_knot + 1):
+                right, at_right = min(max(knots[k], begin), end), before + (shares[k] - shares[knot]) * slope
+                area += _area_of_line(left, right, at_left, at_right, low, high)
+                left, at_left = right, at_right
+            area += _area_of_line(left, end, after, after, low, high)
+        else:
+            area += _area_of_line(begin, end, before, after, low, high)
+        begin, before, knot = end, after, last_knot
+    # 0, or NaN without counts
+    return area + (shares[num_bins] - coarse_shares[num_bins])
+
+
+@_compiled
+def _areas_of_rows(counts_a: Any, counts_b: Any, places_a: Any, places_b: Any, bounds: Any, areas: Any) -> None:
+    """Write the area between the cumulative shares of each row of counts, within bounds."""
+    size = counts_a.shape[1] + 1
+    shares_a, shares_b, knots_a, knots_b = np.zeros(size), np.zeros(size), np.empty(size), np.empty(size)
+    for row in range(len(areas)):
+        place_a, place_b = places_a[row], places_b[row]
         _set_shares(counts_a[row], shares_a[1:])
         _set_shares(counts_b[row], shares_b[1:])
-        if len(begins):
-            distances[row] = _area(shares_a - shares_b, begins[row], ends[row])
+        _set_knots(place_a, knots_a)
+        _set_knots(place_b, knots_b)
+        if place_a[1] <= place_b[1]:
+            areas[row] = _area(shares_a, knots_a, place_a, shares_b, knots_b, place_b, bounds[row])
         else:
-            distances[row] = _distance(shares_a[1:], 1.0, shares_b[1:])
+            areas[row] = _area(shares_b, knots_b, place_b, shares_a, knots_a, place_a, bounds[row])
+
+
+@_compiled
+def _distances_of_rows(counts_a: Any, counts_b: Any, distances: Any) -> None:
+    """Write the distance of each row of counts, Eq. (3)."""
+    shares_a, shares_b = np.empty(counts_a.shape[1]), np.empty(counts_a.shape[1])
+    for row in range(len(distances)):
+        _set_shares(counts_a[row], shares_a)
+        _set_shares(counts_b[row], shares_b)
+        distances[row] = _distance(shares_a, 1.0, shares_b)
 
 
 @_compiled
@@ -394,14 +463,25 @@ def spatial_means(activations: Activations) -> Tensor:
     return means
 
 
-def emd_of_rows(*arguments: Tensor) -> Tensor:
-    """Compute :func:`torchmetrics_dna.functional.emd.emd_of_rows`, or with limits ``area_of_rows`` beside it."""
-    counts_a, counts_b, *limits = (tensor.numpy() for tensor in arguments)
-    begins, ends = limits or (np.empty(0), np.empty(0))
+def emd_of_rows(*counts: Tensor) -> Tensor:
+    """Compute :func:`torchmetrics_dna.functional.emd.emd_of_rows`."""
+    counts_a, counts_b = (tensor.numpy() for tensor in counts)
     distances = np.empty(len(counts_a))
     work = [(slice(first, first + _ROWS),) for first in range(0, len(counts_a), _ROWS)]
-    _all(lambda r: _distances_of_rows(counts_a[r], counts_b[r], begins[r], ends[r], distances[r]), work)
+    _all(lambda r: _distances_of_rows(counts_a[r], counts_b[r], distances[r]), work)
     return torch.from_numpy(distances)
+
+
+def areas_of_rows(*arguments: Tensor) -> Tensor:
+    """Compute :func:`torchmetrics_dna.functional.self_ranging.area_of_rows`.
+
+    Arguments are the counts of A and B, the places of the neurons of A and B, ``(N, 4)``, and bounds, ``(N, 2)``.
+    """
+    arrays = [tensor.numpy() for tensor in arguments]
+    areas = np.empty(len(arrays[0]))
+    work = [(slice(first, first + _ROWS),) for first in range(0, len(areas), _ROWS)]
+    _all(lambda r: _areas_of_rows(*(array[r] for array in arrays), areas[r]), work)
+    return torch.from_numpy(areas)
 
 
 def distances_of_sums(sums: Tensor, scales: Tensor, totals: Tensor) -> Tensor:

@@ -53,13 +53,29 @@ def dyadic_grid(minimum: Tensor, maximum: Tensor, num_bins: int) -> Grid:
 
     """
     low, high = (torch.where(minimum <= maximum, end, 0.0) for end in (minimum, maximum))
-    finest = _exponent_of(torch.maximum(low.abs(), high.abs())) - _FINEST
     # with span / num_bins in [2**(e-1), 2**e), bins of 2**e may do and of 2**(e+2) always do; one less for rounding
-    exponent = torch.maximum(_exponent_of((high - low) / num_bins) - 1, finest).clamp(min=_LEAST_EXPONENT)
+    exponent = torch.maximum(_exponent_of((high - low) / num_bins) - 1, _finest_exponent(low, high))
     for _ in range(3):
         too_many = _index(high, exponent) - _index(low, exponent) >= num_bins
         exponent = exponent + too_many.long()
     return Grid(exponent, _index(low, exponent).long())
+
+
+def bounds_of(minimum: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the bounds of neurons of these ranges: the span grows by 20 %, or to two of the finest bins if it is less.
+
+    The margin of 1e-8 that fixed bounds have is not added. Activations may be far smaller than it, or so large that it
+    is lost in rounding.
+
+    Example:
+        >>> bounds_of(torch.tensor([0.0, 0.0]).double(), torch.tensor([5.0, 0.0]).double())
+        (tensor([-5.0000e-01, -6.8423e-49], dtype=torch.float64), tensor([5.5000e+00, 6.8423e-49], dtype=torch.float64))
+
+    """
+    centre = (minimum + maximum) / 2
+    finest = _power_of_two(_finest_exponent(minimum, maximum))
+    half_width = torch.maximum((maximum - minimum) * 0.6, finest)
+    return centre - half_width, centre + half_width
 
 
 def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:
@@ -82,6 +98,11 @@ def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:
 def _exponent_of(values: Tensor) -> Tensor:
     """Return e with ``2**(e-1) <= value < 2**e``, int64; hugely negative for 0."""
     return torch.where(values > 0, torch.frexp(values).exponent.long(), -(2**20))
+
+
+def _finest_exponent(low: Tensor, high: Tensor) -> Tensor:
+    """Return the exponent of the narrowest bin for activations between these ends."""
+    return (_exponent_of(torch.maximum(low.abs(), high.abs())) - _FINEST).clamp(min=_LEAST_EXPONENT)
 
 
 def _power_of_two(exponent: Tensor) -> Tensor:

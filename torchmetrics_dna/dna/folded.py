@@ -18,16 +18,16 @@ from torch import Tensor
 from torchmetrics_dna.dna.base import DNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
-from torchmetrics_dna.dna.histogram import HistogramDNA, in_same_bins
 from torchmetrics_dna.extras import optional
-from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.features import CMMD_SCALE, kernel_less_one, unit_rows
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.functional.layer_frechet_estimate import layer_frechet_estimate
 from torchmetrics_dna.functional.permutation import UNEQUAL
 from torchmetrics_dna.functional.reduction import blocks
+from torchmetrics_dna.functional.self_ranging import RangedCounts, counts_in_nodes
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna.histogram import HistogramDNA
     from torchmetrics_dna.neurons.index import Neurons
 
     Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
@@ -38,7 +38,6 @@ _IMAGES = 3  # of a side per neuron of a layer; with fewer, intervals cover too 
 _BYTES = 1 << 30  # of spatial means of both sides
 _SECONDS, _LONGEST_TEST = 5e-10, 10  # of one core: per relabeling and cube of a matrix's size; of a test
 _CELLS = 1 << 18  # float64 values at a time, 2 MB, to fit the cache
-_STEPS = 1 << 12  # resolution of positions within a bin
 _MOST_SINGLE = 1 << 24  # up to which single precision has all whole numbers
 _ROUNDING = 1e-9  # bins, or relative to the largest mean; smaller differences are 0 up to rounding
 
@@ -156,29 +155,34 @@ def plan_for(
 
 
 def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
-    """Fold both sides for dna-emd, in bins of the DNAs, evaluated at the edges of the folds' wider bins."""
-    folds: list[Any] = [*_filled(a), *_filled(b)]
+    """Fold both sides for dna-emd, in bins of the DNAs, evaluated once in each of the folds' wider bins."""
+    folds_a, folds_b = _filled(a), _filled(b)
+    folds: list[Any] = [*folds_a, *folds_b]
     num_bins = min(fold.num_bins for fold in folds)
     folds = [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
     check_comparable(*folds)
-    scale, within = torch.tensor(a.num_bins / num_bins, dtype=torch.float64), None
     if a.self_ranging:
-        folds = in_same_bins(*folds)
-        grid = folds[0].grid
-        low, high = (bound.to(grid.start.device) for bound in a.known_ranges.bounds())
-        begin, end, per_bounds = bounds_on_grid(grid, low, high)
-        scale, within = a.num_bins * per_bounds, (begin, end)
-    counts = torch.stack([fold.counts for fold in folds])
-    scale = scale.to(counts.device)
-    cumulative = cache(partial(Cumulative.of, counts, within))
+        sides = _ranged_counts(a, folds[: len(folds_a)]), _ranged_counts(b, folds[len(folds_a) :])
+        cumulative = cache(partial(Cumulative.of_own_ranges, *sides, *a.ranged_counts().bounds()))
+    else:
+        cumulative = cache(partial(Cumulative.of, torch.stack([fold.counts for fold in folds])))
+    scale = a.num_bins / num_bins
 
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
-        return cumulative().emd(in_a, in_b) * scale
+        of_folds: Tensor = cumulative().emd(in_a, in_b) * scale
+        return of_folds
 
     def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
         return shift_of_folds(*cumulative().sums(), in_a, in_b)
 
     return _folded_neurons(a, b, distances, shifts)
+
+
+def _ranged_counts(dna: HistogramDNA, folds: Sequence[HistogramDNA]) -> RangedCounts:
+    """Return the counts of the folds of a DNA in the same bins: those of the range of all folds."""
+    ranges = dna.known_ranges.union(*(fold.known_ranges for fold in folds))
+    counts = torch.stack([fold.counts_within(ranges) for fold in folds])
+    return RangedCounts(counts, ranges.minimum.to(counts.device), ranges.maximum.to(counts.device))
 
 
 def folded_frechet(a: DNA, b: DNA) -> FoldedSides:
@@ -311,21 +315,21 @@ class Cumulative(NamedTuple):
 
     counts: Tensor  # whole numbers or dyadic fractions, in single precision if that has their sums, (K, N, num_bins)
     totals: Tensor  # float64, (K, N)
-    widths: Tensor | None  # of clipped bins, (N, num_bins); None for 1
 
     @classmethod
-    def of(cls, counts: Tensor, within: tuple[Tensor, Tensor] | None = None) -> Cumulative:
-        """Add up the counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins.
-
-        Activations are clipped to ``within``, the lower and upper bounds in bins, shape ``(N,)``, float64.
-        """
+    def of(cls, counts: Tensor) -> Cumulative:
+        """Add up the counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins."""
         cumulative = counts.cumsum(2).double()  # integers below 2^53, so sums are exact
         totals = cumulative[:, :, -1].clone()
-        if within is not None:
-            return cls(cumulative, totals, _clip_(cumulative, counts, *within))
         is_exact = counts.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
         is_single = is_exact and float(totals.sum(0).max()) < _MOST_SINGLE
-        return cls(cumulative.float() if is_single else cumulative, totals, None)  # which takes half the time
+        return cls(cumulative.float() if is_single else cumulative, totals)  # which takes half the time
+
+    @classmethod
+    def of_own_ranges(cls, a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> Cumulative:
+        """Add up the counts of the folds of two self-ranging sides, in the middle of equal bins between bounds."""
+        totals = torch.cat([side.counts.sum(2) for side in (a, b)]).double()
+        return cls(torch.cat(counts_in_nodes(a, b, low, high)), totals)
 
     def emd(self, in_a: Tensor, in_b: Tensor) -> Tensor:
         """Compute the EMD, Eq. (3), of each neuron between folds in A and in B, in bins, float64, ``(P, N)``."""
@@ -347,8 +351,7 @@ class Cumulative(NamedTuple):
             else:
                 others = torch.tensordot(b, chunk, 1).double()
                 difference = sums.double().mul_(scale_a).addcmul_(others, scale_b, value=-1)
-            difference = difference.abs_()
-            distances[:, rows] = (difference if self.widths is None else difference.mul_(self.widths[rows])).sum(2)
+            distances[:, rows] = difference.abs_().sum(2)
         return torch.where(distances > _ROUNDING, distances, 0)
 
     def sums(self) -> tuple[Tensor, Tensor]:
@@ -356,8 +359,7 @@ class Cumulative(NamedTuple):
 
         The absolute difference of two means is at most the EMD.
         """
-        weighted = self.counts if self.widths is None else self.counts * self.widths
-        return weighted.sum(2, dtype=torch.float64), self.totals
+        return self.counts.sum(2, dtype=torch.float64), self.totals
 
 
 def shift_of_folds(sums: Tensor, totals: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
@@ -376,21 +378,6 @@ def shift_of_folds(sums: Tensor, totals: Tensor, in_a: Tensor, in_b: Tensor) -> 
     a, b = ((side @ sums) / (side @ totals) for side in (in_a.to(sums), in_b.to(sums)))
     shift = a - b
     return torch.where(shift.abs() > _ROUNDING * (sums / totals).abs().amax(0), shift, 0)
-
-
-def _clip_(cumulative: Tensor, counts: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """Evaluate cumulative counts at the upper bound, in place; return the widths of clipped bins, ``(N, num_bins)``.
-
-    Cumulative counts are linear within a bin, as in :func:`torchmetrics_dna.functional.emd.dna_emd_on_grid`.
-    """
-    num_bins = counts.shape[2]
-    edges = torch.arange(num_bins + 1, dtype=torch.float64, device=counts.device)
-    clipped = edges.clamp(begin[:, None], end[:, None])
-    last = (end.ceil() - 1).clamp(0, num_bins - 1).long()[None, :, None].expand(len(counts), -1, 1)
-    # a dyadic fraction, so that sums of cumulative counts stay exact
-    beyond = 1 - ((end[:, None] - last[0]).clamp(0, 1) * _STEPS).round() / _STEPS
-    cumulative.scatter_add_(2, last, -counts.gather(2, last) * beyond)
-    return clipped.diff(dim=1)
 
 
 def frechet_of_folds(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
+from torchmetrics_dna.binning.self_ranging import Grid, bounds_of, dyadic_grid, regrid_
 from torchmetrics_dna.dna.base import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, array_name, check_planes, split_arrays, to_planes
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.functional.emd import MOST_COUNTS, check_counted, dna_emd, dna_emd_on_grid
+from torchmetrics_dna.functional.emd import MOST_COUNTS, check_counted, dna_emd
+from torchmetrics_dna.functional.self_ranging import RangedCounts, self_ranging_emd
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
@@ -146,11 +147,15 @@ class HistogramDNA(DNA):
         device = self.counts.device
         if not self.self_ranging:
             return dna_emd(self.counts, other.counts.to(device), reduction="none")
-        mine, theirs = in_same_bins(self, other)
-        low, high = (bound.to(device) for bound in self.known_ranges.bounds())
-        distances = dna_emd_on_grid(mine.counts, theirs.counts.to(device), mine.grid, low, high)
+        histograms = self.ranged_counts()
+        distances = self_ranging_emd(histograms, other.to(device).ranged_counts(), *histograms.bounds())
         check_counted(distances)
         return distances
+
+    def ranged_counts(self) -> RangedCounts:
+        """Return the counts of a self-ranging histogram with the ranges that they are from, on their device."""
+        device, ranges = self.counts.device, self.known_ranges
+        return RangedCounts(self.counts, ranges.minimum.to(device), ranges.maximum.to(device))
 
     def by_layer(self) -> dict[str, Tensor]:
         """Return views of the counts of each layer, ``{layer: (n, num_bins)}``."""
@@ -276,9 +281,10 @@ def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
     """
     if not dnas[0].self_ranging:
         return torch.stack([a.distances(b) for a, b in combinations(dnas, 2)])
-    dnas = in_same_bins(*dnas)
-    grid, bounds = dnas[0].grid, dnas[0].known_ranges.bounds()
-    return torch.stack([dna_emd_on_grid(a.counts, b.counts, grid, *bounds) for a, b in combinations(dnas, 2)])
+    united = dnas[0].known_ranges.union(*(dna.known_ranges for dna in dnas[1:]))
+    low, high = bounds_of(united.minimum, united.maximum)
+    histograms = [dna.ranged_counts() for dna in dnas]
+    return torch.stack([self_ranging_emd(a, b, low, high) for a, b in combinations(histograms, 2)])
 
 
 def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.binning.bins import bins_within
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import Reduction, blocks, weigh_and_reduce
-
-if TYPE_CHECKING:
-    from torchmetrics_dna.binning.self_ranging import Grid
 
 MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
 _CHUNK = 1 << 20  # cells whose cumulative shares are held in float64 at a time: 8 MiB a side
@@ -52,7 +48,7 @@ def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, r
             "Expected two sets of counts of the same shape (N, num_bins), but got"
             f" {tuple(counts_a.shape)} and {tuple(counts_b.shape)}"
         )
-    compiled = _compiled_for(counts_a, counts_b)
+    compiled = compiled_for(counts_a, counts_b)
     distances = (compiled.emd_of_rows if compiled else emd_of_rows)(counts_a, counts_b)
     check_counted(distances)
     return weigh_and_reduce(distances, weights, reduction)
@@ -76,48 +72,7 @@ def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
     return distances
 
 
-def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor, high: Tensor) -> Tensor:
-    r"""Compute the EMD of each neuron between self-ranging histograms on one grid, in bins of fixed bounds.
-
-    It equals the distance under fixed bounds up to binning: :math:`\int |F_A - F_B|` over the bounds, with F linear
-    within a bin of the grid, in units of a ``num_bins``-th of the bounds, shape ``(N,)`` and float64 like the result.
-    """
-    begin, end, per_bounds = bounds_on_grid(grid, low, high)
-    compiled = _compiled_for(counts_a, counts_b)
-    areas = (compiled.emd_of_rows if compiled else area_of_rows)(counts_a, counts_b, begin, end)
-    return areas * (counts_a.shape[1] * per_bounds)
-
-
-def bounds_on_grid(grid: Grid, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Locate bounds ``(N,)`` on a grid: begin and end, in its bins, and the share of the bounds per bin, float64."""
-    bins = bins_within(low, high, 1)  # whose ends are a little wider, so that none is 0 wide
-    low, high = bins.centre - bins.scale, bins.centre + bins.scale
-    begin, end = (bound / grid.width - grid.start for bound in (low, high))
-    return begin, end, grid.width / (high - low)
-
-
-def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """Compute the area between cumulative shares, linear within bins, in bins, float64, shape ``(N,)``.
-
-    The limits of the area, ``begin`` and ``end``, are in bins, float64, shape ``(N,)``; they may lie outside.
-    """
-    neurons, num_bins = counts_a.shape
-    areas = torch.empty(neurons, dtype=torch.float64, device=counts_a.device)
-    bins = torch.arange(num_bins, dtype=torch.float64, device=counts_a.device)
-    for rows, after in _share_differences(counts_a, counts_b):
-        before = torch.nn.functional.pad(after, (1, 0))[:, :-1]
-        # limits within each bin, from 0 to 1
-        first, last = ((limit[rows, None] - bins).clamp_(0, 1) for limit in (begin, end))
-        slope = after - before
-        left, right = before + slope * first, before + slope * last
-        # the integral of the absolute value of a straight line
-        absolute_sum = left.abs() + right.abs()
-        crossing = (left.square() + right.square()) / absolute_sum.clamp(min=torch.finfo(torch.float64).tiny)
-        areas[rows] = (torch.where(left * right < 0, crossing, absolute_sum) * ((last - first) / 2)).sum(1)
-    return areas
-
-
-def _compiled_for(*counts: Tensor) -> Any:
+def compiled_for(*counts: Tensor) -> Any:
     """Return the compiled distances if they support these counts, else None."""
     on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == torch.int64 for tensor in counts)
     return optional("binning.cpu") if on_cpu else None

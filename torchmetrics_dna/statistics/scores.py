@@ -13,10 +13,9 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.bins import bins_within
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
-from torchmetrics_dna.dna.histogram import in_same_bins
-from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.realism import less_contrast, realism_maps, realism_of
 from torchmetrics_dna.functional.reduction import check_weights
+from torchmetrics_dna.functional.self_ranging import counts_within
 from torchmetrics_dna.statistics.base import Field, Origin, State, rows_of
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
@@ -48,8 +47,8 @@ class ImageScorer(ABC):
 class Scorer(ImageScorer):
     """Function that computes dna-emd of single images to references (sections 5.1 and 5.4 of the paper).
 
-    All references and images are counted in the same bins. For self-ranging references these are the bins of the finest
-    grid that holds all references; activations of images outside of it are clipped.
+    All references and images are counted in the same bins. For self-ranging references, these are equal bins between
+    the bounds of the first reference: images are counted in them, and the counts of references are moved to them.
 
     Args:
         references: The DNAs to score against; the first one sets bins and unit.
@@ -78,15 +77,13 @@ class Scorer(ImageScorer):
         super().__init__(extractor)
         self.self_ranging, self._wait = first.self_ranging, wait
         self.weights = check_weights(weights, extractor.neurons.total)
-        if first.self_ranging:  # in bins of the first reference, on the grid that holds all
-            references = in_same_bins(*(reference.to("cpu") for reference in references))
-            grid = references[0].grid
-            self._bins = grid.bins(num_bins)
-            _, _, per_bounds = bounds_on_grid(grid, *ranges.bounds())
-            self.weights = self.weights.to(per_bounds) * (per_bounds * num_bins)
+        if first.self_ranging:
+            low, high = first.to("cpu").ranged_counts().bounds()
+            self._bins = bins_within(low, high, num_bins, margin=0)
+            counts = [counts_within(reference.to("cpu").ranged_counts(), low, high) for reference in references]
         else:
             self._bins = bins_within(*ranges.bounds(), num_bins)
-        counts = [reference.counts for reference in references]
+            counts = [reference.counts for reference in references]
         # stacked, so that one pass over an image's histograms compares it with all references
         self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
 
