@@ -13,13 +13,13 @@ from torchmetrics_dna.functional import odd_by_properties
 from torchmetrics_dna.functional.odd import clear_reasons, odd_in_folder, standard_properties
 from torchmetrics_dna.images.properties import OF_PIXELS, PROPERTIES, image_properties
 
-LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.02, "noise": 0.005}
+LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.01, "noise": 0.005}
 ODDS = {"brightness": 0.02} | dict.fromkeys(("dark pixels", "bright pixels", "flat areas", "pixelation"), 0.05)
 # direction: least distance from the others, value that is plainly a fault, value that may be one
 DIRECTIONS: dict[str, tuple[float, float | None, float]] = {
     "brightness +": (0.1, None, 0.7), "brightness -": (0.1, 0.08, 0.15), "contrast -": (0.1, None, 0.06),
     "dark pixels +": (0.2, 0.9, 0.3), "bright pixels +": (0.2, None, 0.5), "saturation -": (0.5, 0.002, 0.01),
-    "sharpness -": (0.05, 0.11, 0.14), "noise +": (0.1, 0.5, 0.4), "pixelation +": (0.5, 0.42, 0.35),
+    "sharpness -": (0.05, 0.05, 0.07), "noise +": (0.1, 0.5, 0.4), "pixelation +": (0.5, 0.42, 0.35),
     "blockiness +": (0.01, None, 0.6),
 }  # fmt: skip
 
@@ -179,9 +179,11 @@ def test_facts(
 
 
 def test_others_take_less_once_an_image_is_named() -> None:
-    reference = drawn(60, 0)
-    images, column = reference.clone(), PROPERTIES.index("sharpness")
-    images[0, column] = 0.1395  # 10 * 60 * p between the two levels
+    reference, column = drawn(60, 0), PROPERTIES.index("sharpness")
+    # Move the reference in its logarithm, so that a value between both limits has 10 * 60 * p between the two levels.
+    reference[:, column] = (reference[:, column] + 0.02) * 0.0795 / 0.1595 - 0.01
+    images = reference.clone()
+    images[0, column] = 0.0695
     assert odd_by_properties(reference, images) == []
     for name, value in (("sharpness", 0.01), ("contrast", 0.0)):
         images[1] = reference[1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from networks import Pixels
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import convolve
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, compare, ma
 from torchmetrics_dna.demo import blur, jpeg, noise, photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.pixels import FileFacts
-from torchmetrics_dna.images.properties import LAYER, PROPERTIES, RECORDS, image_properties
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES, RECORDS, VERSION, image_properties
 
 PHOTOS = photographs(6)
 
@@ -60,7 +61,7 @@ def test_they_are_their_formulas() -> None:
         "red against green": 0.5 + (values[..., 0] - values[..., 1]).mean() / 2,
         "blue against yellow": 0.5 + (2 * values[..., 2] - values[..., 0] - values[..., 1]).mean() / 4,
         "colours": np.sqrt(len(codes) / (90 * 120)),
-        "sharpness": np.abs(laplacian).mean() / (4 * narrow),
+        "sharpness": np.maximum(np.abs(laplacian) - 2 / 255, 0).mean() / (4 * narrow),
         "noise": np.abs(immerkaer).mean() * np.sqrt(np.pi / 2) / 6 * 8,
         "fine detail": narrow / (narrow + wide),
         "flat areas": (np.isclose(across, 0).sum() + np.isclose(down, 0).sum()) / (across.size + down.size),
@@ -120,6 +121,54 @@ def test_changes_move_the_property_that_is_named(change: object, property_: str,
     assert sign * float(np.mean(moved)) > 0.01  # some of the photographs are grey
 
 
+def page_of_text(seed: int) -> np.ndarray:
+    """Black letters of random words on white."""
+    letters = np.random.default_rng(seed).choice(list("abcdefgh mnopqrst uvwxyz "), (20, 40))
+    page = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(page).multiline_text((4, 4), "\n".join("".join(line) for line in letters), "black")
+    return np.asarray(page)
+
+
+def discs(seed: int) -> np.ndarray:
+    """Discs of different colours, as in icons and charts."""
+    random = np.random.default_rng(seed)
+    picture = Image.new("RGB", (200, 200), tuple(random.integers(0, 256, 3).tolist()))
+    for x, y, radius in random.integers(10, 190, (12, 3)).tolist():
+        box = (x - radius // 4, y - radius // 4, x + radius // 4, y + radius // 4)
+        ImageDraw.Draw(picture).ellipse(box, fill=tuple(random.integers(0, 256, 3).tolist()))
+    return np.asarray(picture)
+
+
+def rough_ground(seed: int) -> np.ndarray:
+    """Noise of all scales, as in textures and terrain."""
+    random, sizes = np.random.default_rng(seed), (8, 16, 32, 64, 128)
+    layers = [random.normal(0, 1, (size, size)).astype(np.float32) for size in sizes]
+    large = [np.asarray(Image.fromarray(layer).resize((200, 200), Image.Resampling.BICUBIC)) for layer in layers]
+    grey = sum(layer * 64 / 2**i for i, layer in enumerate(large)) + random.normal(0, 4, (200, 200)) + 128
+    return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, 2)
+
+
+SORTS = {
+    "photographs": PHOTOS,
+    "text": [page_of_text(seed) for seed in range(6)],
+    "discs": [discs(seed) for seed in range(6)],
+    "rough ground": [rough_ground(seed) for seed in range(6)],
+}
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_sharpness_falls_with_blur_and_stays_low(sort: str) -> None:
+    """Rounding to bytes, which leaves steps of one grey level in a smooth image, does not make it sharp again."""
+    medians = []
+    for pixels in (0, 1, 2, 4, 8, 16):
+        pictures = [
+            np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(pixels))) for picture in SORTS[sort]
+        ]
+        medians.append(np.median([named(picture)["sharpness"] for picture in pictures]))
+    assert medians == sorted(medians, reverse=True)
+    assert max(medians[3:]) < RECORDS["sharpness"].lower.plain
+
+
 @pytest.mark.slow
 def test_a_layer_like_any_other() -> None:
     extractor = DNAExtractor(layers=["block_0"], properties=True)
@@ -147,6 +196,22 @@ def test_a_layer_like_any_other() -> None:
     dna = make_dna(PHOTOS, extractor)
     assert torch.equal(metric.to_dna(True).counts[rows], dna.counts[rows])
     assert torch.equal(compare(dna, blurred).properties["dna-emd"].values, result.properties["dna-emd"].values)
+
+
+@pytest.mark.parametrize("feature", ["properties", {"layers": ["block_0"], "properties": True}])
+def test_files_by_other_definitions_are_refused(feature: object, tmp_path: Path) -> None:
+    extractor = DNAExtractor(feature) if isinstance(feature, str) else DNAExtractor(**feature)
+    dna = make_dna(PHOTOS, extractor)
+    assert dna.preparation["properties"] == VERSION
+    older = replace(dna, preparation=dna.preparation | {"properties": VERSION - 1})
+    older.save(tmp_path / "older.dna.npz")
+    words = f"image properties by version {VERSION - 1} of their definitions, but .* version {VERSION}"
+    with pytest.raises(ValueError, match=words):
+        compare(tmp_path / "older.dna.npz", PHOTOS)
+    with pytest.raises(ValueError, match=words):
+        DNAEMD(extractor, reference=older)
+    with pytest.raises(ValueError, match=rf"\(properties\) differ: {VERSION - 1} and {VERSION}"):
+        compare(older, dna)
 
 
 def test_a_file_has_a_format_and_a_size(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, by_network, taking
 from torchmetrics_dna.jobs.causes import find_causes
+from torchmetrics_dna.jobs.pixel_pairs import pixels_of_pairs
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
 
@@ -110,7 +111,10 @@ class Opened:
         if self.classes:
             return compare_by_class(self.networks[0], self.classes, (self.names[0], self.names[1]))
         comparisons: list[Comparison] = []
-        of_networks = [compare_sides(sides, self.names, self.held_out) for sides in self.networks]
+        of_networks = [
+            compare_sides(sides, self.names, self.held_out, with_pixels=number == 0)
+            for number, sides in enumerate(self.networks)
+        ]
         for first, *others in zip(*of_networks, strict=True):
             results = {name: result for each in (first, *others) for name, result in each.items()}
             notices = dict.fromkeys(notice for each in (first, *others) for notice in each.notices)
@@ -162,8 +166,18 @@ def open_sets(a: Any, b: Any, arguments: Arguments, *, by: ByClass | None, held_
     return Opened(networks, names, sets is None, held_out)
 
 
-def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = None) -> list[Comparison]:
-    """Compare the first side with each of the others, which ``names`` call, by one network."""
+def compare_sides(
+    sides: Sides, names: Sequence[str], held_out: str | None = None, *, with_pixels: bool = True
+) -> list[Comparison]:
+    """Compare the first side with each of the others by one network.
+
+    Args:
+        sides: The sides.
+        names: Their names.
+        held_out: Name of the set of held-out images, if there is one.
+        with_pixels: Whether the pixels of pairs are compared, too.
+
+    """
     of_a, plan = sides.measured(0), sides.plan
     comparisons: dict[str, Comparison] = {}
     of_held_out: Measured | None = None
@@ -175,8 +189,10 @@ def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = Non
         if result.shares_images:  # a reference with the same faults can't tell
             rows, beside = range(len(of_b.numbers)), of_b
         odd = None if of_a is of_b else odd_images(beside, of_b, sides.images[k], neurons=plan.neurons, rows=rows)
-        result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
-        if plan.has_causes and result.differs:
+        pixels = None if of_a is of_b or not with_pixels else pixels_of_pairs(sides, k, of_a)
+        result = replace(result, odd=odd, notices=[*result.notices, *plan.limits], pixels=pixels)
+        is_explained = pixels is not None and pixels.change is not None
+        if plan.has_causes and result.differs and not is_explained:
             result = replace(result, causes=find_causes(sides, of_a, of_b, result.aligned()[0]))
         if name == held_out:
             of_held_out = of_b

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.images.changes import Causes
+    from torchmetrics_dna.images.pixel_differences import PixelDifferences
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -103,6 +104,7 @@ class Comparison(ByName["Result"]):
         is_few: True if it is for want of these.
         odd: Test of whether a few images of B are unlike A's own, or, if B shares images with A, odd beside B's others;
             None if that was not asked, as of DNAs, pairs, groups, and sets that are too large.
+        pixels: Differences between the pixels of pairs; None if the images are no pairs.
 
     """
 
@@ -124,6 +126,7 @@ class Comparison(ByName["Result"]):
     lacks: str = ""
     is_few: bool = False
     odd: OddImages | None = None
+    pixels: PixelDifferences | None = None
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
@@ -370,7 +373,7 @@ class Comparison(ByName["Result"]):
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
         test = next(filter(None, tests), None)
         explanation = explain(a, b, test, self.names, properties, self.causes, self.lacks, self.p_value_of_any)
-        explanation = replace(explanation, paired=self.paired)
+        explanation = replace(explanation, paired=self.paired, pixels=self.pixels)
         saturation = next((each for each in properties or () if each.name == "saturation"), None)
         if self.properties is None or saturation is None or saturation.direction >= 0 or self.num_bins is None:
             return explanation
@@ -508,6 +511,7 @@ class Comparison(ByName["Result"]):
             "notices": self.notices,
             "verdict": self.verdict if self.measured else "",
             "causes": None if self.causes is None else asdict(self.causes),
+            "pixels": None if self.pixels is None else asdict(self.pixels),
             "num_images": self.num_images,
             "paired": self.paired,
             "extractor": self.extractor,

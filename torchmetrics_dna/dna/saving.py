@@ -41,6 +41,7 @@ _HOMES = {  # modules of the classes that files hold, imported when a file is re
     "OddImages": "comparisons.odd_images",
     "OddSets": "words.verdict",
     "PermutationTest": "functional.permutation",
+    "PixelDifferences": "images.pixel_differences",
     "Ranking": "singles.ranking",
     "Result": "dna.result",
     "Versions": "comparisons.versions",

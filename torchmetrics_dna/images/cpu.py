@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchmetrics_dna.compiled import compiled
-from torchmetrics_dna.images.properties import NEAR, NOISE, WHITE, WINDOW, step_of
+from torchmetrics_dna.images.properties import DEAD_ZONE, NEAR, NOISE, WHITE, WINDOW, step_of
 from torchmetrics_dna.images.resize import kernels
 
 _ROWS = 8  # side by side
@@ -160,7 +160,8 @@ def _texture(image: Any, top: Any, left: Any, grey: Any) -> Any:
             second = grey[y, x + 1] - 2 * grey[y, x] + grey[y, x - 1]
             next_second = grey[y + 1, x + 1] - 2 * grey[y + 1, x] + grey[y + 1, x - 1]
             last_second = grey[y + 2, x + 1] - 2 * grey[y + 2, x] + grey[y + 2, x - 1]
-            laplacian += _int32(abs(next_second + grey[y + 2, x] - 2 * grey[y + 1, x] + grey[y, x]))
+            next_laplacian = abs(next_second + grey[y + 2, x] - 2 * grey[y + 1, x] + grey[y, x])
+            laplacian += _int32(max(next_laplacian - DEAD_ZONE, 0))
             kernel += _int32(abs(last_second - 2 * next_second + second))
         sharp += laplacian
         noise += kernel

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LAYER = "properties"
 BANDS = "numbers of bands"  # the layer of inputs that are no images, with as many neurons a band
 _OF_BAND = ("mean", "deviation")
-VERSION = 2  # of the definitions; increment it with any change of a value
+VERSION = 3  # of the definitions; increment it with any change of a value
 _MOST_BYTES = 8  # scale of bytes per pixel
 
 
@@ -92,6 +92,9 @@ WINDOW = 192  # side of the central crop for texture, in pixels
 _PIXELS = 1 << 14  # maximum number of pixels for colours
 WHITE = 255_000  # white in thousandths
 NEAR = 4  # radius of the search for a step by pixelation, in pixels
+# A Laplacian of at most two grey levels counts as none. It is the sum of two second differences, and rounding to bytes
+# leaves about one grey level in each. Without this, a strongly blurred image would seem to be sharp.
+DEAD_ZONE = 2_000
 NOISE = math.sqrt(math.pi / 2) / 6 * 8 / WHITE  # of the mean of Immerkaer's kernel
 
 
@@ -308,8 +311,11 @@ def _dark_corners(of: Originals) -> Tensor:
 
 
 def _sharpness(of: Originals) -> Tensor:
+    """Divide the mean Laplacian beyond the dead zone by the mean step between neighbours."""
     second, below = of.seconds
-    return _mean(second[:, 1:-1] + below[:, :, 1:-1]) / (of.narrow * 4).clamp(min=1)
+    laplacian = second[:, 1:-1] + below[:, :, 1:-1]
+    beyond = (laplacian.abs() - DEAD_ZONE).clamp(min=0)
+    return _mean(beyond) / (of.narrow * 4).clamp(min=1)
 
 
 def _noise(of: Originals) -> Tensor:
@@ -433,9 +439,9 @@ RECORDS = Registry(
         ),
         _of_colour("dark corners", "corners against the middle, 0.5 is alike", _dark_corners),
         _of_texture(
-            "sharpness", "mean Laplacian over mean step between neighbours, 0 is smooth",
-            _sharpness, tails=log(0.02), plain=True,
-            lower=Fault(0.05, "is much more blurred than any of {}", maybe=0.14, plain=0.11),
+            "sharpness", "mean Laplacian beyond two grey levels over mean step between neighbours, 0 is smooth",
+            _sharpness, tails=log(0.01), plain=True,
+            lower=Fault(0.05, "is much more blurred than any of {}", maybe=0.07, plain=0.05),
         ),
         _of_texture(
             "noise", "Immerkær's estimate (1996), 0.1 is about 3 of 255 levels",

@@ -14,6 +14,7 @@ from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.images.properties import VERSION
 from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
@@ -203,6 +204,12 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
 
 def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
     """Raise ValueError if a DNA has another extractor, weights or preparation of images; what is unknown matches."""
+    version = (dna.preparation or {}).get("properties", VERSION)
+    if version != VERSION and extractor.has_properties:
+        raise ValueError(
+            f"The DNA has image properties by version {version} of their definitions, but this release measures by"
+            f" version {VERSION}; make the DNA again"
+        )
     check_same(
         "The given DNA and `feature` don't fit",
         identity(**dna.origin),

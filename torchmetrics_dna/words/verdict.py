@@ -17,6 +17,7 @@ from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.noun import value_of
 from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
 from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
+from torchmetrics_dna.images.pixel_differences import FULL, GAMMA, LIMITED, ROUNDING, SWAPPED, PixelDifferences
 from torchmetrics_dna.images.properties import FAULTS, PLAIN, RECORDS, property_in_words
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ _REASONS = {
     "all zero": "is all zero",
     "one value": "is of one value",
     **{name: fault.words for name, fault in (FAULTS | NUMBER_FAULTS).items()},
+}
+#: What is said of images after a change of all their pixels; ``{}`` is its amount.
+_PIXEL_CHANGES = {
+    SWAPPED: "with red and blue swapped",
+    LIMITED: "in limited range, 16 to 235 instead of 0 to 255",
+    FULL: "in full range, 0 to 255 instead of 16 to 235",
+    GAMMA: "with gamma {:.2f}",
 }
 _SHORT = ", |; | than any of"  # what ends a reason after words that name the reference
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
@@ -101,6 +109,7 @@ class Explanation:
         unmeasured: Why properties were not measured, and what to do; empty if they were.
         lacks: What a test lacks, and what it takes; empty if there is one.
         paired: True if each image of B has its partner in A, and so shows the same.
+        pixels: Differences between the pixels of pairs; None if they were not compared.
 
     """
 
@@ -115,6 +124,7 @@ class Explanation:
     unmeasured: str = ""
     lacks: str = ""
     paired: bool = False
+    pixels: PixelDifferences | None = None
 
     @property
     def differs(self) -> bool | None:
@@ -170,14 +180,22 @@ class TwoSets:
 
 
 def two_sets(sets: TwoSets) -> list[str]:
-    """Return at most four lines on two sets: what B is, how far and how surely, what was measured, and odd images."""
+    """Return at most four lines on two sets.
+
+    They say how the pixels of pairs differ, what B is, how far and how surely, what was measured, and which images are
+    odd.
+    """
     a, b = sets.names
     if sets.is_one_source:
         given = f"the same {sets.noun}s" if a == "A" else a
         return [f"You gave {given} twice: A and B are the same {sets.noun}s."]
     told = sets.told
+    pixels = [] if sets.explanation is None else pixels_of_pairs(sets.explanation)
     if told is not None and told.value == 0 and told.distance.unit == "bins":
-        return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same {sets.noun}s."]
+        return [
+            *pixels,
+            f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same {sets.noun}s.",
+        ]
     likeness = [] if told is None and not sets.lacks else _likeness(sets)
     # of few images the distance is hardly more than noise
     distance = [] if told is None or (sets.is_few and told.interval is None) else [_distance(sets, told)]
@@ -186,14 +204,55 @@ def two_sets(sets: TwoSets) -> list[str]:
     measured = [] if explanation is None else what_was_measured(explanation)
     measured += [f"Most of all in {sets.most}."] * bool(sets.most and sets.differs)
     odd = [] if sets.off is None else _odd(sets, sets.off)
-    if len(likeness + distance + measured + odd) > _MOST_LINES:
-        if explanation is not None and explanation.causes is not None:
-            measured = []  # which changes say better
+    if len(pixels + likeness + distance + measured + odd) > _MOST_LINES:
+        if explanation is not None and (explanation.causes is not None or _has_exact_change(explanation)):
+            # The change says better what differs.
+            measured = []
         elif sets.copies is not None:
             odd = []
         else:
             likeness = likeness[:1]
-    return likeness + distance + measured + odd
+    return pixels + likeness + distance + measured + odd
+
+
+def pixels_of_pairs(explanation: Explanation) -> list[str]:
+    """Return lines on the pixels of pairs: how many pairs differ, by how much, and the change that explains this."""
+    pixels, (a, b) = explanation.pixels, explanation.names
+    if pixels is None:
+        return []
+    pairs = f"{pixels.num_pairs:,} pair{'s' if pixels.num_pairs > 1 else ''}"
+    if pixels.num_pairs < pixels.num_total:
+        pairs += f", drawn from {pixels.num_total:,},"
+    if pixels.num_other_shapes == pixels.num_pairs:
+        return [f"The images of all {pairs} differ in size, so their pixels were not compared."]
+    line = f"{pixels.num_different or 'None':} of {pairs} differ{'s' if pixels.num_different == 1 else ''} in pixels."
+    if pixels.num_different:
+        levels = "level" if pixels.median == 1 else "levels"
+        line += f" Where they do, the median difference is {pixels.median} grey {levels}, the largest {pixels.largest}."
+    lines = [line]
+    if pixels.num_other_shapes:
+        lines[0] += f" {pixels.num_other_shapes:,} more pairs differ in size."
+    if pixels.change is not None:
+        change = _PIXEL_CHANGES[pixels.change].format(pixels.amount)
+        lines.append(f"{b} is {a} {change} in {_explained_pairs(pixels)}, within {ROUNDING} grey level.")
+    return lines
+
+
+def _explained_pairs(pixels: PixelDifferences) -> str:
+    """Return the pairs that a change explains, in words."""
+    differ = "that differ"
+    if pixels.num_unequal < pixels.num_different:
+        differ += f" by more than {ROUNDING} grey level"
+    if pixels.num_unequal == 1:
+        return f"the pair {differ}".replace("differ", "differs")
+    if pixels.num_explained == pixels.num_unequal:
+        return f"all {pixels.num_unequal:,} pairs {differ}"
+    return f"{pixels.num_explained:,} of the {pixels.num_unequal:,} pairs {differ}"
+
+
+def _has_exact_change(explanation: Explanation) -> bool:
+    """True if a change of all pixels explains pairs."""
+    return explanation.pixels is not None and explanation.pixels.change is not None
 
 
 def _likeness(sets: TwoSets) -> list[str]:
@@ -372,13 +431,8 @@ def difference(explanation: Explanation) -> list[str]:
         grey = f"{of_b:,} of {images_in_words(total)} have no colour, {of_a or 'none'} of {a}"
         return [f"{b} differs from {a}", grey]
     if causes is None:
-        or_content = ["", ""] if explanation.paired else [": they may show other things", ": a change, or other things"]
-        unexplained = f"Of the changes tried, none explains it{or_content[0]}"
-        if not explanation.is_rejected:
-            unexplained = f"Too few images to tell why{or_content[1]}"
-        if explanation.guess is not None:
-            unexplained = f"Perhaps {explanation.guess.in_words}; too few images to tell"
-        return [f"{b} differs from {a}", *[unexplained] * explanation.is_searched]
+        differs = f"{b} differs from {a}"
+        return [differs, _unexplained(explanation)] if explanation.is_searched else [differs]
     share = causes.bins[-1] / causes.bins[0]
     looks = f"{b} looks {'more ' * bool(share)}like"
     left = f"{f'{100 * share:.0f} % of the distance' if share else 'no difference'} is left"
@@ -386,6 +440,20 @@ def difference(explanation: Explanation) -> list[str]:
         if len(clause := f"{looks} {a}, {causes.in_words}: {so_changed}{left}") < _WIDTH:
             return [clause]
     return [f"{looks} {a} once changed: {left}", f"Changed: {causes.in_words}"]
+
+
+def _unexplained(explanation: Explanation) -> str:
+    """Return a clause on changes that were searched for, of which none is shown to explain the difference."""
+    if explanation.guess is not None:
+        return f"Perhaps {explanation.guess.in_words}; too few images to tell"
+    if explanation.paired and explanation.is_rejected:
+        return "Of the changes tried, none explains it"
+    if explanation.paired:
+        # The pairs show the same, so what differs is measured in the next line, and more pairs would not say it better.
+        return "None of the changes tried is shown to explain it"
+    if explanation.is_rejected:
+        return "Of the changes tried, none explains it: they may show other things"
+    return "Too few images to tell why: a change, or other things"
 
 
 def what_was_measured(explanation: Explanation) -> list[str]:
@@ -430,12 +498,13 @@ def _property(of: PropertyDifference) -> str:
 def what_differs(explanation: Explanation) -> str:
     """Return the explanation as a text."""
     clauses, sentences = difference(explanation), what_was_measured(explanation)
+    pixels = pixels_of_pairs(explanation)
     if clauses:
         clauses[0] += f" ({p_figure(explanation.p_value, 'p')})"
     how = f"Not tested: {explanation.lacks}." if explanation.lacks else "`num_folds=20` gives a test."
     sentences += [f"{explanation.unmeasured}."] * bool(explanation.unmeasured)
     sentences += [how] * (not clauses and (bool(explanation.lacks or explanation.unmeasured) or not sentences))
-    return " ".join([*(f"{clause}." for clause in clauses), *sentences])
+    return " ".join([*pixels, *(f"{clause}." for clause in clauses), *sentences])
 
 
 class HeldOut(NamedTuple):

@@ -1,0 +1,65 @@
+"""Compare the pixels of the pairs of two sets, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images.pixel_differences import Bytes, PixelDifferences, compare_pixels
+from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.sets import shuffled
+from torchmetrics_dna.jobs.groups import partners
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.jobs.measure import Measured
+    from torchmetrics_dna.jobs.sides import Sides
+
+LABEL = "comparing the pixels of pairs"  # of progress
+# Every pair is decoded once more than the network needs. Of more pairs, a sample tells what all of them share.
+MOST_PAIRS = 1_000
+
+
+def pixels_of_pairs(sides: Sides, k: int, a: Measured) -> PixelDifferences | None:
+    """Compare the pixels of the first side and of side ``k``, pair by pair.
+
+    Args:
+        sides: Sides that were opened as pairs, or not.
+        k: Number of the second side.
+        a: What was measured of the first side: its readable images are those of whole pairs.
+
+    Returns:
+        The differences; None unless the sides are pairs of grey or RGB images.
+
+    """
+    images_a, images_b = sides.images[0], sides.images[k]
+    pairs = sides.plan.arguments.pairs
+    if not pairs or sides.extractor.why_no_pictures:
+        return None
+    if not isinstance(images_a, ImageSource) or not isinstance(images_b, ImageSource):
+        return None
+    partner = partners(images_a, images_b, pairs)
+    chosen = sorted(shuffled(len(a.numbers))[:MOST_PAIRS])
+    numbers = [a.numbers[row] for row in chosen]
+    reading = sides.plan.arguments.reading or Reading()
+    pairs_of_pixels = _decoded_pairs((images_a, images_b), numbers, partner, sides.extractor.image_channels, reading)
+    return compare_pixels(pairs_of_pixels, num_total=len(a.numbers))
+
+
+def _decoded_pairs(
+    images: tuple[ImageSource, ImageSource],
+    numbers: Sequence[int],
+    partner: Sequence[int],
+    channels: int,
+    reading: Reading,
+) -> Iterator[tuple[Bytes, Bytes]]:
+    """Yield both images of each pair, decoded to bytes."""
+    a, b = images
+    for done, number in enumerate(numbers, 1):
+        of_a = as_bytes(a.decode(number, channels).pixels)
+        of_b = as_bytes(b.decode(partner[number], channels).pixels)
+        if reading.progress is not None:
+            reading.progress(LABEL, done, len(numbers))
+        yield np.ascontiguousarray(of_a), np.ascontiguousarray(of_b)
