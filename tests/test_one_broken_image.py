@@ -182,5 +182,5 @@ def test_a_class_of_which_none_can_be_read(folders: Sources, broken: Callable[[P
         compare(a, b, EXTRACTOR, by="folder", **OPTIONS)
     broken(a / "x" / "view 4.png")
     pairs = [a / "x" / "view 4.png", a / "x" / "view 6.png"], [a / "x" / "view 0.png", b / "y" / "view 1.png"]
-    with pytest.raises(ValueError, match="No pair has two images that could be read"):
+    with pytest.raises(ValueError, match="No pair could be read on both sides"):
         compare(*pairs, EXTRACTOR, pairs=True, **OPTIONS)

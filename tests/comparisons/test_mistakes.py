@@ -48,7 +48,10 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: two(by=(["x"] * 23, ["y"] * 17)), "no class in common; their first ones are 'x' and 'y'"),
     (lambda: two(by=(["x"] + ["y"] * 22, ["y"] * 16 + ["x"]), metrics="dna-fd"), "to compute dna-fd of class 'x'"),
     (lambda: compare(A, B, {"crop": "center"}, metrics="fid", reading=READING), "`crop` is 'center', but fid brings"),
-    (lambda: compare(A, B, num_bins=9, metrics="fid", reading=READING), "`num_bins` is not for fid; leave it out, or"),
+    (
+        lambda: compare(A, B, num_bins=9, metrics="fid", reading=READING),
+        "`num_bins` is for metrics such as dna-emd, but got fid alone",
+    ),
     (lambda: windows(window=0), "`window` expected"),
     (lambda: windows(window=1000), "`window` is 1000, but .* has "),
     (lambda: windows(learn=1), "`learn` expected to be an integer of at least 2"),

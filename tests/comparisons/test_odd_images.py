@@ -244,7 +244,7 @@ def test_a_gate_and_a_page(folders: Path, monkeypatch: pytest.MonkeyPatch, capsy
         (["clean"], 0, "Passed: no image of clean is named as odd"),
         (["clean", "odd"], 1, "Failed: odd has 6 odd images"),
         (["clean", "--num-folds", "0"], 2, "Option --fail-if-odd was not asked of clean"),
-        (["clean", "--groups", "folder"], 2, "is for independent images of whole sets; leave out --groups"),
+        (["clean", "--groups", "folder"], 2, "is for independent images of whole sets, but got --groups"),
         (["odd", "-o", "page.html"], 1, "Failed: odd has 6 odd images"),
     ):
         assert run(monkeypatch, "compare", "a", *sets, *options) == code

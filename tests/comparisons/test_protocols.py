@@ -168,9 +168,9 @@ def test_deviations_are_refused(arguments: dict[str, object], message: str) -> N
 
 @pytest.mark.usefixtures("small")
 def test_an_iterator_is_not_read_twice() -> None:
-    with pytest.raises(ValueError, match="read images several times, but a side is an iterator"):
+    with pytest.raises(ValueError, match="read a side several times, but got an iterator"):
         compare(SETS["a"], iter(SETS["b"]), metrics=["fid", "cmmd"])
-    with pytest.raises(ValueError, match="read images several times, but a side is an iterator"):
+    with pytest.raises(ValueError, match="read a side several times, but got an iterator"):
         compare(SETS["a"], iter(SETS["b"]), metrics=["dna-emd", "fid"])
     assert "fid" in compare(SETS["a"], iter(SETS["b"]), metrics=["fid"], num_folds=None)
 

@@ -129,7 +129,8 @@ def _parameter(name: str) -> Parameter:
     if field.default is None:
         kind = kind | None
     spellings = []
-    if field.default is False:  # Without a spelling of its own, a flag gets a --no- form, too.
+    # Without a spelling of its own, a flag would get a --no- form, too.
+    if field.default is False:
         spellings.append(f"--{name.replace('_', '-')}")
     shown = option(field.metadata["help"], *spellings, group=field.metadata["group"])
     return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, shown])
