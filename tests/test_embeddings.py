@@ -240,7 +240,7 @@ def test_damaged_files(tmp_path: Path) -> None:
             make_dna(tmp_path / name, "identity")
     with pytest.raises(ValueError, match=r"it has 2 arrays of 2 axes, of other, vectors; name one by `column`"):
         make_dna(of_two(tmp_path, A), "identity")
-    with pytest.raises(ValueError, match=r"`column` is 'z', but there are no columns in '.*x\.npy'; leave it out"):
+    with pytest.raises(ValueError, match=r"`column` is 'z', but there are no columns in '.*x\.npy'"):
         make_dna(npy(tmp_path, A), "identity", reading=Reading(column="z"))
     with pytest.raises(ValueError, match="There is no column 'z'"):
         make_dna(npz(tmp_path, A), "identity", reading=Reading(column="z"))

@@ -43,7 +43,7 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: two(*PAIR, pairs=lambda _: "x"), "gives 'x' to 8 images of .*; give one that tells them apart"),
     (lambda: two(by="folder", pairs=True), "`pairs` is for whole sets; leave it out, or leave out `by`"),
     (lambda: compare(A, B, metrics="fid", by="folder", reading=READING), "`by` is for metrics of one network, but got"),
-    (lambda: two(by="folder", metrics="kid"), "`metrics` takes no kid class by class; leave it out"),
+    (lambda: two(by="folder", metrics="kid"), "`metrics` takes no kid class by class"),
     (lambda: two(by=[1, 2, 3]), "`by` has 3 classes, but .* has 23 images"),
     (lambda: two(by=(["x"] * 23, ["y"] * 17)), "no class in common; their first ones are 'x' and 'y'"),
     (lambda: two(by=(["x"] + ["y"] * 22, ["y"] * 16 + ["x"]), metrics="dna-fd"), "to compute dna-fd of class 'x'"),

@@ -115,7 +115,7 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
         (iter(rows), None, r"several columns that hold an image \(a, b\) in '.*', which has a, b"),
         (rows, "c", "no column 'c' in '.*', which has a, b"),
         (iter(rows), "c", "no column 'c' in '.*', which has a, b"),
-        (kinds.npy(tmp_path), "a", "`column` is 'a', but there are no columns in '.*x.npy'; leave it out"),
+        (kinds.npy(tmp_path), "a", "`column` is 'a', but there are no columns in '.*x.npy'"),
         (PIXELS, "a", "`column` is 'a', but there are no columns in 'ndarray of images"),
         ({"train": rows, "test": rows}, None, "got a dict with train, test"),
     ):

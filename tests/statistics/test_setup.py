@@ -102,7 +102,7 @@ def test_an_extractor_of_fewer_layers_in_any_order_selects_those_of_a_reference(
 
 
 def test_bins_and_ranges_that_nobody_counts_with_are_refused() -> None:
-    with pytest.raises(ValueError, match="`num_bins` and `ranges` go with statistics='activations'; leave them out"):
+    with pytest.raises(ValueError, match="`num_bins` and `ranges` go with statistics='activations'"):
         DNAFrechet(EXTRACTOR, num_bins=-5, ranges="no such file")
     with pytest.raises(ValueError, match="`num_bins` expected to be integer larger than 1, but got -5"):
         make_dna(Unread(), EXTRACTOR, kind="gaussian", num_bins=-5)
@@ -115,7 +115,7 @@ def test_arguments_for_images_are_refused_where_there_are_only_dnas(reference: A
     for arguments, message in (
         ({"feature": "inception"}, "`feature` is 'inception', but the given DNA was made by 'efficientnet_lite0'"),
         ({"num_bins": 20}, "`num_bins` is 20, but the given DNA has 40 bins"),
-        ({"feature": {"crop": "center"}}, "`crop` is for images, but only DNAs are given; leave it out"),
+        ({"feature": {"crop": "center"}}, "`crop` is for images, but only DNAs are given"),
     ):
         with pytest.raises(ValueError, match=message):
             compare(reference, reference, **arguments)

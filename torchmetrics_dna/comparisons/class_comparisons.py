@@ -162,7 +162,7 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
         )
     sides = open_sides((a, b), arguments)
     if lacking := [record.name for record in sides.plan.distances if not record.kinds]:
-        raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
+        raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class")
     images = [sides.source(k, "A comparison of classes") for k in range(2)]
     of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
     members: list[Members] = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
@@ -323,7 +323,7 @@ def _labels_in(path: str, names: Sequence[str]) -> list[str]:
     for row in rows:
         name, label = PurePath(row[0].strip()).as_posix(), row[1].strip()
         if labels.setdefault(name, label) != label:
-            raise ValueError(f"{path!r} has {name!r} twice, as {labels[name]!r} and as {label!r}; leave one row out")
+            raise ValueError(f"{path!r} has {name!r} twice, as {labels[name]!r} and as {label!r}")
     of_images = []
     for name in names:
         parts = PurePath(name).parts

@@ -424,7 +424,7 @@ def by_name(sets: Sequence[Any]) -> dict[str, Any]:
     paths = [os.fspath(side) if isinstance(side, (str, os.PathLike)) else f"set {i}" for i, side in enumerate(sets, 1)]
     if len(set(paths)) < len(paths):
         twice = public(next(path for path in paths if paths.count(path) > 1))
-        raise ValueError(f"Argument `sets` expected to be different sets, but got {twice!r} twice; leave one out")
+        raise ValueError(f"Argument `sets` expected to be different sets, but got {twice!r} twice")
     return dict(zip(short_names(public_names(paths)), sets, strict=True))
 
 

@@ -198,14 +198,14 @@ def matrix(
     """
     named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
     if len(named) < 2:
-        raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
+        raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}")
     arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
         opening = arguments.skipping_unreadable()
         sides = open_sides(list(named.values()), opening, with_properties=len(named) >= LEAST_SETS)
         distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
-            raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
+            raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none")
         for record in distances:
             sides.check_enough(record)
         whole = [in_fewer_folds(sides.measured(k), len(named)) for k in range(len(named))]

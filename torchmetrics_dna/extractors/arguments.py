@@ -44,11 +44,9 @@ def check_inputs(
         raise ValueError(f"Argument `inputs` is 'any', so `feature` expected to be a module, but got {feature!r}")
     for name, value in about_images.items():
         if value not in _LEFT_OUT:
-            raise ValueError(f"Argument `{name}` is for pictures, but `inputs` is 'any'; leave it out")
+            raise ValueError(f"Argument `{name}` is for pictures, but `inputs` is 'any'")
     if LAYER in (layers or ()):
-        raise ValueError(
-            f"Argument `layers` has {LAYER!r}, which are for pictures, but `inputs` is 'any'; leave it out"
-        )
+        raise ValueError(f"Argument `layers` has {LAYER!r}, which are for pictures, but `inputs` is 'any'")
 
 
 def _check_rows(feature: object, inputs: str, example: object, layers: Sequence[str] | None) -> None:

@@ -145,13 +145,13 @@ class DNAExtractor(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(feature, DNAExtractor):
-            raise TypeError("Argument `feature` is a DNAExtractor already; give it as it is")
+            raise TypeError("Argument `feature` is a DNAExtractor already")
         self.dtype: torch.dtype | None = autocast_dtype(dtype)
         check_resize(crop, resize)
         if properties is not None:
             check_bool("properties", properties)
         if properties is False and LAYER in (layers or ()):
-            raise ValueError(f"Argument `properties` is False, but `layers` has {LAYER!r}; leave one out")
+            raise ValueError(f"Argument `properties` is False, but `layers` has {LAYER!r}")
         about_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
         about_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
         check_inputs(inputs, example, channels_last, feature, layers, about_images)
@@ -172,9 +172,7 @@ class DNAExtractor(nn.Module):
                 self.name, input_size, crop, resize, mean, std, channels, takes_rgb
             )
             if properties and prepared.channels not in (1, 3):
-                raise ValueError(
-                    f"Argument `properties` is for grey and RGB images, but `channels` is {channels}; leave one out"
-                )
+                raise ValueError(f"Argument `properties` is for grey and RGB images, but `channels` is {channels}")
             self.allowed_channels = (1, 3) if takes_rgb and channels == 1 else (prepared.channels,)
         self._preparation = prepared
         self.image_channels = prepared.channels
@@ -227,7 +225,7 @@ class DNAExtractor(nn.Module):
     def check_pictures(self, what: str) -> None:
         """Raise ValueError if what it takes can't be shown, with ``what`` shows it, such as "A contact sheet"."""
         if self.why_no_pictures:
-            raise ValueError(f"{what} takes grey or RGB images, but {self.why_no_pictures}; leave it out")
+            raise ValueError(f"{what} takes grey or RGB images, but {self.why_no_pictures}")
 
     @property
     def weights_version(self) -> Hashable:

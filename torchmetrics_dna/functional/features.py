@@ -30,7 +30,7 @@ def too_few(distance: str, least: int, counts: Sequence[int]) -> TooFewImagesErr
     required = {1: "At least one image is", 2: "More than one image is"}.get(least, f"At least {least} images are")
     sides = " for both sides" * (len(counts) > 1)
     return TooFewImagesError(
-        f"{required} required{sides} to compute {distance}, but got {' and '.join(map(str, counts))}; give more"
+        f"{required} required{sides} to compute {distance}, but got {' and '.join(map(str, counts))}"
     )
 
 

@@ -160,7 +160,7 @@ def _scaled(decoded: Decoded, is_deep: bool, scale: float | None) -> Decoded:
     if scale is None:
         return decoded._replace(used=float(np.max(decoded.pixels))) if is_deep else decoded
     if not is_deep:
-        raise ValueError("it has no integers of 16 bits, so that `scale` does not apply; leave it out")
+        raise ValueError("it has no integers of 16 bits, so that `scale` does not apply")
     return decoded._replace(pixels=(decoded.pixels * np.float32(DEEP_WHITE / scale)).clip(0, 1))
 
 

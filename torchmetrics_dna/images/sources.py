@@ -205,7 +205,7 @@ def check_used(reading: Reading, *opened: object) -> None:
         value = getattr(reading, name)
         if value is not None and not any(name in source.options for source in sources):
             labels = " and ".join(repr(source.label) for source in sources) or "what was given"
-            raise ValueError(f"Argument `{name}` is {value!r}, but there are no {what} in {labels}; leave it out")
+            raise ValueError(f"Argument `{name}` is {value!r}, but there are no {what} in {labels}")
 
 
 def _open_object(source: Any, label: str, reading: Reading) -> Images:

@@ -180,5 +180,5 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
         if alone:
             raise ValueError(
                 f"Argument `pairs` finds no partner in {opposite.label!r} for {images_in_words(len(alone))} of"
-                f" {side.label!r}, such as {alone[0]!r}; leave them out"
+                f" {side.label!r}, such as {alone[0]!r}"
             )

@@ -39,7 +39,7 @@ def check_on_ray(on: str, images: Images) -> None:
     if isinstance(images, ImageStream) and not images.of_files:
         raise ValueError(f"{images.label!r} lives in this process, so Ray can't read it; give files or addresses")
     if world_size() > 1:
-        raise ValueError("Argument `on` has workers of its own, but torchrun has started several processes; give one")
+        raise ValueError("Argument `on` has workers of its own, but torchrun has started several processes")
 
 
 def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:

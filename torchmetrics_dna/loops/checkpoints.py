@@ -165,7 +165,7 @@ class Checkpoints:
                 warn(f"The checkpoint {str(path)!r} is left out: {err}")
         comparable = sorted(steps & self._comparisons.keys())
         if not comparable:
-            raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet; add one")
+            raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet")
         sets = {_name(step): self._comparisons[step] for step in comparable}
         if self._of_held_out is None:
             return Comparisons("the reference", sets)

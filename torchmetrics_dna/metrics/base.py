@@ -71,7 +71,7 @@ class ImageMetric(CheckedMetric):
         self._has_kept_real = False
         extractor = statistic.extractor
         if normalize and extractor.example is not None:
-            raise ValueError("Argument `normalize` is for images, but the extractor's `inputs` are 'any'; leave it out")
+            raise ValueError("Argument `normalize` is for images, but the extractor's `inputs` are 'any'")
         self.normalize, self.reset_real_features, self.reference = normalize, reset_real_features, reference
         self._statistic, self._sides = statistic, tuple(sides)
         self._settings: dict[str, Any] = {"metrics": type(self).__name__}

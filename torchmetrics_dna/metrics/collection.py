@@ -47,7 +47,7 @@ class SharedCollection(MetricCollection):
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update each metric, or the first of each compute group; ValueError if there are none."""
         if not len(self):
-            raise ValueError("SharedCollection has no metrics; give some, or add them by `add_metrics`")
+            raise ValueError("SharedCollection has no metrics")
         with one_pass(leaders(self)):
             super().update(*args, **kwargs)
 
@@ -117,9 +117,7 @@ def published_metrics(
             f" ({', '.join(record.name for record in others)}) by another call"
         )
     if others and weights_path is not None:
-        raise ValueError(
-            f"Argument `weights_path` is for published metrics, but {others[0].name} is none; leave it out"
-        )
+        raise ValueError(f"Argument `weights_path` is for published metrics, but {others[0].name} is none")
     network: dict[str, Any] = {"device": device}
     split = [(network, others)] if others else networks_of(chosen, network | {"weights_path": weights_path})
     by_name: dict[str, Metric | SharedCollection] = {}

@@ -82,7 +82,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
         if debias and averaging.why_noisy:
-            raise ValueError(f"Argument `debias` does not go with this: {averaging.why_noisy}; leave one out")
+            raise ValueError(f"Argument `debias` does not go with this: {averaging.why_noisy}")
         self._num_terms = self.neurons.total if distance.grain == "neuron" else len(self.neurons)
         self._averaging = averaging
         self._settings |= {
@@ -268,8 +268,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if evidence is None:
             folds = [sum(fold.num_images > 0 for fold in self._dna(side).folds) for side in ("real", "fake")]
             raise TooFewImagesError(
-                f"At least {LEAST_FOLDS} folds with images are required, but got {folds[0]} and {folds[1]}; give more"
-                " images"
+                f"At least {LEAST_FOLDS} folds with images are required, but got {folds[0]} and {folds[1]}"
             )
         return evidence
 
@@ -438,9 +437,9 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         check_one_of("statistics", statistics, Statistics)
         from_histograms = statistics == "activations"
         if not from_histograms and (num_bins is not None or ranges is not None):
-            raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'; leave them out")
+            raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'")
         if from_histograms and (num_folds is not None or debias or pairs):
-            raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'; leave them out")
+            raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'")
         dnas = given_dna(reference, GaussianDNA)
         setup = set_up(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
         statistic = setup.statistic("histogram" if from_histograms else "gaussian", _folds_for(num_folds, debias))

@@ -137,7 +137,7 @@ class Neurons(Mapping[str, int]):
             keep &= torch.zeros_like(keep).index_fill_(0, chosen, True)
         positions = keep.nonzero().flatten()
         if len(positions) == 0:
-            raise ValueError("The selection holds no neuron; choose at least one")
+            raise ValueError("The selection holds no neuron")
         return positions
 
     def find(self, neurons: Neurons) -> Tensor:

@@ -85,7 +85,7 @@ def report(
 
     def with_names(opened: Opened) -> Opened:
         if names is not None and not opened.is_one:
-            raise ValueError("Argument `names` is for two sets, but got several, which have names; leave it out")
+            raise ValueError("Argument `names` is for two sets, but got several, which have names")
         return opened if names is None else replace(opened, names=names)
 
     with in_step(arguments.distributed):

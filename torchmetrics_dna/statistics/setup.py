@@ -119,11 +119,9 @@ def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | 
     name = feature.name if isinstance(feature, DNAExtractor) else feature
     for dna in dnas:
         if name not in (None, dna.extractor) and not is_unnamed(dna):
-            raise ValueError(
-                f"Argument `feature` is {name!r}, but the given DNA was made by {dna.extractor!r}; leave it out"
-            )
+            raise ValueError(f"Argument `feature` is {name!r}, but the given DNA was made by {dna.extractor!r}")
     for setting in settings.keys() - {"device", "layers"}:
-        raise ValueError(f"Argument `{setting}` is for images, but only DNAs are given; leave it out")
+        raise ValueError(f"Argument `{setting}` is for images, but only DNAs are given")
 
 
 def _extractor(
