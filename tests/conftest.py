@@ -101,13 +101,6 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count as if neither numba nor Triton were installed."""
-    for module in ("activations", "counting"):
-        monkeypatch.setattr(f"torchmetrics_dna.binning.{module}.optional", lambda _: None)
-
-
-@pytest.fixture
 def few_relabelings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make tests of evidence cheap, where their values do not matter: 99 relabelings."""
     monkeypatch.setattr(NUM_RELABELINGS, 99)

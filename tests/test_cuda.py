@@ -19,7 +19,6 @@ from torch import multiprocessing as mp
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor
 from torchmetrics_dna.binning import Activations, bins_within, histogram
-from torchmetrics_dna.extras import optional
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "tests" / "benchmarks" / "cuda.py"
@@ -49,12 +48,14 @@ def test_the_command_rehearses_on_the_cpu(tmp_path: Path) -> None:
 @pytest.mark.parametrize("last", [False, True])
 def test_a_layer_of_more_than_32_bits_count(last: bool) -> None:
     """With more programs than an axis of a grid other than the first may have."""
+    from torchmetrics_dna.binning import cuda
+
     shape = (1 << 13, 1 << 16, 4) if last else (1 << 13, 4, 1 << 16)
     activations = torch.zeros(shape, dtype=torch.float16, device="cuda")
     activations[-1] = 1
     counts = torch.zeros(4, 4, dtype=torch.int64, device="cuda")
     bins = bins_within(*(torch.full((4,), end, dtype=torch.float64, device="cuda") for end in (-0.5, 1.5)), 4)
-    optional("binning.cuda").add_layer_(counts, activations.transpose(1, 2) if last else activations, bins)
+    cuda.add_layer_(counts, activations.transpose(1, 2) if last else activations, bins)
     assert counts.tolist() == [[0, ((1 << 13) - 1) << 16, 1 << 16, 0]] * 4
 
 
@@ -123,7 +124,9 @@ def test_counting_takes_little_memory(way: str, most: int) -> None:
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     if way == "triton":
-        optional("binning.cuda").add_layer_(state, activations, bins)
+        from torchmetrics_dna.binning import cuda
+
+        cuda.add_layer_(state, activations, bins)
     else:
         histogram.add_layer_(state, activations, bins, state.new_ones(()))
     torch.cuda.synchronize()

@@ -5,14 +5,10 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from accelerator import Accelerator
 from networks import pixels, random_images
-from torch import Tensor
 
 from torchmetrics_dna import DNAEMD, DNAFrechet
 from torchmetrics_dna.extras import _given_up, _imported, optional, require
@@ -72,48 +68,6 @@ def test_a_missing_numba_is_not_worth_a_word(replace_numba: Break) -> None:
     replace_numba("raise ModuleNotFoundError(\"No module named 'numba'\", name='numba')")
     assert distances() == pytest.approx(expected, rel=1e-12)  # warnings are errors here
     assert optional("binning.cpu") is None
-
-
-def no_triton(name: str) -> ModuleType:
-    if name.endswith(".cuda"):
-        raise ModuleNotFoundError("No module named 'triton'", name="triton")
-    return import_module(name)
-
-
-def no_compiler(*_: object) -> None:
-    raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
-
-
-@pytest.mark.parametrize(
-    ("place", "broken", "message"),
-    [
-        ("extras.import_module", no_triton, "triton is not installed, so counting is many times slower; run `pip inst"),
-        (
-            "binning.cuda.add_layer_",
-            no_compiler,
-            r"triton is installed but fails \(RuntimeError: Failed to find C comp",
-        ),
-    ],
-)
-def test_without_triton_torch_counts_after_one_warning(
-    place: str, broken: Callable[..., None], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def distances(device: str) -> Tensor:
-        metric = DNAEMD(EXTRACTOR, ranges=RANGES).to(device)
-        for real in (True, False):
-            metric.update(random_images(4, 1 + real).to(device), real=real)
-        return metric.compute().cpu()
-
-    expected = distances("cpu")
-    _imported.cache_clear()
-    monkeypatch.setattr(f"torchmetrics_dna.{place}", broken)
-    try:
-        with Accelerator(), pytest.warns(UserWarning, match=message) as warned:
-            assert distances("cuda") == expected
-    finally:
-        _imported.cache_clear()
-        _given_up.clear()
-    assert len(warned) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ from typing import Any
 
 from torchmetrics_dna.options import warn
 
-TRITON = "TORCHMETRICS_DNA_TRITON"  # an environment variable; 0: torch counts on CUDA
-
 
 def require(module: str, extra: str) -> Any:
     """Import a module of an optional dependency; ModuleNotFoundError with the packages to install."""
@@ -36,9 +34,8 @@ def require(module: str, extra: str) -> Any:
 
 
 def optional(module: str) -> Any:
-    """Import a compiled module of this package; None if its library is missing or fails."""
-    library = {"cpu": "numba", "cuda": "triton"}[module.rpartition(".")[2]]
-    return None if library in _given_up else _imported(module, library)
+    """Import a module of this package that numba compiles; None if numba is missing or fails."""
+    return None if _given_up else _imported(module)
 
 
 def loaded(module: str) -> Any:
@@ -46,35 +43,28 @@ def loaded(module: str) -> Any:
     return optional(module) if "torchmetrics_dna.compiled" in sys.modules else None
 
 
-def give_up(library: str, err: Exception) -> None:
-    """Disable a library that is missing or fails for the rest of this process, and warn once."""
-    if library in _given_up:
+def _give_up(err: Exception) -> None:
+    """Disable numba for the rest of this process, and warn once."""
+    if _given_up:
         return
-    _given_up.add(library)
-    if _is_missing(err, library):
-        fault, remedy = "is not installed", f"run `pip install {library}`"
-    else:
-        fault = f"is installed but fails ({type(err).__name__}: {' '.join(str(err).split())[:250]})"
-        instead = "remove it" if library == "numba" else f"set {TRITON}=0 in the environment"
-        remedy = f"mend it, such as by `pip install --upgrade {library}`, or {instead}"
-    warn(f"{library} {fault}, so counting is many times slower; {remedy}")
+    _given_up.add("numba")
+    fault = f"{type(err).__name__}: {' '.join(str(err).split())[:250]}"
+    warn(
+        f"numba is installed but fails ({fault}), so counting is many times slower;"
+        " mend it, such as by `pip install --upgrade numba`, or remove it"
+    )
 
 
 @cache
-def _imported(module: str, library: str) -> Any:
-    if library == "triton" and os.environ.get(TRITON) == "0":
-        return None
+def _imported(module: str) -> Any:
     try:
         with _IMPORTING:
             return import_module(f"torchmetrics_dna.{module}")
     except Exception as err:
-        if library == "triton" or not _is_missing(err, library):  # Triton comes with torch for CUDA
-            give_up(library, err)
+        is_missing = isinstance(err, ModuleNotFoundError) and err.name == "numba"
+        if not is_missing:
+            _give_up(err)
         return None
-
-
-def _is_missing(err: Exception, library: str) -> bool:
-    return isinstance(err, ModuleNotFoundError) and err.name == library
 
 
 _IMPORTING = RLock()
@@ -82,4 +72,5 @@ if hasattr(os, "register_at_fork"):  # a fork waits for imports: their locks wou
     os.register_at_fork(
         before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
     )
+# Libraries that failed in this process.
 _given_up: set[str] = set()

@@ -189,7 +189,7 @@ WAYS = [(name, False) for name in FORMS] + [(name, True) for name in ("positions
 def test_a_batch_is_the_sum_of_its_inputs(name: str, by_torch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
     if by_torch:
-        monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
+        monkeypatch.setattr("torchmetrics_dna.binning.activations.optional", lambda _: None)
     form = FORMS[name]
     inputs = form.inputs(0), form.inputs(1)
     extractor, (real, fake) = extractor_of(form), (alone(form, each) for each in inputs)

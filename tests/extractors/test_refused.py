@@ -143,11 +143,8 @@ OPTIONS = {
     "crop": of("efficientnet_lite0", "'none' or 'center', but got 'random'", None, crop="random"),
     "crop of none": of(Pixels(), "`crop` goes with an `input_size`", None, crop="center"),
     "one mean": of(Pixels(), r"`mean` expected to have 3 numbers, but got \(0.5,\)", None, mean=[0.5]),
-    "a mean": of(Pixels(), r"`mean` expected to have 3 numbers, but got \(0.5,\)", None, mean=0.5),
     "means": of(Pixels(), "`mean` expected to have 3 numbers, but got ", None, mean=torch.zeros(3, 2)),
-    "words": of(
-        Pixels(), "`mean` expected to be a number, a list or None, but got 'abc'; mean: Mean per", None, mean="abc"
-    ),
+    "words": of(Pixels(), "`mean` expected to have 3 numbers, but got 'abc'", None, mean="abc"),
     "NaN": of(Pixels(), "`mean` expected to have 3 numbers, but got ", None, mean=(0.5, 0.5, np.nan)),
     "std": of(Pixels(), "`std` expected to have 3 positive numbers, but got ", None, std=np.zeros(3)),
     **{
@@ -177,6 +174,7 @@ ROWS = [pytest.param(*row, id=name) for table in TABLES for name, row in table.i
 @pytest.mark.parametrize(("network", "options", "message"), ROWS)
 def test_it_is_refused_in_one_line_before_anything_changes(network: Any, options: dict[str, Any], message: str) -> None:
     held = vars(network) if isinstance(network, nn.Module) else {}
+    torch.manual_seed(0)  # of modules that draw random numbers
     before = torch.get_rng_state(), {key: str(value) for key, value in held.items()}
     with pytest.raises(ValueError, match=message) as refused:
         DNAExtractor(network, **options)

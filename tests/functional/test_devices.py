@@ -80,12 +80,8 @@ NO_STAND_IN = {"learn_neuron_weights"}  # torch differentiates on real devices a
     ],
 )
 def test_values_are_the_cpu_s_and_lie_where_the_inputs_do(
-    name: str, device: Callable[[], AbstractContextManager[object]], monkeypatch: pytest.MonkeyPatch
+    name: str, device: Callable[[], AbstractContextManager[object]]
 ) -> None:
-    if device is Accelerator:
-        monkeypatch.setattr(
-            "torchmetrics_dna.binning.counting.optional", lambda _: None
-        )  # kernels have their own tests
     function: Callable[..., Any] = getattr(functional, name)
     arguments, options = CALLS[name]
     expected = list(tensors(function(*arguments, **options)))

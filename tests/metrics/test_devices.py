@@ -31,11 +31,10 @@ class Gpu:
 
 
 @pytest.fixture(params=["stand-in", pytest.param("gpu", marks=pytest.mark.cuda)])
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator | Gpu]:
+def device(request: pytest.FixtureRequest) -> Iterator[Accelerator | Gpu]:
     if request.param == "gpu":
         yield Gpu()
         return
-    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)  # kernels have tests of their own
     with Accelerator() as accelerator:
         yield accelerator
 
@@ -160,8 +159,7 @@ def test_a_graph_does_not_capture_what_the_host_does(
     emd().update(REAL, real=True)  # which is captured
 
 
-def test_folds_by_content_wait_once_and_before_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
+def test_folds_by_content_wait_once_and_before_the_network() -> None:
     with Accelerator() as accelerator:
         metric, images = emd(num_folds=5).to("cuda"), REAL.to("cuda")
         metric.update(images, real=True)
@@ -204,7 +202,6 @@ def test_without_float64_the_network_runs_there_and_the_cpu_counts(name: str, mo
 
 @pytest.mark.parametrize("name", ["emd", "self_ranging_emd", "layer_frechet"])
 def test_counting_takes_little_beside_activations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
     monkeypatch.setattr("torchmetrics_dna.binning.activations._DEVICE_CHUNK", 1 << 14)  # a 256th of what it is
     images = torch.randint(0, 256, (4, 3, 96, 96), dtype=torch.uint8)
     with Accelerator() as accelerator:

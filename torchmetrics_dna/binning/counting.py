@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,9 @@ from torchmetrics_dna.binning.activations import Activations
 from torchmetrics_dna.binning.bins import Bins, bins_within, check_bounds
 from torchmetrics_dna.binning.histogram import add_layer_ as count_by_torch_
 from torchmetrics_dna.binning.histogram import check_num_bins
-from torchmetrics_dna.extras import give_up, optional
+
+# Environment variable that chooses the Triton kernel.
+TRITON = "TORCHMETRICS_DNA_TRITON"
 
 
 def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
@@ -82,53 +85,18 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
     """Add the histograms of a layer, ``(B, n, *positions)``, in place, without numba; NaN may count in any bin.
 
-    On CUDA Triton counts each form of layers that it has proven itself on: the first layer is counted by torch, too,
-    and compared cell by cell, the one time that the host waits. If Triton fails or differs, there is one warning, and
-    torch counts from then on.
+    On CUDA torch counts, or a Triton kernel if the environment variable ``TORCHMETRICS_DNA_TRITON`` is 1.
     """
-    by_triton: Tensor | None = None
-    form: tuple[object, ...] = ()
-    if counts.is_cuda and (triton_kernels := optional("binning.cuda")) is not None:
-        neurons_side_by_side, is_grid = layer.stride(1) == 1, bins.offset == 0
-        form = (layer.device, layer.dtype, neurons_side_by_side, layer.is_contiguous(), is_grid, bins.num_bins)
-        if form in _PROVEN:
-            by_triton = counts
-        elif not is_captured():
-            by_triton = counts.clone()
-    if by_triton is not None:
-        try:
-            triton_kernels.add_layer_(by_triton, layer, bins)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as err:  # the compiler can fail for many reasons: no C compiler, no cache folder, an old GPU
-            give_up("triton", err)
-            by_triton = None
-    if by_triton is not counts:
+    if counts.is_cuda and os.environ.get(TRITON) == "1":
+        # Triton is optional, and takes a second to import.
+        from torchmetrics_dna.binning import cuda
+
+        cuda.add_layer_(counts, layer, bins)
+    else:
         count_by_torch_(counts, layer, bins)
-        if by_triton is not None:
-            _prove(form, by_triton, counts, layer)
-
-
-def _prove(form: tuple[object, ...], by_triton: Tensor, by_torch: Tensor, layer: Tensor) -> None:
-    """Let Triton count layers of a form if counts of the first are equal, else no more; NaN proves nothing."""
-    if torch.equal(by_triton, by_torch):
-        if layer.numel():
-            _PROVEN.add(form)
-    elif layer.isfinite().all():
-        cells = (by_triton != by_torch).nonzero()
-        neuron, cell = cells[0].tolist()
-        counts = [int(each[neuron, cell]) for each in (by_triton, by_torch)]
-        difference = (
-            f"its counts of {layer.dtype} on {layer.device} differ from torch's in {len(cells)} of {by_torch.numel()}"
-            f" cells, first in bin {cell} of neuron {neuron}: {counts[0]}, not {counts[1]}"
-        )
-        give_up("triton", ArithmeticError(difference))
 
 
 def is_captured() -> bool:
     """Return whether a CUDA graph captures, which the host can't wait for."""
     started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return started and torch.cuda.is_current_stream_capturing()
-
-
-_PROVEN: set[tuple[object, ...]] = set()  # forms of layers that Triton counts in this process

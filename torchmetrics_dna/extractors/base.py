@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchmetrics_dna.checks import brief, check_bool
 from torchmetrics_dna.extractors.arguments import autocast_dtype, check_inputs
 from torchmetrics_dna.extractors.build import Built, build, untagged
+from torchmetrics_dna.extractors.compiled import outside_graphs
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.extractors.fingerprint import fingerprint_of
 from torchmetrics_dna.extractors.fixed_inputs import FixedInputs
@@ -71,8 +72,8 @@ class DNAExtractor(nn.Module):
         input_size: Height and width (or one number) to resize images to; by default that of the preset or timm model.
         resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), antialiased and bicubic, or
             ``"tensorflow"``, bilinear without antialiasing. Default: that of the preset, or else ``"clean"``.
-        mean: Mean per channel, a list or of one channel a number, subtracted from images in [0, 1].
-        std: Standard deviation per channel, by which images are then divided.
+        mean: Mean per channel, a list or one number for all channels, subtracted from images in [0, 1].
+        std: Standard deviation per channel, likewise, by which images are then divided.
         channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; for
             other modules, images are decoded to this number of channels: 1 is grey, and other than 3 are bands.
         inputs: ``"images"``, or ``"any"`` for a module that takes something else: latents, volumes, spectrograms,
@@ -382,6 +383,7 @@ class DNAExtractor(nn.Module):
         else:
             check_images(imgs, normalize, self.allowed_channels, values)
 
+    @outside_graphs
     def forward(self, imgs: Inputs, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
         """Compute the activations of a batch of images, neurons on axis 1.
 

@@ -233,12 +233,17 @@ def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:
     names = [name for name, _ in network.named_modules() if name]
     for layer in layers:
         if layer not in names:
-            close = difflib.get_close_matches(layer, names, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"Unknown layer {layer!r}{meant}; the submodules of {type(network).__name__} are:"
+                f"Unknown layer {layer!r}{_spelling(layer, names)}; the submodules of {type(network).__name__} are:"
                 f" {submodules_in_words(network)}"
             )
+
+
+def _spelling(layer: str, names: Sequence[str]) -> str:
+    """Return the end of a message that suggests a name that is spelled almost alike."""
+    # A lower cutoff suggests other layers, such as `fc_norm` for `last_norm`.
+    close = difflib.get_close_matches(layer, names, n=1, cutoff=0.85)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def build_network(preset: Preset) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.extractors.compiled import WRAPPED, outside_graphs
+from torchmetrics_dna.extractors.compiled import WRAPPED, uncompiled
 from torchmetrics_dna.extractors.modules import unwrapped
 from torchmetrics_dna.images.inputs import Inputs, called
 from torchmetrics_dna.images.tensors import not_dense
@@ -93,7 +93,7 @@ def hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[s
 
     inner = unwrapped(network)
     parts = {layer: _submodule(inner, path) for layer, path in submodules.items()}
-    visitor = outside_graphs(hook)
+    visitor = uncompiled(hook)
     handles = [part.register_forward_hook(partial(visitor, layer)) for layer, part in parts.items()]
     try:
         yield

@@ -8,17 +8,20 @@ What Dynamo compiled for one method then runs for another method whose arguments
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Self
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from torch import nn
 
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
 _DYNAMO = "torch._dynamo"
 # Name under which the module that `torch.compile` returns holds the original one.
 WRAPPED = "_orig_mod"
@@ -66,11 +69,21 @@ def uncompiled_copy(network: nn.Module, copies_of_tensors: Mapping[int, Any]) ->
     return copied
 
 
-def outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that compiled modules may call, as a hook, without compiling it."""
+def uncompiled(function: _Function) -> _Function:
+    """Return a function that compiled code calls without compiling it, such as a hook."""
     if _DYNAMO not in sys.modules:
         return function
-    return torch.compiler.disable(function)  # type: ignore[no-untyped-call, no-any-return]
+    return cast("_Function", torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+
+
+def outside_graphs(method: _Function) -> _Function:
+    """Decorate a method that compiled code may call, at any time after it was defined, without compiling it."""
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return uncompiled(method)(*args, **kwargs)
+
+    return cast("_Function", call)
 
 
 class UncompiledMode(TorchFunctionMode):

@@ -113,16 +113,21 @@ def _size(value: Any) -> tuple[int, int]:
 
 
 def _per_channel(name: str, values: float | Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
-    """Return the numbers of an argument, one for each channel, of which a single one may be a number; None for None."""
+    """Return the numbers of an argument, one for each channel; a single number is that of all channels."""
     if values is None:
         return None
+    each = values if isinstance(values, Iterable) else [values] * channels
     try:
-        numbers = tuple(float(value) for value in (values if isinstance(values, Iterable) else (values,)))
+        numbers = tuple(float(value) for value in each)
     except (TypeError, ValueError):
         numbers = ()
-    if len(numbers) != channels or not all(map(isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
+    is_right = len(numbers) == channels and all(map(isfinite, numbers))
+    if name == "std":
+        is_right = is_right and min(numbers) > 0
+    if not is_right:
         what = "positive numbers" if name == "std" else "numbers"
-        got = " ".join(repr(numbers or values).split())  # of a tensor in one line
+        # The text of a tensor may have several lines.
+        got = " ".join(repr(numbers or values).split())
         raise ValueError(f"Argument `{name}` expected to have {channels} {what}, but got {got}")
     return numbers
 

@@ -56,6 +56,12 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
             return probed
         return probed._replace(dtype=imgs.dtype)
     error = errors[own_dtype(network)]
+    own_size = _own_size(network)
+    if own_size not in (None, size) and shapes_reached(network, submodules, own_size, channels):
+        raise UnfitError(
+            f"The network can't take an image of {size[0]} x {size[1]} pixels ({first_line(error)});"
+            f" give `input_size={own_size[0] if own_size[0] == own_size[1] else own_size}`"
+        ) from error
     raise _probe_error(error, size, channels) from error
 
 
@@ -72,6 +78,19 @@ def _probe_error(error: Exception, size: tuple[int, int], channels: int) -> Unfi
     if needed is not None and int(needed[1]) != channels:
         message += f"; give `channels={needed[1]}`"
     return UnfitError(message)
+
+
+def _own_size(network: nn.Module) -> tuple[int, int] | None:
+    """Return the height and width of the only images that a network takes, if a module has them as an attribute."""
+    for module in network.modules():
+        # Models of transformers keep the size in their configuration.
+        for holder in (module, getattr(module, "config", None)):
+            size = getattr(holder, "image_size", None) or getattr(holder, "img_size", None)
+            if isinstance(size, int):
+                return size, size
+            if isinstance(size, (tuple, list)) and len(size) == 2:
+                return size[0], size[1]
+    return None
 
 
 def probe_example(network: nn.Module, submodules: Mapping[str, str], example: Inputs) -> Probed:

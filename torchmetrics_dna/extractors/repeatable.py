@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.capture import capture
+from torchmetrics_dna.extractors.compiled import WRAPPED
 from torchmetrics_dna.extractors.modules import device_of, same_random_numbers
 from torchmetrics_dna.extractors.probing import copied, image_dtypes
 from torchmetrics_dna.images.inputs import Inputs, called, mapped, tensors_of
@@ -91,8 +92,12 @@ def _tried(network: nn.Module, submodules: Mapping[str, str], batches: Sequence[
 
 
 def _bytes_of_buffers(network: nn.Module) -> dict[str, bytes]:
-    buffers = {name: buffer.detach().cpu().flatten() for name, buffer in network.named_buffers()}
-    return {name: values.view(torch.uint8).numpy().tobytes() for name, values in buffers.items()}
+    """Return the bytes of each buffer; names are those without ``torch.compile``, as copies have them."""
+    contents = {}
+    for name, buffer in network.named_buffers():
+        values = buffer.detach().cpu().flatten().view(torch.uint8)
+        contents[name.replace(f"{WRAPPED}.", "")] = values.numpy().tobytes()
+    return contents
 
 
 def _check_buffers_stay(trials: Sequence[_Trial]) -> None:

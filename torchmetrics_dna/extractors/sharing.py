@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from torchmetrics_dna.extractors.compiled import outside_graphs
 from torchmetrics_dna.extractors.modules import version_of
 from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.images.inputs import Inputs, tensors_of
@@ -122,6 +123,7 @@ class PooledLayer(nn.Module):
         self.layer = layer
         self.num_features = extractor.neurons[layer]
 
+    @outside_graphs
     def forward(self, imgs: Inputs) -> Tensor:
         """Compute spatial means for images, or other inputs, that the extractor accepts."""
         mean = View(self.layer, ("mean",))

@@ -152,7 +152,9 @@ def held_by(dtype: np.dtype[Any]) -> str:
 
 
 def check_dense(tensor: Tensor, subject: str) -> None:
-    """Raise ValueError if the values of a tensor do not lie one beside the other."""
+    """Raise ValueError if a tensor has no values, or they do not lie one beside the other."""
+    if tensor.device.type == "meta":
+        raise ValueError(f"{subject} expected to hold values, but got a tensor on the meta device")
     if layout := not_dense(tensor):
         convert = "torch.nested.to_padded_tensor" if tensor.is_nested else "torch.Tensor.to_dense"
         raise ValueError(f"{subject} expected to be a dense tensor, but got layout {layout}; convert it by `{convert}`")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial, wraps
@@ -16,20 +15,11 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from torchmetrics_dna.extractors.compiled import outside_graphs
+
 Value = Tensor | dict[str, Tensor]
 _BESIDE_STATES = ("_update_count", "_computed", "_is_synced", "_cache", "_apart")  # what is kept of them
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
-
-
-def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Break the graph of a compiled loop around a call: traced, the network would be compiled, too, or fail."""
-
-    @wraps(call)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        is_loaded = "torch._dynamo" in sys.modules  # or torch would load its compiler, which takes a second
-        return (torch.compiler.disable(call) if is_loaded else call)(*args, **kwargs)  # type: ignore[no-untyped-call]
-
-    return checked
 
 
 def all_or_nothing(method: _Method) -> _Method:
@@ -44,7 +34,7 @@ def all_or_nothing(method: _Method) -> _Method:
             self.__dict__.update(before)
             raise
 
-    return cast("_Method", _outside_graphs(call))
+    return cast("_Method", outside_graphs(call))
 
 
 class CheckedMetric(Metric):
