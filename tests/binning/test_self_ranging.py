@@ -6,13 +6,11 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.integrate import trapezoid
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.binning import Activations, add_counts_
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid
-from torchmetrics_dna.functional.emd import dna_emd_on_grid
 from torchmetrics_dna.statistics import SelfRangingStatistic
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -75,21 +73,3 @@ def test_a_statistic_depends_on_the_data_alone(parts: list[np.ndarray], num_bins
     assert torch.equal(grown.counts, counted(whole, num_bins)[1])
     united = [statistic.value(side, statistic.extractor.origin) for side in (merged, statistic.empty("cpu"))]
     assert united[1].merge(united[0]).digest == grown.digest
-
-
-eight_counts = arrays(np.int64, (2, 8), elements=st.integers(0, 9)).filter(lambda c: c.sum(1).all())
-
-
-@given(eight_counts, eight_counts)
-@settings(max_examples=20)
-def test_the_distance_on_a_grid_is_the_area_between_the_shares(way: str, a: np.ndarray, b: np.ndarray) -> None:
-    grid = Grid(torch.tensor([-2, 1]), torch.tensor([-3, 5]))
-    low, high = np.array([-0.6, 10.3]), np.array([0.7, 25.0])
-    distances = dna_emd_on_grid(*map(torch.from_numpy, (a, b)), grid, *map(torch.from_numpy, (low, high)))
-    for i, (width, start) in enumerate(((0.25, -3), (2.0, 5))):
-        edges = (start + np.arange(9)) * width
-        difference = np.concatenate([[0], np.cumsum(a[i] / a[i].sum() - b[i] / b[i].sum())])
-        half = (high[i] - low[i]) / 2 + 1e-8
-        x = np.linspace((high[i] + low[i]) / 2 - half, (high[i] + low[i]) / 2 + half, 200_001)
-        area = trapezoid(np.abs(np.interp(x, edges, difference, left=0, right=0)), x)
-        np.testing.assert_allclose(distances[i], area / (2 * half) * 8, rtol=1e-4, atol=1e-6)

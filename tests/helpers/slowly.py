@@ -89,9 +89,15 @@ def counted(values: np.ndarray, low: float, high: float, num_bins: int) -> np.nd
     return np.bincount(numbers.ravel(), minlength=num_bins)
 
 
+def finest_exponent(low: float, high: float) -> float:
+    """Exponent of the narrowest bins that a range may have."""
+    largest = max(abs(low), abs(high))
+    return max(np.frexp(largest)[1] - 40.0, -160.0) if largest else -160.0
+
+
 def dyadic_edges(low: float, high: float, num_bins: int) -> np.ndarray:
     """Edges of the narrowest bins, of a power of two, that hold a range, down to 40 bits below its larger end."""
-    exponent = np.frexp(max(abs(low), abs(high)))[1] - 40.0
+    exponent = finest_exponent(low, high)
     if high > low:
         exponent = max(exponent, np.floor(np.log2((high - low) / num_bins)) - 2)
     while np.floor(high / 2**exponent) - np.floor(low / 2**exponent) >= num_bins:
@@ -117,8 +123,7 @@ def emd_within(a: np.ndarray, b: np.ndarray, low: float, high: float, num_bins: 
 
 def own_bounds(low: float, high: float) -> tuple[float, float]:
     """Bounds of a self-ranging histogram: a range with its margin, and never less than its finest bins resolve."""
-    finest = 2.0 ** max(np.frexp(max(abs(low), abs(high)))[1] - 40, -160)
-    half = max((high - low) * 0.6, finest)
+    half = max((high - low) * 0.6, 2.0 ** finest_exponent(low, high))
     return (low + high) / 2 - half, (low + high) / 2 + half
 
 
