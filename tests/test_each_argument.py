@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 from all_results import CLASSES, EXTRACTOR, FIXED, RANGES, A, B, C
-from kinds import png
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from networks import Convolutions, Pixels
@@ -33,7 +32,6 @@ from torchmetrics_dna import (
     DNAExtractor,
     DNARealism,
     NeuronWeights,
-    Reading,
     compare,
     make_dna,
     monitor,
@@ -53,7 +51,6 @@ SMALLER = DNAExtractor(Pixels(), layers=["mean", "contrast"])
 WEIGHTS = torch.linspace(0.2, 1.4, EXTRACTOR.neurons.total, dtype=torch.float64)
 GROUPS = list("abcdefghijkl")
 COUNTED = {"num_bins": 50, "ranges": RANGES}
-BROKEN = [*map(png, A), b"no image"]
 
 
 def each_changes(function: Callable[..., Any], base: Mapping[str, Any], **others: Any) -> None:
@@ -194,23 +191,6 @@ def test_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> None:
     each_changes(added, base, num_folds=None)
     each_changes(added, base, num_folds=6)
     each_changes(added, base | {"feature": Pixels()}, layers=["mean"])
-
-
-@pytest.mark.filterwarnings("ignore:.*left out")
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda folder, **options: [*monitor(BROKEN, B, EXTRACTOR, window=4, **options)],
-        lambda folder, **options: matrix({"a": BROKEN, "b": B}, EXTRACTOR, **options),
-        lambda folder, **options: diff(BROKEN, B, EXTRACTOR, **options),
-        lambda folder, **options: Checkpoints(A, folder, EXTRACTOR, **options).add(1, BROKEN),
-    ],
-    ids=["monitor", "matrix", "diff", "Checkpoints"],
-)
-def test_reading_skips_what_is_unreadable(call: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="image"):
-        call(tmp_path)
-    call(tmp_path, reading=Reading(skip_unreadable=True))
 
 
 def test_activation_range() -> None:

@@ -302,6 +302,7 @@ _ANSWERS: dict[str, tuple[str, int]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_relabelings")
 @pytest.mark.parametrize("what", _ANSWERS)
 def test_no_answer_speaks_of_images(
     what: str, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -97,7 +97,7 @@ def test_loggers_keep_figures_plots_and_artefacts(tmp_path: Path, monkeypatch: p
     check_what_was_logged(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.outer  # tests/test_plugins.py has such a plugin, installed
 def test_records_of_a_plugin_are_taken_by_name() -> None:
     value, has_its_neurons = run("plugin.py").split()
     assert 0 < float(value) < 1

@@ -20,6 +20,8 @@ from torchmetrics_dna.jobs.make import make_files, measure_ranges
 from torchmetrics_dna.loops.checkpoints import Checkpoints
 from torchmetrics_dna.reporting.build import report
 
+pytestmark = pytest.mark.usefixtures("few_relabelings")
+
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
 SKIP = Reading(skip_unreadable=True, num_workers=0, batch_size=1)  # so that sums are in one order, to the last bit
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 40, "reading": SKIP}

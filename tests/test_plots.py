@@ -176,7 +176,7 @@ def test_contact_sheet_of_outliers() -> None:
     assert len(rank(BLURRED[:1], PHOTOS[:4], square).plot().axes) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.usefixtures("of_any_value")  # photographs of 96 pixels differ as well
 def test_distances_rise_with_the_strength_of_every_degradation() -> None:
     counts: list[tuple[int, int]] = []

@@ -199,11 +199,11 @@ def test_a_set_of_files_is_not_odd_among_sets_in_memory(tmp_path: Path) -> None:
 
 
 def test_many_sets_keep_fewer_folds() -> None:
-    """Merged folds are those of the same images; of 40 sets each keeps 5, and the odd one is found."""
-    given = {f"{i:02}": images(14, 100 + i, 60 if i == 7 else 0) for i in range(40)}
+    """Merged folds are those of the same images; of 28 sets each keeps 5, and the odd one is found."""
+    given = {f"{i:02}": images(14, 100 + i, 60 if i == 7 else 0) for i in range(28)}
     result = matrix(given, EXTRACTOR, **OPTIONS)
     assert [*result.odd.odd] == ["07"]
-    assert result.num_images == [14] * 40
+    assert result.num_images == [14] * 28
 
 
 def test_a_weight_of_zero_leaves_a_neuron_out() -> None:
