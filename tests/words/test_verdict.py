@@ -15,6 +15,7 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Interval, Ratio
 from torchmetrics_dna.functional.odd import Odd
 from torchmetrics_dna.images.changes import Causes
+from torchmetrics_dna.images.pixel_differences import GAMMA, LIMITED, SWAPPED, PixelDifferences
 from torchmetrics_dna.images.properties import FAULTS
 from torchmetrics_dna.words.verdict import (
     Explanation,
@@ -160,6 +161,29 @@ def reason(of: str) -> str:
     return why_off(Odd(0, of, 0.05, 0.2, 0.5), "A", short=False)
 
 
+PIXELS = [
+    (PixelDifferences(20, 20, 20, 0, 0.9, 64, 237), [
+        "20 of 20 pairs differ in pixels, by 64 grey levels (median) and at most 237.",
+    ], [LOWER]),
+    (PixelDifferences(20, 20, 17, 3, 0.9, 1, 5), [
+        "17 of 20 pairs differ in pixels, by 1 grey level (median) and at most 5; 3 differ in size.",
+    ], [LOWER]),
+    (PixelDifferences(20, 20, 0, 20), [
+        "The images of all 20 pairs differ in size, so their pixels were not compared.",
+    ], [LOWER]),
+    (PixelDifferences(20, 20, 20, 0, 0.9, 64, 237, SWAPPED, None, 20, 20), [
+        "20 of 20 pairs differ in pixels, by 64 grey levels (median) and at most 237.",
+        "made is real with red and blue swapped in all 20 pairs that differ, within 1 grey level.",
+    ], []),
+    (PixelDifferences(100, 5000, 99, 0, 0.9, 9, 10, GAMMA, 0.9001, 96, 98), [
+        "99 of 100 pairs, drawn from 5,000, differ in pixels, by 9 grey levels (median) and at most 10.",
+        "made is real with gamma 0.90 in 96 of 98 pairs that differ by more than 1 grey level.",
+    ], []),
+    (PixelDifferences(2, 2, 1, 0, 0.9, 9, 10, LIMITED, None, 1, 1), [
+        "1 of 2 pairs differs in pixels, by 9 grey levels (median) and at most 10.",
+        "made is real in limited range (16 to 235) in the one pair that differs, within 1 grey level.",
+    ], []),
+]  # fmt: skip
 TWO = [
     (of(EMPTY, off=NONE_OFF), []),
     (of(UNTESTED, distance=DISTANCES["fd"], p_value=0.055), [
@@ -222,8 +246,18 @@ TWO = [
     ]),
     *[(of(DIFFERENT, explanation=because(0.001, None, *found, searched=True, paired=True, is_rejected=is_rejected)), [
         f"made differs from real. {why}.", FAR, *[LOWER] * len(found),
-    ]) for is_rejected, why in ((True, "Of the changes tried, none explains it"), (False, "Too few images to tell why"))
+    ]) for is_rejected, why in (
+        (True, "Of the changes tried, none explains it"), (False, "None of the changes tried is shown to explain it"),
+    )
       for found in ((), (BRIGHTNESS,))],
+    # Not by `of`: a sentence on pixels is as long as it needs to be, and wraps.
+    *[(two_sets(replace(DIFFERENT, explanation=because(0.001, None, BRIGHTNESS, paired=True, pixels=pixels))), [
+        *lines, DIFFER, FAR, *more,
+    ]) for pixels, lines, more in PIXELS],
+    (of(UNTESTED, value=0.0, explanation=because(None, paired=True, pixels=PixelDifferences(20, 20, 0, 0))), [
+        "None of 20 pairs differs in pixels.",
+        "real and made are 0 bins apart: their histograms are equal, as of the same images.",
+    ]),
     (of(DIFFERENT, copies=(12, 24)), [
         DIFFER, f"12 of 24 images of made look like real's: {USE}.",
         "dna-emd: 5.12 bins, noise included (p ≤ 0.001).",
