@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
+from html import unescape
 from itertools import product
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from PIL import Image
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, make_dna
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, Reading, compare, make_dna
+from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.demo import jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.images.pixel_differences import PixelDifferences, compare_pixels
+from torchmetrics_dna.reporting import write
 
 PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(8)]
 COPIES = [jpeg(photo, strength=4) for photo in PHOTOS]
@@ -196,3 +200,86 @@ def test_metrics_take_pairs_by_groups(kind: type) -> None:
         metric.compute()
     with pytest.raises(ValueError, match="`pairs` goes with `num_folds` or `debias`"):
         kind(EXTRACTOR, pairs=True, **settings)
+
+
+COLOURFUL = [photo for photo in photographs(40) if np.ptp(photo, axis=2).mean() > 12][:12]
+COLOURFUL = [np.ascontiguousarray(photo[: 64 + 4 * i, :64]) for i, photo in enumerate(COLOURFUL)]
+RESIZING = DNAExtractor(torch.nn.Conv2d(3, 4, 3), mean=[0.5] * 3, std=[0.5] * 3, input_size=32)
+AUTO = {"ranges": "auto", "metrics": ["dna-emd"]}
+
+
+def with_gamma(photo: np.ndarray) -> np.ndarray:
+    return (255 * (photo / 255) ** 0.9).round().astype(np.uint8)
+
+
+def with_noise(photo: np.ndarray) -> np.ndarray:
+    noise = np.random.default_rng(len(photo)).normal(0, 1, photo.shape)
+    return (photo + noise).round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "words"),
+    [
+        (lambda photo: photo[..., ::-1], "swapped channels", "B is A with red and blue swapped in all 12 pairs"),
+        (lambda photo: (16 + photo * (219 / 255)).round().astype(np.uint8), "limited range", "B is A in limited range"),
+        (with_gamma, "gamma", "B is A with gamma 0.90 in all 12 pairs"),
+        (with_noise, None, "12 of 12 pairs differ in pixels, by 1 grey level (median) and at most"),
+    ],
+)
+@pytest.mark.causes
+def test_a_change_of_all_pixels_is_said_and_saved(change: object, name: str | None, words: str, tmp_path: Path) -> None:
+    changed = [np.ascontiguousarray(change(photo)) for photo in COLOURFUL]
+    result = compare(COLOURFUL, changed, RESIZING, pairs=True, **AUTO)
+    assert result.pixels == compare_pixels(zip(COLOURFUL, changed, strict=True))
+    assert result.pixels.change == name
+    first, second, *_ = result.verdict_lines
+    assert first.startswith("12 of 12 pairs differ in pixels, by ")
+    assert words in (first if name is None else second)
+    assert (result.causes is None) is (name is not None), "what explains all pixels needs no search by the network"
+    assert str(result.explain()).startswith(first)
+    assert result.to_dict()["pixels"] == asdict(result.pixels)
+    result.save(tmp_path / "pairs.result.npz")
+    assert Comparison.load(tmp_path / "pairs.result.npz").verdict == result.verdict
+    write(tmp_path / "pairs.html", result)
+    page = unescape((tmp_path / "pairs.html").read_text(encoding="utf-8"))
+    assert first in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert words in page.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_pixels_of_partners_by_name_with_one_of_another_size_and_one_that_cannot_be_read(tmp_path: Path) -> None:
+    for side, end in (("a", ""), ("b", "of ")):
+        (tmp_path / side).mkdir()
+        for i, photo in enumerate(COLOURFUL[:8]):
+            # The names of B sort in the opposite order.
+            name = f"{i}.png" if side == "a" else f"{end}{9 - i} {i}.png"
+            Image.fromarray(photo if side == "a" else photo[..., ::-1].copy()).save(tmp_path / side / name)
+    (tmp_path / "b" / "of 8 1.png").write_bytes(b"no image")
+    Image.fromarray(COLOURFUL[2][:20]).save(tmp_path / "b" / "of 7 2.png")
+    options = {**AUTO, "reading": Reading(skip_unreadable=True)}
+    result = compare(tmp_path / "a", tmp_path / "b", RESIZING, pairs=lambda name: Path(name).stem[-1], **options)
+    assert result.pixels == compare_pixels(
+        [(photo, photo[..., ::-1]) for i, photo in enumerate(COLOURFUL[:8]) if i not in (1, 2)]
+        + [(PHOTOS[0], PHOTOS[0][:9])]
+    )
+    assert (result.pixels.num_pairs, result.pixels.num_other_shapes, result.pixels.num_explained) == (7, 1, 6)
+
+
+def test_pixels_of_grey_images_of_several_sets_and_of_none() -> None:
+    grey = DNAExtractor(torch.nn.Conv2d(1, 4, 3), channels=1, mean=[0.5], std=[0.5], input_size=32)
+    shades = [photo[..., :1] for photo in COLOURFUL]
+    changed = [with_gamma(shade) for shade in shades]
+    options = {**AUTO, "causes": False, "pairs": True}
+    results = compare(shades, {"same": [shade.copy() for shade in shades], "changed": changed}, grey, **options)
+    assert results["same"].pixels == PixelDifferences(12, 12, 0, 0)
+    assert results["changed"].pixels.amount == pytest.approx(0.9, abs=0.005)
+    assert compare(shades, changed, grey, **options | {"pairs": False}).pixels is None
+    bands = DNAExtractor(torch.nn.Conv2d(2, 4, 3), channels=2, mean=[0.5] * 2, std=[0.5] * 2, input_size=32)
+    of_bands = [np.repeat(shade, 2, axis=2) for shade in shades]
+    assert compare(of_bands, [image // 2 for image in of_bands], bands, **options).pixels is None
+
+
+def test_of_many_pairs_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.jobs.pixel_pairs.MOST_PAIRS", 5)
+    result = compare(PHOTOS, COPIES, EXTRACTOR, pairs=True, **OPTIONS)
+    assert (result.pixels.num_pairs, result.pixels.num_total) == (5, 8)
+    assert result.verdict.startswith("5 of 5 pairs, drawn from 8, differ in pixels")

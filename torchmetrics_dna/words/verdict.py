@@ -49,8 +49,8 @@ _REASONS = {
 #: What is said of images after a change of all their pixels; ``{}`` is its amount.
 _PIXEL_CHANGES = {
     SWAPPED: "with red and blue swapped",
-    LIMITED: "in limited range, 16 to 235 instead of 0 to 255",
-    FULL: "in full range, 0 to 255 instead of 16 to 235",
+    LIMITED: "in limited range (16 to 235)",
+    FULL: "expanded from limited range (16 to 235)",
     GAMMA: "with gamma {:.2f}",
 }
 _SHORT = ", |; | than any of"  # what ends a reason after words that name the reference
@@ -220,34 +220,44 @@ def pixels_of_pairs(explanation: Explanation) -> list[str]:
     pixels, (a, b) = explanation.pixels, explanation.names
     if pixels is None:
         return []
-    pairs = f"{pixels.num_pairs:,} pair{'s' if pixels.num_pairs > 1 else ''}"
+    pairs = f"{pixels.num_pairs:,} pairs"
+    if pixels.num_pairs == 1:
+        pairs = "1 pair"
     if pixels.num_pairs < pixels.num_total:
         pairs += f", drawn from {pixels.num_total:,},"
     if pixels.num_other_shapes == pixels.num_pairs:
-        return [f"The images of all {pairs} differ in size, so their pixels were not compared."]
-    line = f"{pixels.num_different or 'None':} of {pairs} differ{'s' if pixels.num_different == 1 else ''} in pixels."
-    if pixels.num_different:
-        levels = "level" if pixels.median == 1 else "levels"
-        line += f" Where they do, the median difference is {pixels.median} grey {levels}, the largest {pixels.largest}."
-    lines = [line]
+        which = "the pair" if pixels.num_pairs == 1 else f"all {pairs}"
+        return [f"The images of {which} differ in size, so their pixels were not compared."]
+    if pixels.num_different == 0:
+        line = f"None of {pairs} differs in pixels"
+    else:
+        verb = "differs" if pixels.num_different == 1 else "differ"
+        levels = "1 grey level" if pixels.median == 1 else f"{pixels.median} grey levels"
+        line = (
+            f"{pixels.num_different:,} of {pairs} {verb} in pixels, by {levels} (median) and at most {pixels.largest}"
+        )
     if pixels.num_other_shapes:
-        lines[0] += f" {pixels.num_other_shapes:,} more pairs differ in size."
+        verb = "differs" if pixels.num_other_shapes == 1 else "differ"
+        line += f"; {pixels.num_other_shapes:,} {verb} in size"
+    lines = [f"{line}."]
     if pixels.change is not None:
         change = _PIXEL_CHANGES[pixels.change].format(pixels.amount)
-        lines.append(f"{b} is {a} {change} in {_explained_pairs(pixels)}, within {ROUNDING} grey level.")
+        lines.append(f"{b} is {a} {change} in {_explained_pairs(pixels)}.")
     return lines
 
 
 def _explained_pairs(pixels: PixelDifferences) -> str:
     """Return the pairs that a change explains, in words."""
-    differ = "that differ"
-    if pixels.num_unequal < pixels.num_different:
-        differ += f" by more than {ROUNDING} grey level"
     if pixels.num_unequal == 1:
-        return f"the pair {differ}".replace("differ", "differs")
-    if pixels.num_explained == pixels.num_unequal:
-        return f"all {pixels.num_unequal:,} pairs {differ}"
-    return f"{pixels.num_explained:,} of the {pixels.num_unequal:,} pairs {differ}"
+        pairs, verb = "the one pair", "differs"
+    elif pixels.num_explained == pixels.num_unequal:
+        pairs, verb = f"all {pixels.num_unequal:,} pairs", "differ"
+    else:
+        pairs, verb = f"{pixels.num_explained:,} of {pixels.num_unequal:,} pairs", "differ"
+    rounding = f"{ROUNDING} grey level"
+    if pixels.num_unequal < pixels.num_different:
+        return f"{pairs} that {verb} by more than {rounding}"
+    return f"{pairs} that {verb}, within {rounding}"
 
 
 def _has_exact_change(explanation: Explanation) -> bool:
