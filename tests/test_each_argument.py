@@ -275,6 +275,7 @@ COUNTED = {
 }
 PLAIN: dict[str, Any] = {"feature": nn.Identity(), "layers": None, "input_size": None, "mean": None, "std": None}
 READING = Reading(skip_unreadable=True)
+REFUSING = Reading(skip_unreadable=False)  # where the default goes on
 BROKEN = [*map(png, A), b"no image"]
 CALLS = {
     "compare": Call(
@@ -315,7 +316,7 @@ CALLS = {
             "level": lambda: 0.2,
             "order": lambda: "source",
             **COUNTED,
-            "reading": lambda: given(Reading(batch_size=4, skip_unreadable=True), reference=BROKEN),
+            "reading": lambda: given(Reading(batch_size=4, skip_unreadable=False), reference=BROKEN),
         },
     ),
     "comparisons.matrix": Call(
@@ -330,7 +331,7 @@ CALLS = {
             "num_folds": lambda: None,
             "groups": lambda: (GROUPS, list("aabbccddeeff"), GROUPS),
             "copies": lambda: given(False, sets={"a": A, "b": np.concatenate([B[2:], A[:2]]), "c": C}),
-            "reading": lambda: given(READING, sets={"a": BROKEN, "b": B, "c": C}),
+            "reading": lambda: given(REFUSING, sets={"a": BROKEN, "b": B, "c": C}),
         },
     ),
     "comparisons.diff": Call(
@@ -342,7 +343,7 @@ CALLS = {
             "feature": lambda: OTHER,
             **COUNTED,
             "num_folds": lambda: 6,
-            "reading": lambda: given(READING, old=BROKEN),
+            "reading": lambda: given(REFUSING, old=BROKEN),
         },
     ),
     "DNARealism": Call(
