@@ -159,8 +159,11 @@ def test_equal_rows_are_named() -> None:
 def test_a_row_that_is_not_finite_is_named() -> None:
     spoilt = B.copy()
     spoilt[7, 2], spoilt[30] = np.nan, np.inf
-    with pytest.raises(ValueError, match=r"^Can't read row 'row 7': it has values that are NaN or infinite; .*skip_"):
-        compare(A, spoilt, "identity")
+    message = r"^Can't read row 'row 7': it has values that are NaN or infinite; Can't read row 'row 30': .*skip_"
+    with pytest.raises(ValueError, match=message):
+        make_dna(spoilt, "identity")
+    with pytest.warns(UserWarning, match=r"^2 rows were left out, the first: Can't read row"):
+        assert compare(A, spoilt, "identity").num_images == {"a": 60, "b": 78}
     result = compare(A, spoilt, "identity", reading=Reading(skip_unreadable=True))
     assert {line.split(":")[0] for line in result.unreadable} == {"Can't read row 'row 7'", "Can't read row 'row 30'"}
     good: Any = np.delete(B, [7, 30], 0).astype(np.float64)

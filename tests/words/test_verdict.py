@@ -14,7 +14,6 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Interval, Ratio
 from torchmetrics_dna.functional.odd import Odd
 from torchmetrics_dna.images.changes import Causes
-from torchmetrics_dna.images.pixel_differences import GAMMA, LIMITED, SWAPPED, PixelDifferences
 from torchmetrics_dna.images.properties import FAULTS
 from torchmetrics_dna.words.verdict import (
     Explanation,
@@ -129,29 +128,6 @@ def reason(of: str) -> str:
     return why_off(Odd(0, of, 0.05, 0.2, 0.5), "A", short=False)
 
 
-PIXELS = [
-    (PixelDifferences(20, 20, 20, 0, 0.9, 64, 237), [
-        "20 of 20 pairs differ in pixels, by 64 grey levels (median) and at most 237.",
-    ], [LOWER]),
-    (PixelDifferences(20, 20, 17, 3, 0.9, 1, 5), [
-        "17 of 20 pairs differ in pixels, by 1 grey level (median) and at most 5; 3 differ in size.",
-    ], [LOWER]),
-    (PixelDifferences(20, 20, 0, 20), [
-        "The images of all 20 pairs differ in size, so their pixels were not compared.",
-    ], [LOWER]),
-    (PixelDifferences(20, 20, 20, 0, 0.9, 64, 237, SWAPPED, None, 20, 20), [
-        "20 of 20 pairs differ in pixels, by 64 grey levels (median) and at most 237.",
-        "made is real with red and blue swapped in all 20 pairs that differ, within 1 grey level.",
-    ], []),
-    (PixelDifferences(100, 5000, 99, 0, 0.9, 9, 10, GAMMA, 0.9001, 96, 98), [
-        "99 of 100 pairs, drawn from 5,000, differ in pixels, by 9 grey levels (median) and at most 10.",
-        "made is real with gamma 0.90 in 96 of 98 pairs that differ by more than 1 grey level.",
-    ], []),
-    (PixelDifferences(2, 2, 1, 0, 0.9, 9, 10, LIMITED, None, 1, 1), [
-        "1 of 2 pairs differs in pixels, by 9 grey levels (median) and at most 10.",
-        "made is real in limited range (16 to 235) in the one pair that differs, within 1 grey level.",
-    ], []),
-]  # fmt: skip
 TWO = [
     of(EMPTY, off=NONE_OFF),
     of(UNTESTED, distance=DISTANCES["fd"], p_value=0.055),

@@ -219,7 +219,8 @@ class CheckedMetric(Metric):
 
     def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
         """Update outside of a compiled loop's graph."""
-        return _outside_graphs(super()._wrap_update(update))
+        wrapped: Callable[..., Any] = outside_graphs(super()._wrap_update(update))
+        return wrapped
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         """Compute all or nothing, and without a value from before what others have seen."""
