@@ -127,7 +127,7 @@ MISTAKES = [
     ("compare a b --layers block_9", "block_9"),
     ("compare a b --feature efficientnet_lite00", "efficientnet_lite00"),
     ("compare a b --metrics emd", "emd"),
-    ("compare a b --feature identity:clip", "identity:clip"),
+    ("compare a b --feature identity:clip", "rows"),
     ("compare a b --layer x", "--layers"),
     ("comapre a b", "compare"),
     ("compare a", "'B'"),

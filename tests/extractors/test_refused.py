@@ -105,7 +105,7 @@ NO_ACTIVATIONS = {
         "output 'properties' has the name of the layer of image properties; rename it, or choose others by `layers`",
         None,
     ),
-    "names": by(lambda x: {1: x, "1": x}, "several of its names read alike: 1, '1'; rename"),
+    "names": by(lambda x: {1: x, "1": x}, "several of its names read alike: 1, '1'"),
     "lazy": of(nn.Sequential(nn.LazyConv2d(3, 1)), "'0.weight' has no shape before its first call; call", None),
     "meta": of(nn.Conv2d(3, 4, 3, device="meta"), "on the meta device, so it has no weights; load them", None),
     "division": by(lambda _: 1 / 0, "^The network fails on images of shape .*: division by zero$", None),

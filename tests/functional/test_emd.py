@@ -69,7 +69,7 @@ def test_weights_are_those_of_the_paper() -> None:
         ((torch.tensor([[1, 1], [2**62, 2**62]]), torch.ones(2, 2).long()), r"Neuron 1 .* more than the 2\^53"),
         ((torch.ones(2, 3), torch.ones(2, 3), torch.ones(3)), r"shape \(2,\), but got \(3,\)"),
         ((torch.ones(2, 3), torch.ones(2, 3), torch.tensor([1, float("nan")])), "neuron 1 has NaN"),
-        ((torch.ones(2, 3), torch.ones(2, 3), None, "sum"), "'mean', 'none', but got 'sum'"),
+        ((torch.ones(2, 3), torch.ones(2, 3), None, "sum"), "`reduction` .* but got 'sum'"),
     ],
 )
 def test_errors(arguments: tuple[object, ...], message: str) -> None:

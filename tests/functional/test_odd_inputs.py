@@ -196,7 +196,7 @@ def test_one_that_is_not_finite_is_named() -> None:
     b = volumes(25, 8)
     b[6, 0, 3, 3, 3] = np.nan
     with pytest.raises(ValueError, match="Can't read input 'input 6': it has values that are NaN or infinite"):
-        rank(torch.tensor(b), feature=network())
+        rank(torch.tensor(b), feature=network(), reading=Reading(skip_unreadable=False))
     ranking = rank(torch.tensor(b), feature=network(), reading=Reading(skip_unreadable=True))
     assert len(ranking.names) == 24
     assert "input 6" in ranking.unreadable[0]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.checks import brief
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.extractors import DNAExtractor
@@ -48,6 +49,8 @@ class FeatureMetric(ImageMetric):
         **kwargs: Any,
     ) -> None:
         features = Features.load(reference) if isinstance(reference, (str, os.PathLike)) else reference
+        if features is not None and not isinstance(features, Features):
+            raise TypeError(f"Argument `reference` expected to be Features, a path or None, but got {brief(features)}")
         if features is not None:
             if len(features.neurons) != 1:
                 raise ValueError(
