@@ -157,7 +157,7 @@ def test_a_graph_does_not_capture_what_the_host_does(
     emd().update(REAL, real=True)  # which is captured
 
 
-def test_folds_by_content_wait_once_and_before_the_network() -> None:
+def test_folds_by_content_wait_once_and_before_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     with Accelerator() as accelerator:
         metric, images = emd(num_folds=5).to("cuda"), REAL.to("cuda")
         metric.update(images, real=True)
