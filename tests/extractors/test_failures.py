@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -60,21 +60,35 @@ def test_the_meta_device_takes_no_network(extractor: DNAExtractor) -> None:
     assert value_of(DNAEMD(extractor)) == before
 
 
+@pytest.fixture
+def device() -> Iterator[Accelerator]:
+    """The stand-in for a GPU, to which torch moves a network by replacing its parameters."""
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with Accelerator() as accelerator:
+            yield accelerator
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), ValueError("no"), KeyboardInterrupt()])
-def test_a_network_that_fails_on_a_device_goes_back(error: BaseException, extractor: DNAExtractor) -> None:
+def test_a_network_that_fails_on_a_device_goes_back(
+    error: BaseException, extractor: DNAExtractor, device: Accelerator
+) -> None:
     before = value_of(DNAFrechet(extractor))
+    reached = []
 
     def fail(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        reached.append(args[0].device.type)
         if args[0].device.type == "cuda":
             raise error
 
-    handle = extractor.network.blocks.register_forward_pre_hook(fail)
-    with Accelerator():
-        with pytest.raises(type(error)):
-            extractor(IMAGES.to("cuda"))
-        assert devices_of(extractor.network) == {"cpu"}
+    extractor.network.bn1.register_forward_pre_hook(fail)
+    with pytest.raises(type(error), match=str(error)):
+        extractor(IMAGES.to("cuda"))
+    assert reached == ["cuda"]
+    assert devices_of(extractor.network) == {"cpu"}
     assert value_of(DNAFrechet(extractor)) == before
-    handle.remove()
 
 
 def test_a_subclass_of_a_metric_has_methods_of_its_own(extractor: DNAExtractor) -> None:
