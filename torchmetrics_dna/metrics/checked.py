@@ -219,8 +219,7 @@ class CheckedMetric(Metric):
 
     def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
         """Update outside of a compiled loop's graph."""
-        wrapped: Callable[..., Any] = outside_graphs(super()._wrap_update(update))
-        return wrapped
+        return outside_graphs(super()._wrap_update(update))
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         """Compute all or nothing, and without a value from before what others have seen."""
