@@ -209,8 +209,16 @@ def test_errors_of_shape_and_dtype(distance: Callable[[Tensor, Tensor], Tensor])
     [
         (lambda a: cmmd(a, a * 0), ValueError, "a row of zeros"),
         (lambda a: mind(a, a, num_projections=0), ValueError, "`num_projections` .* integer of at least 1, but got 0"),
-        (lambda a: mind(a, a, num_projections=2.5), ValueError, "`num_projections` .* integer of at least 1, but got 2.5"),
-        (lambda a: mind(a, a, num_projections=True), ValueError, "`num_projections` .* integer of at least 1, but got True"),
+        (
+            lambda a: mind(a, a, num_projections=2.5),
+            ValueError,
+            "`num_projections` .* integer of at least 1, but got 2.5",
+        ),
+        (
+            lambda a: mind(a, a, num_projections=True),
+            ValueError,
+            "`num_projections` .* integer of at least 1, but got True",
+        ),
         (lambda a: mind(a, a, seed=-1), ValueError, "`seed` expected to be an integer of at least 0, but got -1"),
         (lambda a: prdc(a, a, 0), ValueError, "`nearest_k` expected to be an integer of at least 1"),
         (lambda a: prdc(a, a), RuntimeError, "At least 6 images are required .* to compute prdc, but got 4 and 4"),
