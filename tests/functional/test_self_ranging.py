@@ -272,3 +272,15 @@ def test_one_row_is_as_far_as_with_fixed_bounds(way: str, scale: float) -> None:
         expected = np.array([slowly.emd(sets[0], one) for one in sets[1:]])
         # values of the reference are spread in its own bins, of which two are at most four bins of its bounds
         np.testing.assert_allclose(ranking.scores, expected[ranking.numbers], atol=2)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1, 4, 300])
+def test_the_null_mean_does_not_depend_on_the_range_of_b(scale: float) -> None:
+    random = np.random.default_rng(0)
+    a, b = (random.normal(size=(60, 8)).astype(np.float32) for _ in range(2))
+    options = {"feature": "identity:m", "metrics": ["dna-emd"], "causes": False}
+    samples = [
+        compare(*random.normal(size=(2, 60, 8)).astype(np.float32), num_folds=None, **options) for _ in range(10)
+    ]
+    expected = np.mean([each["dna-emd"].value for each in samples])
+    assert compare(a, scale * b, **options)["dna-emd"].by_chance == pytest.approx(expected, rel=0.15)

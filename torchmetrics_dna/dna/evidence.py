@@ -538,9 +538,7 @@ def _by_chance(folded: FoldedSides, power: int, averaging: Averaging) -> float |
     if untested or num_folds < 2 * LEAST_FOLDS or not images_b:
         return None
     half = relabelings(num_folds // 2, num_folds - num_folds // 2, _HALVES)
-    in_neither = torch.zeros(len(half), len(folded.sizes_b), dtype=torch.bool)
-    first, second = (torch.cat([side, in_neither], 1) for side in (half, ~half))
-    of_halves = mean_over_neurons(averaging.terms(folded.distances(first, second)))
+    of_halves = mean_over_neurons(averaging.terms(folded.between_folds_of_a(half, ~half)))
     images = (half.double() @ folded.sizes_a.double()).to(of_halves)
     noise = (1 / images_a + 1 / images_b) / (1 / images + 1 / (images_a - images))
     return float((of_halves * noise.pow(1 / power)).mean())

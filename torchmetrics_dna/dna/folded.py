@@ -72,6 +72,14 @@ class FoldedSides:
     shifts: Callable[[Tensor, Tensor], Tensor] | None = None  # signed, of means, (P, N'); None for no test
     shift_slices: Sequence[slice] = ()  # columns of each layer in ``shifts``
     paired: bool = False  # fold k of A and fold k of B hold the same pairs of images
+    # Distances between folds of A alone, of masks with a column for each of these. None to take ``distances``.
+    distances_in_a: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def between_folds_of_a(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the distance of each neuron between folds of A, ``(P, N)``, from masks ``(P, folds of A)``."""
+        if self.distances_in_a is not None:
+            return self.distances_in_a(first, second)
+        return self.distances(_with_none(first, len(self.sizes_b)), _with_none(second, len(self.sizes_b)))
 
     def as_pairs(self) -> FoldedSides:
         """Return the sides as pairs; TooFewImagesError unless each fold holds as many images of A as of B."""
@@ -163,7 +171,9 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
     check_comparable(*folds)
     if a.self_ranging:
         sides = _ranged_counts(a, folds[: len(folds_a)]), _ranged_counts(b, folds[len(folds_a) :])
-        cumulative = cache(partial(Cumulative.of_own_ranges, *sides, *a.ranged_counts().bounds()))
+        bounds = a.ranged_counts().bounds()
+        cumulative = cache(partial(Cumulative.of_own_ranges, *sides, *bounds))
+        cumulative_in_a = cache(partial(Cumulative.of_own_ranges, sides[0], sides[0], *bounds))
     else:
         cumulative = cache(partial(Cumulative.of, torch.stack([fold.counts for fold in folds])))
     scale = a.num_bins / num_bins
@@ -175,7 +185,21 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
     def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
         return shift_of_folds(*cumulative().sums(), in_a, in_b)
 
-    return _folded_neurons(a, b, distances, shifts)
+    def distances_in_a(first: Tensor, second: Tensor) -> Tensor:
+        count = len(folds_a)
+        of_folds: Tensor = cumulative_in_a().emd(_with_none(first, count), _with_none(second, count)) * scale
+        return of_folds
+
+    sides_in_folds = _folded_neurons(a, b, distances, shifts)
+    if not a.self_ranging:
+        return sides_in_folds
+    # Wide bins of B would hide how folds of A differ from each other.
+    return replace(sides_in_folds, distances_in_a=distances_in_a)
+
+
+def _with_none(masks: Tensor, count: int) -> Tensor:
+    """Add ``count`` folds to masks ``(P, folds)`` that none of them selects."""
+    return torch.cat([masks, torch.zeros(len(masks), count, dtype=torch.bool)], 1)
 
 
 def _ranged_counts(dna: HistogramDNA, folds: Sequence[HistogramDNA]) -> RangedCounts:
