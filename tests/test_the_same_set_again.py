@@ -207,14 +207,14 @@ def test_an_image_that_is_named_twice(folder: Path, tmp_path: Path) -> None:
     assert compare([*paths, paths[0]], paths, EXTRACTOR, **OPTIONS).num_images == {"a": 4, "b": 3}
     versions = diff(paths, [*paths, paths[0]], EXTRACTOR, **OPTIONS)
     assert versions.added == [str(paths[0])]
-    with pytest.raises(ValueError, match=r"`pairs` gives '00' to 2 images of .*; give one that tells them apart"):
+    with pytest.raises(ValueError, match=r"`pairs` gives '00' to 2 images of .*"):
         compare([*paths, paths[0]], [*paths, paths[1]], EXTRACTOR, pairs="name", **OPTIONS)
     labels = tmp_path / "labels.csv"
     rows = [f"{path.name},{path.parent.name}" for path in paths]
     labels.write_text("\n".join([*rows, rows[0]]))  # which says nothing else
     assert by_class(open_source(paths), str(labels)) == {"x": [0, 1, 2]}
     labels.write_text("\n".join([*rows, f"./{paths[0].name},bird"]))
-    with pytest.raises(ValueError, match=r"has '00.png' twice, as 'x' and as 'bird'; leave one row out$"):
+    with pytest.raises(ValueError, match=r"has '00.png' twice, as 'x' and as 'bird'$"):
         by_class(open_source(paths), str(labels))
 
 

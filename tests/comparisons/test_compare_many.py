@@ -344,7 +344,7 @@ REDDER = np.concatenate([90 + 1.2 * (BLOCKS[6][..., :1] - 90.0), BLOCKS[6][..., 
 
 @pytest.mark.parametrize(
     ("spoilt", "properties", "named"),
-    [(FINER, True, "flat areas"), (REDDER, False, "contrast neuron 0"), (BLOCKS[6], True, None)],
+    [(FINER, True, "fine detail"), (REDDER, False, "contrast neuron 0"), (BLOCKS[6], True, None)],
 )
 def test_where_only_a_part_is_further_it_is_named(spoilt: np.ndarray, properties: bool, named: str | None) -> None:
     sets = {"gen": spoilt.clip(0, 255).round().astype(np.uint8), "held": BLOCKS[4][:50]}

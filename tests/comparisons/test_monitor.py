@@ -176,4 +176,4 @@ def test_the_command(tmp_path: Path, cli: Command) -> None:
     captured = cli(*arguments, "--learn", 50, "--format", "json", "--fail-if-changed")
     assert json.loads(captured.out.splitlines()[-1])["changed"] is False
     assert "random order (seed 0)" in captured.err
-    assert re.search("window 51 .* 150 images", captured.err)
+    assert re.search("window 51.* 150 images", captured.err)

@@ -31,7 +31,7 @@ def test_chosen_neurons_are_a_mean() -> None:
     assert int((chosen.weights != 0).sum()) == 2
     for indices in ([5, 2], (2, 5), np.array([5, 2])):
         assert torch.equal(NeuronWeights.of_neurons(indices, dna.neurons, "tiny").weights, chosen.weights)
-    with pytest.raises(ValueError, match="`chosen` expected to be a tensor or a list, but got 5"):
+    with pytest.raises(TypeError, match="`chosen` expected to be a tensor or a list, but got 5"):
         NeuronWeights.of_neurons(5, dna.neurons, "tiny")
     assert NeuronWeights.like(chosen.weights, dna).weights_digest == dna.weights_digest
 

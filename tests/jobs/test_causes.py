@@ -124,7 +124,7 @@ def test_a_resize_is_named_only_where_images_are_smaller(extractor: DNAExtractor
     enlarged = [np.asarray(Image.fromarray(photo).resize((32, 32), Image.Resampling.BICUBIC)) for photo in small]
     causes = compare(PHOTOS, small, extractor, pairs=True).causes
     assert (causes.names, causes.amounts) == (("resize",), pytest.approx((20,), rel=0.1))
-    assert compare(PHOTOS, enlarged, extractor, pairs=True).causes.names == ("blur",)
+    assert "resize" not in compare(PHOTOS, enlarged, extractor, pairs=True).causes.names
 
 
 def test_properties_are_compared_by_ranks_and_quantiles() -> None:

@@ -392,7 +392,7 @@ def test_broken_shards_are_left_out_if_told_so(
     (tmp_path / "shards" / "2.tar").write_bytes(b"no tar")
     (tmp_path / "shards" / "4.tar").unlink()
     kinds.tar(tmp_path / "shards" / "4.tar", {**dict(list(FILES.items())[24:]), "img99.png": b"no image"})
-    with pytest.raises(ValueError, match=r"^Can't read images of '.*0.tar' after '.*img\d+.png': .*; to leave out"):
+    with pytest.raises(ValueError, match=r"^Can't read images of '.*0.tar' after '.*img\d+.png': "):
         make(tmp_path / "made", images=source, skip_unreadable=False)
     output = tmp_path / "x.dna.npz"
     options = ["--feature", "properties", "--ranges", "auto", "--batch-size", "4"]

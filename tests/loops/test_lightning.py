@@ -146,7 +146,8 @@ def test_an_epoch_logs_the_distances_of_its_own_images(source: Any, tmp_path: Pa
     metric = DNAEMD(OPTIONS["feature"], normalize=True, reference=callback.checkpoints.reference, num_folds=20)
     metric.update(generated, real=False)
     expected = metric.scalars("x/")
-    assert [{name: values[name] for name in expected} for values in logged] == [pytest.approx(expected, rel=1e-9)]
+    # The callback decodes bytes and the metric gets floats, so that ranges of activations differ by rounding.
+    assert [{name: values[name] for name in expected} for values in logged] == [pytest.approx(expected, rel=1e-7)]
 
 
 def test_the_reference_is_measured_for_a_fit_alone(tmp_path: Path) -> None:

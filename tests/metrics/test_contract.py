@@ -68,7 +68,9 @@ def test_arguments_are_checked(form: str) -> None:
     with pytest.raises(ValueError, match="Argument `normalize` expected to be a bool"):
         FORMS[form].make(normalize="yes")
     for name in ("foo", "weights", "statistic", "extractor", "sides"):
-        with pytest.raises(ValueError, match=rf"\(\) got an unexpected keyword argument '{name}'; (it takes|did you) "):
+        with pytest.raises(
+            ValueError, match=f"Unexpected keyword arguments: `{name}`|unexpected keyword argument '{name}'"
+        ):
             FORMS[form].make(**{name: 1})
     if takes_real(form):
         with pytest.raises(ValueError, match="Argument `reset_real_features` expected to be a bool"):

@@ -32,7 +32,7 @@ def test_a_remedy_is_no_error(statistics: str | None) -> None:
         with pytest.raises(ValueError, match="fold") as refused:
             ask()
         if statistics == "activations":
-            assert re.search("out$|statistics='means', can keep them$", str(refused.value))
+            assert "statistics='means'" in str(refused.value)
         else:
             assert str(refused.value).endswith("num_folds=20")
             make(num_folds=20, pairs=True).update(REAL, real=True, groups=list(range(6)))
@@ -116,7 +116,7 @@ GIVEN = fed(emd()).to_dna(True)
         (frechet, {"reference": GIVEN}, TypeError, "a GaussianDNA or the path of one, but got HistogramDNA"),
         (layer_frechet, {"reference": GIVEN}, TypeError, "a LayerGaussianDNA or the path of one, but got Hist"),
         (emd, {"reference": "nowhere"}, FileNotFoundError, "'nowhere'"),
-        (emd, {"ranges": 3}, TypeError, "a path or None, but got 3"),
+        (emd, {"ranges": 3}, TypeError, "`ranges` .* but got 3"),
         (emd, {"ranges": "nowhere.json"}, FileNotFoundError, "nowhere"),
         (emd, {"ranges": "hub:nowhere.json"}, ValueError, "hub:OWNER/REPO/path"),
         (emd, {"ranges": RANGES.select(["mean"])}, ValueError, "no layer 'colours'"),

@@ -118,7 +118,7 @@ def test_scores_that_do_not_fit() -> None:
         (
             {"reference": histograms, "contrast": 3},
             TypeError,
-            "`contrast` expected to be a HistogramDNA, a path or None",
+            "`contrast` expected to be a HistogramDNA",
         ),
         ({"reference": make_dna(REAL, EXTRACTOR, kind="gaussian")}, TypeError, "expected to be a HistogramDNA or the"),
         ({"reference": make_dna(REAL, Renamed())}, ValueError, "their extractors differ"),

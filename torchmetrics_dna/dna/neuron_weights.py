@@ -66,6 +66,8 @@ class NeuronWeights(Stored):
         name: str = "",
     ) -> NeuronWeights:
         """Weigh a selection of neurons equally, by flat indices, such as those of :func:`select_neurons`, or a list."""
+        if isinstance(chosen, int):
+            raise TypeError(f"Argument `chosen` expected to be a tensor or a list, but got {chosen}")
         weights = torch.zeros(neurons.total, dtype=torch.float64)
         weights[torch.as_tensor(chosen, device="cpu")] = 1 / len(chosen)
         return cls(weights, neurons, extractor, weights_digest, name)

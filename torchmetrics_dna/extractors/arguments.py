@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.images.inputs import ROWS
 from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.properties import LAYER
@@ -33,6 +34,7 @@ def check_inputs(
     about_images: Mapping[str, Any],
 ) -> None:
     """Raise ValueError unless arguments about inputs go together, and with those that are ``about_images``."""
+    check_one_of("inputs", inputs, Literal["images", "any"])
     if is_identity(feature):
         _check_rows(feature, inputs, example, layers)
     if inputs == "images":

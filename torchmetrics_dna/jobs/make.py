@@ -227,6 +227,7 @@ def measure_ranges(
     """
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
+        check_one_of("margin", margin, FixedMargin)
         earlier = [source for source in sources if isinstance(source, ActivationRanges)]
         sides = open_sides([source for source in sources if not isinstance(source, ActivationRanges)], arguments, [])
         statistic = RangeStatistic(sides.extractor, margin)
