@@ -36,7 +36,7 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: two(A, {"far": B}, held_out="far"), "There is no other set beside the held-out 'far'"),
     (lambda: two(A, B, held_out="far"), "one of several sets, which `b` gives by name, but got 'far'"),
     (lambda: two(A, SETS, held_out="far", pairs=True), "`held_out` is for independent images"),
-    (lambda: two(pairs=True), "has 23 images and .* 17 images"),
+    (lambda: two(pairs=True), "has 23 and .* has 17"),
     (lambda: two(pairs="names"), "expected to be True, 'name' or a function of an image's name, but got 'names'"),
     (lambda: two(A[:8], A[:7], pairs="name"), "finds no partner in .* for 1 image of .*, such as 'image 7'"),
     (lambda: two(*PAIR, pairs=lambda _: next(NUMBERS)), r"for no image of .*: \d+ is none of \d+, ...; give partners"),

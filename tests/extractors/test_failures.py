@@ -71,7 +71,7 @@ def device() -> Iterator[Accelerator]:
         torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ValueError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ValueError("no"), KeyboardInterrupt("stopped")])
 def test_a_network_that_fails_on_a_device_goes_back(
     error: BaseException, extractor: DNAExtractor, device: Accelerator
 ) -> None:

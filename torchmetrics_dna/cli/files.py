@@ -60,7 +60,7 @@ def make(
 
     kinds: list[Any] = list(dict.fromkeys(names_in(kind)))
     if unknown := [name for name in kinds if name not in get_args(Kind)]:
-        raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {unknown[0]!r}")
+        raise ValueError(f"Option --kind expected to be one of {', '.join(get_args(Kind))}, but got {unknown[0]!r}")
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
     try:

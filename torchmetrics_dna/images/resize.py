@@ -116,7 +116,8 @@ def check_resize(crop: str, resize: str | None) -> None:
     if crop not in get_args(Crop):
         raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
     if resize not in (None, *RESIZES):
-        raise ValueError(f"Argument `resize` expected to be of {', '.join(RESIZES)}, but got {resize!r}")
+        choices = ", ".join(map(repr, RESIZES))
+        raise ValueError(f"Argument `resize` expected to be one of {choices}, but got {resize!r}")
 
 
 def _by_pillow(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

@@ -73,7 +73,7 @@ class Scorer(ImageScorer):
         for reference in references:
             check_comparable(reference, statistic.value(statistic.empty("cpu"), extractor.origin))
             if not reference.num_images:
-                raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
+                raise ValueError("Argument `reference` expected to have at least one image, but it has none")
         super().__init__(extractor)
         self.self_ranging, self._wait = first.self_ranging, wait
         self.weights = check_weights(weights, extractor.neurons.total)
