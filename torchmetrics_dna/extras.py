@@ -9,7 +9,7 @@ from importlib import import_module
 from threading import RLock
 from typing import Any
 
-from torchmetrics_dna.options import warn
+from torchmetrics_dna.warning import warn
 
 
 def require(module: str, extra: str) -> Any:

@@ -1,13 +1,10 @@
-"""Fields of dataclasses that are options of commands, too, and helpers for arguments.
+"""Fields of dataclasses that are also options of commands.
 
-It imports nothing of this package, so that the command line starts at once.
+This module imports nothing of the package, so that the command line starts quickly.
 """
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Callable
 from dataclasses import field
 from typing import Any
 
@@ -33,19 +30,3 @@ def names_in(text: str) -> list[str]:
 
     """
     return text.replace(",", " ").split()
-
-
-def warn(text: str) -> None:
-    """Warn at the line by which a user called this package, for which Python shows equal warnings once."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == __package__:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, stacklevel=level)
-
-
-def lazily(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package that imports names of its stub on first use."""
-    import lazy_loader  # type: ignore[import-untyped]
-
-    attached: tuple[Any, Any, list[str]] = lazy_loader.attach_stub(package, file)
-    return attached

@@ -1,5 +1,5 @@
 """Comparisons of image sets: two, many, class by class, over time; modules are imported on first use."""
 
-from torchmetrics_dna.options import lazily
+import lazy_loader
 
-__getattr__, __dir__, __all__ = lazily(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -18,7 +18,7 @@ from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.sides import open_sides
-from torchmetrics_dna.options import warn
+from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.job import Job

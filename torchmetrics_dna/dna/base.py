@@ -22,7 +22,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import TooFewImagesError as TooFewImagesError
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.options import warn
+from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     import torch

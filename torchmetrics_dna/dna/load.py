@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.images.paths import download, is_address, suffix_of
-from torchmetrics_dna.options import warn
+from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA

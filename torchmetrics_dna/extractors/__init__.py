@@ -1,5 +1,5 @@
 """Frozen networks that map images to named activations; the list of presets loads without torch."""
 
-from torchmetrics_dna.options import lazily
+import lazy_loader
 
-__getattr__, __dir__, __all__ = lazily(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

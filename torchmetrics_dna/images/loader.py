@@ -24,7 +24,7 @@ from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import Resize, resize_image
 from torchmetrics_dna.images.sets import Entry, Images, ImageSource, ImageStream, unreadable
 from torchmetrics_dna.images.workers import Sent, begin, decoded
-from torchmetrics_dna.options import warn
+from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop

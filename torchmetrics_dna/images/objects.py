@@ -22,7 +22,7 @@ from torchmetrics_dna.images.paths import is_image_name, public, public_names
 from torchmetrics_dna.images.pixels import is_file, is_image_file, stamp_of
 from torchmetrics_dna.images.sets import ImageSource, ImageStream, Shard
 from torchmetrics_dna.images.tensors import ArrayFormat, check_unmasked
-from torchmetrics_dna.options import warn
+from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading

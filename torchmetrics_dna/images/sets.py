@@ -18,7 +18,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.paths import Names, is_address, names_below, public
 from torchmetrics_dna.images.pixels import Decoded, Pixels, decode_image
 from torchmetrics_dna.images.workers import read_ahead
-from torchmetrics_dna.options import warn
+from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.inputs import Example

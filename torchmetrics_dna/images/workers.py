@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.images.paths import forget_threads
-from torchmetrics_dna.options import warn
+from torchmetrics_dna.warning import warn
 
 _T = TypeVar("_T")
 _QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB

@@ -23,8 +23,8 @@ from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
-from torchmetrics_dna.options import warn
 from torchmetrics_dna.statistics import RangeStatistic
+from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA

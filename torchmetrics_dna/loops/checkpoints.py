@@ -32,9 +32,9 @@ from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_each, open_sides
-from torchmetrics_dna.options import warn
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.base import check_num_folds
+from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison

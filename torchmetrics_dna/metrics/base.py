@@ -20,8 +20,8 @@ from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
-from torchmetrics_dna.options import warn
 from torchmetrics_dna.statistics.base import copied
+from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     from torchmetrics import Metric

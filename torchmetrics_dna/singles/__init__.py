@@ -1,5 +1,5 @@
 """Single images: ranks, nearest images, and where neurons are excited; modules are imported on first use."""
 
-from torchmetrics_dna.options import lazily
+import lazy_loader
 
-__getattr__, __dir__, __all__ = lazily(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
