@@ -9,6 +9,7 @@ from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
 from torchmetrics_dna.binning import Activations, FoldCounts, bins_within, cpu
+from torchmetrics_dna.functional.self_ranging import RangedCounts
 
 BINS = 100
 random = torch.Generator().manual_seed(0)
@@ -44,8 +45,9 @@ def main() -> None:
     go_through("float64", values.double())
     a, b = (torch.randint(0, 1000, (300, BINS), generator=random) for _ in "ab")
     show("emd", cpu.emd_of_rows(a, b))
-    begin, end = torch.rand(300, generator=random).double() * 9, torch.rand(300, generator=random).double() * 40 + 50
-    show("area", cpu.emd_of_rows(a, b, begin, end))
+    low, high = torch.rand(300, generator=random).double() * 9, torch.rand(300, generator=random).double() * 40 + 50
+    places_a, places_b = RangedCounts(a, low, high).places(), RangedCounts(b, low + 3, high * 2).places()
+    show("area", cpu.areas_of_rows(a, b, places_a, places_b, torch.stack([low, high], 1)))
     sums, totals = (torch.randint(0, 1000, shape, generator=random).float() for shape in ((3, 7, 20), (7, 20)))
     show("sums", cpu.distances_of_sums(sums, torch.rand(3, 7, generator=random).double(), totals))
     compiled = {name: function for name, function in vars(cpu).items() if isinstance(function, Dispatcher)}

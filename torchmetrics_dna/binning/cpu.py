@@ -463,12 +463,12 @@ def spatial_means(activations: Activations) -> Tensor:
     return means
 
 
-def emd_of_rows(*counts: Tensor) -> Tensor:
+def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
     """Compute :func:`torchmetrics_dna.functional.emd.emd_of_rows`."""
-    counts_a, counts_b = (tensor.numpy() for tensor in counts)
-    distances = np.empty(len(counts_a))
-    work = [(slice(first, first + _ROWS),) for first in range(0, len(counts_a), _ROWS)]
-    _all(lambda r: _distances_of_rows(counts_a[r], counts_b[r], distances[r]), work)
+    rows_a, rows_b = counts_a.numpy(), counts_b.numpy()
+    distances = np.empty(len(rows_a))
+    work = [(slice(first, first + _ROWS),) for first in range(0, len(rows_a), _ROWS)]
+    _all(lambda r: _distances_of_rows(rows_a[r], rows_b[r], distances[r]), work)
     return torch.from_numpy(distances)
 
 
