@@ -143,7 +143,8 @@ def broken(folders: Sources) -> Iterator[Callable[[Path], None]]:
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        pytest.param(name, k, marks=[pytest.mark.causes] * (name == "pairs"))  # whose search is of whole pairs
+        # The search for causes of pairs is of whole pairs.
+        pytest.param(name, k, marks=[pytest.mark.causes] * (name == "pairs") + [pytest.mark.outer] * (k > 0))
         for name, (count, _) in TAKERS.items()
         for k in range(count)
     ],

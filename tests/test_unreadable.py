@@ -22,7 +22,7 @@ from torchmetrics_dna.jobs.make import make_files, measure_ranges
 pytestmark = pytest.mark.usefixtures("few_relabelings")
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
-COUNT, TRUNCATED = 100, (4, 50, 97)
+COUNT, TRUNCATED = 40, (4, 20, 37)
 
 
 def written(folder: Path, count: int, truncated: tuple[int, ...], seed: int) -> Path:
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written(tmp_path_factory.mktemp("sets") / "sound", 80, (), 1)
+    return written(tmp_path_factory.mktemp("sets") / "sound", 40, (), 1)
 
 
 def named_in(text: str) -> list[str]:

@@ -74,7 +74,7 @@ def test_classes_are_as_measured_by_themselves() -> None:
     check(0, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_in_several_processes() -> None:
     processes.run(2, check)
 

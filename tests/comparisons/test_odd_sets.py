@@ -85,7 +85,10 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("count", "odd"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("count", "odd"),
+    [pytest.param(*case, id=name, marks=[pytest.mark.outer] * (case[0] > 4)) for name, case in CASES.items()],
+)
 @pytest.mark.parametrize("beside", [True, False], ids=["properties", "network"])
 def test_against_the_definition(count: int, odd: dict[int, float], beside: bool) -> None:
     given = sets(count, odd)
@@ -198,6 +201,7 @@ def test_a_set_of_files_is_not_odd_among_sets_in_memory(tmp_path: Path) -> None:
     assert matrix({**given, "d": tmp_path}, EXTRACTOR, **OPTIONS).odd.p_value == expected.p_value
 
 
+@pytest.mark.outer
 def test_many_sets_keep_fewer_folds() -> None:
     """Merged folds are those of the same images; of 28 sets each keeps 5, and the odd one is found."""
     given = {f"{i:02}": images(14, 100 + i, 60 if i == 7 else 0) for i in range(28)}

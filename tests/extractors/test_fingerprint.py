@@ -228,7 +228,9 @@ def test_what_computes_something_else_is_never_compared_as_the_same(use: Callabl
         assert (net.eval()(REAL) - before).abs().max() > TOLERANCE
 
 
-@pytest.mark.parametrize("dtype", [None, "bfloat16", pytest.param("float16", marks=pytest.mark.outer)])
+@pytest.mark.parametrize(
+    "dtype", [None, *[pytest.param(half, marks=pytest.mark.outer) for half in ("bfloat16", "float16")]]
+)
 @pytest.mark.parametrize(
     "use",
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extractors.build import untagged
@@ -65,12 +65,11 @@ def check_same(
     A property unknown to an identity matches any value. Fingerprints are equal within rounding, and come last.
     """
     for name in {name: None for each in identities for name in each if name != FINGERPRINT}:
-        values = [each[name] for each in identities if each.get(name) is not None]
-        distinct = [value for i, value in enumerate(values) if value not in values[:i]]
+        distinct = _distinct(name, identities)
         if len(distinct) > 1:
             why = f" ({_RENAMED})" if name == WEIGHTS and names_differ(*distinct) else ""
             raise error(f"{message}, their {name} differ: {' and '.join(map(repr, distinct))}{why}{remedy}")
-    fingerprints = [each[FINGERPRINT] for each in identities if each.get(FINGERPRINT) is not None]
+    fingerprints = _distinct(FINGERPRINT, identities)
     for i, fingerprint in enumerate(fingerprints):
         for other in fingerprints[:i]:
             if (furthest := furthest_layer(other, fingerprint)) is not None:
@@ -80,3 +79,13 @@ def check_same(
                     f"{message}, their networks have equal weights, but compute other activations of one fixed input"
                     f" ({how}): look for another activation function, hook, adapter or attribute{remedy}"
                 )
+
+
+def _distinct(name: str, identities: Iterable[Mapping[str, Any]]) -> list[Any]:
+    """Return the different values of a property, of those identities that know it."""
+    values = list[Any]()
+    for identity in identities:
+        value = identity.get(name)
+        if value is not None and value not in values:
+            values.append(value)
+    return values
