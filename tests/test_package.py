@@ -8,10 +8,13 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import torchmetrics_dna
 
@@ -74,7 +77,7 @@ def parsed(path: Path) -> ast.Module:
 
 #: Rooms from the ground up; those of one floor do not import each other.
 FLOORS = (
-    {"options"}, {"compiled", "extras", "files", "registry", "version"}, {"neurons"}, {"images"},
+    {"checks", "options", "warning"}, {"compiled", "extras", "files", "registry", "version"}, {"neurons"}, {"images"},
     {"binning", "extractors"}, {"functional"}, {"dna"}, {"plots", "statistics", "words"}, {"jobs", "metrics"},
     {"comparisons"}, {"singles"}, {"demo", "loops", "reporting"}, {"cli"},
 )  # fmt: skip
@@ -96,6 +99,26 @@ def test_a_file_imports_only_from_rooms_below_its_own() -> None:
                 package, *home = name.split(".")
                 if package == PACKAGE.name and home[0] in floor and home[0] != room:
                     assert floor[home[0]] < floor[room], f"{path.relative_to(PACKAGE)} imports {name}"
+
+
+def test_every_import_is_declared() -> None:
+    """Each package that a module imports is one of the dependencies, or of an extra for users."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [*project["dependencies"]]
+    for extra, more in project["optional-dependencies"].items():
+        if extra not in ("docs", "test"):
+            requirements += more
+    declared = {canonicalize_name(Requirement(each).name) for each in requirements}
+    distributions = packages_distributions()
+    for path in PACKAGE.rglob("*.py"):
+        imported = set[str]()
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).partition(".")[0])
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+        for name in imported - set(sys.stdlib_module_names) - {PACKAGE.name}:
+            assert declared & {canonicalize_name(each) for each in distributions[name]}, f"{path}: {name}"
 
 
 def test_public_names_are_there() -> None:

@@ -75,7 +75,7 @@ def test_an_installed_package_adds_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_names_that_are_taken(registry: Registry[Any], record: Any, taken: str) -> None:
-    with pytest.raises(ValueError, match=f"The {taken} is there already; register another name"):
+    with pytest.raises(ValueError, match=f"The {taken} is there already"):
         registry.register(record)
     assert "mine" not in registry
 

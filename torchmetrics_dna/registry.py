@@ -60,7 +60,7 @@ class Registry(dict[str, _R]):
         """Add a record; ValueError if one of its names is taken."""
         for name in self._names(record):
             if self.find(name) is not None:
-                raise ValueError(f"The {self._what} {name!r} is there already; register another name")
+                raise ValueError(f"The {self._what} {name!r} is there already")
         self[record.name] = record
 
     def find(self, name: str) -> _R | None:

@@ -161,7 +161,7 @@ def test_labels_in_another_encoding_are_told_with_their_file(encoding: str, tmp_
     labels = tmp_path / "labels.csv"
     source = ImageSource(["x/a/1.png", "x/2.png"], str, "x")
     labels.write_text("image,class\na/1.png,Möwe\n2.png,gull\n", encoding=encoding)
-    with pytest.raises(ValueError, match=rf"{re.escape(repr(str(labels)))} is not in UTF-8; save it as UTF-8$"):
+    with pytest.raises(ValueError, match=rf"{re.escape(repr(str(labels)))} is not in UTF-8$"):
         by_class(source, str(labels))
     for spelled, saved in (("./a//1.png", "utf-8"), ("a/1.png", "utf-16")):
         labels.write_text(f"image,class\n{spelled},Möwe\n2.png,gull\n", encoding=saved)

@@ -77,7 +77,7 @@ def test_they_are_read_at_addresses(files: dict[str, Path], tmp_path: Path) -> N
         adm = LayerFrechetDistance(EXTRACTOR, reference=f"{server}/plain/adm.npz")
         assert adm.reference is not None, "it holds images, too, but a reference is statistics"
         assert not is_dna_path(f"{server}/plain/adm.npz")
-        with pytest.raises(FileNotFoundError, match=r"There is nothing at .*nothing\.npz'; check the address"):
+        with pytest.raises(FileNotFoundError, match=r"There is nothing at .*nothing\.npz'"):
             is_dna_path(f"{server}/plain/nothing.npz")
         requests.clear()
         with pytest.raises(ValueError, match=r"/edm2.pkl\?x=1' is a pickle, .* of stats\['fid'\]"):
@@ -91,7 +91,7 @@ def test_they_are_known_at_addresses_by_their_first_array() -> None:
         with fsspec.open(f"memory://statistics/{place}.npz", "wb") as file:
             file.write(content.getvalue())
         assert is_statistics(f"memory://statistics/{place}.npz") == expected
-    with pytest.raises(FileNotFoundError, match="There is nothing at 'memory:.*none.npz'; check"):
+    with pytest.raises(FileNotFoundError, match="There is nothing at 'memory:.*none.npz'"):
         is_statistics("memory://statistics/none.npz")
 
 

@@ -82,7 +82,7 @@ def test_a_loaded_ranking_has_no_images(tmp_path: Path) -> None:
     assert torch.equal(loaded.shares, result.shares)
     assert all(getattr(loaded, name) is None for name in Ranking.UNSAVED)
     for show in (loaded.plot, lambda: loaded.maps([0])):
-        with pytest.raises(ValueError, match="was loaded has no images to show; rank them again"):
+        with pytest.raises(ValueError, match="was loaded has no images to show"):
             show()
 
 

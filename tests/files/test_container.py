@@ -182,7 +182,7 @@ def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere' to write 'x' to; make it first"):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere' to write 'x' to"):
         dnas.gaussian().save(tmp_path / "nowhere" / "x")
 
 

@@ -78,7 +78,7 @@ def test_lists_are_in_utf_8_or_begin_with_a_byte_order_mark(encoding: str, tmp_p
     paths = [picture(tmp_path / name) for name in ("été.png", "2.png")]
     (tmp_path / "list.txt").write_text("été.png\n2.png\n", encoding=encoding)
     if encoding in ("latin-1", "utf-16-le"):
-        with pytest.raises(ValueError, match=r"^List '.*list\.txt' is not in UTF-8; save it as UTF-8$"):
+        with pytest.raises(ValueError, match=r"^List '.*list\.txt' is not in UTF-8$"):
             open_source(tmp_path / "list.txt")
     else:
         assert open_source(tmp_path / "list.txt").names == [str(path) for path in paths]
@@ -159,7 +159,7 @@ def test_addresses_are_shown_without_credentials_and_signatures(tmp_path: Path) 
             assert list(opened.names) == names
             assert "SECRET" not in opened.label
         assert open_source(f"{address}{signed[0].name}")[0].shape == (3, 4, 3)
-        with pytest.raises(FileNotFoundError, match=f"^There is nothing at '{address}none.tar'; check the address$"):
+        with pytest.raises(FileNotFoundError, match=f"^There is nothing at '{address}none.tar'$"):
             open_source(f"{address}none.tar?X-Signature=SECRET")
         with pytest.raises(ValueError, match=f"^Can't read image '{address}none.png': There is nothing at"):
             open_source([f"{address}none.png?X-Signature=SECRET"])[0]
@@ -246,7 +246,7 @@ def test_any_file_system_is_written_listed_and_read_at_its_addresses(monkeypatch
     assert paths.files_below(f"{top}/b/2.png") is None
     with pytest.raises(FileNotFoundError, match=r"^There are no files 'memory:///photos/c/\*.png'; give"):
         paths.expand(f"{top}/c/*.png")
-    with pytest.raises(OSError, match=r"^Can't write 'https://x/y.npz': a web server only gives files; choose another"):
+    with pytest.raises(OSError, match=r"^Can't write 'https://x/y.npz': a web server only gives files"):
         paths.check_writable("https://x/y.npz")
     buckets = SimpleNamespace(exists=["mine"].__contains__)
     monkeypatch.setattr(paths, "asking", lambda address, _: nullcontext((buckets, address.removeprefix("s3://"))))

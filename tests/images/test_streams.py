@@ -317,7 +317,7 @@ def test_addresses_give_what_files_give(remote: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "name", "message"),
     [
-        ("ranges", "gone.tar", "There is nothing at 'http://.*/gone.tar'; check the address"),
+        ("ranges", "gone.tar", "There is nothing at 'http://.*/gone.tar'"),
         ("ranges", "gone.png", "There is nothing at 'http://.*/gone.png'"),
         ("ranges", "images/", "There is nothing at|is no source of images"),
         ("cut", "x.tgz", "Can't read images of 'http://.*/x.tgz'"),
@@ -344,7 +344,7 @@ def test_objects_of_a_bucket(
         expected = make_dna(PIXELS, EXTRACTOR, **MEASURE).digest
         for source in ("s3://bucket/shards/x-*.tar", "s3://bucket/shards/x-{000..002}.tar", "s3://bucket/images"):
             assert make_dna(source, EXTRACTOR, reading=Reading(num_workers=2), **MEASURE).digest == expected
-        with pytest.raises(FileNotFoundError, match="There is nothing at 's3://bucket/gone.tar'; check the address"):
+        with pytest.raises(FileNotFoundError, match="There is nothing at 's3://bucket/gone.tar'"):
             make_dna("s3://bucket/gone.tar", EXTRACTOR)
         monkeypatch.chdir(tmp_path)
         check_outputs_of_commands(monkeypatch, capsys)

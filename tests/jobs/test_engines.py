@@ -118,7 +118,7 @@ def test_what_a_cluster_is_asked_for(ray: Ray, monkeypatch: pytest.MonkeyPatch) 
         options = of["remote"][1]
         assert (options["num_cpus"], options["num_gpus"], options["max_retries"] > 1) == (cpus, gpus, True)
         assert ray.calls[-1][0] == "shutdown"  # what was begun here
-    with pytest.raises(ConnectionError, match="Can't connect to 'ray://none:1': there is none; see that"):
+    with pytest.raises(ConnectionError, match="Can't connect to 'ray://none:1': there is none"):
         make_dna(kinds.PIXELS, EXTRACTOR, ranges=RANGES, on="ray://none:1")
 
 

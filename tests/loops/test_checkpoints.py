@@ -227,7 +227,7 @@ def test_the_later_of_two_objects_has_the_lock(tmp_path: Path, monkeypatch: pyte
     gc.collect()
     assert is_locked(tmp_path)
     monkeypatch.setattr("torchmetrics_dna.loops.checkpoints._OWNERS", {})  # as in another process
-    with pytest.raises(ValueError, match="^Another run adds checkpoints to '.*'; give each run its own folder$"):
+    with pytest.raises(ValueError, match="^Another run adds checkpoints to '.*'$"):
         fresh(tmp_path, num_folds=None).add(3, DARK)
     del second
     gc.collect()

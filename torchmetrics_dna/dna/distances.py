@@ -376,7 +376,7 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
     if len({record.name for record in chosen}) < len(chosen):
         names = [record.name for record in chosen]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"Argument `metrics` has several distances of the name {twice!r}; leave out all but one")
+        raise ValueError(f"Argument `metrics` has several distances of the name {twice!r}")
     for record in chosen:
         for dna in dnas:
             if dna.kind not in record.kinds:

@@ -168,7 +168,7 @@ class HistogramDNA(DNA):
             if values > MOST_COUNTS:
                 raise ValueError(
                     f"Layer {layer!r} would have {values:.4g} values of each neuron, more than the 2^53 that add up"
-                    " exactly; merge fewer images"
+                    " exactly"
                 )
         ranges = self.ranges
         if self.self_ranging:

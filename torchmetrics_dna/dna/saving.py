@@ -17,6 +17,7 @@ from torch import Tensor
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Stored
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
+from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.container import Arrays, below, read_container, write_container
 from torchmetrics_dna.files.damage import parse_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
@@ -90,9 +91,7 @@ class Saved:
             ModuleNotFoundError: If pandas is missing.
 
         """
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())  # type: ignore[attr-defined]
+        return require("pandas", "pandas").DataFrame(self.rows())  # type: ignore[attr-defined]
 
 
 def _registered(name: str, by_publication: bool) -> Distance | None:

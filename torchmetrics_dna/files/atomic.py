@@ -62,11 +62,11 @@ def check_folder(path: Path) -> None:
     """
     path = Path(os.path.realpath(path)) if path.is_symlink() else path  # keep the given path for messages otherwise
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} to; make it first")
+        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} to")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"The folder {str(path.parent)!r} may not be written to; choose another output")
+        raise PermissionError(f"The folder {str(path.parent)!r} may not be written to")
     if path.is_symlink() or (path.exists() and not path.is_file()):  # still a link only if it is cyclic
-        raise FileExistsError(f"{str(path)!r} is a folder or a device, expected a file; choose another output")
+        raise FileExistsError(f"{str(path)!r} is a folder or a device, expected a file")
 
 
 def _flush(path: Path) -> None:

@@ -162,7 +162,7 @@ def plain_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     if member is None:
         raise ValueError(f"it has no member {name!r}")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"its member {name!r} is neither stored nor deflated; pack it by deflate")
+        raise ValueError(f"its member {name!r} is neither stored nor deflated")
     return member
 
 

@@ -133,13 +133,13 @@ def check_size(num_bytes: int) -> None:
 def check_header(num_bytes: float, what: str) -> None:
     """Raise ValueError if a header exceeds the limit."""
     if num_bytes > MOST_HEADER:
-        raise ValueError(f"{what} has {num_bytes:.0f} bytes or more, expected {MOST_HEADER} at most; write it anew")
+        raise ValueError(f"{what} has {num_bytes:.0f} bytes or more, expected {MOST_HEADER} at most")
 
 
 def check_files(count: int, pattern: str) -> None:
     """Raise ValueError if a pattern expands to too many files."""
     if count > MOST_FILES:
-        raise ValueError(f"{pattern!r} stands for {count:,} files, expected {MOST_FILES:,} at most; check its numbers")
+        raise ValueError(f"{pattern!r} stands for {count:,} files, expected {MOST_FILES:,} at most")
 
 
 def most_unpacked(file_size: int) -> int:

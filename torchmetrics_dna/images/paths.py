@@ -194,7 +194,7 @@ def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
     protocol, name = _protocol(address), public(address)
     if protocol in _PACKAGES:
         require(_PACKAGES[protocol], "remote")
-    import fsspec  # which torch requires
+    import fsspec
 
     try:
         fsspec.get_filesystem_class(protocol)
@@ -213,7 +213,7 @@ def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
         # fsspec maps every HTTP error to a missing file
         cause = err.__cause__ if isinstance(err, FileNotFoundError) else err
         if not isinstance(cause, Exception) or (cause is not err and getattr(cause, "status", 404) in (404, 410)):
-            raise FileNotFoundError(f"There is nothing at {name!r}; check the address") from err
+            raise FileNotFoundError(f"There is nothing at {name!r}") from err
         raise OSError(f"Can't {doing} {name!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
 
 
@@ -231,7 +231,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         check_folder(Path(path))
         return
     if _protocol(path) in ("http", "https"):
-        raise OSError(f"Can't write {public(path)!r}: a web server only gives files; choose another output")
+        raise OSError(f"Can't write {public(path)!r}: a web server only gives files")
     with asking(path, "write") as (system, remote_path):
         exists = _protocol(path) not in _BUCKETS or system.exists(remote_path.partition("/")[0])
     if not exists:

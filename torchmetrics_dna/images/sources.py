@@ -268,7 +268,7 @@ def _open_path(text: str, reading: Reading) -> Images:
     unfit = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
     if kind is None or unfit:
         examples = ", ".join(map(public, sorted({files[0], *unfit})[:2]))
-        raise ValueError(f"The files {public(text)!r} are of several kinds, such as {examples}; give those of one kind")
+        raise ValueError(f"The files {public(text)!r} are of several kinds, such as {examples}")
     if is_address(files[0]):
         check_address(files[0])  # checking all may take long
     return kind.open(files, public(text), reading)
@@ -359,7 +359,7 @@ def read_list(path: str) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:  # UTF-16 without a byte order mark; no path contains it
-        raise ValueError(f"List {public(path)!r} is not in UTF-8; save it as UTF-8")
+        raise ValueError(f"List {public(path)!r} is not in UTF-8")
     return text
 
 

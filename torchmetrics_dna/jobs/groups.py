@@ -167,9 +167,7 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
     for side, keys in ((a, keys_a), (b, keys_b)):
         key, count = Counter(keys).most_common(1)[0]
         if count > 1:
-            raise ValueError(
-                f"Argument `pairs` gives {key!r} to {count} images of {side.label!r}; give one that tells them apart"
-            )
+            raise ValueError(f"Argument `pairs` gives {key!r} to {count} images of {side.label!r}")
     for side, opposite, keys, partners in ((a, b, keys_a, set(keys_b)), (b, a, keys_b, set(keys_a))):
         alone = [name for name, key in zip(side.names, keys, strict=True) if key not in partners]
         if len(alone) == len(side):

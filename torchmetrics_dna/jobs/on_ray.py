@@ -63,7 +63,7 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
             try:  # silent, since our output may be for programs
                 ray.init(None if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
             except Exception as err:  # Ray raises many types
-                raise ConnectionError(f"Can't connect to {on!r}: {reason_of(err)}; see that it runs") from err
+                raise ConnectionError(f"Can't connect to {on!r}: {reason_of(err)}") from err
             stack.callback(ray.shutdown)
         gpus = ("GPU" in ray.cluster_resources()) if gpus is None else gpus
         of_each = {"num_cpus": int(cpus or 1), "num_gpus": float(gpus)}

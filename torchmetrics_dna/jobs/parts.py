@@ -210,7 +210,7 @@ class Parts:
         elif foreign or (self.folder.exists() and not self.folder.is_dir()):
             raise ValueError(
                 f"{str(self.folder)!r} is not a folder of parts, since something else is in it"
-                f" ({', '.join(foreign[:1]) or 'a file'}); move it away, or choose another output"
+                f" ({', '.join(foreign[:1]) or 'a file'})"
             )
 
     def _job(self) -> dict[str, Any]:

@@ -245,7 +245,7 @@ class Checkpoints:
         The owner changes last, so that an interrupted call can be made again.
         """
         if self._is_replaced:
-            raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}; use that one")
+            raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}")
         earlier = _OWNERS.get(self.folder.resolve())
         if earlier is self and self._lock.is_locked:
             return
@@ -260,9 +260,7 @@ class Checkpoints:
             try:
                 self._lock.acquire()
             except Timeout as err:
-                raise ValueError(
-                    f"Another run adds checkpoints to {str(self.folder)!r}; give each run its own folder"
-                ) from err
+                raise ValueError(f"Another run adds checkpoints to {str(self.folder)!r}") from err
         _OWNERS[self.folder.resolve()] = self
 
     def _measure(self, images: Images, own: bool = False) -> DNA:

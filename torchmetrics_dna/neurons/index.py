@@ -42,7 +42,7 @@ class Neurons(Mapping[str, int]):
         for layer, width in layers.items():
             chosen = _numbers(layer, width)
             if not chosen:
-                raise ValueError(f"Layer {layer!r} has no neurons; leave the layer out")
+                raise ValueError(f"Layer {layer!r} has no neurons")
             ascending = isinstance(chosen, range) or all(a < b for a, b in pairwise(chosen))
             if not ascending or chosen[0] < 0 or chosen[-1] >= sys.maxsize:
                 raise ValueError(f"Neuron numbers of layer {layer!r} must be ascending, distinct and not negative")

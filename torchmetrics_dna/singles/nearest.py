@@ -104,7 +104,7 @@ def find_nearest(features: Features, index: Features, themselves: Tensor | None)
 def check_index(index: Features, extractor: DNAExtractor) -> None:
     """Raise ValueError unless an index has images, and is of this extractor's last layer."""
     if not index.num_images:
-        raise ValueError(f"The index of images expected to hold images, but got {index!r}; make it anew")
+        raise ValueError(f"The index of images expected to hold images, but got {index!r}")
     check_same(
         "The index of images does not fit",
         identity(**index.origin, layers=list(index.neurons)),

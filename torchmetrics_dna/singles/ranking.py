@@ -271,7 +271,7 @@ class Ranking(Saved):
 
     def _images_and_mapper(self) -> tuple[Images, ImageScorer]:
         if self.images is None or self.mapper is None:
-            raise ValueError("A ranking that was loaded has no images to show; rank them again")
+            raise ValueError("A ranking that was loaded has no images to show")
         return self.images, self.mapper
 
     def to_dict(self) -> dict[str, Any]:
@@ -388,7 +388,7 @@ class Ranking(Saved):
         mapper.extractor.check_pictures("A contact sheet")
         count = len(self.scores)
         if not count:
-            raise ValueError("A contact sheet shows images, but none is left in this ranking; keep more of it")
+            raise ValueError("A contact sheet shows images, but none is left in this ranking")
         columns = min(columns, count, most or count)
         last = count - columns
         shown: list[tuple[str, Sequence[int]]] = [

@@ -180,7 +180,7 @@ def check_indexed(indices: Tensor) -> None:
     if has_index.any() and not has_index.all():
         raise ValueError(
             "Argument `indices` expected in every call or in none, on all processes alike, since repeated images can't"
-            " be told otherwise; give them everywhere"
+            " be told otherwise"
         )
 
 
@@ -188,9 +188,7 @@ def check_left_out(score: str, **arguments: object) -> None:
     """Raise ValueError if an argument is given that a score does not take."""
     for name, value in arguments.items():
         if value is not None:
-            raise ValueError(
-                f"Argument `{name}` is not for the score {score!r}; leave it out, or ask for another `score`"
-            )
+            raise ValueError(f"Argument `{name}` is not for the score {score!r}")
 
 
 def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:
