@@ -367,9 +367,7 @@ def check_outputs_of_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert {path.name for path in Path().iterdir()} - before == {*names, "m.dna.npz", "x.json"}
     assert compare(f"s3://bucket/made/{names[0]}", names[0])["dna-emd"].value == 0
     files.pipe("bucket/cut.dna.npz", Path(names[0]).read_bytes()[:-9])
-    with pytest.raises(
-        ValueError, match="Can't read 's3://bucket/cut.dna.npz' as a file of DNA, which .*: it does not end in a"
-    ):
+    with pytest.raises(ValueError, match="Can't read 's3://bucket/cut.dna.npz' as a file of DNA: it does not end in a"):
         load_dna("s3://bucket/cut.dna.npz")
     for output, message in (
         ("s3://nobody/x.dna.npz", "There is no bucket to write 's3://nobody/x.dna.npz' to, or it does not answer"),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -82,6 +81,9 @@ def _remedy_of_type(imgs: Any, channels: Sequence[int]) -> str:
         return ""
     if all(isinstance(each, Tensor) for each in imgs):
         return "; give `torch.stack(imgs)`" if imgs[0].ndim == 3 else "; give `torch.cat(imgs)`"
+    # Functions of tensors can be used without Pillow, so only this message imports it.
+    from PIL import Image
+
     are_pictures = all(isinstance(each, Image.Image) for each in imgs)
     are_arrays = all(isinstance(each, np.ndarray) for each in imgs)
     if not are_pictures and not are_arrays:
