@@ -205,7 +205,8 @@ FORMS: dict[str, Callable[[np.ndarray, Path], Any]] = {
 
 SOME_PAIRS = [("files", "files"), ("files", "arrays"), ("npz", "files"), ("stream", "pillow")]
 # Each form is A of one comparison at least, and B of another.
-ALL_PAIRS = [*product(FORMS, ["files"]), *product(["files"], FORMS.keys() - {"files"}), ("stream", "pillow")]
+OTHER_FORMS = [form for form in FORMS if form != "files"]
+ALL_PAIRS = [*product(FORMS, ["files"]), *product(["files"], OTHER_FORMS), ("stream", "pillow")]
 
 
 @pytest.mark.usefixtures("few_relabelings")
