@@ -40,8 +40,9 @@ def _records(name: str, command: Any) -> list[_Record]:
         is_argument = parameter.param_type_name == "argument"
         group = "Arguments" if is_argument else parameter.rich_help_panel or "Options"
         text = re.sub(r"\s*\[x>=\d+\]$", "", text)  # a limit is no default
-        text, default = re.fullmatch(r"(.*?)(?:\s*\[(?:default: )?([^\[]*)\])?", text).groups("")
-        record = _Record(group, spelling, text, default)
+        # Typer puts a default into brackets. A help text ends with a sentence where the default depends on the input.
+        text, of_typer, of_text = re.fullmatch(r"(.*?)\s*(?:\[(?:default: )?([^\[]*)\]|Default: (.*)\.)?", text).groups("")
+        record = _Record(group, spelling, text, of_typer or of_text)
         if records and records[-1][2:] == record[2:]:
             record = record._replace(spelling=f"{records.pop().spelling}, {spelling}")
         records.append(record)

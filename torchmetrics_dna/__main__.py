@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
@@ -34,13 +35,13 @@ def main() -> None:
         from torchmetrics_dna.cli import app
         from torchmetrics_dna.cli.console import PROCESSES
 
-        if PROCESSES == 1:
-            _exit_if_failed(app(prog_name=_NAME, standalone_mode=False))
-        else:
+        processes: AbstractContextManager[None] = nullcontext()
+        if PROCESSES > 1:
             from torchmetrics_dna.jobs.processes import joined
 
-            with joined(_print_error):
-                _exit_if_failed(app(prog_name=_NAME, standalone_mode=False))
+            processes = joined(_print_error)
+        with processes:
+            _exit_if_failed(app(prog_name=_NAME, standalone_mode=False))
     except KeyboardInterrupt:
         _exit_if_failed(_INTERRUPTED)
     except Exception as error:

@@ -316,8 +316,8 @@ def help_of(*words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 def test_help_lists_each_command_with_a_whole_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, _, listed = help_of(capsys=capsys, monkeypatch=monkeypatch).partition("Commands:\n")
-    sentences = dict(re.findall(r"^  (\w+) +(.*)$", listed, re.MULTILINE))
+    _, _, listed = help_of(capsys=capsys, monkeypatch=monkeypatch).partition("Commands ─")
+    sentences = dict(re.findall(r"^│ (\w+) +(.*?) *│$", listed, re.MULTILINE))
     assert [*sentences][:5] == ["demo", "compare", "rank", "make", "monitor"]
     assert {*sentences} == {*COMMANDS}
     assert all(sentence.endswith((".", "?")) and "..." not in sentence for sentence in sentences.values())
@@ -329,13 +329,13 @@ def test_help_of_a_command_lists_its_options_and_an_example(
 ) -> None:
     text = help_of(name, capsys=capsys, monkeypatch=monkeypatch)
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts if option.startswith("--")}
-    listed = set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE))
+    listed = set(re.findall(r"^│ (?:\* +)?(--[\w-]+)", text, re.MULTILINE))
     assert listed == options | {"--help"}
-    assert f"\n  Example: torchmetrics-dna {name} " in text
+    assert f"\n Example: torchmetrics-dna {name} " in text
 
 
 def test_no_arguments_print_the_whole_help(
     cli: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = help_of(capsys=capsys, monkeypatch=monkeypatch)
-    assert cli(code=2).err == text
+    assert cli(code=2).out.strip() == text.strip()

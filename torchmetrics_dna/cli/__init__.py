@@ -9,12 +9,11 @@ from torchmetrics_dna.cli.files import convert, info, make, merge, ranges
 from torchmetrics_dna.cli.rank import monitor, rank
 from torchmetrics_dna.version import __version__
 
-# Help is plain text: importing what rich formats it with takes half as long again as the whole of `--help`.
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -19,7 +19,11 @@ from torchmetrics_dna.reporting.document import FORMATS, JSON, TEXT, Document, F
 _Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]  # by which typer lists them
 FormatOption = Annotated[
     _Names | None,
-    o.output_option("Format of the result. [default: by the name of the file, or text]", "--format"),
+    o.output_option(
+        f"Format of the result: {', '.join(FORMATS)}. Default: by the name of the file, or text.",
+        "--format",
+        metavar="FORMAT",
+    ),
 ]
 ResultFile = Annotated[
     Path | None,

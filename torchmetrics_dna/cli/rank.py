@@ -22,7 +22,7 @@ def rank(
     images: o.Images,
     reference: Annotated[
         str | None,
-        o.option("A DNA file, or images; one ranks others by likeness to it. [default: the images themselves]"),
+        o.option("A DNA file, or images; one ranks others by likeness to it. Default: the images themselves."),
     ] = None,
     score: Annotated[
         str | None,

@@ -45,22 +45,22 @@ class Reading:
 
     batch_size: int = option(32, "Machine", "Images in a batch.")
     num_workers: int | None = option(
-        None, "Machine", "Processes that decode images. [default: one for each core that may be used, up to 8]"
+        None, "Machine", "Processes that decode images. Default: one for each core that may be used, up to 8."
     )
     column: str | None = option(
         None,
         "Images",
-        "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
+        "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. Default: it is found.",
     )
-    fps: float | None = option(None, "Images", "Frames of a video to take for each second. [default: all]")
+    fps: float | None = option(None, "Images", "Frames of a video to take for each second. Default: all.")
     num_images: int | None = None
     exif_orientation: bool = option(False, "Images", "Rotate images by their EXIF tag.")
-    scale: float | None = option(None, "Images", "Value of white in images of 16 bits. [default: 65535]")
+    scale: float | None = option(None, "Images", "Value of white in images of 16 bits. Default: 65535.")
     skip_unreadable: bool | None = option(
         None,
         "Images",
-        "Leave out images that can't be read. [default: compare, diff, rank and monitor leave them out and name them,"
-        " and a check then fails; make and ranges end with an error]",
+        "Leave out images that can't be read. Default: compare, diff, rank and monitor leave them out and name them,"
+        " and a check then fails. make and ranges end with an error.",
     )
     progress: Progress | None = None
 

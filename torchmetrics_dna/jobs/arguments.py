@@ -42,16 +42,16 @@ class Network:
     feature: str | None = option(
         None,
         "Network",
-        "Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]",
+        "Extractor: a preset, or a timm model's name. Default: efficientnet_lite0, or that of a given DNA.",
     )
     weights_path: str | None = option(None, "Network", "Local file of the extractor's weights.")
-    crop: str | None = option(None, "Images", "Cut out of images before they are resized. [default: none]")
+    crop: str | None = option(None, "Images", "Cut out of images before they are resized. Default: none.")
     properties: bool | None = option(
         None,
         "Network",
-        "Watch sharpness, noise, size and other properties of images, too. [default: compare does for two sets]",
+        "Watch sharpness, noise, size and other properties of images, too. Default: compare does for two sets.",
     )
-    device: str | None = option(None, "Machine", "Such as cpu or cuda:1. [default: CUDA if there is one]")
+    device: str | None = option(None, "Machine", "Such as cpu or cuda:1. Default: CUDA if there is one.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +104,15 @@ class Arguments:
         None,
         "Statistics",
         f"Any of {', '.join(of_any_network())}, with commas. Without --feature and --layers,"
-        f" {', '.join(all_published())} are as published, by networks of their own. [default: dna-emd,dna-fd, or what"
-        " DNAs allow]",
+        f" {', '.join(all_published())} are as published, by networks of their own. Default: dna-emd,dna-fd, or what"
+        " DNAs allow.",
     )
-    layers: Sequence[str] | None = option(None, "Network", "Layers, separated by commas. [default: the extractor's]")
+    layers: Sequence[str] | None = option(None, "Network", "Layers, separated by commas. Default: the extractor's.")
     num_bins: int | None = option(
-        None, "Network", "Bins of each neuron's histogram. [default: 1000, or those of a given DNA]"
+        None, "Network", "Bins of each neuron's histogram. Default: 1000, or those of a given DNA."
     )
     ranges: ActivationRanges | str | os.PathLike[str] | None = option(
-        None, "Network", "File of activation ranges, or auto. [default: packaged, else auto]"
+        None, "Network", "File of activation ranges, or auto. Default: packaged, else auto."
     )
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = option(
         None, "Statistics", "File of neuron weights, which NeuronWeights.save writes."
@@ -123,7 +123,7 @@ class Arguments:
     groups: Groups | tuple[Groups, ...] | None = option(
         None,
         "Statistics",
-        "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
+        "Which images belong together: folder, or prefix:REGEX of their names. Default: equal ones.",
     )
     pairs: Pairs | None = option(None, "Statistics", "order or name, by which images of A and B correspond.")
     copies: bool = option(
