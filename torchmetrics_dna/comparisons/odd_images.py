@@ -12,26 +12,25 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import (
+    CLEAR,
     IN_GATE,
     IN_LIST,
     LEAST,
     LEAST_IN_FOLDER,
     LEAST_OF_SINGLE,
     Odd,
-    clear_reasons,
+    extreme_property,
     odd_by_properties,
     odd_in_folder,
     odd_inputs,
-    standard_properties,
 )
+from torchmetrics_dna.functional.outlier_score import OutlierReference, Unusualness
 from torchmetrics_dna.functional.outliers import (
     FewOff,
     few_are_off,
     fewest_images,
     gaussians_of_means,
-    left_out_distances,
-    left_out_scores,
-    outlier_distance,
+    left_out_by_layer,
     split_means,
 )
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -39,6 +38,7 @@ from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.jobs.job import MEANS
 from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
@@ -54,15 +54,16 @@ class OddImages:
     """Images of a set that are beyond a reference, with reasons, and a test of whether a few of the others are off.
 
     Attributes:
-        names: Names of the images, the furthest first by the network's outlier score, as in a ranking.
+        names: Names of the images, the most unusual first, as in a ranking.
         numbers: Their indices in their source; in a stream, running numbers.
-        scores: How far they are by network and properties: the root of the mean of both squares, of the outlier score
-            and the same distance of the properties, in deviations of the reference; without properties the outlier
-            score. Float64, ``(B,)``.
-        typical: These scores of the reference's own images, each left out of the reference, ``(n,)``.
+        scores: Outlier scores, see :class:`~torchmetrics_dna.functional.outlier_score.OutlierReference`; float64,
+            ``(B,)``.
+        typical: Scores of the reference's own images, each left out of the reference, ``(n,)``.
         single: Images that a property shows to be off, see :func:`~torchmetrics_dna.functional.odd_by_properties`.
         beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
             which they are furthest.
+        extremes: The property or layer in which each image is most extreme, with its value and the range of the
+            others. It is no claim that something is wrong with the image.
         has_properties: True if properties were measured.
         surely: Places of those that a gate takes, of images that are judged beside the others of their own set; None
             beside a reference.
@@ -75,6 +76,7 @@ class OddImages:
     typical: Tensor
     single: list[Odd] = field(default_factory=list)
     beyond: list[Odd] = field(default_factory=list)
+    extremes: list[Odd] = field(default_factory=list)
     has_properties: bool = False
     surely: list[int] | None = None
 
@@ -174,12 +176,12 @@ def can_be_odd(sides: Sides, k: int) -> bool:
     reference, images = sides.images[0], sides.images[k]
     if isinstance(reference, DNA) or isinstance(images, DNA) or sides.keys[0] == sides.keys[k]:
         return False
-    return "means" in sides.jobs[k].statistics and (reference.count is None or reference.count >= LEAST)
+    return MEANS in sides.jobs[k].statistics and (reference.count is None or reference.count >= LEAST)
 
 
 def means_by_layer(measured: Measured, neurons: Neurons) -> dict[str, Tensor]:
     """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were."""
-    return split_means(measured.rows["means"], neurons) if "means" in measured.rows else {}
+    return split_means(measured.rows[MEANS], neurons) if MEANS in measured.rows else {}
 
 
 def odd_images(
@@ -189,53 +191,99 @@ def odd_images(
     *,
     neurons: Neurons,
     rows: Sequence[int] | None,
+    reference: OutlierReference | None = None,
 ) -> OddImages | None:
-    """Find the images of B that are off from their spatial means and properties; None without means, or if A is small.
+    """Find the images of B that are outliers, by spatial means and properties; None without means, or if A is small.
 
-    Means were kept of ``neurons``. ``rows`` are the row in A of each image of B that is one of A's own, which is left
-    out, and -1 of others; by default, A has none of them. If it has all, each is judged beside A's others.
+    Args:
+        a: The reference, measured.
+        b: The images, measured.
+        images: Source of the images.
+        neurons: Those of which means were kept.
+        rows: The row in A of each image of B that is one of A's own, which is left out, and -1 of others; by default,
+            A has none of them. If it has all, each is compared with A's others.
+        reference: What outlier scores compare with, if it was made from A before.
+
     """
+    of_a, of_b = means_by_layer(a, neurons), means_by_layer(b, neurons)
+    has_properties = LAYER in a.rows and LAYER in b.rows
+    if not of_a or not of_b:
+        return None
+    if reference is None and len(a.numbers) > 2:
+        own_properties = a.rows[LAYER] if has_properties else None
+        reference = OutlierReference(gaussians_of_means(of_a), left_out_by_layer(of_a), own_properties)
+    if reference is None:
+        return None
     places = [place for place in range(len(b.numbers)) if rows is None or rows[place] < 0]
     if rows is not None and not places:
-        return _beside_others(a, b, images, neurons, rows)
-    of_a, of_b = means_by_layer(a, neurons), means_by_layer(b, neurons)
-    if not of_a or not of_b or len(a.numbers) < LEAST or not places:
+        return _beside_others(a, b, images, reference, rows)
+    if len(a.numbers) < LEAST or not places:
         return None
     of_b = {layer: means[places] for layer, means in of_b.items()}
-    typical, scores = _distances(of_a, of_b)
-    layers = list(typical)
-    # of each layer, in the unit of the reference's median
-    far = [(scores[layer] / typical[layer].quantile(0.5).clamp(min=1e-12)).tolist() for layer in layers]
-    joint = by_network = [outlier_distance(side) for side in (typical, scores)]
-    single, clear = dict[int, Odd](), dict[int, Odd]()
-    has_properties = LAYER in a.rows and LAYER in b.rows
-    if has_properties:
-        properties = a.rows[LAYER], b.rows[LAYER][places]
-        of_properties = _distances(*({LAYER: side} for side in standard_properties(*properties)))
-        joint = [
-            outlier_distance({"network": side.square(), LAYER: more[LAYER]})
-            for side, more in zip(joint, of_properties, strict=True)
-        ]
-        single = {odd.image: odd for odd in odd_by_properties(*properties)}
-        clear = clear_reasons(*properties)
+    properties = b.rows[LAYER][places] if has_properties else None
+    unusual = reference.compare(of_b, properties)
+    scores = reference.surprisals(unusual).sum(1)
+    single = dict[int, Odd]()
+    if properties is not None:
+        single = {odd.image: odd for odd in odd_by_properties(a.rows[LAYER], properties)}
     elif NUMBERS in a.rows and NUMBERS in b.rows:
         single = _beyond_both(a, b, places, of_a, of_b)
-    order = by_network[1].argsort(descending=True, stable=True).tolist()
-    names, most = _names(images, b), float(joint[0].max())
-    beyond = list[Odd]()
-    for place, row in enumerate(order):
-        if row not in single and float(joint[1][row]) > most:
-            layer = max(zip(layers, far, strict=True), key=lambda pair: pair[1][row])[0]
-            beyond.append(clear.get(row, Odd(row, layer * (len(layers) > 1), 0, 0, 0))._replace(image=place))
+    extremes = _extremes(reference, unusual, properties, a.rows.get(LAYER))
+    order = scores.argsort(descending=True, stable=True).tolist()
+    most = float(reference.own_scores.max())
+    beyond = [
+        _reason_beyond(extremes[row], unusual, row, reference)._replace(image=place)
+        for place, row in enumerate(order)
+        if row not in single and float(scores[row]) > most
+    ]
+    names = _names(images, b)
     return OddImages(
-        [names[places[row]] for row in order],
-        [b.numbers[places[row]] for row in order],
-        joint[1][order],
-        joint[0],
-        [single[row]._replace(image=place) for place, row in enumerate(order) if row in single],
-        beyond,
-        has_properties,
+        names=[names[places[row]] for row in order],
+        numbers=[b.numbers[places[row]] for row in order],
+        scores=scores[order],
+        typical=reference.own_scores,
+        single=[single[row]._replace(image=place) for place, row in enumerate(order) if row in single],
+        beyond=beyond,
+        extremes=[extremes[row]._replace(image=place) for place, row in enumerate(order)],
+        has_properties=has_properties,
     )
+
+
+def _extremes(
+    reference: OutlierReference, images: Unusualness, properties: Tensor | None, own_properties: Tensor | None
+) -> list[Odd]:
+    """Return the property, or else the layer, in which each image is most extreme."""
+    surprisals = reference.surprisals(images)
+    extremes = []
+    for row in range(len(surprisals)):
+        if properties is not None and own_properties is not None and images.tails is not None:
+            by_network, _, by_tail = surprisals[row].tolist()
+            if by_tail >= by_network:
+                extremes.append(extreme_property(images.tails, row, properties, own_properties))
+                continue
+        extremes.append(_extreme_layer(reference, images, row))
+    return extremes
+
+
+def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int) -> Odd:
+    """Return the layer in which an image is farthest, with its distance in medians of the reference's own images."""
+    layers = []
+    for layer, own in reference.own.layers.items():
+        median = own.quantile(0.5).clamp(min=1e-12)
+        value, low, high = images.layers[layer][row], own.min(), own.max()
+        layers.append(Odd(row, layer, *((each / median).sqrt().item() for each in (value, low, high))))
+    return max(layers, key=lambda odd: odd.value)
+
+
+def _reason_beyond(extreme: Odd, images: Unusualness, row: int, reference: OutlierReference) -> Odd:
+    """Return why an image is beyond all of the reference: a property in which it clearly is, or else the layer."""
+    is_property = images.tails is not None and extreme.reason not in reference.gaussians
+    if is_property and not extreme.low <= extreme.value <= extreme.high:
+        assert images.tails is not None
+        if float(images.tails[row].min()) <= CLEAR:
+            return extreme
+    layer = _extreme_layer(reference, images, row)
+    return layer if len(reference.gaussians) > 1 else layer._replace(reason="")
 
 
 def _beyond_both(
@@ -251,37 +299,30 @@ def _beyond_both(
 
 
 def _beside_others(
-    a: Measured, b: Measured, images: Images | DNA, neurons: Neurons, rows: Sequence[int]
-) -> OddImages | None:
-    means = means_by_layer(a, neurons)
-    if not means or len(a.numbers) <= 2:
-        return None
-    typical = left_out_scores(means)
+    a: Measured, b: Measured, images: Images | DNA, reference: OutlierReference, rows: Sequence[int]
+) -> OddImages:
+    """Judge images beside the others of their own set, which is the reference."""
     properties, numbers = a.rows.get(LAYER), a.rows.get(NUMBERS)
     by_level: list[list[Odd]] = [[], []]
     if properties is not None:
         by_level = [odd_in_folder(properties, level) for level in (None, IN_GATE)]
     elif numbers is not None:
-        layers = {} if is_identity(a.first.extractor) else means
+        layers = {} if is_identity(a.first.extractor) else split_means(a.rows[MEANS], a.first.neurons)
         by_level = [odd_inputs(numbers, layers, level) for level in (IN_LIST, IN_GATE)]
     named, surely = ({odd.image: odd for odd in each} for each in by_level)
-    order, names = typical[rows].argsort(descending=True, stable=True).tolist(), _names(images, b)
+    extremes = _extremes(reference, reference.own, properties, properties)
+    scores, names = reference.own_scores[rows], _names(images, b)
+    order = scores.argsort(descending=True, stable=True).tolist()
     return OddImages(
-        [names[i] for i in order],
-        [b.numbers[i] for i in order],
-        typical[rows][order],
-        typical,
-        [named[rows[i]]._replace(image=place) for place, i in enumerate(order) if rows[i] in named],
+        names=[names[i] for i in order],
+        numbers=[b.numbers[i] for i in order],
+        scores=scores[order],
+        typical=reference.own_scores,
+        single=[named[rows[i]]._replace(image=place) for place, i in enumerate(order) if rows[i] in named],
+        extremes=[extremes[rows[i]]._replace(image=place) for place, i in enumerate(order)],
         has_properties=properties is not None or numbers is not None,
         surely=[place for place, i in enumerate(order) if rows[i] in surely],
     )
-
-
-def _distances(of_a: Mapping[str, Tensor], of_b: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return squared distances per neuron to A, by layer: of A's images, each left out, and of B's."""
-    gaussians = gaussians_of_means(of_a)
-    own = {layer: left_out_distances(means) for layer, means in of_a.items()}
-    return own, {layer: gaussian.distances(of_b[layer].double()) for layer, gaussian in gaussians.items()}
 
 
 def _names(images: Images | DNA, measured: Measured) -> Sequence[str]:

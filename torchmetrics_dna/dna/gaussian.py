@@ -14,6 +14,7 @@ from typing_extensions import override
 from torchmetrics_dna.binning.moments import mean_and_variance
 from torchmetrics_dna.dna.base import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, array_name, split_arrays
+from torchmetrics_dna.dna.image_sample import ImageSample
 from torchmetrics_dna.functional.frechet import dna_frechet
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.neurons.ranges import LARGEST
@@ -130,6 +131,8 @@ class LayerGaussianDNA(DNA):
         neurons: The N neurons, in order.
         num_images: Number of images; 0 also if unknown.
         extractor: Name of the extractor.
+        sample: Values of single images of the set, which outlier scores of :class:`DNARealism` compare with; None
+            without.
         weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
@@ -153,6 +156,7 @@ class LayerGaussianDNA(DNA):
     neurons: Neurons
     num_images: int
     extractor: str
+    sample: ImageSample | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -193,7 +197,8 @@ class LayerGaussianDNA(DNA):
         for layer, selected in neurons.split(positions).items():
             local = selected - self.neurons.slices[layer].start
             cov[layer] = self.cov[layer][local][:, local]
-        return replace(self, mean=self.mean[positions], cov=cov, neurons=neurons)
+        sample = None if self.sample is None else self.sample.select(neurons)
+        return replace(self, mean=self.mean[positions], cov=cov, neurons=neurons, sample=sample)
 
     @override
     def _distances(self, other: LayerGaussianDNA) -> Tensor:
@@ -215,7 +220,10 @@ class LayerGaussianDNA(DNA):
             layer: _merged_spread(self.cov[layer], theirs.cov[layer], torch.outer(shifts, shifts), *counts)
             for layer, shifts in self.neurons.split(shift).items()
         }
-        return {"mean": mean, "cov": cov, "num_images": sum(counts)}
+        sample = None
+        if self.sample is not None and other.sample is not None:
+            sample = self.sample.merge(other.sample)
+        return {"mean": mean, "cov": cov, "num_images": sum(counts), "sample": sample}
 
     @override
     def _encode(self) -> Encoded:
@@ -223,6 +231,9 @@ class LayerGaussianDNA(DNA):
         arrays |= split_arrays("mean", self.neurons, self.mean)
         for layer, cov in self.cov.items():
             arrays[array_name("cov", layer)] = cov.cpu().numpy()[np.triu_indices(len(cov))]
+        if self.sample is not None:
+            of_sample, arrays_of_sample = self.sample.encode()
+            return described | of_sample, arrays | arrays_of_sample, remarks
         return described, arrays, remarks
 
     @classmethod
@@ -237,7 +248,9 @@ class LayerGaussianDNA(DNA):
             full[np.triu_indices(n)] = triangle
             full.T[np.triu_indices(n)] = triangle
             cov[layer] = torch.from_numpy(full)
-        return super()._decode(header, arrays, mean=arrays.flat("mean"), cov=cov, **fields)
+        described = header["dna"].get("sample")
+        sample = None if described is None else ImageSample.decode(described, arrays)
+        return super()._decode(header, arrays, mean=arrays.flat("mean"), cov=cov, sample=sample, **fields)
 
 
 def check_moments(values: Tensor, field: str) -> None:

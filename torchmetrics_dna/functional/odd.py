@@ -21,7 +21,7 @@ _LEAST_OF_LAYER = 0.1  # distance of its mean, in means, or of the logarithm of 
 _LEVEL = 0.05  # the same beside a reference
 _LEVELS, _MORE = (0.005, 0.02), 1.5  # of the first image that is far beyond all; of others; times the usual distance
 _MOST_GREY = 2  # images without colour that are no fault: of a kind with few, all may be on one side
-_CLEAR = 0.003  # p of a property that is the reason of an image, which other evidence shows to be off
+CLEAR = 0.003  # p of a property that is the reason of an image, which other evidence shows to be off
 _SHARE, _FEWEST = 20, 5  # images of the tail: one of 20, but 5 at least
 _TOGETHER, _ROUNDS = 10, 3  # images of a folder that one fault may have: one of ten; times that it is looked through
 _FLAT = 0.95  # flat areas beyond which sharpness says nothing: there is hardly an edge to measure
@@ -111,7 +111,8 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     reference, images = reference.cpu(), images.cpu()
     facts, reasons = _facts(reference, images), dict[int, str]()
     if len(reference) >= LEAST_OF_SINGLE:
-        ordered, values = (_turned(_with_edges(side, reference)) for side in (reference, images))
+        median = _median_sharpness(reference)
+        ordered, values = (_turned(_with_edges(side, median)) for side in (reference, images))
         p_values, gaps = _beyond(values, ordered.sort(0, descending=True).values)
         chances, (plain, maybe) = p_values * len(images) * _DIRECTIONS, _reached(images)
         named, chances = plain & (gaps > 1) & (chances <= _LEVEL), chances.where(maybe & (gaps > _MORE), inf)
@@ -133,7 +134,9 @@ def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
     if level is None:
         level = IN_LIST if len(images) >= LEAST_OF_SINGLE else IN_GATE
     reasons = {row: fact for row, values in enumerate(images) if (fact := _fact(values, _PLAIN))}
-    return _in_rounds(images, reasons, _turned(_with_edges(images, images)), *_reached(images), level, _OF_IMAGES)
+    return _in_rounds(
+        images, reasons, _turned(_with_edges(images, _median_sharpness(images))), *_reached(images), level, _OF_IMAGES
+    )
 
 
 def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Odd]:
@@ -187,18 +190,74 @@ def _in_rounds(
     return [_odd(reasons[row], images[row], row, others) for row in sorted(reasons)]
 
 
-def clear_reasons(reference: Tensor, images: Tensor) -> dict[int, Odd]:
-    """Return the property that tells most plainly why an image is off, by row, where one does."""
-    p_values, gaps = _beyond(_turned(images), _turned(reference).sort(0, descending=True).values)
-    reasons = _chosen(p_values, (gaps > 0) & (p_values <= _CLEAR))
-    return {row: _odd(reason, images[row], row, reference) for row, reason in reasons.items()}
+def standardized_properties(images: Tensor, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return properties of the pixels, transformed and divided by a unit, and that unit, which a set's deviations are.
+
+    Args:
+        images: Properties of images, ``(B, properties)``.
+        unit: Deviations of the transformed properties of a reference; by default those of these images.
+
+    """
+    transformed = torch.stack([_column(images, name) for name in OF_PIXELS], 1)
+    if unit is None:
+        unit = transformed.std(0).clamp(min=_TINY)
+    return transformed / unit, unit
 
 
-def standard_properties(reference: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the properties of the pixels of both, transformed, in deviations of the reference, a column each."""
-    sides = [torch.stack([_column(side, name) for name in OF_PIXELS], 1) for side in (reference, images)]
-    deviation = sides[0].std(0).clamp(min=_TINY)
-    return sides[0] / deviation, sides[1] / deviation
+class PropertyTails:
+    """Tail probabilities of single images in a reference's properties, in the directions that are faults.
+
+    Args:
+        own: Properties of the reference's own images, ``(n, properties)``, at least three.
+
+    Attributes:
+        own_p_values: Those of :meth:`p_values` of the reference's own images, each compared with all others.
+
+    """
+
+    def __init__(self, own: Tensor) -> None:
+        self._sharpness = _median_sharpness(own)
+        ordered, order = _turned(_with_edges(own, self._sharpness)).sort(0, descending=True)
+        count = len(ordered)
+        self._tail = tail_of(count)
+        self._share_of_tail = self._tail / count
+        self._limit = ordered[self._tail]
+        self._excess = _mean_excess(ordered[: self._tail].sum(0), self._limit, self._tail)
+        others = count - 1
+        tail = tail_of(others)
+        rank = torch.arange(count)[:, None]
+        # If an image of the tail is left out, the next one takes its place.
+        limit = torch.where(rank <= tail, ordered[tail + 1], ordered[tail])
+        total = torch.where(rank < tail, ordered[: tail + 1].sum(0) - ordered, ordered[:tail].sum(0))
+        p_values = _p_of_tail(ordered - limit, _mean_excess(total, limit, tail), tail, tail / others)
+        self.own_p_values = torch.empty_like(p_values).scatter_(0, order, p_values)
+
+    def p_values(self, images: Tensor) -> Tensor:
+        """Return the tail probability of each image in each direction, float64, ``(B, directions)``."""
+        values = _turned(_with_edges(images, self._sharpness))
+        return _p_of_tail(values - self._limit, self._excess, self._tail, self._share_of_tail)
+
+    def to(self, device: torch.device) -> PropertyTails:
+        """Return the tails on another device."""
+        moved = object.__new__(PropertyTails)
+        for name, value in vars(self).items():
+            setattr(moved, name, value.to(device) if isinstance(value, Tensor) else value)
+        return moved
+
+
+def tail_of(count: int) -> int:
+    """Return how many of so many images are the tail of a distribution: one of 20, but at least 5 if there are more."""
+    return min(max(_FEWEST, round(count / _SHARE)), count - 1)
+
+
+def _mean_excess(total: Tensor, limit: Tensor, tail: int) -> Tensor:
+    """Return the mean excess over the limit of tails with this total, a column for each direction of a property."""
+    return torch.maximum(total / tail - limit, _LEAST / 3)
+
+
+def _p_of_tail(excess: Tensor, mean_excess: Tensor, tail: int, share: float) -> Tensor:
+    """Return the probability of an excess over the limit beyond which this share of images is."""
+    return share * (1 + excess.clamp(min=0) / (tail * mean_excess)) ** -tail
 
 
 def _column(side: Tensor, name: str) -> Tensor:
@@ -208,15 +267,20 @@ def _column(side: Tensor, name: str) -> Tensor:
 
 def _turned(side: Tensor) -> Tensor:
     """Return a column for each direction, transformed, in which larger is worse."""
-    return torch.stack([_column(side, name) for name in _NAMES], 1) * _SIGNS
+    columns = zip(_NAMES, _SIGNS.tolist(), strict=True)
+    return torch.stack([sign * _column(side, name) for name, sign in columns], 1)
 
 
-def _with_edges(side: Tensor, others: Tensor) -> Tensor:
-    """Return properties in which images without edges have the median sharpness of the others."""
+def _median_sharpness(side: Tensor) -> Tensor:
+    return side[:, PROPERTIES.index("sharpness")].double().quantile(0.5)
+
+
+def _with_edges(side: Tensor, median_sharpness: Tensor) -> Tensor:
+    """Return properties in which images without edges have this sharpness, since theirs has no meaning."""
     sharpness, flat = (PROPERTIES.index(name) for name in ("sharpness", "flat areas"))
-    side, without = side.clone(), side[:, flat] > _FLAT
-    if without.any():
-        side[without, sharpness] = others[:, sharpness].double().quantile(0.5).to(side)
+    side = side.clone()
+    without = side[:, flat] > _FLAT
+    side[:, sharpness] = torch.where(without, median_sharpness.to(side), side[:, sharpness])
     return side
 
 
@@ -232,10 +296,10 @@ def _beyond(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Te
     That is in distances of the extreme from the median.
     """
     count = len(ordered)
-    tail = max(_FEWEST, round(count / _SHARE))
+    tail = tail_of(count)
     extreme, limit, median = ordered[0], ordered[tail], (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
     excess = torch.maximum((ordered[:tail] - limit).mean(0), least / 3)
-    p_values = tail / count * (1 + (values - limit).clamp(min=0) / (tail * excess)) ** -tail
+    p_values = _p_of_tail(values - limit, excess, tail, tail / count)
     return p_values, (values - extreme) / torch.maximum(extreme - median, least)
 
 
@@ -284,6 +348,12 @@ def _fact(values: Tensor, limits: tuple[float, float]) -> str:
     if contrast > limits[0]:
         return ""
     return "all black" if brightness < limits[1] else "all white" if brightness > 1 - limits[1] else "one colour"
+
+
+def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor) -> Odd:
+    """Return the property in whose tail an image is farthest, with its value and the range of others."""
+    reason = _OF_IMAGES.names[int(p_values[row].argmin())]
+    return _odd(reason, images[row], row, others)
 
 
 def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:

@@ -84,16 +84,23 @@ def shrinkage(trace: Tensor, trace_of_square: Tensor, neurons: int, num_images: 
     return torch.where(difference > 0, weight, 1.0).clamp(max=1)
 
 
-def left_out_distances(means: Tensor) -> Tensor:
-    """Compute the squared distance per neuron of each of 3 images or more to the Gaussian of all others, ``(images,)``.
+def left_out_distances(means: Tensor, moments: tuple[Tensor, Tensor, int] | None = None) -> Tensor:
+    """Compute the squared distance per neuron of each image to the Gaussian of all others, ``(images,)``.
 
     Exact, and from one eigendecomposition: leaving an image out changes mean and covariance by terms of rank one.
+
+    Args:
+        means: Spatial means of images of a set, ``(images, n)``.
+        moments: Mean, unbiased covariance and number of images of the set, 3 or more; by default, the images are the
+            whole set.
+
     """
     means = means.double()
-    count, neurons = means.shape
-    centre = means.mean(0)
+    if moments is None:
+        moments = means.mean(0), means.T.cov().view(means.shape[1], -1), len(means)
+    centre, cov, count = moments
+    neurons = means.shape[1]
     offsets = means - centre
-    cov = offsets.T @ offsets / (count - 1)
     eigenvalues, vectors = torch.linalg.eigh(cov)
     eigenvalues = eigenvalues.clamp(min=0)
     projected = (offsets @ vectors).square()  # (images, n)
@@ -138,9 +145,14 @@ def outlier_scores(means: Mapping[str, Tensor], gaussians: Mapping[str, LayerGau
     return outlier_distance({layer: gaussian.distances(means[layer].double()) for layer, gaussian in gaussians.items()})
 
 
+def left_out_by_layer(means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Compute the squared distance of each of 3 images or more to all others, by layer."""
+    return {layer: left_out_distances(of_layer) for layer, of_layer in means.items()}
+
+
 def left_out_scores(means: Mapping[str, Tensor]) -> Tensor:
     """Compute the outlier distance of each of 3 images or more to all others, from ``{layer: (images, n)}``."""
-    return outlier_distance({layer: left_out_distances(of_layer) for layer, of_layer in means.items()})
+    return outlier_distance(left_out_by_layer(means))
 
 
 def layers_for_outliers(neurons: Mapping[str, int]) -> list[str]:

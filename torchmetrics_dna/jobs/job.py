@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,19 +12,24 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.binning import Activations
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna import DNA, LayerGaussianDNA
+from torchmetrics_dna.dna.image_sample import ImageSample
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images import Images, ImageSource, Reading
 from torchmetrics_dna.images.inputs import mapped, tensors_of
 from torchmetrics_dna.images.loader import load_batches, refusal
+from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.images.sets import unreadable
 from torchmetrics_dna.jobs.groups import Groups, grouping
 from torchmetrics_dna.jobs.processes import raise_if_peer_failed
 from torchmetrics_dna.statistics.folds import group_folds, image_notes, input_notes
+from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics import State, Statistic
+
+MEANS = "means"  # the statistic of spatial means of single images, in the layers of outlier scores
 
 
 @dataclass(eq=False)
@@ -170,7 +175,16 @@ class Job:
         values = self.values(split)
         rows = {name: values.pop(name) for name, statistic in self.statistics.items() if statistic.by_image}
         rows |= {name: torch.cat(batches) for name, batches in split.notes.items()}
+        values = self.with_sample(values, rows)
         return values, Share(split.num_images, split.unreadable, split.numbers, split.names, rows)
+
+    def with_sample(self, dnas: dict[str, Any], rows: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the DNAs with a sample of single images in that of layers, if the job keeps the means of images."""
+        kind, means = LayerGaussianDNA.kind, self.statistics.get(MEANS)
+        if kind not in dnas or not isinstance(means, SpatialMeans) or not len(rows[MEANS]):
+            return dnas
+        by_layer = dict(zip(means.neurons, torch.split(rows[MEANS], list(means.neurons.values()), 1), strict=True))
+        return dnas | {kind: replace(dnas[kind], sample=ImageSample.of(by_layer, rows.get(LAYER)))}
 
     @property
     def keeps_rows(self) -> bool:

@@ -20,6 +20,7 @@ from torchmetrics_dna.jobs.job import Job, check_any_read
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
+from torchmetrics_dna.jobs.plan import keeping_sample
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
@@ -82,6 +83,7 @@ efficientnet_lite0)
         for each in kinds:
             check_one_of("kind", each, Kind)
         sides = open_sides([source], arguments, kinds)
+        sides = replace(sides, jobs=[keeping_sample(sides.jobs[0])])
         sides.source(0, "A DNA")
         measured = sides.measured(0)
     if left_out := measured.unreadable:
@@ -128,8 +130,8 @@ def make_files(
     with in_step():
         sides = open_sides([source], arguments, kinds)
         check_model_named(sides.extractor.name)
-        images, job, on = sides.source(0, "A DNA"), sides.jobs[0], arguments.on
-        paths = output_paths(output, list(job.statistics))
+        images, job, on = sides.source(0, "A DNA"), keeping_sample(sides.jobs[0]), arguments.on
+        paths = output_paths(output, kinds)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)
         parts = Parts(parts_folder(output), images, job)

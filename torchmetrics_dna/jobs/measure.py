@@ -145,6 +145,7 @@ def _measured(job: Job, images: Images, dnas: dict[str, DNA], shares: Sequence[S
     # an empty share has rows of another shape, which can't be concatenated
     read = [share for share in shares if share.numbers]
     rows = {name: torch.cat([share.rows[name] for share in read])[order] for name in (read[0].rows if read else ())}
+    dnas = job.with_sample(dnas, rows)
     in_order = numbers[order].tolist() if isinstance(images, ImageSource) else list(range(len(numbers)))
     names = [names[i] for i in order.tolist()]
     features, statistic, extractor = None, job.statistics.get("features"), job.extractor

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna import DNA, LayerGaussianDNA
 from torchmetrics_dna.dna.averaging import Averaging, averaging_of
 from torchmetrics_dna.dna.folded import FoldedSides, PlanOfLayers, plan_for, why_not_kept
 from torchmetrics_dna.functional.outliers import layers_for_outliers
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.numbers import GRID, band_note, number_note
 from torchmetrics_dna.images.properties import LAYER, property_note, without_properties
+from torchmetrics_dna.jobs.job import MEANS, Job
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.arguments import Arguments
-    from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -83,7 +83,7 @@ def make_plan(
         reason = why_not_kept(means.neurons, counts, "rank some of them", noun)
     if reason:
         return replace(plan, limits=[f"Whether a few {noun}s are off was not asked, since {reason}"])
-    return replace(plan, rows={**rows, "means": means})
+    return replace(plan, rows={**rows, MEANS: means})
 
 
 def noting_properties(job: Job) -> Job:
@@ -94,6 +94,15 @@ def noting_properties(job: Job) -> Job:
     if LAYER in neurons:
         return replace(job, statistics={**job.statistics, LAYER: SpatialMeans(neurons, [LAYER])})
     return replace(job, notes=[*job.notes, property_note]) if job.extractor.may_have_properties else job
+
+
+def keeping_sample(job: Job) -> Job:
+    """Return a job whose DNA of layers gets a sample of single images, which outlier scores compare with."""
+    if LayerGaussianDNA.kind not in job.statistics:
+        return job
+    neurons = job.extractor.neurons
+    job = replace(job, statistics={**job.statistics, MEANS: SpatialMeans(neurons, layers_for_outliers(neurons))})
+    return job if job.extractor.example is not None else noting_properties(job)
 
 
 def noting_bands(job: Job) -> Job:

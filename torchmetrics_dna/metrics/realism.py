@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -15,11 +15,13 @@ from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.averaging import averaging_of
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.functional.outliers import check_typical, few_are_off, score_limit
+from torchmetrics_dna.functional.outlier_score import percentiles
+from torchmetrics_dna.functional.outliers import few_are_off, score_limit
 from torchmetrics_dna.images.inputs import Inputs, count_of, mapped
+from torchmetrics_dna.images.properties import LAYER, image_properties
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
-from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
+from torchmetrics_dna.statistics.outliers import OutlierScorer, outlier_reference
 from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
 from torchmetrics_dna.statistics.setup import Feature, set_up
 
@@ -30,32 +32,28 @@ if TYPE_CHECKING:
 
 
 class DNARealism(ImageMetric):
-    r"""Score of each image against a reference: lower is nearer, as in an anomaly score.
+    r"""Score of each image against a reference: lower is closer, as in an anomaly score.
 
     It is not the realism score of `Kynkäänniemi et al. <https://arxiv.org/abs/1904.06991>`_, of which higher is better;
     so ``higher_is_better`` is False. There are three scores:
 
-    - ``"outlier"``, an anomaly score whose maps are anomaly maps: how far the image is from the reference's own
-      images, the root of the mean, over L layers with :math:`n_l` neurons, of squared Mahalanobis distances of its
-      spatial means :math:`x_l`,
-
-      .. math::
-          s_i^2 = \frac{1}{L} \sum_l \frac{1}{n_l} (x_l - \mu_l)^T \Sigma_l^{-1} (x_l - \mu_l),
-
-      without unit, with the reference's means and covariances, which are shrunk (`OAS
-      <https://arxiv.org/abs/0907.4698>`_). It is about 1 for images of the reference's own kind, or somewhat more if
-      the reference has fewer images than a layer has neurons. Layers of more than 512 neurons are left out if there
-      are smaller ones. It finds images that are off, and needs no pool.
+    - ``"outlier"``, the default: how unusual the image is among the reference's own images, by the network and by image
+      properties. It is the sum of three surprisals, minus the logarithm of the share of the reference's own images
+      that are as unusual: by the Mahalanobis distance of the spatial means of all layers, by that of the image
+      properties, and by the most extreme property in a direction that is a fault. Its mean over real images is about 3
+      with properties, and about 1 without. :meth:`percentiles` says how many of the reference's own images are less
+      unusual. It does not show which samples of a good generator are better than others.
     - ``"distance"``: dna-emd of the image to the reference, as in sections 5.1 and 5.4 of `Visual DNA
       <https://arxiv.org/abs/2304.10036>`_, in bins, with the cumulative shares F of :class:`DNAEMD`:
 
       .. math::
           d_i(ref) = \sum_n W^n \sum_{k=0}^{B-1} |F_{ref}^n[k] - F_i^n[k]|
 
-      A plain or low-contrast image is close to every set, so the distance alone ranks it high.
+      It prefers plain images: an image with little contrast or detail is close to every set. In an experiment with
+      digits, it rated samples of a late checkpoint of a GAN as closer to real digits than other real digits are.
     - ``"contrast"``: :math:`d_i(ref) - d_i(contrast)`. Below 0, an image is more like the reference than like the pool
-      it comes from. It finds the images of the reference's kind in a mixed pool, and is meaningless if pool and
-      reference are alike. A pool that is known only at the end is for :func:`rank`.
+      it comes from. It finds the images of the reference's domain in a mixed pool, and is meaningless if pool and
+      reference are alike. If the pool is only known at the end, use :func:`rank`.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -71,14 +69,12 @@ class DNARealism(ImageMetric):
     Args:
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        reference: A :class:`LayerGaussianDNA` for outlier scores, else a :class:`HistogramDNA`; or a path that
-            :func:`load_dna` accepts. It must be given.
+        reference: A :class:`LayerGaussianDNA` for outlier scores, made by :func:`make_dna` with
+            ``kind="layer-gaussian"``, else a :class:`HistogramDNA`; or a path that :func:`load_dna` accepts. It must be
+            given.
         score: ``"outlier"``, ``"contrast"`` or ``"distance"``; by default the one that fits the reference, and for a
             :class:`HistogramDNA` the contrast if ``contrast`` is given.
         contrast: DNA to contrast with, such as that of the pool, or its path.
-        typical: Scores of the reference's own images, each left out of the reference: ``ranking.typical`` of
-            :func:`rank` with the same reference and score. A DNA does not have them; :meth:`limit`, :meth:`filter` and
-            the test of :meth:`summary` need them.
         layers: Names of the layers; by default those of the reference.
         num_bins: Number of bins, if fewer than in the reference and the contrast; see :meth:`HistogramDNA.rebin`.
         ranges: Activation ranges of the reference, or the path of a file of them, if it has none.
@@ -88,7 +84,7 @@ class DNARealism(ImageMetric):
     Raises:
         TypeError: If the reference or the contrast is a DNA of another kind.
         ValueError: If an argument has a wrong value, or does not fit the reference or the score.
-        RuntimeError: If outlier scores are asked for, but the reference has fewer than two images.
+        RuntimeError: If outlier scores are asked for, but the reference has fewer than three images.
 
     Example:
         >>> import torch
@@ -107,13 +103,12 @@ class DNARealism(ImageMetric):
         >>> (metric.compute() < 0).tolist()  # more like the reference than like the pool
         [True, False, False]
         >>> metric = DNARealism(reference=make_dna(bright, layers=["block_0"], kind="layer-gaussian"))
-        >>> metric.update(torch.cat([bright[:1], dark]))
+        >>> scores = metric(torch.cat([bright[:1], dark]))
+        >>> metric.percentiles(scores).tolist()  # farther than 100% of the reference's own images
+        [25.0, 100.0, 100.0]
         >>> sorted(metric.summary(worst=2)["indices"])
         [1, 2]
         >>> figure, axes = metric.plot()
-        >>> from torchmetrics_dna import rank
-        >>> ranking = rank(dark, bright, layers=["block_0"])
-        >>> metric = DNARealism(reference=ranking.reference, typical=ranking.typical)
         >>> len(metric.filter(torch.cat([bright[:1], dark]), share=0.2))  # of a generator, in a loop
         1
 
@@ -131,7 +126,6 @@ class DNARealism(ImageMetric):
         reference: HistogramDNA | LayerGaussianDNA | str | os.PathLike[str] | None = None,
         score: Score | None = None,
         contrast: HistogramDNA | str | os.PathLike[str] | None = None,
-        typical: Tensor | None = None,
         layers: Sequence[str] | None = None,
         num_bins: int | None = None,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
@@ -140,9 +134,6 @@ class DNARealism(ImageMetric):
     ) -> None:
         dnas = given_dna(reference, DNA, ranges)  # type: ignore[type-abstract]
         self.score = _score_of(next(iter(dnas), None), score, contrast)
-        if typical is not None:
-            check_typical(typical)
-        self.typical = typical
         if self.score == "outlier":
             check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
             setup = set_up(feature, layers, dnas=dnas, histograms=False)
@@ -162,9 +153,10 @@ class DNARealism(ImageMetric):
         }
         scorer: ImageScorer
         if isinstance(sides[0], LayerGaussianDNA):
-            scorer = OutlierScorer(gaussians_of(sides[0]), extractor, wait=False)
+            scorer = OutlierScorer(outlier_reference(sides[0]), extractor, wait=False)
         else:
             scorer = Scorer(cast("Sequence[HistogramDNA]", sides), extractor, self.neuron_weights, wait=False)
+        self._scorer = scorer
         statistic = RealismStatistic(scorer, **settings)
         super().__init__(statistic, (SEEN,), normalize, True, sides[0], **kwargs)
 
@@ -188,11 +180,20 @@ class DNARealism(ImageMetric):
         no_indices = torch.full((count,), -1)
         self._add(SEEN, imgs, no_indices if indices is None else check_indices(indices, count))
 
-    def map(self, imgs: Inputs) -> dict[str, Tensor]:
-        """Compute where images are off: how much each position of each layer adds to their scores.
+    @override
+    def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
+        parts = super()._parts_of(imgs)
+        scorer = self._scorer
+        if isinstance(scorer, OutlierScorer) and scorer.reference.has_properties and isinstance(imgs, Tensor):
+            return _with_properties(parts, image_properties(imgs).to(self.device))
+        return parts
 
-        The means of the layers' maps over positions add up to the score, or to its square for outlier scores. A layer
-        that the score leaves out has no map. :func:`~torchmetrics_dna.functional.heat` joins the layers to a picture.
+    def map(self, imgs: Inputs) -> dict[str, Tensor]:
+        """Compute where images are unusual: how much each position of each layer adds to their scores.
+
+        The means of the layers' maps over positions add up to the score; for outlier scores, to the squared distance of
+        the network alone. A layer that the score leaves out has no map. :func:`~torchmetrics_dna.functional.heat`
+        joins the layers to a picture.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
@@ -207,22 +208,48 @@ class DNARealism(ImageMetric):
         self._check(imgs)
         return self._statistic.scorer.maps(self.extractor(imgs))
 
-    def limit(self, share: float = 0.05) -> float:
-        """Return the score that at most this share of images of the reference's own kind are beyond.
+    @property
+    def own_scores(self) -> Tensor:
+        """Outlier scores of the reference's own images, each left out of the reference, float64, ``(n,)``.
+
+        RuntimeError for other scores.
+        """
+        if not isinstance(self._scorer, OutlierScorer):
+            raise RuntimeError(
+                f"Percentiles and limits are for the score 'outlier', but the metric's is {self.score!r}"
+            )
+        return self._scorer.reference.own_scores
+
+    def percentiles(self, scores: Tensor) -> Tensor:
+        """Compute how many per cent of the reference's own images have a lower outlier score than each image.
+
+        At 100, an image is farther than all of them. The scores still order such images.
 
         Args:
-            share: A share from ``1 / (n + 1)``, where n is the number of scores in ``typical``.
+            scores: Scores of this metric, shape ``(B,)``.
+
+        Returns:
+            From 0 to 100, float64, shape ``(B,)``.
 
         Raises:
-            ValueError: If the metric has no ``typical``, or the share is too small for so few.
+            RuntimeError: If the metric has other scores.
 
         """
-        if self.typical is None:
-            raise ValueError(
-                "A limit takes the scores of the reference's own images, but the metric has none; give"
-                " `typical=ranking.typical`, of rank(images, reference) with the reference's images"
-            )
-        return score_limit(self.typical, share)
+        return percentiles(scores, self.own_scores.to(scores.device))
+
+    def limit(self, share: float = 0.05) -> float:
+        """Return the outlier score that at most this share of images of the reference's distribution are beyond.
+
+        Args:
+            share: A share from ``1 / (n + 1)``, where n is the number of images in the reference's sample, at most
+                1,000.
+
+        Raises:
+            RuntimeError: If the metric has other scores.
+            ValueError: If the share is too small for so few images.
+
+        """
+        return score_limit(self.own_scores, share)
 
     def filter(self, imgs: Inputs, share: float = 0.05) -> Inputs:
         """Return the images whose score is not beyond :meth:`limit`; the states stay as they are.
@@ -231,9 +258,10 @@ class DNARealism(ImageMetric):
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
-            share: Share of images of the reference's own kind that are beyond the limit, at most.
+            share: Share of images of the reference's distribution that are beyond the limit, at most.
 
         Raises:
+            RuntimeError: If the metric has other scores.
             ValueError: As :meth:`limit`; if images are something else, or activations are not finite, which on a device
                 leaves the image out.
 
@@ -254,10 +282,9 @@ class DNARealism(ImageMetric):
         Returns:
             ``"mean"``, ``"median"`` and ``"max"`` of the scores, ``"num_images"``, and for the images of the highest
             scores, worst first, their ``"indices"`` in the data set (without indices, in order of addition) and their
-            ``"scores"``. For outlier scores with ``typical``, also ``"p_value"``, ``"share"``, ``"low"`` and
-            ``"high"`` of :func:`~torchmetrics_dna.functional.few_are_off`: whether images are off, and about which
-            share by the network. Which ones, and why, is for :func:`rank`: a property of an image needs those of the
-            reference's single images, which neither a DNA nor ``typical`` holds.
+            ``"scores"``. For outlier scores, also their ``"percentiles"``, and ``"p_value"``, ``"share"``, ``"low"``
+            and ``"high"`` of :func:`~torchmetrics_dna.functional.few_are_off`: whether some images are outliers, and
+            the share of these with its interval. To see why an image is an outlier, use :func:`rank`.
 
         Raises:
             RuntimeError: If there are no images.
@@ -266,10 +293,7 @@ class DNARealism(ImageMetric):
         with self._whole():
             scores, indices = self._value().cpu(), self._statistic.indices(self._state(SEEN))
         order = scores.argsort(descending=True, stable=True)[:worst]
-        tested = self.score == "outlier" and self.typical is not None
-        off = few_are_off(scores, self.typical) if tested else ()  # type: ignore[arg-type]
-        tests = dict(zip(("p_value", "share", "low", "high"), off, strict=False))
-        figures = {
+        figures: dict[str, Any] = {
             "mean": float(scores.mean()),
             "median": float(scores.quantile(0.5)),
             "max": float(scores.max()),
@@ -277,7 +301,11 @@ class DNARealism(ImageMetric):
             "indices": indices[order].tolist(),
             "scores": scores[order].tolist(),
         }
-        return tests | figures
+        if self.score == "outlier":
+            figures["percentiles"] = self.percentiles(scores[order]).tolist()
+            off = few_are_off(scores, self.own_scores)
+            figures |= {"p_value": off.p_value, "share": off.share, "low": off.low, "high": off.high}
+        return figures
 
     @override
     def _value(self) -> Tensor:
@@ -314,3 +342,12 @@ def _score_of(reference: DNA | None, score: Score | None, contrast: object) -> S
             " None; give the DNA of the pool, or use rank(images, reference)"
         )
     return score
+
+
+def _with_properties(parts: Iterator[dict[str, Tensor]], properties: Tensor) -> Iterator[dict[str, Tensor]]:
+    """Add the properties of images to the activations of each part of a batch."""
+    begin = 0
+    for part in parts:
+        end = begin + len(next(iter(part.values())))
+        yield part | {LAYER: properties[begin:end]}
+        begin = end

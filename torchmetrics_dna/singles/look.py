@@ -16,7 +16,13 @@ from PIL import Image
 from torchmetrics_dna.comparisons.odd_images import means_by_layer
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import LEAST
-from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores
+from torchmetrics_dna.functional.outlier_score import OutlierReference
+from torchmetrics_dna.functional.outliers import (
+    gaussians_of_means,
+    left_out_by_layer,
+    left_out_scores,
+    outlier_scores,
+)
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.changes import change_image
 from torchmetrics_dna.images.pixels import Pixels, as_bytes, as_rgb
@@ -145,8 +151,10 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         extractor = sides.extractor if comparison.properties is None else sides.extractor.without_properties()
         measured = {side: sides.measured(k) for k, side in enumerate("ab")}
         means = {side: means_by_layer(of_side, sides.plan.neurons) for side, of_side in measured.items()}
-        gaussians = {
-            side: gaussians_of_means(of_side) for side, of_side in means.items() if len(measured[side].numbers) > 1
+        references = {
+            side: OutlierReference(gaussians_of_means(of_side), left_out_by_layer(of_side))
+            for side, of_side in means.items()
+            if of_side and len(measured[side].numbers) > 2
         }
         opposite = {"a": "b", "b": "a"}
 
@@ -154,7 +162,7 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
             """Return images of a side, with maps of their outlier scores against the other side."""
             readable = list(images[side].readable(numbers))
             pixels = open_source([images[side][number] for number in readable])
-            heats = heat_maps(OutlierScorer(gaussians[opposite[side]], extractor), pixels)
+            heats = heat_maps(OutlierScorer(references[opposite[side]], extractor), pixels)
             why = {} if side == "a" else reasons
             shown = [images[side].shown(number, heat) for number, heat in zip(readable, heats, strict=True)]
             return [image._replace(why=why.get(i, "")) for i, image in zip(readable, shown, strict=True)]
@@ -165,7 +173,8 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         enough = all(means.values()) and min(len(of_side.numbers) for of_side in measured.values()) >= LEAST
         if enough and comparison.differs is not False:
             for side, of_side in measured.items():
-                contrasts = outlier_scores(means[side], gaussians[opposite[side]]) - left_out_scores(means[side])
+                gaussians_of_other = references[opposite[side]].gaussians
+                contrasts = outlier_scores(means[side], gaussians_of_other) - left_out_scores(means[side])
                 order = contrasts.argsort(descending=True, stable=True)[:_UNLIKE].tolist()
                 unlike[side] = with_maps(side, [of_side.numbers[i] for i in order])
         of_twins = {side: [images[side].shown(i) for i in images[side].readable(of)] for side, of in twins.items()}

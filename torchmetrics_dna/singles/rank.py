@@ -17,15 +17,21 @@ from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Kind
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.files.container import is_container
-from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_scores, outlier_scores, split_means
+from torchmetrics_dna.functional.outlier_score import OutlierReference
+from torchmetrics_dna.functional.outliers import (
+    layers_for_outliers,
+    left_out_distances,
+    split_means,
+)
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.functional.realism import less_contrast
 from torchmetrics_dna.images import Images, ImageSource, Source
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.images.noun import noun_of
+from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import Arguments, taking
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.job import MEANS, Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
@@ -39,12 +45,14 @@ from torchmetrics_dna.statistics.outliers import (
     check_size,
     gaussians_of,
     local_layer,
+    outlier_reference,
 )
 from torchmetrics_dna.statistics.rows import ImageRows, SpatialMeans
 from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import Pixels
+    from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import Statistic
     from torchmetrics_dna.statistics.setup import Feature
 
@@ -181,7 +189,7 @@ def _job(sides: Sides, statistics: Mapping[str, Statistic]) -> Job:
     folds = None if all(statistic.by_image for statistic in statistics.values()) else sides.job.num_folds
     notes = [_digest_and_picture if pictures else digest_note]
     job = replace(sides.job, statistics=statistics, num_folds=folds, notes=notes)
-    return noting_properties(job) if "means" in statistics else job
+    return noting_properties(job) if MEANS in statistics else job
 
 
 def _with_roles(
@@ -189,7 +197,7 @@ def _with_roles(
 ) -> Sides:
     """Return the sides with jobs that keep what their roles take; a side with several roles is measured once."""
     neurons = sides.extractor.neurons
-    means = {"means": SpatialMeans(neurons, layers_for_outliers(neurons))}
+    means = {MEANS: SpatialMeans(neurons, layers_for_outliers(neurons))}
     dnas = dict(sides.job.statistics)
     keeps: dict[str, Mapping[str, Statistic]] = {"contrast": dnas, "reference": dnas, "images": {}, "index": features}
     if score in WORST_FIRST and layer is not None:
@@ -218,17 +226,17 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
     measured = {role: sides.measured(k) for k, role in enumerate(roles) if role != "images"}
     reference, reference_side = measured["reference"], sides.images[1]
     dnas = [measured[role].first for role in ("reference", "contrast") if role in measured]
-    typical, p_value = None, None
+    typical, p_value, of_reference = None, None, None
     mapper: ImageScorer | None = None
     if "local" in reference.dnas:
         mapper = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), extractor)
     if score == "outlier":
-        gaussians = gaussians_of(cast("LayerGaussianDNA", dnas[0]))
-        mapper = mapper or OutlierScorer(gaussians, extractor)
-        if len(reference.numbers) > 2:
-            typical = left_out_scores(split_means(reference.rows["means"], neurons))
+        of_reference = _outlier_reference(reference, neurons)
+        mapper = mapper or OutlierScorer(of_reference, extractor)
+        typical = of_reference.own_scores
         of_images = sides.measured(0)
-        distances = outlier_scores(split_means(of_images.rows["means"], neurons), gaussians)[:, None]
+        means = split_means(of_images.rows[MEANS], neurons)
+        distances = of_reference.scores(means, of_images.rows.get(LAYER))[:, None]
     else:
         if score != "local":
             histograms = cast("list[HistogramDNA]", dnas)
@@ -248,7 +256,8 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
     if in_reference is not None and dnas[0].num_images > 1 and score in ("contrast", "distance"):
         distances = torch.where(in_reference[:, None] < 0, distances, _left_out(distances, dnas[0].num_images))
     scores = less_contrast(distances.T)
-    if in_reference is not None and score == "outlier" and typical is not None:
+    if in_reference is not None and score == "outlier":
+        assert typical is not None
         scores = torch.where(in_reference < 0, scores, typical[in_reference])
     order = scores.argsort(descending=score in WORST_FIRST, stable=True)
     nearest, themselves = None, None
@@ -278,8 +287,21 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         own=None if is_own is None else is_own[order],
         odd=None
         if typical is None or in_reference is None or score != "outlier"
-        else odd_images(reference, of_images, source, neurons=neurons, rows=in_reference.tolist()),
+        else odd_images(
+            reference, of_images, source, neurons=neurons, rows=in_reference.tolist(), reference=of_reference
+        ),
     )
+
+
+def _outlier_reference(measured: Measured, neurons: Neurons) -> OutlierReference:
+    """Return what images are compared with: all images of the reference, or the sample of a DNA."""
+    dna = cast("LayerGaussianDNA", measured.first)
+    if MEANS not in measured.rows:
+        return outlier_reference(dna)
+    means = split_means(measured.rows[MEANS], neurons)
+    by_layer = dna.by_layer()
+    own = {layer: left_out_distances(values, (*by_layer[layer], dna.num_images)) for layer, values in means.items()}
+    return OutlierReference(gaussians_of(dna), own, measured.rows.get(LAYER))
 
 
 def _distances(scorer: ImageScorer) -> dict[str, Statistic]:

@@ -12,13 +12,15 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna.base import TooFewImagesError
+from torchmetrics_dna.functional.outlier_score import OutlierReference
 from torchmetrics_dna.functional.outliers import (
     LARGEST,
     LayerGaussian,
     layers_for_outliers,
+    left_out_distances,
     neighbourhoods,
-    outlier_distance,
 )
+from torchmetrics_dna.images.properties import LAYER, VERSION
 from torchmetrics_dna.statistics.moments import CrossMomentStatistic
 from torchmetrics_dna.statistics.scores import ImageScorer
 
@@ -36,7 +38,7 @@ def check_size(num_images: int, is_unknown: bool = False) -> None:
 
     Raises:
         ValueError: If it is unknown how many it has.
-        TooFewImagesError: If there are fewer than two.
+        TooFewImagesError: If there are fewer than three.
 
     """
     if is_unknown:
@@ -44,9 +46,9 @@ def check_size(num_images: int, is_unknown: bool = False) -> None:
             "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"
             " make_dna(images, kind='layer-gaussian')"
         )
-    if num_images < 2:
+    if num_images < 3:
         raise TooFewImagesError(
-            f"More than one image is required in the reference to compute outlier scores, but got {num_images}"
+            f"More than two images are required in the reference to compute outlier scores, but got {num_images}"
         )
 
 
@@ -60,41 +62,69 @@ def gaussians_of(reference: LayerGaussianDNA) -> dict[str, LayerGaussian]:
     }
 
 
-class OutlierScorer(ImageScorer):
-    """Function that computes the outlier distance of single images: how far each is from a reference's own images.
+def outlier_reference(reference: LayerGaussianDNA) -> OutlierReference:
+    """Return what images are compared with for outlier scores: a reference and the sample of its single images.
 
-    The distance is the root of the mean, over layers and neurons, of squared Mahalanobis distances of spatial means.
-    It is about 1 for images of the reference's own kind if the reference has many more images than a layer has neurons,
-    and somewhat above 1 if it has fewer. Layers of more than 512 neurons are left out if there are smaller ones.
+    ValueError if the reference has no sample; errors of :func:`check_size`.
+    """
+    gaussians = gaussians_of(reference)
+    sample = reference.sample
+    if sample is None or not gaussians.keys() <= sample.means.keys():
+        raise ValueError(
+            "Argument `reference` expected to have a sample of single images, with which outlier scores are computed,"
+            f" but {reference!r} has none; make it anew by make_dna(images, kind='layer-gaussian')"
+        )
+    if sample.properties is not None and sample.version != VERSION:
+        raise ValueError(
+            f"Argument `reference` has image properties by version {sample.version} of their definitions, but this"
+            f" release measures by version {VERSION}; make it anew by make_dna(images, kind='layer-gaussian')"
+        )
+    by_layer = reference.by_layer()
+    own = {
+        layer: left_out_distances(sample.means[layer], (*by_layer[layer], reference.num_images)) for layer in gaussians
+    }
+    return OutlierReference(gaussians, own, sample.properties)
+
+
+class OutlierScorer(ImageScorer):
+    """Function that computes the outlier score of single images, see :class:`OutlierReference`.
+
+    If the reference has image properties, activations need a layer of them, too. Layers of more than 512 neurons are
+    left out if there are smaller ones.
 
     Args:
-        gaussians: Gaussian of each layer of the reference, from :func:`gaussians_of`.
+        reference: The reference, from :func:`outlier_reference`.
         extractor: Extractor of the activations.
         wait: Whether to sync with the device for errors. If not, scores are NaN where activations are not finite.
 
     """
 
-    def __init__(self, gaussians: Mapping[str, LayerGaussian], extractor: DNAExtractor, wait: bool = True) -> None:
+    def __init__(self, reference: OutlierReference, extractor: DNAExtractor, wait: bool = True) -> None:
         super().__init__(extractor)
-        self._gaussians, self._wait = gaussians, wait
+        self.reference, self._wait = reference, wait
 
     @override
     def __call__(self, activations: Activations) -> Tensor:
         device = activations.device
-        self._gaussians = {layer: gaussian.to(device) for layer, gaussian in self._gaussians.items()}
+        self.reference = self.reference.to(device)
         activations.check(self._wait)
-        means = activations.only(self._gaussians)
-        scores = outlier_distance({layer: own.distances(means.means(layer)) for layer, own in self._gaussians.items()})
+        layers = list(self.reference.gaussians)
+        if self.reference.has_properties:
+            layers.append(LAYER)
+        activations_of_layers = activations.only(layers)
+        means = {layer: activations_of_layers.means(layer) for layer in layers}
+        properties = means.pop(LAYER, None)
+        scores = self.reference.scores(means, properties)
         waits = self._wait or device.type == "cpu"
         return (scores if waits else torch.where(activations.finite.all(), scores, torch.nan))[None]
 
     @override
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Split squared distances among positions; the means of the layers' maps add up to them."""
+        """Split squared network distances among positions; the means of the layers' maps add up to them."""
         Activations(activations).check()
         maps = {
             layer: gaussian.to(activations[layer].device).map(activations[layer])
-            for layer, gaussian in self._gaussians.items()
+            for layer, gaussian in self.reference.gaussians.items()
         }
         return {layer: values / len(maps) for layer, values in maps.items()}
 

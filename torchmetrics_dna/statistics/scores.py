@@ -138,7 +138,7 @@ class RealismStatistic(RowStatistic):
         before = next((rows for rows in rows_of(state, "indices") if len(rows)), keys)
         check_indexed(torch.stack([before[0], keys[0]]))
         scores = self.score(activations)
-        note_refused_(state["refused"], activations)
+        note_refused_(state["refused"], activations.only(self.neurons))
         rows_of(state, "scores").append(scores)
         rows_of(state, "indices").append(keys)  # a copy to the device would sync
 
