@@ -271,13 +271,13 @@ def test_a_ranking_of_which_nothing_is_kept(folder: Path, tmp_path: Path) -> Non
     kept = ranking.filter(0.5)
     assert (kept.names, kept.scores.shape, kept.odd, kept.verdict, kept.off) == ([], (0,), None, None, [])
     assert repr(kept) == "Ranking(0 images, outlier)"
-    assert "0 images by how far" in kept._repr_html_()
+    assert "0 images by how unusual" in kept._repr_html_()
     assert (kept.rows(), kept.table().rows, kept.to_dict()["images"], kept.copies_table) == ([], [], [], None)
     assert kept.table().header == ranking.table().header
     kept.save(tmp_path / "x.ranking.npz")
     assert repr(Ranking.load(tmp_path / "x.ranking.npz")) == repr(kept)
     assert kept.filter(0.5).names == []
-    assert torch.equal(kept.shares, torch.empty(0, dtype=torch.float64))
+    assert torch.equal(kept.percentiles, torch.empty(0, dtype=torch.float64))
     with pytest.raises(ValueError, match="none is left in this ranking"):
         kept.plot()
 

@@ -42,7 +42,7 @@ def test_a_table_csv_json_and_a_sheet(tmp_path: Path, monkeypatch: pytest.Monkey
     for score, title in (
         ("distance", "7 images by their distance to"),
         ("contrast", "7 images by how much closer they are to"),
-        ("outlier", "7 images by how far they are from"),
+        ("outlier", "7 images by how unusual they are among"),
         ("local", "7 images by the place that is least like"),
     ):
         reference = query if score in ("distance", "contrast") else B
@@ -62,7 +62,7 @@ def test_the_worst_with_maps(tmp_path: Path, cli: Command) -> None:
     document = json.loads(captured.out)
     rows, verdict = document["images"], document["verdict"].replace("\n", " ")
     assert [row["score"] for row in rows] == sorted([row["score"] for row in rows], reverse=True)
-    assert "judged singly" in verdict
+    assert "are flagged one by one" in verdict
     assert 0.001 <= document["few_off"]["p_value"] <= 1
     for form in ("markdown", "latex"):  # once, on stderr where tables have no room for it
         streams = [" ".join(text.split()) for text in cli(*options[:-1], form)]  # a narrow terminal breaks lines
@@ -80,7 +80,7 @@ def test_copies_a_contrast_and_an_index(tmp_path: Path, monkeypatch: pytest.Monk
     captured = cli(*options, "--nearest", A, "--save-index", index)  # of itself: no image is its own neighbour
     assert "look like copies" not in captured.err
     assert "Features(7 images" in " ".join(captured.err.split())
-    assert all(name in captured.out for name in ("score", "dna-emd", "further", "copy?", "likeness", "nearest"))
+    assert all(name in captured.out for name in ("score", "dna-emd", "percent", "copy?", "likeness", "nearest"))
     assert max(map(len, captured.out.splitlines())) <= 80
     rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)["images"]
     assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
@@ -95,18 +95,18 @@ def test_what_is_odd_in_a_folder_is_a_gate(tmp_path: Path, cli: Command) -> None
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / f"{i}.png")
     asked = ("--layers", "block_0", "--fail-if-odd")
     clean = cli("rank", tmp_path / "clean", *asked)
-    assert "No image is shown to be odd beside the others." in clean.out
+    assert "No image is flagged." in clean.out
     assert "Passed: no image of" in clean.err
-    assert "The first 10; all: -o ranking.csv." in clean.out
+    assert "These are the first 5. All are in the file of -o ranking.csv." in clean.out
     spoilt = cli("rank", tmp_path / "spoilt", *asked, code=1)
     assert "0.png is all black." in spoilt.out
     assert "has 1 odd image, first of all 0.png." in " ".join(spoilt.err.split())
     assert "but" in cli("rank", tmp_path / "few", *asked, code=2).err  # only facts were judged
     beside = "rank", tmp_path / "spoilt", "--reference", tmp_path / "clean", "--layers", "block_0"
-    assert "The first 10; all: -o ranking.csv." in cli(*beside).out
+    assert "These are the first 5. All are in the file of -o ranking.csv." in cli(*beside).out
     for command in (("rank", tmp_path / "spoilt", "--layers", "block_0"), beside):
         _, _, *rows = [line for line in cli(*command, "--format", "markdown").out.splitlines() if line[:1] == "|"]
-        assert (len(rows), "0.png" in rows[0].replace("\\", "")) == (10, True)
+        assert (len(rows), "0.png" in rows[0].replace("\\", "")) == (5, True)
     half = cli("rank", tmp_path / "clean", "--reference", tmp_path / "clean", *asked)
     assert half.out.splitlines()[0] == clean.out.splitlines()[0]
 

@@ -22,10 +22,8 @@ from torchmetrics_dna import compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.functional import Odd, few_are_off, odd_by_properties
-from torchmetrics_dna.functional.odd import standard_properties
-from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores
 from torchmetrics_dna.images.properties import image_properties
-from torchmetrics_dna.words.verdict import which_are_off
+from torchmetrics_dna.words.verdict import flagged_beside_reference
 
 EXTRACTOR, RANGES = pixels()
 FIXED: dict[str, Any] = {"ranges": RANGES, "num_bins": 40}
@@ -52,7 +50,9 @@ def test_it_says_what_a_ranking_says(compared: Comparison) -> None:
     odd, same = compared.odd, rank(ODD, A, EXTRACTOR).odd
     torch.testing.assert_close(odd.scores, same.scores, rtol=1e-6, atol=0)
     torch.testing.assert_close(odd.typical, same.typical, rtol=1e-6, atol=0)
-    assert (odd.names, odd.few_off, odd.single, odd.beyond) == (same.names, same.few_off, same.single, same.beyond)
+    assert (odd.names, odd.few_off, odd.single) == (same.names, same.few_off, same.single)
+    assert [each[:2] for each in odd.beyond] == [each[:2] for each in same.beyond]
+    assert [each[:2] for each in odd.extremes] == [each[:2] for each in same.extremes]
     assert sorted(odd.numbers[:6]) == list(range(34, 40))
     assert compared.to_dict()["few_off"] == {
         "p_value": odd.few_off.p_value, "fewest": odd.few_off.fewest, "images": odd.off,
@@ -60,20 +60,13 @@ def test_it_says_what_a_ranking_says(compared: Comparison) -> None:
     }  # fmt: skip
 
 
-def test_scores_are_of_network_and_properties(compared: Comparison) -> None:
-    """The root of the mean of both squares; properties are a layer of their own, of deviations of the reference."""
-    ranking, odd = rank(ODD, A, EXTRACTOR), compared.odd
+def test_properties_are_judged_one_by_one(compared: Comparison) -> None:
     sides = [torch.cat([image_properties(torch.from_numpy(i).permute(2, 0, 1)[None]) for i in s]) for s in (A, ODD)]
-    of_a, of_b = ({"properties": side} for side in standard_properties(*sides))
-    network = {number: float(score) for number, score in zip(ranking.numbers, ranking.scores, strict=True)}
-    properties = outlier_scores(of_b, gaussians_of_means(of_a)).tolist()
-    for number, score in zip(odd.numbers, odd.scores.tolist(), strict=True):
-        assert score == pytest.approx(((network[number] ** 2 + properties[number] ** 2) / 2) ** 0.5, rel=1e-6)
-    typical = ((ranking.typical.square() + left_out_scores(of_a).square()) / 2).sqrt()
-    torch.testing.assert_close(odd.typical, typical, rtol=1e-6, atol=0)
+    odd = compared.odd
     assert {odd.numbers[each.image] for each in odd.single} == {each.image for each in odd_by_properties(*sides)}
     without = compare(A, ODD, pixels(properties=False)[0], **SETTINGS).odd
-    torch.testing.assert_close(without.scores, ranking.scores, rtol=1e-6, atol=0)
+    by_network = rank(ODD, A, pixels(properties=False)[0])
+    torch.testing.assert_close(without.scores, by_network.scores, rtol=1e-6, atol=0)
     assert (without.single, without.has_properties) == ([], False)
 
 
@@ -109,7 +102,7 @@ def test_a_question_of_several_pays_for_them(
     for single, corrected, level in (([], alone, 0.005), ([Odd(9, "all black", 0, 0.1, 1)], beside_one, 0.03)):
         odd = replace(compared.odd, single=single, beyond=[Odd(0, "colours", 0, 0, 0)])
         assert odd.few_off.p_value == pytest.approx(corrected)
-        assert odd.off == [names[each.image] for each in single] + [names[0]] * (p <= level)  # of one colour first
+        assert odd.off == [names[0]] * (p <= level) + [names[each.image] for each in single]  # as they stand
         others = 40 - len(single)
         shown = (n for n in range(1, 41) if hypergeom(80 + others, n, others).pmf(n) <= level)
         assert odd.few_off.fewest == next(shown)
@@ -166,21 +159,17 @@ def test_all_name_the_same_images_in_one_order(form: str, kind: str, tmp_path: P
     assert off == odd.odd.off == odd.to_dict()["few_off"]["images"]
     assert off == ranking.to_dict()["off"] == ranking.to_dict()["few_off"]["images"]
     assert odd.to_dict()["few_off"]["reasons"] == list(ranking.reasons.values())
-    facts = [odd.odd.names[each.image] for each in odd.odd.named if each.is_fact]  # of one colour, then the furthest
-    rows = [row["image"] for row in ranking.rows() if row.get("reason")]
-    furthest = [name for name in off if name not in facts]
-    assert off == [*facts, *furthest]
-    others = [row for row in rows if not any(str(row).endswith(name) for name in facts)]
-    assert len(rows) == len(off)
-    assert all(str(row).endswith(name) for row, name in zip(others, furthest, strict=True))
-    lines = [line for line in (*odd.verdict_lines, *ranking.verdict.splitlines()) if line.startswith(f"{len(off)} of")]
-    assert len(lines) == (2 if off else 0)
+    flagged = [row["image"] for row in ranking.rows() if row.get("reason")]
+    assert len(flagged) == len(off)
+    assert all(str(row).endswith(name) for row, name in zip(flagged, off, strict=True))
+    lines = [line for line in odd.verdict_lines if line.startswith(f"{len(off)} of")]
+    assert len(lines) == (1 if off else 0)
     assert bool(odd.causes and odd.causes.names) == (kind == "darkened")
-    assert all((" beside unchanged A: " in line) == (kind == "darkened") for line in lines[:1])
-    for line in lines:
-        in_line = re.findall("|".join(sorted(map(re.escape, names), key=len, reverse=True)), line)
-        assert in_line == off[: len(in_line)]
-        assert in_line
+    assert all((" beside unchanged A: " in line) == (kind == "darkened") for line in lines)
+    for text in [*lines, *[ranking.verdict] * bool(off)]:
+        in_text = re.findall("|".join(sorted(map(re.escape, names), key=len, reverse=True)), text)
+        assert in_text
+        assert {*in_text} <= {*off}
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
     alts = [image["alt"] or "" for image in page.all("img")]
     shown = [alt.removeprefix("Off in B ") for alt in alts if alt.startswith("Off in B ")]
@@ -188,20 +177,33 @@ def test_all_name_the_same_images_in_one_order(form: str, kind: str, tmp_path: P
     assert [alt.removeprefix("Image ") for alt in alts if alt.startswith("Image ")][: len(off)] == off[:12]
     sheet = [axis for axis in ranking.plot(columns=3).axes if axis.get_title()[:1].isdigit()]
     labels = [axis.get_xlabel().splitlines()[0] for axis in sheet]
-    assert all(label.endswith(name[-8:]) for label, name in zip(labels, off, strict=False))
+    assert labels
+    assert all(name.endswith(label[-8:]) for label, name in zip(labels, ranking.names, strict=False))
 
 
-def test_most_of_an_album_is_said_once(compared: Comparison) -> None:
-    many = [Odd(place, "sharpness -" if place % 4 else "all black", 0, 0.1, 1) for place in range(11)]
-    some = replace(compared.odd, single=many[:10], beyond=[])
-    assert some.figures().total == 40
-    assert which_are_off(some.figures(), "A")[0].startswith("10 of 40 images ")
-    every = replace(compared.odd, single=many, beyond=[])
-    black = ", ".join(every.names[each.image] for each in every.named[:3])
-    line = which_are_off(every.figures(), "A")[0]
-    assert line.startswith("11 of 40 images ")
-    assert f": {black} " in line
-    assert "; 8 " in line
+def test_each_flagged_image_is_named_or_counted(compared: Comparison) -> None:
+    blurred = [Odd(place, "sharpness -", 0, 0.1, 1) for place in (1, 2, 3, 5, 6)]
+    flagged = replace(compared.odd, single=[Odd(0, "all black", 0, 0.1, 1), *blurred], beyond=[])
+    names = flagged.names
+    lines = flagged_beside_reference(flagged.figures(), "A")
+    assert "6 of 40 images are flagged as outliers." in lines
+    assert f"{names[0]} is all black." in lines
+    shown = ", ".join(names[place] for place in (1, 2, 3))
+    assert f"5 are much more blurred than any of A: {shown} and 2 more." in lines
+
+
+def test_the_share_of_outliers_comes_first() -> None:
+    typical = torch.linspace(0.5, 2, 200).double()
+    names = [str(i) for i in range(100)]
+    many = torch.cat([torch.full((24,), 30.0), torch.linspace(0.5, 2, 76)]).double()
+    odd = OddImages(names, list(range(100)), many, typical, [], [Odd(place, "head", 0, 0, 0) for place in range(24)])
+    few = few_are_off(many, typical)
+    first = odd.sentences("the reference", "image")[0]
+    assert first == f"About {few.share:.0%} of these images are outliers (95% CI {few.low:.0%} to {few.high:.0%})."
+    assert few.low < 0.24 < few.high
+    equal = replace(odd, scores=torch.linspace(0.5, 2, 100).double(), beyond=[])
+    assert equal.share is None
+    assert equal.sentences("the reference", "image")[0].startswith("No evidence of outliers")
 
 
 def test_where_it_is_not_asked(compared: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

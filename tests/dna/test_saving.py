@@ -79,7 +79,7 @@ def test_a_loaded_ranking_has_no_images(tmp_path: Path) -> None:
     assert loaded.rows() == result.rows()
     assert loaded.nearest is not None
     assert torch.equal(loaded.nearest.copies, result.nearest.copies)
-    assert torch.equal(loaded.shares, result.shares)
+    assert torch.equal(loaded.percentiles, result.percentiles)
     assert all(getattr(loaded, name) is None for name in Ranking.UNSAVED)
     for show in (loaded.plot, lambda: loaded.maps([0])):
         with pytest.raises(ValueError, match="was loaded has no images to show"):

@@ -176,13 +176,14 @@ def test_an_odd_input_is_named(what: str) -> None:
     assert json.loads(json.dumps(compared.to_dict()))["few_off"]["images"][0] == "input 6"
 
 
-def test_what_is_not_seen_is_said_of_each_kind() -> None:
-    said = "Not seen: faults that more than a tenth of the {} share, {}."
+def test_it_is_said_what_can_not_be_detected() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (15, 40, 40, 3), dtype=np.uint8)
     of_images = str(rank(list(noise), layers=["block_0"]).verdict)
-    assert of_images.splitlines()[-1] == said.format("images", "most noise, watermarks, other content")
+    assert "can't detect faults that more than a tenth of the images share" in of_images
+    assert "watermarks, or other content." in of_images
+    assert of_images.endswith("A reference of about 16 sound images (`--reference`) reveals more faults.")
     of_rows = str(rank(np.random.default_rng(0).normal(size=(15, 6)), feature="identity").verdict)
-    assert of_rows.splitlines()[-1] == said.format("rows", "other content")
+    assert of_rows.endswith("can't detect faults that more than a tenth of the rows share, or other content.")
 
 
 def test_what_both_sides_have_is_no_fact() -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from torchmetrics_dna import DNARealism, make_dna, rank
 from torchmetrics_dna.functional import few_are_off
+from torchmetrics_dna.functional.outliers import outlier_scores
+from torchmetrics_dna.statistics.outliers import gaussians_of
 
 REFERENCES = {
     ranges: make_dna(REAL, EXTRACTOR, num_bins=40, ranges=r) for ranges, r in (("fixed", RANGES), ("auto", "auto"))
@@ -33,16 +35,15 @@ def test_a_summary_names_the_worst() -> None:
     assert summary["scores"] == pytest.approx(scores[order])
     assert (summary["mean"], summary["median"]) == pytest.approx((scores.mean(), np.median(scores)))
     assert summary["max"] == summary["scores"][0]
-    assert "p_value" not in summary
-    typical = rank(REAL[:1], REAL, EXTRACTOR).typical
-    off = few_are_off(metric.compute(), typical)
-    tested = DNARealism(EXTRACTOR, reference=OUTLIERS, typical=typical)
-    tested.update(IMAGES)
-    assert tested.summary().items() >= {"p_value": off.p_value, "share": off.share}.items()
-    assert off.p_value > 0.05 >= few_are_off(100 * metric.compute(), typical).p_value
+    off = few_are_off(metric.compute(), metric.own_scores)
+    assert summary.items() >= {"p_value": off.p_value, "share": off.share}.items()
+    assert summary["percentiles"] == metric.percentiles(torch.from_numpy(scores[order])).tolist()
     plain = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"])
     plain.update(IMAGES)
     assert plain.summary(worst=1)["indices"] == [int(plain.compute().argmax())]
+    assert "p_value" not in plain.summary()
+    with pytest.raises(RuntimeError, match="are for the score 'outlier', but the metric's is 'distance'"):
+        plain.percentiles(plain.compute())
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -57,7 +58,9 @@ def test_maps_add_up_to_the_scores(ranges: str, weighted: bool) -> None:
         np.testing.assert_allclose(total, metric(IMAGES), rtol=0, atol=1e-9)
     outliers = DNARealism(EXTRACTOR, reference=OUTLIERS)
     total = sum(values.reshape(9, -1).mean(1) for values in outliers.map(IMAGES).values())
-    np.testing.assert_allclose(total.sqrt(), outliers(IMAGES), rtol=1e-9)
+    activations = EXTRACTOR(IMAGES)
+    means = {layer: values.double().reshape(*values.shape[:2], -1).mean(2) for layer, values in activations.items()}
+    np.testing.assert_allclose(total.sqrt(), outlier_scores(means, gaussians_of(OUTLIERS)), rtol=1e-9)
     with pytest.raises(ValueError, match="uint8"):
         outliers.map(IMAGES.float())
 
@@ -80,22 +83,45 @@ def test_scores_by_other_settings_are_not_merged() -> None:
 
 def test_a_filter_keeps_what_the_ranking_keeps() -> None:
     images = torch.cat([random_images(6, 8), IMAGES // 8])
-    for score in ("outlier", "distance"):
-        ranking = rank(images, REAL, EXTRACTOR, score=score)
-        metric = DNARealism(EXTRACTOR, reference=ranking.reference, typical=ranking.typical)
-        assert metric.score == score
+    ranking = rank(images, REAL, EXTRACTOR)
+    for reference in (ranking.reference, OUTLIERS):
+        metric = DNARealism(EXTRACTOR, reference=reference)
         kept = ranking.filter(0.3)
         limit = np.sort(ranking.typical)[int(np.ceil((len(REAL) + 1) * 0.7)) - 1]
-        assert metric.limit(0.3) == ranking.limit(0.3) == limit
+        assert metric.limit(0.3) == pytest.approx(ranking.limit(0.3))
+        assert ranking.limit(0.3) == limit
         near = sorted(i for i, x in zip(ranking.numbers, ranking.scores, strict=True) if x <= limit)
         assert sorted(kept.numbers) == near
         assert 0 < len(kept.names) < len(images)
         assert torch.equal(metric.filter(images, 0.3), images[sorted(kept.numbers)])
         assert not metric.update_called
-    with pytest.raises(ValueError, match="the metric has none; give `typical=ranking.typical`"):
-        DNARealism(EXTRACTOR, reference=OUTLIERS).filter(images)
+    by_distance = rank(images, REAL, EXTRACTOR, score="distance")
+    near = {i for i, x in zip(by_distance.numbers, by_distance.scores, strict=True) if x <= by_distance.limit(0.3)}
+    assert {*by_distance.filter(0.3).numbers} == near
+    with pytest.raises(RuntimeError, match="are for the score 'outlier', but the metric's is 'distance'"):
+        DNARealism(EXTRACTOR, reference=REFERENCES["fixed"]).filter(images)
     with pytest.raises(ValueError, match="give the reference as images, and a score other than 'local'"):
-        rank(images, OUTLIERS, EXTRACTOR).filter()
+        rank(images, REFERENCES["fixed"], EXTRACTOR).filter()
+
+
+def test_scores_are_those_of_a_ranking() -> None:
+    """From images, from a file, from merged parts, in batches, and of floats."""
+    ranking = rank(IMAGES, REAL, EXTRACTOR)
+    expected = torch.empty_like(ranking.scores)
+    expected[ranking.numbers] = ranking.scores
+    parts = [make_dna(part, EXTRACTOR, kind="layer-gaussian") for part in REAL.split(len(REAL) // 2)]
+    for reference in (OUTLIERS, parts[0].merge(*parts[1:]), parts[-1].merge(*parts[:-1])):
+        metric = DNARealism(EXTRACTOR, reference=reference)
+        for batch in IMAGES.split(4):
+            metric.update(batch)
+        np.testing.assert_allclose(metric.compute(), expected, rtol=1e-4)
+        np.testing.assert_allclose(metric.own_scores.sort().values, ranking.typical.sort().values, rtol=1e-4)
+    without = replace(OUTLIERS, sample=None)
+    with pytest.raises(ValueError, match=r"has none; make it anew by make_dna\(images, kind='layer-gaussian'\)"):
+        DNARealism(EXTRACTOR, reference=without)
+    old = replace(OUTLIERS, sample=replace(OUTLIERS.sample, version=1))
+    with pytest.raises(ValueError, match="properties by version 1 of their definitions"):
+        DNARealism(EXTRACTOR, reference=old)
 
 
 class Renamed(Pixels):
@@ -114,7 +140,7 @@ def test_scores_that_do_not_fit() -> None:
         ({"reference": OUTLIERS, "contrast": histograms}, ValueError, "`contrast` is not for the score 'outlier'"),
         ({"reference": histograms, "score": "distance", "contrast": histograms}, ValueError, "`contrast` is not for"),
         ({"reference": histograms, "score": "contrast"}, ValueError, "give the DNA of the pool, or use rank"),
-        ({"reference": make_dna(REAL[:1], EXTRACTOR, kind="layer-gaussian")}, RuntimeError, "More than one image"),
+        ({"reference": make_dna(REAL[:1], EXTRACTOR, kind="layer-gaussian")}, RuntimeError, "More than two images"),
         (
             {"reference": histograms, "contrast": 3},
             TypeError,
@@ -122,7 +148,6 @@ def test_scores_that_do_not_fit() -> None:
         ),
         ({"reference": make_dna(REAL, EXTRACTOR, kind="gaussian")}, TypeError, "expected to be a HistogramDNA or the"),
         ({"reference": make_dna(REAL, Renamed())}, ValueError, "their extractors differ"),
-        ({"reference": OUTLIERS, "typical": torch.ones(2, 2)}, ValueError, "`typical` expected to be finite scores"),
         ({"reference": replace(OUTLIERS, num_images=0)}, ValueError, "expected to say of how many images it is"),
     ):
         with pytest.raises(error, match=message):
@@ -148,15 +173,16 @@ def share_scores(rank: int, world: int, expected: list[Tensor]) -> None:
     busy = world - 1
     shard = torch.tensor([*range(9), *range(-9 % busy)][rank::busy] if rank < busy else []).long()
     for reference, scores in zip((REFERENCES["fixed"], OUTLIERS), expected, strict=True):
-        metric = DNARealism(EXTRACTOR, reference=reference, typical=scores[:5] / 3)
+        metric = DNARealism(EXTRACTOR, reference=reference)
         for part in shard.split(2 + rank) if len(shard) else ():
             metric.update(IMAGES[part], indices=part)
         assert torch.equal(metric.compute(), scores)
         summary = metric.summary(worst=3)
         assert summary["indices"] == scores.argsort(descending=True, stable=True)[:3].tolist()
-        off = few_are_off(scores, scores[:5] / 3)  # of all images, each once
-        told = {"p_value": off.p_value, "share": off.share} if reference is OUTLIERS else {}
-        assert summary.items() >= {"num_images": 9, **told}.items()
+        assert summary["num_images"] == 9
+        if reference is OUTLIERS:  # of all images, each once
+            off = few_are_off(scores, metric.own_scores)
+            assert summary.items() >= {"p_value": off.p_value, "share": off.share}.items()
         metric.update(IMAGES[:1], indices=[0])  # the shard goes on where it was
         assert torch.equal(metric.compute(), scores)
         metric.reset()

@@ -39,7 +39,7 @@ from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.job import MEANS
-from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
+from torchmetrics_dna.words.verdict import Off, flagged_beside_reference, flagged_in_folder, why_off
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
@@ -96,13 +96,19 @@ class OddImages:
         return few._replace(p_value=min(1.0, p_value), fewest=fewest)
 
     @cached_property
-    def named(self) -> list[Odd]:
-        """Images that are off, those of one colour or value and then the furthest first: ``single``, and ``beyond``.
+    def share(self) -> FewOff | None:
+        """Estimate of the share of outliers among all images, if it is significantly above 0."""
+        if self.is_alone or not len(self.scores):
+            return None
+        share = few_are_off(self.scores, self.typical)
+        return share if share.low > 0 and share.p_value <= SIGNIFICANT else None
 
-        The latter if the test finds that a few are.
-        """
-        odd = (Odd(*each) for each in [*self.single, *self.beyond * self._finds_few])  # those of a file are tuples
-        return sorted(odd, key=lambda each: (not each.is_fact, each.image))
+    @cached_property
+    def named(self) -> list[Odd]:
+        """Images that are flagged, in their order: ``single``, and ``beyond`` if the test finds a small number."""
+        flagged = [*self.single, *self.beyond] if self._finds_few else self.single
+        # Those of a file are tuples.
+        return sorted((Odd(*each) for each in flagged), key=lambda each: each.image)
 
     @property
     def is_alone(self) -> bool:
@@ -152,13 +158,13 @@ class OddImages:
             is_alone=self.is_alone,
             has_properties=self.has_properties,
             noun=noun,
+            share=self.share,
         )
 
-    def sentence(self, reference: str, noun: str) -> str:
-        """Return which images are off, and why; and the result of the test of the others, line by line."""
+    def sentences(self, reference: str, noun: str) -> list[str]:
+        """Return which images are flagged and why, and the result of the test of the others."""
         figures = self.figures(noun)
-        lines = beside_others(figures) if self.is_alone else which_are_off(figures, reference)
-        return "\n".join(lines)
+        return flagged_in_folder(figures) if self.is_alone else flagged_beside_reference(figures, reference)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images, with why they are off, and the result of the test of the others, in plain types."""
@@ -250,27 +256,38 @@ def odd_images(
 
 
 def _extremes(
-    reference: OutlierReference, images: Unusualness, properties: Tensor | None, own_properties: Tensor | None
+    reference: OutlierReference,
+    images: Unusualness,
+    properties: Tensor | None,
+    own_properties: Tensor | None,
+    is_alone: bool = False,
 ) -> list[Odd]:
-    """Return the property, or else the layer, in which each image is most extreme."""
+    """Return the property, or else the layer, in which each image is most extreme.
+
+    If ``is_alone``, the images are the reference's own, and each is compared with the others.
+    """
     surprisals = reference.surprisals(images)
     extremes = []
     for row in range(len(surprisals)):
-        if properties is not None and own_properties is not None and images.tails is not None:
+        others = torch.arange(len(reference.own_scores)) != (row if is_alone else -1)
+        is_property = False
+        if images.tails is not None:
             by_network, _, by_tail = surprisals[row].tolist()
-            if by_tail >= by_network:
-                extremes.append(extreme_property(images.tails, row, properties, own_properties))
-                continue
-        extremes.append(_extreme_layer(reference, images, row))
+            is_property = by_tail >= by_network or float(images.tails[row].min()) <= CLEAR
+        if is_property and images.tails is not None and properties is not None and own_properties is not None:
+            extremes.append(extreme_property(images.tails, row, properties, own_properties[others]))
+        else:
+            extremes.append(_extreme_layer(reference, images, row, others))
     return extremes
 
 
-def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int) -> Odd:
-    """Return the layer in which an image is farthest, with its distance in medians of the reference's own images."""
+def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, others: Tensor) -> Odd:
+    """Return the layer in which an image is farthest, with its distance in medians of the others."""
     layers = []
     for layer, own in reference.own.layers.items():
-        median = own.quantile(0.5).clamp(min=1e-12)
-        value, low, high = images.layers[layer][row], own.min(), own.max()
+        of_others = own[others]
+        median = of_others.quantile(0.5).clamp(min=1e-12)
+        value, low, high = images.layers[layer][row], of_others.min(), of_others.max()
         layers.append(Odd(row, layer, *((each / median).sqrt().item() for each in (value, low, high))))
     return max(layers, key=lambda odd: odd.value)
 
@@ -282,7 +299,7 @@ def _reason_beyond(extreme: Odd, images: Unusualness, row: int, reference: Outli
         assert images.tails is not None
         if float(images.tails[row].min()) <= CLEAR:
             return extreme
-    layer = _extreme_layer(reference, images, row)
+    layer = _extreme_layer(reference, images, row, torch.ones(len(reference.own_scores), dtype=torch.bool))
     return layer if len(reference.gaussians) > 1 else layer._replace(reason="")
 
 
@@ -310,7 +327,7 @@ def _beside_others(
         layers = {} if is_identity(a.first.extractor) else split_means(a.rows[MEANS], a.first.neurons)
         by_level = [odd_inputs(numbers, layers, level) for level in (IN_LIST, IN_GATE)]
     named, surely = ({odd.image: odd for odd in each} for each in by_level)
-    extremes = _extremes(reference, reference.own, properties, properties)
+    extremes = _extremes(reference, reference.own, properties, properties, is_alone=True)
     scores, names = reference.own_scores[rows], _names(images, b)
     order = scores.argsort(descending=True, stable=True).tolist()
     return OddImages(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.checks import check_one_of
-from torchmetrics_dna.comparisons.odd_images import odd_images
+from torchmetrics_dna.comparisons.odd_images import OddImages, odd_images
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Kind
 from torchmetrics_dna.dna.features import Features
@@ -49,6 +49,7 @@ from torchmetrics_dna.statistics.outliers import (
 )
 from torchmetrics_dna.statistics.rows import ImageRows, SpatialMeans
 from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
+from torchmetrics_dna.words.verdict import extreme_in_words
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import Pixels
@@ -267,11 +268,17 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         nearest = find_nearest(of_images.features, index, themselves).take(order)
     dnas = [replace(dna, folds=()) for dna in dnas]
     unreadable = {sides.keys[k]: (measured | {"images": of_images})[role].unreadable for k, role in enumerate(roles)}
+    odd = None
+    if score == "outlier" and in_reference is not None:
+        odd = odd_images(
+            reference, of_images, source, neurons=neurons, rows=in_reference.tolist(), reference=of_reference
+        )
+    numbers = [of_images.numbers[i] for i in order.tolist()]
     return Ranking(
         score=score,
         names=[of_images.names[i] for i in order.tolist()],
         scores=scores[order],
-        numbers=[of_images.numbers[i] for i in order.tolist()],
+        numbers=numbers,
         images=source,
         reference=dnas[0],
         mapper=mapper,
@@ -285,12 +292,15 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         noun=noun_of(dnas[0]),
         reference_images=reference_side if isinstance(reference_side, ImageSource) else None,
         own=None if is_own is None else is_own[order],
-        odd=None
-        if typical is None or in_reference is None or score != "outlier"
-        else odd_images(
-            reference, of_images, source, neurons=neurons, rows=in_reference.tolist(), reference=of_reference
-        ),
+        odd=odd,
+        most_extreme=None if odd is None else _most_extreme(odd, numbers),
     )
+
+
+def _most_extreme(odd: OddImages, numbers: Sequence[int]) -> list[str]:
+    """Say where each image is most extreme; empty for the reference's own, which are only compared with each other."""
+    extremes = dict(zip(odd.numbers, map(extreme_in_words, odd.extremes), strict=True))
+    return [extremes.get(number, "") for number in numbers]
 
 
 def _outlier_reference(measured: Measured, neurons: Neurons) -> OutlierReference:

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
 from torchmetrics_dna.functional.odd import LEAST
+from torchmetrics_dna.functional.outlier_score import percentiles
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.realism import heat
@@ -38,15 +38,16 @@ if TYPE_CHECKING:
 
 Score = Literal["outlier", "local", "contrast", "distance"]
 WORST_FIRST = ("outlier", "local")
-_SHOWN = 10  # images of a table
+_SHOWN = 5  # images of a table
 # columns of the table, in order
 _COLUMNS = {
     "rank": "rank",
     "score": "score",
     "dna_emd": "dna-emd",
-    "share_worse": "further than",
+    "percentile": "percentile",
     "image": "image",
-    "reason": "why it is off",
+    "most_extreme": "most extreme",
+    "reason": "flagged",
     "kind": "copy?",
     "likeness": "likeness",
     "nearest_ratio": "ratio",
@@ -82,6 +83,8 @@ class Ranking(Saved):
         odd: Images that are off, and why, by outlier scores and properties, without the reference's own; if all are its
             own, those that are odd beside the others. None for other scores, if the reference has no images or fewer
             than 10, and of a filtered ranking.
+        most_extreme: The property or layer in which each image is most extreme, with its value and the range of the
+            others; None where ``odd`` is None, except of a filtered ranking.
         noun: What was ranked: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
         why: Why it is not by outlier scores, in words, if no score was asked for; else empty.
 
@@ -106,6 +109,7 @@ class Ranking(Saved):
     reference_images: ImageSource | None = None
     own: Tensor | None = None
     odd: OddImages | None = None
+    most_extreme: list[str] | None = None
     noun: str = "image"
     why: str = ""
 
@@ -115,13 +119,9 @@ class Ranking(Saved):
         return self.score in WORST_FIRST
 
     @property
-    def shares(self) -> Tensor | None:
-        """Share of the reference's own images that score worse: 0.5 for a typical image; ties count by half."""
-        if self.typical is None:
-            return None
-        typical = self.typical.sort().values
-        below, up_to = (torch.searchsorted(typical, self.scores, right=right) for right in (False, True))
-        return 1 - (below + up_to).double() / (2 * len(typical))
+    def percentiles(self) -> Tensor | None:
+        """How many per cent of the reference's own images have a lower score, ``(B,)``; None without ``typical``."""
+        return None if self.typical is None else percentiles(self.scores, self.typical)
 
     @property
     def is_alone(self) -> bool:
@@ -132,11 +132,11 @@ class Ranking(Saved):
     def question(self) -> str:
         """Order of the images in words, for a title."""
         if self.is_alone:
-            return "by how far the network finds them from the others, which is no sign of a fault"
+            return "by how unusual they are among the others, most unusual first"
         return {
-            "outlier": f"by how far they are from the reference's own {self.noun}s, worst first",
+            "outlier": f"by how unusual they are among the reference's own {self.noun}s, most unusual first",
             "local": "by the place that is least like the reference, worst first",
-            "distance": "by their distance to the reference, nearest first",
+            "distance": "by their distance to the reference, closest first",
             "contrast": "by how much closer they are to the reference than to the contrast, best first",
         }[self.score]
 
@@ -187,6 +187,7 @@ class Ranking(Saved):
             distances=None if self.distances is None else self.distances[near],
             nearest=None if self.nearest is None else self.nearest.take(near),
             own=None if self.own is None else self.own[near],
+            most_extreme=None if self.most_extreme is None else [self.most_extreme[i] for i in near.tolist()],
             odd=None,
         )
 
@@ -195,9 +196,9 @@ class Ranking(Saved):
         """Sentences on the images that are off, with the reasons, and on the result of :attr:`few_off`; or why none."""
         if self.odd is None and self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST:
             size = images_in_words(len(self.typical), self.noun)
-            return f"Which {self.noun}s are off was not asked: the reference has {size}, {LEAST} are needed."
+            return f"No {self.noun} is flagged: the reference has {size}, but at least {LEAST} are needed."
         if self.odd is not None:
-            return self.odd.sentence("the reference", self.noun)
+            return "\n".join(self.odd.sentences("the reference", self.noun))
         return self.why or None
 
     @property
@@ -309,8 +310,10 @@ class Ranking(Saved):
         columns: dict[str, Sequence[Any]] = {"image": self.names, "score": self.scores.tolist()}
         if self.distances is not None:
             columns["dna_emd"] = self.distances.tolist()
-        if self.shares is not None:
-            columns["share_worse"] = self.shares.tolist()
+        if self.percentiles is not None:
+            columns["percentile"] = self.percentiles.tolist()
+        if self.most_extreme is not None:
+            columns["most_extreme"] = self.most_extreme
         if self.reasons:
             columns["reason"] = [self.reasons.get(image, "") for image in self.numbers]
         if self.nearest is not None:
@@ -322,10 +325,6 @@ class Ranking(Saved):
                 columns["likeness"] = [None if x != x else x for x in self.nearest.likeness.tolist()]
         return columns
 
-    def _first(self, most: int) -> list[int]:
-        """Return the places of the images to show first: those that the verdict names, in its order, then as ranked."""
-        return [*dict.fromkeys([*map(self.numbers.index, self.reasons), *range(len(self.names))])][:most]
-
     @property
     def _size(self) -> str:
         """Number of what was ranked, in words."""
@@ -335,38 +334,40 @@ class Ranking(Saved):
         """Return the heading of a column of the table."""
         return self.noun if key == "image" else _COLUMNS[key]
 
-    def _title(self, in_order: bool) -> str:
-        """Return the title of the table; in order, those that the verdict names come first."""
-        title = self._size
-        if self.reasons and in_order:
-            title += ", named ones first, then"
-        return f"{title} {self.question}"
+    @property
+    def _title(self) -> str:
+        """Title of the table."""
+        return f"{self._size} {self.question}"
 
     def table(self, top: int | None = None, worst: int | None = None) -> Table:
-        """Return a table of images, of which those that the verdict names come first; by default of 10.
+        """Return a table of images, in their order; by default of 5.
 
         Args:
             top: Show so many of the best images.
             worst: Show so many of the worst images.
 
         """
-        first, last = (worst, top) if self.worst_first else (top, worst)
-        in_order, rows = first is not None or last is None, self.rows()
-        notes = [f"The first {_SHOWN}; all: -o ranking.csv."] * (first is last is None and len(rows) > _SHOWN)
-        most = _SHOWN if first is None else first
-        rows = [rows[place] for place in self._first(most)] if in_order else self.rows(top, worst)
-        if self.reasons and not self.is_alone:
-            notes.append("score, further than: by the network alone; which are odd: by other figures, too.")
+        rows = self.rows(top, worst)
+        notes = []
+        if top is worst is None and len(rows) > _SHOWN:
+            rows = rows[:_SHOWN]
+            notes.append(f"These are the first {_SHOWN}. All are in the file of -o ranking.csv.")
+        if self.most_extreme is not None:
+            notes.append("This order alone does not mean that something is wrong with an image.")
+            if any(str(row.get("most_extreme", "")).startswith("network") for row in rows):
+                notes.append("Most extreme: for the network, the distance of a layer in multiples of the median.")
         notes += note_of_left_out(self.unreadable)
         columns = {"rank", *self._columns()}
         shown = [key for key in _COLUMNS if key in columns]
         if "likeness" in shown:  # the table of copies has both
             shown.remove("nearest_ratio")
+        if self.is_alone:  # the table of copies has these
+            shown = [key for key in shown if key not in ("kind", "likeness", "nearest_ratio", "nearest")]
         header = [self._heading(key) for key in shown]
         if self.score == "distance":
             header[1] = "dna-emd"
         cells = [[_cell(key, row[key]) for key in shown] for row in rows]
-        return Table(header, cells, self._title(in_order), notes)
+        return Table(header, cells, self._title, notes)
 
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
         """Plot a contact sheet below examples of the reference.
@@ -398,7 +399,7 @@ class Ranking(Saved):
         ]
         if self.worst_first or most is not None:
             first = "worst" if self.worst_first else "best"
-            order = self._first(most or 2 * columns)
+            order = range(min(count, most or 2 * columns))
             shown = [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
         examples = _some(None if self.is_alone else self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
@@ -419,8 +420,8 @@ class Ranking(Saved):
                 _show(axis, picture, f"{place + 1}: {score}", self.names[place], reasons.get(self.numbers[place], ""))
             if maps:
                 _show_maps(next(rows), pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
-        unit, why = " in bins" * (not self.worst_first), ", why it is off" * bool(reasons)
-        put_title(figure, f"{self._title(True)}: rank, score{unit}, name{why}", 1.25 * columns + 0.4)
+        unit, why = " in bins" * (not self.worst_first), ", why it is flagged" * bool(reasons)
+        put_title(figure, f"{self._title}: rank, score{unit}, name{why}", 1.25 * columns + 0.4)
         return figure
 
     def _repr_html_(self) -> str:
@@ -450,8 +451,8 @@ def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
 def _cell(key: str, value: Any) -> Any:
     if key == "likeness" and value is not None and abs(value) < 0.005:  # rounds to 0
         return "-"
-    if key == "share_worse":  # "100 %" of the reference's own images are nearer than the worst
-        return f"{100 - 100 * value:3.0f} %"
+    if key == "percentile":
+        return "above all" if value == 100 else f"{value:.1f}%"
     return number(value, 3, zeros=True) if isinstance(value, float) else value
 
 

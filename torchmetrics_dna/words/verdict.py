@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.evidence import Ratio
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.functional.odd import Odd
+    from torchmetrics_dna.functional.outliers import FewOff
 
 _WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
 _MOST_LINES = 4
@@ -148,6 +149,7 @@ class Off(NamedTuple):
     is_alone: bool  # whether they were judged beside the others of their own set
     has_properties: bool  # whether they were measured
     noun: str = "image"  # what the set has: images, rows or other inputs
+    share: FewOff | None = None  # estimate of the share of outliers, if it is significantly above 0
 
     @property
     def are_many(self) -> bool:
@@ -330,42 +332,91 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
     return []
 
 
-def which_are_off(off: Off, reference: str) -> list[str]:
-    """Return lines: which images are off, and why; and what the test of the others finds."""
-    lines, p = [], p_figure(off.p_value, "p")
-    if off.named:
-        lines.append(_which(off, reference))
+def flagged_beside_reference(off: Off, reference: str) -> list[str]:
+    """Return sentences on the images that a ranking flags as outliers relative to a reference."""
+    noun, p = off.noun, p_figure(off.p_value, "p")
+    lines = []
+    if off.share is not None:
+        interval = f"95% CI {off.share.low:.0%} to {off.share.high:.0%}"
+        lines.append(f"About {off.share.share:.0%} of these {noun}s are outliers ({interval}).")
+    lines += _flagged(off, reference)
     if off.by_test:
-        lines += [f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'} found by a test of a few ({p})."]
+        which = "1 of these was" if off.by_test == 1 else f"{off.by_test:,} of these were"
+        lines.append(f"{which} flagged by the test for a small number of outliers ({p}).")
     elif off.maybe:
-        which = f"Other {off.noun}s may be off as well" if off.named else f"Some {off.noun}s may be off"
-        lines.append(_first(f"{which} ({p})", off))
+        which = f"Other {noun}s" if off.named else f"Some {noun}s"
+        likeliest = ", ".join(off.maybe[:_MOST_SHOWN])
+        lines.append(f"{which} may be outliers ({p}). The most unusual: {likeliest}.")
     elif off.p_value is not None:
-        which = f"No {'other' if off.named else 'single'} {off.noun} is shown to stand out"
-        sees = off.fewest and f" ({p}); this test sees {off.fewest:,} or more odd {off.noun}s of {off.total:,}"
-        lines.append(f"{which}{sees or '; so few have no test'}.")
+        further = "further outliers" if off.named else "outliers"
+        if off.fewest is None:
+            lines.append(f"There are too few {noun}s for a test of the others.")
+        else:
+            lines.append(
+                f"No evidence of {further} ({p}). The test can detect {off.fewest:,} or more among {off.total:,}."
+            )
     if off.are_many and off.has_properties:
-        lines.append("So many may have been changed alike: `compare` looks for that.")
+        lines.append(f"So many {noun}s may have been changed in the same way. Use `compare` to find the change.")
     if off.least is not None and not off.by_test:
-        of_one_value = f"{off.noun}s of one {value_of(off.noun)}"
-        lines.append(
-            f"Beside fewer than {off.least} {off.noun}s of {reference}, only {of_one_value} are judged singly."
-        )
+        single = f"{noun}s of a single {value_of(noun)}"
+        lines.append(f"With fewer than {off.least} {noun}s in {reference}, only {single} are flagged one by one.")
     return lines
 
 
-def beside_others(off: Off) -> list[str]:
-    """Return lines: which images of a set are odd beside its others, and what can't be seen without a reference."""
+def flagged_in_folder(off: Off) -> list[str]:
+    """Return sentences on the images that are flagged among the others of their set, and what can't be detected."""
     noun = off.noun
     if not off.has_properties:
-        return [f"Which {noun}s are odd was not asked: that takes properties, which grey and RGB images have."]
-    if off.least is None:
-        limits = f"Not seen: faults that more than a tenth of the {noun}s share, {UNSEEN[noun]}."
+        return [f"No {noun}s were checked for faults, since properties are only measured of grey and RGB images."]
+    lines = _flagged(off, "the others") or [f"No {noun} is flagged."]
+    if off.least is not None:
+        single = f"those of a single {value_of(noun)}"
+        lines.append(f"With fewer than {off.least} {noun}s, only {single} are flagged.")
+    elif noun != "image":
+        lines.append(
+            f"{noun.capitalize()}s of a single value, and {noun}s far beyond all others, are flagged. This check can't"
+            f" detect faults that more than a tenth of the {noun}s share, or {UNSEEN[noun]}."
+        )
     else:
-        limits = f"Of fewer than {off.least} {noun}s, only those of one {value_of(noun)} are named."
-    if off.named:
-        return [_which(off, "the others", beside=" beside the others"), limits]
-    return [f"No {noun} is shown to be odd beside the others.", limits]
+        lines.append(
+            "This check flags images of a single colour, and images far beyond all others in brightness, contrast,"
+            " saturation, blur, noise, pixelation or JPEG blocks. It can't detect faults that more than a tenth of the"
+            " images share, slight faults, most noise, watermarks, or other content."
+        )
+    if noun == "image":
+        lines.append("A reference of about 16 sound images (`--reference`) reveals more faults.")
+    return lines
+
+
+def _flagged(off: Off, reference: str) -> list[str]:
+    """Return how many images are flagged, and a sentence for each reason."""
+    if not off.named:
+        return []
+    verb = "is" if len(off.named) == 1 else "are"
+    lines = [f"{len(off.named):,} of {images_in_words(off.total, off.noun)} {verb} flagged as outliers."]
+    if len(off.named) == 1:
+        lines = [f"1 of {images_in_words(off.total, off.noun)} is flagged as an outlier."]
+    by_reason: dict[str, list[str]] = {}
+    for name, odd in off.named:
+        by_reason.setdefault(odd.reason, []).append(name)
+    for reason, names in by_reason.items():
+        phrase = _reason(reason, reference, short=False)
+        shown = ", ".join(names[:_MOST_SHOWN])
+        if len(names) > _MOST_SHOWN:
+            shown += f" and {len(names) - _MOST_SHOWN:,} more"
+        lines.append(f"{len(names):,} {_in_plural(phrase)}: {shown}." if len(names) > 1 else f"{names[0]} {phrase}.")
+    return lines
+
+
+def extreme_in_words(odd: Odd) -> str:
+    """Say in what property or layer an image is most extreme, with its value and the range of the others."""
+    name = odd.reason[:-2] if odd.reason[-1] in "+-" else odd.reason
+    record = RECORDS.get(name)
+    if record is None:
+        value, low, high = (f"{each:.3g}" for each in (odd.value, odd.low, odd.high))
+        return f"network, {name}: {value} (others {low} to {high})"
+    value, low, high = (record.in_words(each) for each in (odd.value, odd.low, odd.high))
+    return f"{name} {value} (others {low} to {high})"
 
 
 def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
