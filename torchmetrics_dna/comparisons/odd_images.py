@@ -288,19 +288,19 @@ def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, o
         of_others = own[others]
         median = of_others.quantile(0.5).clamp(min=1e-12)
         value, low, high = images.layers[layer][row], of_others.min(), of_others.max()
-        layers.append(Odd(row, layer, *((each / median).sqrt().item() for each in (value, low, high))))
+        name = layer if len(reference.gaussians) > 1 else ""
+        layers.append(Odd(row, name, *((each / median).sqrt().item() for each in (value, low, high))))
     return max(layers, key=lambda odd: odd.value)
 
 
 def _reason_beyond(extreme: Odd, images: Unusualness, row: int, reference: OutlierReference) -> Odd:
     """Return why an image is beyond all of the reference: a property in which it clearly is, or else the layer."""
-    is_property = images.tails is not None and extreme.reason not in reference.gaussians
+    is_property = extreme.reason[-1:] in ("+", "-")
     if is_property and not extreme.low <= extreme.value <= extreme.high:
         assert images.tails is not None
         if float(images.tails[row].min()) <= CLEAR:
             return extreme
-    layer = _extreme_layer(reference, images, row, torch.ones(len(reference.own_scores), dtype=torch.bool))
-    return layer if len(reference.gaussians) > 1 else layer._replace(reason="")
+    return _extreme_layer(reference, images, row, torch.ones(len(reference.own_scores), dtype=torch.bool))
 
 
 def _beyond_both(

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from torch import Tensor
 
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
@@ -30,6 +29,8 @@ from torchmetrics_dna.singles.nearest import ALIKE, NEAR, Nearest
 from torchmetrics_dna.statistics.rows import ImageRows
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna import DNA
@@ -353,9 +354,9 @@ class Ranking(Saved):
             rows = rows[:_SHOWN]
             notes.append(f"These are the first {_SHOWN}. All are in the file of -o ranking.csv.")
         if self.most_extreme is not None:
-            notes.append("This order alone does not mean that something is wrong with an image.")
-            if any(str(row.get("most_extreme", "")).startswith("network") for row in rows):
-                notes.append("Most extreme: for the network, the distance of a layer in multiples of the median.")
+            notes.append(f"This order alone does not mean that something is wrong with the {self.noun}s.")
+            if any(row["most_extreme"].startswith("distance") for row in rows):
+                notes.append("Most extreme: distances are in multiples of their median.")
         notes += note_of_left_out(self.unreadable)
         columns = {"rank", *self._columns()}
         shown = [key for key in _COLUMNS if key in columns]

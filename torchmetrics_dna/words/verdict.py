@@ -410,11 +410,12 @@ def _flagged(off: Off, reference: str) -> list[str]:
 
 def extreme_in_words(odd: Odd) -> str:
     """Say in what property or layer an image is most extreme, with its value and the range of the others."""
-    name = odd.reason[:-2] if odd.reason[-1] in "+-" else odd.reason
+    name = odd.reason[:-2] if odd.reason[-1:] in ("+", "-") else odd.reason
     record = RECORDS.get(name)
     if record is None:
         value, low, high = (f"{each:.3g}" for each in (odd.value, odd.low, odd.high))
-        return f"network, {name}: {value} (others {low} to {high})"
+        distance = f"distance in {name}:" if name else "distance"
+        return f"{distance} {value} (others {low} to {high})"
     value, low, high = (record.in_words(each) for each in (odd.value, odd.low, odd.high))
     return f"{name} {value} (others {low} to {high})"
 
