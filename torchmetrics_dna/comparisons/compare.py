@@ -146,9 +146,10 @@ def open_sets(a: Any, b: Any, arguments: Arguments, *, by: ByClass | None, held_
         check_distances(arguments.metrics, "A comparison of several sets")
         sources, names = [a, *sets.values()], [label(a, "the reference"), *sets]
     networks: list[Sides] = []
+    asks_properties = len(sources) == 2 or held_out is not None
     for number, of_network in enumerate(by_network(arguments, sources)):
         try:
-            networks.append(open_sides(sources, of_network, with_properties=number == 0 and len(sources) == 2))
+            networks.append(open_sides(sources, of_network, with_properties=number == 0 and asks_properties))
         except OSError as err:  # of fetching a published network; distances of any network do for its metrics
             records = [record for metric in arguments.metrics or () if (record := record_of(metric))]
             plain = [each for each in records if each.protocol is None or each.grain == "layer"]  # FID is an fd

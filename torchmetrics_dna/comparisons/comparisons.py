@@ -17,6 +17,7 @@ from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
+from torchmetrics_dna.images.properties import neuron_name
 from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
@@ -117,16 +118,40 @@ class Comparisons(ManyComparisons):
             set can be told from the reference, or if one shares images with it. Empty without a held-out set.
 
         """
+        return self._ratios(distance or self.distance, of_properties=False)
+
+    def property_ratios(self, distance: str | None = None) -> dict[str, Ratio | None]:
+        """Return the same as :meth:`ratios`, of image properties.
+
+        Where they were measured, the two ratios of a set share the error: with confidence 95 %, both are right.
+        """
+        return self._ratios(distance or self.distance, of_properties=True)
+
+    def _ratios(self, distance: str, *, of_properties: bool) -> dict[str, Ratio | None]:
         if self.held_out is None:
             return {}
-        near, name = self[self.held_out], distance or self.distance
+        near = self[self.held_out]
         ratios: dict[str, Ratio | None] = {}
-        for each, far in self.items():
-            results = [of.results.get(name) for of in (far, near) if not of.shares_images]
+        for name, far in self.items():
+            if name == self.held_out:
+                continue
+            ratios[name] = None
+            questions = 1 if far.properties is None else 2
+            sides = [far.properties, near.properties] if of_properties else [far, near]
+            if any(side is None for side in sides) or far.shares_images or near.shares_images:
+                continue
+            results = [side.results.get(distance) for side in sides if side is not None]
             evidence = [result.evidence for result in results if result is not None and result.evidence is not None]
-            if each != self.held_out:
-                ratios[each] = ratio_of(*evidence) if len(evidence) == 2 else None
+            if len(evidence) == 2:
+                ratios[name] = ratio_of(evidence[0], evidence[1], questions)
         return ratios
+
+    def _main_property(self, name: str) -> str:
+        """Return the property in which a set is farthest from the reference."""
+        properties = self[name].properties
+        assert properties is not None
+        values = properties[self.distance].values
+        return neuron_name(*properties.neurons.locate(int(values.argmax())))
 
     @property
     def p_values(self) -> dict[str, float | None]:
@@ -187,7 +212,11 @@ class Comparisons(ManyComparisons):
             further = None if evidence is None or evidence.further is None else evidence.further.p_value
             p_of_both, in_any = (p_holm[both[0]], p_holm[both[1]]), self[both[0]].p_value_of_further
             ratio, furthest_in = self.ratios()[both[0]], self[both[0]].furthest_in
-            beside = HeldOut(*both, ratio, len(self), sharing, p_of_both, further, in_any, furthest_in)
+            of_properties = self.property_ratios()[both[0]]
+            mostly = None if of_properties is None else self._main_property(both[0])
+            beside = HeldOut(
+                *both, ratio, len(self), sharing, p_of_both, further, in_any, furthest_in, of_properties, mostly
+            )
         tested = {name: p for name in ranked if (p := p_holm[name]) is not None}
         of_sets = SeveralSets(self.reference, self.distance, sets, equal, beside, tested, self._noun)
         return "\n".join(several_sets(of_sets))
@@ -314,11 +343,15 @@ class Comparisons(ManyComparisons):
             rows.append(row | {"p_best_is_nearer": p_values[name], "best": name == best})
         for distance, record in self._distances.items():
             if self.held_out is not None and not record.higher_is_better:
-                ratios = self.ratios(distance)
+                ratios, property_ratios = self.ratios(distance), self.property_ratios(distance)
                 for row in rows:
                     ratio = ratios.get(row["set"])
+                    of_properties = property_ratios.get(row["set"])
                     for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
                         row[f"{record.key}_x_held_out{end}"] = ratio and getattr(ratio, field)
+                        row[f"{record.key}_properties_x_held_out{end}"] = of_properties and getattr(
+                            of_properties, field
+                        )
                     result = self[row["set"]].get(distance)
                     further = result and result.evidence and result.evidence.further
                     row[f"{record.key}_p_further"] = further and further.p_value

@@ -302,7 +302,7 @@ class Ratio:
         return "" if self.high is None else f"{number(self.low, 2)} to {number(self.high, 2)}"
 
 
-def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
+def ratio_of(far: Evidence, near: Evidence, questions: int = 1) -> Ratio | None:
     """Divide a distance from a reference by that of another set, and find the interval of the ratio.
 
     The reference's noise is in both distances, and is taken as such: its folds are the same in both. The interval is
@@ -312,6 +312,7 @@ def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
     Args:
         far: Evidence for the distance of the reference and a set.
         near: Evidence for that of the same reference, in the same folds, and another set.
+        questions: Number of ratios that are asked together. They share the error, so the confidence is that of all.
 
     Returns:
         The ratio; None if neither distance can be told from 0, or their noise is unknown.
@@ -331,12 +332,13 @@ def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
         of_both, of_far, of_near = (variance_of([side])[0] for side in ((a[0] + b[0], a[1]), a, b))
         covariance = (of_both - of_far - of_near) / 2
     confidence = far.interval.confidence
+    of_each = 1 - (1 - confidence) / questions
     freedom = min(first.freedom, second.freedom)
-    low, high = fieller(far.centre, near.centre, variances, covariance, student_quantile((1 + confidence) / 2, freedom))
+    low, high = fieller(far.centre, near.centre, variances, covariance, student_quantile((1 + of_each) / 2, freedom))
     if high is not None and _differs(near.interval):
         low = low ** (1 / far.power) if _differs(far.interval) else 0.0
         return Ratio(far.interval.value / near.interval.value, low, high ** (1 / far.power), confidence)
-    quantile = student_quantile(confidence, freedom)
+    quantile = student_quantile(of_each, freedom)
     least = lower_end(far, quantile)
     if not least:
         return None

@@ -581,6 +581,8 @@ class HeldOut(NamedTuple):
     further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
     further_in_any: float | None = None  # the same in a layer, a neuron or a property, of which there is any
     furthest_in: str | None = None  # which of these it is most clearly; None if none by itself
+    property_ratio: Ratio | None = None  # times as far in image properties; None where that can't be said
+    main_property: str | None = None  # property in which it is farthest from the reference
 
 
 class OneSet(NamedTuple):
@@ -682,6 +684,12 @@ def _beside_held_out(of: HeldOut, reference: str, noun: str) -> list[str]:
     if of.ratio is not None and of.ratio.is_told:
         far = f"{of.ratio.in_words} times as far".replace("least 1 times", "least").removeprefix("1 times ")
         lines.append(f"{of.name} is {far} from {reference} as {held_out}{of.ratio.ends}.")
+    elif of.property_ratio is not None and of.property_ratio.is_told:
+        ratio = of.property_ratio
+        lines.append(
+            f"In image properties, {of.name} is {ratio.in_words} times as far from {reference} as {held_out}"
+            f"{ratio.ends}, mostly in {of.main_property}."
+        )
     elif is_further:
         how = f"how many times can't be said ({p_figure(of.further, 'p')})"
         lines.append(f"{of.name} is further than {held_out}; {how}.")
