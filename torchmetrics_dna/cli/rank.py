@@ -22,13 +22,14 @@ def rank(
     images: o.Images,
     reference: Annotated[
         str | None,
-        o.option("A DNA file, or images; one ranks others by likeness to it. Default: the images themselves."),
+        o.option("Images or a DNA file to compare with. Default: the other IMAGES."),
     ] = None,
     score: Annotated[
         str | None,
         o.option(
-            "outlier: images that are off; local: images with a place that is off; contrast: images of the reference's"
-            " kind; or distance."
+            "outlier: how unusual an image is, by network and properties. local: the most unusual place of an image."
+            " contrast: which images of a pool are of the reference's domain. distance: dna-emd to the reference."
+            " Default: outlier if the reference allows it."
         ),
     ] = None,
     contrast: Annotated[
@@ -38,20 +39,20 @@ def rank(
         str | None, o.option("Images, or a saved index: show each image's nearest among them, to find copies.")
     ] = None,
     save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).")] = None,
-    top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
-    worst: Annotated[int | None, o.option("Show so many of the worst ones only.", min=1)] = None,
+    top: Annotated[int | None, o.option("Show only this number of the best images.", min=1)] = None,
+    worst: Annotated[int | None, o.option("Show only this number of the worst images.", min=1)] = None,
     plot: Annotated[
         Path | None, o.output_option("Draw to this file a contact sheet, below images of the reference.")
     ] = None,
-    maps: Annotated[bool, o.output_option("Show in the contact sheet where images are off.", "--maps")] = False,
+    maps: Annotated[bool, o.output_option("Show in the contact sheet where images are unusual.", "--maps")] = False,
     fail_if_odd: Annotated[
-        bool, o.output_option("Exit with code 1 if an image is named as odd.", "--fail-if-odd")
+        bool, o.output_option("Exit with code 1 if an image is flagged as an outlier.", "--fail-if-odd")
     ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Name the odd images of a set, or rank images against a reference."""
+    """Order images by how unusual they are in their set or for a reference, and flag outliers."""
     if reference is None and nearest is None and (contrast is not None or score not in (None, "outlier")):
         raise ValueError("Option --reference is missing: --score and --contrast compare IMAGES with it")
     check_sources(images, *filter(None, [reference]))

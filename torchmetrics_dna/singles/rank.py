@@ -72,15 +72,16 @@ def rank(
     nearest: Source | Features | None = None,
     **options: Any,
 ) -> Ranking:
-    """Rank images by how far each of them is from a reference's own images, or by how close they are to the reference.
+    """Rank images by how unusual each of them is for a reference, or by how close it is to the reference.
 
-    Without a reference, each image is scored against all others; those are named that are odd beside these, and those
-    that are copies of one. The scores are those of :class:`DNARealism`, and one more:
+    Without a reference, each image is compared with all others. Outliers are flagged, and copies are found. The scores
+    are those of :class:`DNARealism`, and one more:
 
-    - ``"outlier"`` answers which images are off, worst first. It needs no pool, and works for a single image.
-    - ``"local"`` answers which images have a place that is off, worst first: the largest distance of a place, the mean
+    - ``"outlier"`` answers which images are outliers, the most unusual first. It needs no pool, and works for a single
+      image.
+    - ``"local"`` answers which images have an unusual place, the worst first: the largest distance of a place, the mean
       over 3 x 3 positions of the layer whose positions are about 8 pixels apart, from the places of the reference,
-      which is images. It finds faults in images that are alike, such as textures or aligned pictures.
+      which is images. It finds small faults in images that are alike, such as textures or aligned pictures.
     - ``"contrast"`` answers which images of a mixed pool are most like the reference, best first.
     - ``"distance"`` is the dna-emd to the reference alone (sections 5.1 and 5.4 of the paper), best first. Plain images
       are close to everything.

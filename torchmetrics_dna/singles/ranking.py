@@ -399,7 +399,11 @@ class Ranking(Saved):
             ("worst", range(last, count)),
         ]
         if self.worst_first or most is not None:
-            first = "worst" if self.worst_first else "best"
+            first = "best"
+            if self.score == "outlier":
+                first = "most unusual"
+            elif self.worst_first:
+                first = "worst"
             order = range(min(count, most or 2 * columns))
             shown = [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
         examples = _some(None if self.is_alone else self.reference_images, columns)
