@@ -124,7 +124,7 @@ def metric_of(fake: np.ndarray = B) -> DNAEMD:
 
 
 def realism_of(imgs: Tensor, **options: Any) -> DNARealism:
-    metric = DNARealism(EXTRACTOR, reference=dna("layer-gaussian"), typical=ranked().typical)
+    metric = DNARealism(EXTRACTOR, reference=dna("layer-gaussian"))
     metric.update(imgs, **options)
     return metric
 
@@ -248,11 +248,7 @@ def test_methods_of_a_metric() -> None:
 
 
 def test_realism() -> None:
-    def limit(**options: Any) -> float:
-        return DNARealism(EXTRACTOR, reference=dna(), **options).limit()
-
     imgs, metric = tensor(A), realism_of(tensor(A))
-    each_changes(limit, {"typical": torch.arange(30.0)}, typical=torch.arange(40.0))
     each_changes(lambda **update: realism_of(**update).compute(), {"imgs": imgs}, imgs=tensor(B))
     each_changes(lambda **update: realism_of(**update).compute(), {"imgs": imgs}, indices=[*range(11, -1, -1)])
     each_changes(metric.map, {"imgs": imgs}, imgs=tensor(B))

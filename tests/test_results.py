@@ -78,7 +78,7 @@ NEURONS = [1, 4, 8]  # of nine, in their order
 
 def ranked(score: Any) -> tuple[Any, Any, list[int]]:
     ranking = rank(IMAGES, A, EXTRACTOR, score=score, nearest=C)
-    part = ranking.filter(0.6 if score == "outlier" else 0.1)
+    part = ranking.filter(0.2 if score == "outlier" else 0.1)
     return ranking, part, [ranking.numbers.index(number) for number in part.numbers]
 
 
@@ -111,7 +111,11 @@ PARTS: dict[str, Callable[[], tuple[Any, Any, list[int]]]] = {
     ),
     "Features.select": lambda: a_layer(Features(torch.arange(72.0).reshape(8, 9), EXTRACTOR.neurons, "x")),
 }  # fmt: skip
-ELSEWHERE = {"ImageSource.take": "test_the_same_set_again.py", "Measured.select": "comparisons/test_compare.py"}
+ELSEWHERE = {
+    "ImageSample.select": "dna/test_image_sample.py",
+    "ImageSource.take": "test_the_same_set_again.py",
+    "Measured.select": "comparisons/test_compare.py",
+}
 
 
 def test_each_method_that_takes_a_part_has_a_row() -> None:

@@ -192,7 +192,7 @@ def main() -> None:
     names = [*changes]
     for sort, pictures in pictures_of(quick).items():
         of_sort = by_sort.setdefault(sort, [])
-        for number, (name, clear) in enumerate(changes.items()):
+        for number, (_name, clear) in enumerate(changes.items()):
             # The held-out pictures are changed in another way than the compared ones.
             slight = changes[names[(number + 1) % len(names)]]
             true = true_ratios(pictures, slight, clear, extractor)

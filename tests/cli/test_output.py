@@ -311,7 +311,7 @@ def test_names_of_ranked_images(
     options = ("--reference", names[0], "--layers", "block_0", "--skip-unreadable")
     printed = {}
     for form in ("csv", "json", "text"):
-        captured = cli("rank", ".", *options, "--format", form)
+        captured = cli("rank", ".", *options, "--worst", "6", "--format", form)
         for text in captured:
             assert SHOWN.fullmatch(text), text
         assert "1 image was left out:" in captured.err

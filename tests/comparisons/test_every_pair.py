@@ -45,6 +45,7 @@ from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.images import Reading
+from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.reporting.findings import tables_of
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
@@ -460,7 +461,8 @@ def test_rank(row: Row, folder: Path) -> None:
     if score == "contrast":
         sets.append(network(SETS["b"]) if row["contrast"] in ("array", "dna") else images)
     if score == "outlier":
-        expected, rtol = outliers(images, sets[0]), 1e-4
+        properties = image_properties(SETS["a"]), image_properties(SETS["others"])
+        expected, rtol = outliers(images, sets[0], properties), 1e-4
     else:
         ranges = fixed(row)
         ends, num_bins = None if ranges is None else ends_of(ranges), row["num_bins"] or 1000

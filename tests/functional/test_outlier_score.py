@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sklearn.covariance import OAS
+from surprise import outlier_scores, smallest_p, surprise
 from torch import Tensor
 
 from torchmetrics_dna.demo import blur, noise, photographs
@@ -14,103 +14,6 @@ from torchmetrics_dna.functional.odd import PropertyTails
 from torchmetrics_dna.functional.outlier_score import OutlierReference, percentiles, surprisal
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_by_layer
 from torchmetrics_dna.images.properties import PROPERTIES, image_properties
-
-Numbers = NDArray[np.float64]
-# How a property is transformed: the shift of its logarithm, or of its log odds.
-LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.01, "noise": 0.005}
-ODDS = {"brightness": 0.02} | dict.fromkeys(("dark pixels", "bright pixels", "flat areas", "pixelation"), 0.05)
-# The properties of pixels that the distance takes.
-OF_PIXELS = [
-    *("brightness", "contrast", "dark pixels", "bright pixels", "saturation", "red against green"),
-    *("blue against yellow", "colours", "dark corners", "sharpness", "noise", "fine detail", "flat areas"),
-    *("pixelation", "blockiness"),
-]
-# The directions that are faults, each with the smallest distance that counts.
-DIRECTIONS = {
-    "brightness +": 0.1, "brightness -": 0.1, "contrast -": 0.1, "dark pixels +": 0.2, "bright pixels +": 0.2,
-    "saturation +": 0.1, "saturation -": 0.5, "colours +": 0.1, "colours -": 0.1, "sharpness -": 0.05,
-    "noise +": 0.1, "flat areas +": 0.1, "pixelation +": 0.5, "blockiness +": 0.01,
-}  # fmt: skip
-
-
-def surprise(values: Numbers, own: Numbers) -> Numbers:
-    count, ordered = len(own), np.sort(own)[::-1]
-    tail = min(max(5, round(count / 20)), count - 1)
-    limit = ordered[tail]
-    excess = max(np.mean(ordered[:tail] - limit), 1e-9)
-    shares = np.interp(values, ordered[::-1], np.arange(count, 0, -1) / (count + 1), left=1.0)
-    beyond = tail / count * (1 + np.maximum(values - limit, 0) / (tail * excess)) ** -tail
-    return -np.log(np.where(values > limit, beyond, np.maximum(shares, tail / count)))
-
-
-def transformed(properties: Numbers, name: str) -> Numbers:
-    values = properties[:, PROPERTIES.index(name)]
-    if name in LOGS:
-        return np.log(values + LOGS[name])
-    return np.log((values + ODDS[name]) / (1 - values + ODDS[name])) if name in ODDS else values
-
-
-def mahalanobis(reference: Numbers, images: Numbers) -> Numbers:
-    """Squared distance per dimension, with the unbiased covariance, shrunk as scikit-learn does, and a small floor."""
-    mean, cov, size = reference.mean(0), np.cov(reference.T), reference.shape[1]
-    weight = OAS().fit(reference).shrinkage_
-    floor = 1e-8 * np.mean(mean**2)
-    shrunk = (1 - weight) * cov + (weight * np.trace(cov) / size + floor) * np.eye(size)
-    offsets = images - mean
-    return np.einsum("ij,jk,ik->i", offsets, np.linalg.inv(shrunk), offsets) / size
-
-
-def smallest_p(reference: Numbers, images: Numbers, usual_sharpness: float) -> Numbers:
-    p_values = []
-    for direction, least in DIRECTIONS.items():
-        name, sign = direction.split(" ")[:-1], 1 if direction.endswith("+") else -1
-        own, values = (
-            sign * transformed(with_edges(side, usual_sharpness), " ".join(name)) for side in (reference, images)
-        )
-        count, ordered = len(own), np.sort(own)[::-1]
-        tail = max(5, round(count / 20))
-        excess = max(np.mean(ordered[:tail] - ordered[tail]), least / 3)
-        p_values.append(tail / count * (1 + np.maximum(values - ordered[tail], 0) / (tail * excess)) ** -tail)
-    return np.min(p_values, 0)
-
-
-def with_edges(properties: Numbers, usual_sharpness: float) -> Numbers:
-    properties = properties.copy()
-    without = properties[:, PROPERTIES.index("flat areas")] > np.float32(0.95)
-    properties[without, PROPERTIES.index("sharpness")] = usual_sharpness
-    return properties
-
-
-def by_numpy(reference: list[Numbers], images: list[Numbers]) -> tuple[Numbers, Numbers]:
-    """Scores of images, and of the reference's own, each left out: means of two layers, and properties."""
-    own_properties = reference[-1]
-    usual = np.float32(np.median(own_properties[:, PROPERTIES.index("sharpness")]))
-
-    def figures(some: list[Numbers], others: list[Numbers], unit: Numbers) -> list[Numbers]:
-        *means, properties = some
-        *other_means, other_properties = others
-        network = np.mean([mahalanobis(*sides) for sides in zip(other_means, means, strict=True)], 0) ** 0.5
-        columns = [
-            np.stack([transformed(side, name) for name in OF_PIXELS], 1) / unit
-            for side in (other_properties, properties)
-        ]
-        return [
-            np.log(network),
-            np.log(mahalanobis(*columns)),
-            -np.log(smallest_p(other_properties, properties, usual)),
-        ]
-
-    unit = np.stack([transformed(own_properties, name) for name in OF_PIXELS], 1).std(0, ddof=1).clip(0.01)
-    own = np.concatenate(
-        [
-            figures([side[i : i + 1] for side in reference], [np.delete(side, i, 0) for side in reference], unit)
-            for i in range(len(own_properties))
-        ],
-        axis=1,
-    )
-    parts = figures(images, reference, unit)
-    scores = sum(surprise(values, of_own) for values, of_own in zip(parts, own, strict=True))
-    return scores, sum(surprise(of_own, of_own) for of_own in own)
 
 
 @pytest.mark.parametrize("count", [2, 6, 20, 50, 333])
@@ -150,7 +53,9 @@ def test_scores_are_those_of_numpy(count: int) -> None:
     means = {"first": first, "second": second}
     of = OutlierReference(gaussians_of_means(means), left_out_by_layer(means), properties)
     scores = of.scores({"first": images[0], "second": images[1]}, images[2])
-    expected, own = by_numpy(*([side.double().numpy() for side in sides] for sides in (reference, images)))
+    *of_reference, own_properties = [side.double().numpy() for side in reference]
+    *of_images, their_properties = [side.double().numpy() for side in images]
+    expected, own = outlier_scores((of_reference, of_images), (own_properties, their_properties))
     np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(of.own_scores, own, rtol=1e-6, atol=1e-6)
     one_by_one = [of.scores({"first": a[None], "second": b[None]}, c[None]) for a, b, c in zip(*images, strict=True)]

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from sklearn.covariance import OAS
+from surprise import outlier_scores
 from torch import Tensor, nn
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor
@@ -310,13 +310,13 @@ def moved(values: np.ndarray, low: float, high: float, num_bins: int) -> np.ndar
     return np.diff(np.concatenate([[0], shares, [1]]))
 
 
-def outliers(images: Activations, reference: Activations) -> np.ndarray:
-    """Outlier score of each image, by sklearn's shrunk covariance with the unbiased one in its place."""
-    squares = []
-    for layer, values in images.items():
-        queries, means = (
-            x.double().reshape(len(x), x.shape[1], -1).mean(2).numpy() for x in (values, reference[layer])
-        )
-        unbiased = len(means) / (len(means) - 1)
-        squares.append(OAS().fit(means).mahalanobis(queries) / unbiased / means.shape[1])
-    return np.mean(squares, 0) ** 0.5
+def outliers(
+    images: Activations, reference: Activations, properties: tuple[Tensor, Tensor] | None = None
+) -> np.ndarray:
+    """Outlier score of each image; ``properties`` are those of the reference and of the images."""
+    means = tuple(
+        [of_layer.double().reshape(len(of_layer), of_layer.shape[1], -1).mean(2).numpy() for of_layer in side.values()]
+        for side in (reference, images)
+    )
+    of_pixels = None if properties is None else tuple(side.double().numpy() for side in properties)
+    return outlier_scores(means, of_pixels)[0]

@@ -21,6 +21,7 @@ from torchmetrics_dna import DNAEMD, DNAFrechet, DNARealism, LayerFrechetDistanc
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.evidence import Evidence
+from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.statistics.folds import content_folds
 
 REAL, FAKE, OTHERS = some_images(17, 0), some_images(17, 1, 130), some_images(4, 2)
@@ -347,7 +348,7 @@ def test_scores(row: Row, tmp_path: Path) -> None:
         metric.merge_state(other)
     images, references = network(imgs), [network(as_given(each, row)) for each in sets]
     if row["kind"] == "layer-gaussian":
-        expected = slowly.outliers(images, references[0])
+        expected = slowly.outliers(images, references[0], (image_properties(REAL), image_properties(imgs)))
     else:
         ends = None
         if row["ranges"] == "given":

@@ -29,7 +29,7 @@ def surprisal(values: Tensor, own: Tensor) -> Tensor:
 
     Example:
         >>> surprisal(torch.tensor([0.0, 10.0, 30.0]), torch.arange(20.0)).round(decimals=2)
-        tensor([0.0500, 0.7400, 3.4700], dtype=torch.float64)
+        tensor([0.0500, 0.7400, 5.0200], dtype=torch.float64)
 
     """
     values, ordered = values.double(), own.double().sort().values

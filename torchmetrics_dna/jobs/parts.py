@@ -59,7 +59,7 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
     for line in _named(images, job):
         sha.update(line.encode(errors="surrogatepass"))
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
-    identities = [statistic.identity for statistic in job.statistics.values()]
+    identities = [statistic.identity for statistic in job.statistics.values() if not statistic.by_image]
     return dict(ChainMap(*identities)) | {
         "kinds": [identity["kinds"] for identity in identities],
         "format": _FORMAT,
