@@ -6,8 +6,8 @@
 Pictures of three sorts, which chose nothing, are divided at random into a reference, a held-out set and a compared set.
 Held-out pictures are changed slightly and compared ones clearly, so that the true ratio is known: it is that of all
 pictures of the sort. In further draws the compared set is changed as the held-out one is, so that the true ratio is 1.
-The old rule asks for the mean over the neurons of the network, with confidence 95 %. The new rule also asks for the mean
-over image properties, each with confidence 97.5 %.
+The old rule asks for the mean over the neurons of the network, with confidence 95 %. The new rule also asks for the
+mean over image properties, each with confidence 97.5 %.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def test_a_file_gives_the_same_sample_and_scores(tmp_path: Path) -> None:
         (lambda sample: replace(sample, properties=sample.properties[:-1]), "its sample is uint8 of shape"),
         (
             lambda sample: replace(sample, properties=sample.properties * torch.nan),
-            "its sample has values that are NaN",
+            "its sample has values that",
         ),
     ],
 )
