@@ -27,28 +27,36 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, make_dna
-from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.functional import dna_realism
-from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
+from torchmetrics_dna.functional.outliers import outlier_distance
+from torchmetrics_dna.images.properties import image_properties
+from torchmetrics_dna.statistics.outliers import outlier_reference
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from gan_loop import NOISE, as_images, networks, train
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from torch import nn
 
 STEPS, SEEDS = (50, 200, 800, 3200, 12_800), 5
 NUM_IMAGES, NUM_REFERENCE, FAULTY = 64, 256, 0.2
 REAL = "real"
 POOL, LAST, PLAIN = "dna-emd, contrast with the pool", "dna-emd, contrast with the last checkpoint", "dna-emd"
-OUTLIER = "outlier score"
+OUTLIER, NETWORK = "outlier score", "outlier distance of the network alone"
 COLOURS = {PLAIN: "second", POOL: "dna-emd", OUTLIER: "dna-fd", "nearest digit, pixels": "KID"}
 Scores = dict[str, dict[str, Tensor]]  # by method and group
 
 
-def generated(digits: Tensor, steps: Sequence[int], num_images: int) -> dict[str, Tensor]:
-    """Digits drawn by one GAN after so many steps of training."""
-    generator, discriminator = networks()
+def generated(
+    digits: Tensor,
+    steps: Sequence[int],
+    num_images: int,
+    make: Callable[[], tuple[nn.Module, nn.Module]] = networks,
+) -> dict[str, Tensor]:
+    """Return digits drawn by one GAN after so many steps of training; ``make`` creates its two networks."""
+    generator, discriminator = make()
     optimizers = [torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in (generator, discriminator)]
     found, done = {}, 0
     for step in steps:
@@ -70,7 +78,7 @@ def scores(groups: dict[str, Tensor], reference: Tensor, extractor: DNAExtractor
     counts, pool, latest = (dna_of(some, extractor).counts for some in (real, shown, pictures(groups[last])))
     assert extractor.ranges is not None
     bounds = extractor.ranges.bounds()
-    outliers = OutlierScorer(gaussians_of(make_dna(list(real), extractor, kind="layer-gaussian")), extractor)
+    outliers = outlier_reference(make_dna(list(real), extractor, kind="layer-gaussian"))
     known = [extractor(batch) for batch in real.split(BATCH)]
     means = torch.cat([one["head"].mean((2, 3)) for one in known])
     vectors = torch.cat([baselines.perceptual_vectors(one) for one in known])
@@ -78,8 +86,11 @@ def scores(groups: dict[str, Tensor], reference: Tensor, extractor: DNAExtractor
     for batch in shown.split(BATCH):
         found = extractor(batch)
         head = found["head"].mean((2, 3))
+        of_layers = {layer: found[layer].mean((2, 3)) for layer in outliers.gaussians}
+        unusual = outliers.compare(of_layers, image_properties(batch))
         for method, values in {
-            OUTLIER: outliers(Activations(found))[0],
+            OUTLIER: outliers.surprisals(unusual).sum(1),
+            NETWORK: outlier_distance(unusual.layers),
             PLAIN: dna_realism(found, counts, *bounds),
             POOL: dna_realism(found, counts, *bounds, contrast_counts=pool),
             LAST: dna_realism(found, counts, *bounds, contrast_counts=latest),

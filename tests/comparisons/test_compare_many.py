@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +17,10 @@ from torchmetrics_dna.cli.output import write
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, names_of
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import paired_p_value
+from torchmetrics_dna.dna.evidence import paired_p_value, ratio_of
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.student import student_tail
+from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.reporting.build import document_of
 from torchmetrics_dna.reporting.document import FORMATS
@@ -311,6 +313,28 @@ def test_without_a_difference_there_is_no_upper_end_and_no_number_of_noise() -> 
     assert ", held is not shown to (Holm p = " in nearest
 
 
+def test_the_ratio_of_properties_shares_the_error_with_that_of_the_network() -> None:
+    """With two ratios, each has confidence 97.5 %, so that both are right with 95 %."""
+    extractor = DNAExtractor(Pixels(), properties=True)
+    compared = compare(TRAIN, {**MODELS, "held": OTHER}, extractor, held_out="held", **EMD)
+    rows = {row["set"]: row for row in compared.rows()}
+    for name in MODELS:
+        for ratios, key, far, near in (
+            (compared.ratios(), "dna_emd", compared[name], compared["held"]),
+            (compared.property_ratios(), "dna_emd_properties", compared[name].properties, compared["held"].properties),
+        ):
+            evidence = far["dna-emd"].evidence, near["dna-emd"].evidence
+            assert ratios[name] == ratio_of(*evidence, questions=2)
+            alone = ratio_of(*evidence)
+            if ratios[name] is not None and ratios[name].high is not None:
+                assert ratios[name].low <= alone.low < alone.value < alone.high < ratios[name].high
+                assert ratios[name].value == alone.value
+            ends = [rows[name][f"{key}_x_held_out{end}"] for end in ("", "_low", "_high")]
+            assert ends == [ratios[name] and getattr(ratios[name], field) for field in ("value", "low", "high")]
+    without = compare(TRAIN, {**MODELS, "held": OTHER}, EXTRACTOR, held_out="held", **EMD)
+    assert set(without.property_ratios().values()) == {None}
+
+
 def test_bold_works_beside_held_out_images() -> None:
     sets = {name: MODELS[name] for name in ("near", "far")}
     alone = compare(TRAIN, sets, EXTRACTOR, **EMD)
@@ -353,7 +377,14 @@ def test_where_only_a_part_is_further_it_is_named(spoilt: np.ndarray, properties
     assert compared["gen"].furthest_in == named
     assert (compared["gen"].p_value_of_further <= 0.05) is (named is not None)
     said = f"In {named} gen is further than the held-out held (p " in compared.verdict
-    assert said is (named is not None)
+    ratio = compared.property_ratios()["gen"]
+    if properties and named is not None:
+        assert ratio.low > 1
+        farthest = PROPERTIES[int(compared["gen"].properties["dna-emd"].values.argmax())]
+        said = re.search(rf"In image properties, gen is .* times as far .*, mostly in {farthest}\.", compared.verdict)
+    else:
+        assert ratio is None
+    assert bool(said) is (named is not None)
     assert compared["held"].furthest_in is None  # which is not asked of the held-out set
 
 

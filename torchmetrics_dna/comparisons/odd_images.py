@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.neurons.index import Neurons
 
-_LEVELS = (0.005, 0.03)  # of the test of a few: without a name by a property, and with one
+_LEVELS = (0.01, 0.03)  # of the test of a few: without a name by a property, and with one
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class OddImages:
     def few_off(self) -> FewOff | None:
         """Test of whether some of the others are unlike the reference's own; None if there are none.
 
-        Its p-value is ten times that of :func:`~torchmetrics_dna.functional.few_are_off`, since it is one question of
+        Its p-value is five times that of :func:`~torchmetrics_dna.functional.few_are_off`, since it is one question of
         several; 5/3 times once a property names an image, by which no more equal sets get a name.
         """
         named, level = {odd[0] for odd in self.single}, _LEVELS[bool(self.single)]
