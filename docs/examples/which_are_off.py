@@ -1,9 +1,9 @@
-"""Draw `ranking.png`: which images of an album `rank` names, why, and where it stops.
+"""Draw `ranking.png`: the most unusual images of an album in the order of `rank`, and which of them are flagged.
 
     python which_are_off.py -o ranking.png
 
-Of 60 crops of photographs six are spoilt, beside 60 others as the reference. Each of the six is shown: above the line
-if it is named, with the reason, and else below. It takes 10 s on one core, offline.
+Of 60 crops of photographs six are corrupted. 60 other crops are the reference. The six most unusual images are above
+the line, in their order. Corrupted images that come later are below it. It takes 10 s on one core, offline.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from PIL import Image
 
 from torchmetrics_dna import rank
 from torchmetrics_dna.demo import blur, noise, photographs
+from torchmetrics_dna.singles import Ranking
 
 COUNT, COLUMNS, COLOURS = 60, 3, 80
 WIDTH, SIDE, HEAD, LINE = 800, 240, 60, 34  # pixels: twice those at which it is shown
 FONT = 19  # points: 26 pixels, which are 13 at half the width
-SPOILT = {0: "blurred", 2: "black", 3: "noise", 5: "grey", 8: "noise", 9: "inverted"}
+CORRUPTED = {0: "blurred", 2: "black", 3: "noise", 5: "grey", 8: "noise", 9: "inverted"}
 
 
 def album() -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The reference, and the images of which six are spoilt."""
+    """Return the reference, and the images of which six are corrupted."""
     pictures = photographs(2 * COUNT)
     images = pictures[COUNT:]
     images[0], images[2], images[3] = (
@@ -40,18 +41,30 @@ def album() -> tuple[list[np.ndarray], list[np.ndarray]]:
     return pictures[:COUNT], images
 
 
-def draw(images: list[np.ndarray], order: list[int], reasons: dict[int, str]) -> Figure:
-    """Images that are named, with the reason, a line, and the spoilt ones that are not."""
-    named = [number for number in order if number in reasons]
-    missed = [number for number in order if number in SPOILT and number not in reasons]
-    parts = [(f"Named, {len(named)} of {len(images)}, with the reason", named, reasons)]
+def captions_of(ranking: Ranking) -> dict[int, str]:
+    """Return the place of each image, with its most extreme property or layer, and whether it is flagged."""
+    captions = {}
+    for place, (number, extreme) in enumerate(zip(ranking.numbers, ranking.most_extreme, strict=True), 1):
+        value, _, _ = extreme.partition(" (")
+        flagged = " FLAGGED" if number in ranking.reasons else ""
+        captions[number] = f"{place}. {value}{flagged}"
+    return captions
+
+
+def draw(images: list[np.ndarray], ranking: Ranking) -> Figure:
+    """Draw the most unusual images in their order, a line, and the corrupted ones that come later."""
+    captions = captions_of(ranking)
+    first, later = ranking.numbers[: len(CORRUPTED)], ranking.numbers[len(CORRUPTED) :]
+    parts = [(f"The {len(first)} most unusual of {len(images)} images", first)]
+    missed = [number for number in later if number in CORRUPTED]
     if missed:
-        parts.append((f"Spoilt as well, but not named: {len(missed)}", missed, SPOILT))
-    captions = [[wrap(texts[number].partition(" (")[0], 18) for number in numbers] for _, numbers, texts in parts]
-    tall = [SIDE + 20 + LINE * max(map(len, lines)) for lines in captions]  # of a row of each part
-    top = height = sum(HEAD + row * -(-len(lines) // COLUMNS) for row, lines in zip(tall, captions, strict=True))
+        parts.append((f"Corrupted too, but later in the order: {len(missed)}", missed))
+    lines = {number: wrap(captions[number], 18) for _, numbers in parts for number in numbers}
+    tall = [SIDE + 20 + LINE * max(len(lines[number]) for number in numbers) for _, numbers in parts]
+    rows = [-(-len(numbers) // COLUMNS) for _, numbers in parts]
+    top = height = sum(HEAD + each * count for each, count in zip(tall, rows, strict=True))
     figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100)
-    for (heading, numbers, _), lines, row_height in zip(parts, captions, tall, strict=True):
+    for (heading, numbers), row_height in zip(parts, tall, strict=True):
         if top < height:
             figure.add_artist(Line2D([0.01, 0.99], [top / height] * 2, color="black", linewidth=2))
         figure.text(0.01, (top - 40) / height, heading, size=FONT, weight="bold")
@@ -62,7 +75,7 @@ def draw(images: list[np.ndarray], order: list[int], reasons: dict[int, str]) ->
             axes = figure.add_axes((left, low, SIDE / WIDTH, SIDE / height))
             axes.imshow(images[number])
             axes.set_axis_off()
-            figure.text(left, low - 8 / height, "\n".join(lines[place]), size=FONT, va="top")
+            figure.text(left, low - 8 / height, "\n".join(lines[number]), size=FONT, va="top")
         top -= row_height * -(-len(numbers) // COLUMNS)
     return figure
 
@@ -81,7 +94,7 @@ def main() -> None:
     reference, images = album()
     ranking = rank(images, reference)
     print(ranking.verdict)
-    save(draw(images, ranking.numbers, ranking.reasons), arguments.output)
+    save(draw(images, ranking), arguments.output)
 
 
 if __name__ == "__main__":
