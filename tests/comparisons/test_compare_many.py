@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -359,6 +360,15 @@ def test_where_no_ratio_can_be_told_images_of_both_are_exchanged() -> None:
     assert {row["set"]: row["dna_emd_p_further"] for row in compared.rows()} == p_values
     last = compared.verdict.splitlines()[-1]
     assert all(name in last for name in ("real", "validation"))
+
+
+@pytest.mark.parametrize("held_out", [SAME, OTHER], ids=["no ratio", "a ratio"])
+def test_comparisons_beside_held_out_images_can_be_saved(held_out: np.ndarray, tmp_path: Path) -> None:
+    compared = against(held_out)
+    compared.save(tmp_path / "x.result.npz")
+    loaded = Comparisons.load(tmp_path / "x.result.npz")
+    assert loaded.verdict == compared.verdict
+    assert loaded.rows() == compared.rows()
 
 
 BLOCKS = {seed: np.kron(images(0, seed, 60), np.ones((1, 4, 4, 1), np.uint8)) for seed in (2, 4, 6)}

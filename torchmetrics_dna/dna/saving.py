@@ -35,6 +35,7 @@ _HOMES = {  # modules of the classes that files hold, imported when a file is re
     "Comparisons": "comparisons.comparisons",
     "DistanceMatrix": "comparisons.distance_matrix",
     "Evidence": "dna.evidence",
+    "Further": "dna.evidence",
     "Interval": "dna.evidence",
     "Jackknife": "dna.evidence",
     "Measured": "jobs.measure",
