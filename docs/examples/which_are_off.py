@@ -12,6 +12,7 @@ import argparse
 from io import BytesIO
 from pathlib import Path
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,7 +21,9 @@ from PIL import Image
 
 from torchmetrics_dna import rank
 from torchmetrics_dna.demo import blur, noise, photographs
-from torchmetrics_dna.singles import Ranking
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.singles import Ranking
 
 COUNT, COLUMNS, COLOURS = 60, 3, 80
 WIDTH, SIDE, HEAD, LINE = 800, 240, 60, 34  # pixels: twice those at which it is shown
