@@ -157,7 +157,7 @@ def test_contact_sheet_of_outliers() -> None:
     images = [*PHOTOS[:6], *BLURRED[:6]]
     ranking = rank(images, PHOTOS[:4], layers=["block_2"])
     figure = ranking.plot(columns=4, maps=True)
-    assert [axis.get_ylabel() for axis in figure.axes[::4]] == ["reference", "worst", "where", "next", "where"]
+    assert [axis.get_ylabel() for axis in figure.axes[::4]] == ["reference", "most unusual", "where", "next", "where"]
     titles = [axis.get_title().split(":")[0] for axis in (*figure.axes[4:8], *figure.axes[12:16])]
     assert titles == [str(i) for i in range(1, 9)]
     shown = ranking.maps([0, 1, 2, 3])

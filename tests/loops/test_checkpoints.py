@@ -73,7 +73,9 @@ def test_held_out_images_are_kept_and_told(tmp_path: Path) -> None:
     ratio = comparisons.ratios()["step_000100"]
     shown = ratio.low if ratio.value is None else ratio.value
     assert f"{shown:.2g} times" in comparisons.verdict
-    expected = compare(REFERENCE, {"step_000100": DARK, "held-out": OTHERS}, EXTRACTOR, held_out="held-out", **OPTIONS)
+    by_network = DNAExtractor(Pixels(), input_size=8, properties=False)
+    sets = {"step_000100": DARK, "held-out": OTHERS}
+    expected = compare(REFERENCE, sets, by_network, held_out="held-out", **OPTIONS)
     assert comparisons.ratios() == expected.ratios()
     assert comparisons.best == "step_000100"
     assert comparisons.positions == [100]

@@ -52,7 +52,7 @@ def rank(
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Order images by how unusual they are in their set or for a reference, and flag outliers."""
+    """Order images by how unusual they are, and flag outliers."""
     if reference is None and nearest is None and (contrast is not None or score not in (None, "outlier")):
         raise ValueError("Option --reference is missing: --score and --contrast compare IMAGES with it")
     check_sources(images, *filter(None, [reference]))
