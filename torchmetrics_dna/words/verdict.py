@@ -41,7 +41,7 @@ _FILES = " files"  # the end of the names of shares of formats
 _REASONS = {
     "all black": "is all black",
     "all white": "is all white",
-    "one colour": "is of one colour; no image of {} is",
+    "one colour": "is of one colour; none of {} is",
     "no colour": "has no colour; every image of {} has",
     "all zero": "is all zero",
     "one value": "is of one value",
