@@ -22,6 +22,7 @@ from without_numba import without_numba
 
 from torchmetrics_dna import ActivationRanges
 from torchmetrics_dna.binning import Activations, Bins, FoldCounts, bins_within, counting, cuda, histogram
+from torchmetrics_dna.compiled import Postponed
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional import activation_histogram, dna_realism, dna_realism_map
 from torchmetrics_dna.neurons import Neurons
@@ -321,7 +322,9 @@ def test_on_a_device_values_that_are_not_finite_count_somewhere(module: ModuleTy
 
 def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(optional("binning.cpu"), "add_counts_", lambda *_: calls.append("numba"))
+    cpu = optional("binning.cpu")
+    monkeypatch.setattr(cpu, "add_counts_", lambda *_: calls.append("numba"))
+    monkeypatch.setattr(cpu, "_COUNTING", Postponed(cpu._count, work_without=0))
     monkeypatch.setattr(counting, "count_by_torch_", lambda *_: calls.append("torch"))
     ends = torch.zeros(3), torch.ones(3)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
