@@ -55,6 +55,10 @@ def test_machine_code_of_an_earlier_process_is_used_at_once(tmp_path: Path, monk
     assert not has_machine_code(numba.njit(double))
 
 
+def test_a_function_that_numba_leaves_as_it_is_needs_no_machine_code() -> None:
+    assert has_machine_code(double)
+
+
 def test_counts_do_not_change_when_compiled_code_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = optional("binning.cpu")
     values = torch.randn(4, 3, 50, generator=torch.Generator().manual_seed(0))

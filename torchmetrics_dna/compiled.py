@@ -20,8 +20,12 @@ def compiled(function: Any, **options: Any) -> Any:
 
 
 def has_machine_code(function: Any) -> bool:
-    """Return whether this process or numba's cache has machine code of a compiled function."""
-    return bool(function.signatures) or _is_cached(function)
+    """Return whether a function need not be compiled: this process or numba's cache has machine code of it.
+
+    With NUMBA_DISABLE_JIT, numba leaves functions as they are, and compiles nothing.
+    """
+    is_plain = not hasattr(function, "signatures")
+    return is_plain or bool(function.signatures) or _is_cached(function)
 
 
 @cache
