@@ -30,7 +30,7 @@ def has_machine_code(function: Any) -> bool:
 
 @cache
 def _is_cached(function: Any) -> bool:
-    folder = function._cache.cache_path
+    folder = function.stats.cache_path
     if folder is None:  # no folder to cache code in
         return False
     python = f"py{sys.version_info.major}{sys.version_info.minor}"

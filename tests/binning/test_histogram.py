@@ -310,6 +310,8 @@ def test_on_a_device_values_that_are_not_finite_count_somewhere(module: ModuleTy
     counts = torch.zeros((3, 10), dtype=torch.int64, device=TRITON_DEVICE)
     values = torch.full((2, 3, 4), value, device=TRITON_DEVICE)
     bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(TRITON_DEVICE))
+    if module is cuda and TRITON_DEVICE == "cpu":
+        pytest.importorskip("triton", "3.4", reason="older interpreters of triton do not run the kernel")
     if module is cuda or values.is_cuda:
         module.add_layer_(counts, values, bins)
     else:
