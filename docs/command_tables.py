@@ -41,8 +41,8 @@ def _records(name: str, command: Any) -> list[_Record]:
         group = "Arguments" if is_argument else parameter.rich_help_panel or "Options"
         text = re.sub(r"\s*\[x>=\d+\]$", "", text)  # a limit is no default
         # Typer puts a default into brackets. A help text ends with a sentence where the default depends on the input.
-        parts = re.fullmatch(r"(.*?)\s*(?:\[(?:default: )?([^\[]*)\]|Default: (.*)\.)?", text)
-        text, of_typer, of_text = parts.groups("")
+        match = re.fullmatch(r"(.*?)\s*(?:\[(?:default: )?([^\[]*)\]|Default: (.*)\.)?", text)
+        text, of_typer, of_text = match.groups("")
         record = _Record(group, spelling, text, of_typer or of_text)
         if records and records[-1][2:] == record[2:]:
             record = record._replace(spelling=f"{records.pop().spelling}, {spelling}")

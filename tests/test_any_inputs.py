@@ -233,6 +233,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 def test_no_other_input_changes_an_activation(name: str) -> None:
     if name == "linear" and Version(torch.__version__) < Version("2.13"):
         pytest.skip("oneDNN of torch 2.10 rounds by the number of rows, as docs/numbers.md says")
+    if name == "attention" and Version(torch.__version__) < Version("2.10"):
+        pytest.skip("attention of old versions of torch rounds by the number of rows")
     build, shape = NETWORKS[name]
     torch.manual_seed(0)
     batch, threads = torch.randn(17, *shape), torch.get_num_threads()

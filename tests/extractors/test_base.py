@@ -60,9 +60,9 @@ def test_the_network_runs_no_deeper_than_needed() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "layers", "axis"),
     [
-        ("test_vit", {}, {f"blocks.{i}": 64 for i in range(6)} | {"norm": 64}, 2),
-        ("test_resnet", {}, {"act1": 32, "layer1": 32, "layer2": 48, "layer3": 192, "layer4": 96}, 1),
-        ("test_convnext", {}, {"stages.0": 24, "stages.1": 32, "stages.2": 48, "stages.3": 64, "head.norm": 64}, 1),
+        ("vit_tiny_patch16_224", {"depth": 2}, {"blocks.0": 192, "blocks.1": 192, "norm": 192}, 2),
+        ("resnet10t", {}, {"act1": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}, 1),
+        ("convnext_atto", {}, {"stages.0": 40, "stages.1": 80, "stages.2": 160, "stages.3": 320, "head.norm": 320}, 1),
         ("swin_tiny_patch4_window7_224", SMALL, {f"layers.{i}": 24 * 2**i for i in range(4)} | {"norm": 192}, 3),
     ],
 )
@@ -134,8 +134,8 @@ def test_neurons_are_told_from_positions(size: int | tuple[int, int]) -> None:
 
 
 def test_neurons_of_a_network_that_takes_one_size_are_told_by_proportion() -> None:
-    swin = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, img_size=(56, 112), **SMALL)
-    extractor = DNAExtractor(swin, layers=["layers.0", "layers.1"], input_size=(56, 112))
+    swin = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, img_size=(224, 448), **SMALL)
+    extractor = DNAExtractor(swin, layers=["layers.0", "layers.1"], input_size=(224, 448))
     assert dict(extractor.neurons) == {"layers.0": 24, "layers.1": 48}
     fixed = Outputs(lambda x: x.float()[:, :, :5, :3])  # might be 3 neurons, or 3 positions
     with pytest.raises(ValueError, match=r"\(1, 3, 5, 3\), in which neurons can't be told .* another `input_size`"):

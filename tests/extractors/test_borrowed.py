@@ -218,10 +218,10 @@ def test_the_images_are_the_callers() -> None:
 
 
 def test_a_layer_of_a_named_network_is_what_it_gave_and_not_what_was_made_of_it(tmp_path: Path) -> None:
-    network = timm.create_model("test_resnet", pretrained=False).eval()  # `act1` writes to what `bn1` gives
+    network = timm.create_model("resnet10t", pretrained=False).eval()  # `act1` writes to what `bn1` gives
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     layers = ["bn1", "layer1"]  # or the pass ends before
-    named = DNAExtractor("test_resnet", weights_path=tmp_path / "weights.pth", layers=layers)(IMAGES)["bn1"]
+    named = DNAExtractor("resnet10t", weights_path=tmp_path / "weights.pth", layers=layers)(IMAGES)["bn1"]
     borrowed = DNAExtractor(network, layers=layers)(IMAGES)["bn1"]
     assert named.min() < 0
     torch.testing.assert_close(named, borrowed, rtol=1e-4, atol=1e-5)

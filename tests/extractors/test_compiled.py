@@ -80,7 +80,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "linear head": LinearHead,
     "attention": Attention,
     "pooled": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)),
-    "timm": lambda: timm.create_model("test_resnet", pretrained=False, num_classes=6),
+    "timm": lambda: timm.create_model("resnet10t", pretrained=False, num_classes=6),
     "Hugging Face": hugging_face,
 }
 IMAGES = torch.randint(0, 256, (12, 3, 24, 24), generator=torch.Generator().manual_seed(0)).byte()

@@ -144,7 +144,7 @@ CONTEXTS = {
 def test_what_the_process_is_set_to_changes_no_activation(context: str, of_timm: bool) -> None:
     if context == "by backend" and not hasattr(torch.backends.mkldnn, "matmul"):
         pytest.skip("torch has no settings by backend yet")
-    network = timm.create_model("test_vit", pretrained=False)
+    network = timm.create_model("vit_tiny_patch16_224", pretrained=False, depth=2)
     extractor = DNAExtractor(network, layers=["blocks.0", "norm"]) if of_timm else changed()
     expected, digest = extractor(IMAGES), extractor.digest
     within: list[object] = []
@@ -164,16 +164,16 @@ def test_what_the_process_is_set_to_changes_no_activation(context: str, of_timm:
 
 
 def test_a_model_of_timm_has_one_identity_by_name_tag_or_as_a_module() -> None:
-    network = timm.create_model("test_resnet", pretrained=False)
+    network = timm.create_model("resnet10t", pretrained=False)
     module = DNAExtractor(network, layers=["layer1"])
     by_tag = DNAExtractor(deepcopy(network), layers=["layer1"])
-    by_tag.name = "test_resnet.r160_in1k"  # whose weights are not here
+    by_tag.name = "resnet10t.c3_in1k"  # whose weights are not here
     a, b = (dna_of(extractor) for extractor in (module, by_tag))
     assert not a.distances(b).any()
     metric = DNAEMD(module, reference=b)
     metric.update(IMAGES, real=False)
     assert metric.compute() == 0
-    by_timm = DNAExtractor(timm.create_model("test_resnet", pretrained=False), layers=["layer1"])
+    by_timm = DNAExtractor(timm.create_model("resnet10t", pretrained=False), layers=["layer1"])
     with pytest.raises(ValueError, match="weights"):
         a.distances(dna_of(by_timm))
 
@@ -212,7 +212,10 @@ def test_settings_of_the_process_are_restored_whatever_threads_do() -> None:
 
     def settings() -> list[object]:
         backends: Any = torch.backends
-        each = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+        each = [backends.cuda.matmul]
+        # torch has these since 2.9
+        for backend, operator in ((backends.cudnn, "conv"), (backends.mkldnn, "matmul"), (backends.mkldnn, "conv")):
+            each.append(getattr(backend, operator, None))
         return [_matmul(), backends.cudnn.allow_tf32, *(getattr(backend, "fp32_precision", "") for backend in each)]
 
     first, second, done = Event(), Event(), Event()

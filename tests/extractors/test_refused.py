@@ -122,7 +122,7 @@ LAYERS = {
     "twice": of("efficientnet_lite0", "expected to name each layer once", None, layers=["head", "head"]),
     "submodule": of(Convolutions(), "'bod'; did you mean 'body'.*: stem, body", None, layers=["stem", "bod"]),
     "many": of(
-        timm.create_model("test_resnet"),
+        timm.create_model("resnet10t"),
         "'layer9'.* are: conv1, bn1, act1, maxpool, layer1, .* within them",
         None,
         layers=["layer1", "layer9"],

@@ -56,16 +56,25 @@ def resampled(grid: np.ndarray, size: int) -> np.ndarray:
     return np.tensordot(weights, grid, 1)
 
 
+def small_vit() -> torch.nn.Module:
+    """Vision transformer with a grid of 10 x 10 positions and 64 neurons."""
+    size = {"img_size": 160, "embed_dim": 64, "depth": 2, "num_heads": 2}
+    network: torch.nn.Module = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=0, **size)
+    return network
+
+
 @pytest.mark.parametrize("side", [10, 7])
 def test_official_names_and_another_grid_are_translated(side: int, tmp_path: Path) -> None:
-    source, target = (timm.create_model("test_vit", pretrained=False, num_classes=0) for _ in range(2))
+    source, target = (small_vit() for _ in range(2))
     expected = source.state_dict()
     assert expected["pos_embed"].shape == (1, 1 + 10 * 10, 64)
     positions = torch.randn(1, 1 + side * side, 64)
     official = {f"teacher.{name.replace('.mlp.', '.feed.')}": tensor for name, tensor in expected.items()}
     official |= {"teacher.pos_embed": positions, "head.weight": torch.zeros(3), "teacher.head.bias": torch.zeros(3)}
     torch.save(official, tmp_path / "official.pth")
-    preset = replace(DEFAULT, architecture="timm:test_vit", prefix="teacher.", unused=("head.",), by_order=False)
+    preset = replace(
+        DEFAULT, architecture="timm:vit_tiny_patch16_224", prefix="teacher.", unused=("head.",), by_order=False
+    )
     preset = replace(preset, renames={r"\.feed\.": ".mlp."})
     load_weights(target, tmp_path / "official.pth", preset)
     grid = positions[0, 1:].reshape(side, side, 64).numpy().astype(np.float64)
@@ -77,7 +86,7 @@ def test_official_names_and_another_grid_are_translated(side: int, tmp_path: Pat
 
 
 def test_a_timm_name_brings_timms_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = timm.create_model("test_vit", pretrained=False)
+    network = timm.create_model("vit_tiny_patch16_224", pretrained=False)
     torch.nn.init.constant_(network.norm.bias, 3.5)
     snapshot = tmp_path / f"models--{network.pretrained_cfg['hf_hub_id'].replace('/', '--')}" / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
@@ -85,12 +94,14 @@ def test_a_timm_name_brings_timms_weights(tmp_path: Path, monkeypatch: pytest.Mo
     (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(RuntimeError, match=r"timm can't fetch the weights of 'test_vit' \(.*`weights_path`"):
-        DNAExtractor("test_vit")
+    with pytest.raises(
+        RuntimeError, match=r"timm can't fetch the weights of 'vit_tiny_patch16_224' \(.*`weights_path`"
+    ):
+        DNAExtractor("vit_tiny_patch16_224")
     save_file(network.state_dict(), snapshot / "model.safetensors")
-    extractor = DNAExtractor("test_vit")
-    assert dict(extractor.neurons) == {**{f"blocks.{i}": 64 for i in range(6)}, "norm": 64}
-    assert float(extractor.network.norm.bias.detach().sum()) == 64 * 3.5
+    extractor = DNAExtractor("vit_tiny_patch16_224")
+    assert dict(extractor.neurons) == {**{f"blocks.{i}": 192 for i in range(12)}, "norm": 192}
+    assert float(extractor.network.norm.bias.detach().sum()) == 192 * 3.5
 
 
 def test_an_error_without_words_is_told_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +109,8 @@ def test_an_error_without_words_is_told_by_its_type(monkeypatch: pytest.MonkeyPa
         raise OSError
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(RuntimeError, match=r"timm can't fetch the weights of 'test_vit' \(OSError\)"):
-        DNAExtractor("test_vit")
+    with pytest.raises(RuntimeError, match=r"timm can't fetch the weights of 'vit_tiny_patch16_224' \(OSError\)"):
+        DNAExtractor("vit_tiny_patch16_224")
 
 
 class Malicious:

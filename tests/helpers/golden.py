@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -13,7 +14,9 @@ GOLDEN = _BESIDE if _BESIDE.is_dir() else Path(__file__).parents[1] / "data" / "
 
 
 def load(name: str) -> dict[str, np.ndarray]:
-    """All arrays of a file."""
+    """All arrays of a file. The test is skipped if the source archive of a release lacks that file."""
+    if not (GOLDEN / name).exists():
+        pytest.skip(f"{name} is in the repository only")
     with np.load(GOLDEN / name, allow_pickle=False) as file:
         return dict(file)
 

@@ -182,7 +182,15 @@ def test_one_pass_for_all_members_and_nothing_is_held_after_it() -> None:
         metric.update(REAL, real=True)
         metric.update(torch.cat([REAL // 2, REAL // 3]), real=False)
         if name != "kid":  # draws subsets
-            torch.testing.assert_close(metrics[name].compute(), metric.compute(), rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(collection[name].compute(), metric.compute(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_collection_instead_of_metrics_needs_a_newer_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = SharedCollection({"emd": DNAEMD(DNAExtractor(Pixels()), ranges=RANGES)})
+    monkeypatch.setattr("torchmetrics_dna.metrics.collection._TORCHMETRICS", (1, 6))
+    assert list(SharedCollection([inner])) == ["emd"]
+    with pytest.raises(ValueError, match="needs torchmetrics 1.8 or newer, but .* pass a list"):
+        SharedCollection(inner)
 
 
 class Beside(WrapperMetric):
@@ -224,14 +232,12 @@ def test_nothing_is_held_where_a_member_never_asks(other: Callable[[DNAExtractor
 @pytest.mark.parametrize(
     ("wrapped", "on_device"), [(SharedCollection, False), (SharedCollection, True), (MetricTracker, False)]
 )
-def test_images_rewritten_unseen_are_other_images(
-    wrapped: Callable[[SharedCollection], SharedCollection], on_device: bool
-) -> None:
+def test_images_rewritten_unseen_are_other_images(wrapped: Callable[[Any], SharedCollection], on_device: bool) -> None:
     with Accelerator() if on_device else nullcontext():
         extractor = DNAExtractor(Pixels())
         metrics = {"mean": DNAEMD(extractor, ranges=RANGES), "gaussian": DNAFrechet(extractor)}
         collection = SharedCollection(metrics).to("cuda" if on_device else "cpu")
-        tracked: Any = wrapped(collection)
+        tracked: Any = wrapped(collection if wrapped is MetricTracker else [collection])
         if isinstance(tracked, MetricTracker):
             tracked.increment()
         separate = DNAEMD(EXTRACTOR, ranges=RANGES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
 from collections.abc import Callable
 from functools import partial
@@ -47,6 +48,20 @@ def test_values_are_of_the_spatial_means_of_a_layer(layer: str) -> None:
     ):
         torch.testing.assert_close(fed(metric).compute(), expected, rtol=1e-4, atol=1e-6, check_dtype=False)
         torch.testing.assert_close(metric.features(True), sides[0], rtol=1e-6, atol=1e-5)
+
+
+def test_a_state_dict_of_an_earlier_version_loads() -> None:
+    """Version 0.3.0 saved rows as bytes."""
+    metric, restored = fed(CMMD(EXTRACTOR)), CMMD(EXTRACTOR)
+    for each in (metric, restored):
+        each.persistent(True)
+    saved = metric.state_dict()
+    texts = [name for name, state in saved.items() if isinstance(state, str)]
+    assert texts
+    for name in texts:
+        saved[name] = base64.b64decode(saved[name])
+    restored.load_state_dict(saved)
+    assert restored.compute() == metric.compute()
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
     Counts are int64, ``(N, num_bins)``, contiguous, layers concatenated. ValueError if a value is not finite, on the
     CPU; nothing has changed then. On a device it counts in any bin.
     """
-    if compiled := activations.compiled_for(bins.num_bins):
+    compiled = activations.compiled_for(bins.num_bins)
+    if compiled and compiled.counts_faster(activations):
         compiled.add_counts_(counts, activations, bins, folds)
         return
     activations.check(wait=False)

@@ -21,6 +21,7 @@ from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
 from torchmetrics_dna.binning.activations import Activations, side_by_side
+from torchmetrics_dna.compiled import Postponed
 from torchmetrics_dna.compiled import compiled as _compiled
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _SINGLE = 4  # bytes
 _LEAST_WIDTH = 2.0**-100  # of a bin, for single precision
 _MOST_SINGLE = 2.0**24  # single precision has all integers up to it
 _MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
+# Torch takes 7 ns more per activation, so compiling takes as long as this many: 2,500 images and the default network.
+_WORTH_COMPILING = 1 << 30
 _NO_BINS = (np.empty(0), np.empty(0), np.empty(0), 0.0, 0.0, 0)
 
 
@@ -425,6 +428,14 @@ def _average(means: Any, task: Any) -> None:
                 target[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + position * task.stride + j)])
         for j in range(task.begin, task.end):
             target[np.uint64(j)] /= task.positions
+
+
+_COUNTING = Postponed(_count, _WORTH_COMPILING)
+
+
+def counts_faster(activations: Activations) -> bool:
+    """Return whether to call :func:`add_counts_`, which compiles for seconds if numba's cache has no machine code."""
+    return _COUNTING.is_due(sum(layer.numel() for _, layer in activations.placed()))
 
 
 def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: FoldCounts | None = None) -> None:

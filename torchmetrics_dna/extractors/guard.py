@@ -116,7 +116,10 @@ class _Precision:
     def _set(self) -> None:
         """Set all, each after what restores it is noted."""
         backends, has_cuda = cast("Any", torch.backends), torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        each = [backends.cuda.matmul, *([backends.cudnn.conv, backends.cudnn.rnn] if has_cuda else [])]
+        each = [backends.cuda.matmul]
+        # torch has the settings of single operators since 2.9
+        if has_cuda:
+            each += [getattr(backends.cudnn, name, None) for name in ("conv", "rnn")]
         each += [getattr(backends.mkldnn, name, None) for name in ("matmul", "conv", "rnn")]
         each = [backend for backend in each if hasattr(backend, "fp32_precision")]
         matmul = _or_none(torch.get_float32_matmul_precision)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from torchmetrics_dna.compiled import compiled
+from torchmetrics_dna.compiled import compiled, has_machine_code
 from torchmetrics_dna.images.properties import DEAD_ZONE, NEAR, NOISE, WHITE, WINDOW, step_of
 from torchmetrics_dna.images.resize import kernels
 
@@ -197,6 +197,12 @@ def measured_of(image: NDArray[np.uint8]) -> dict[str, float]:
     return dict(zip((*_OF_COLOURS, *_OF_TEXTURE), (*colours, *texture), strict=True))
 
 
-# compile them at once, before a worker process is forked that would do so for itself
-resize_clean(np.zeros((1, 1, 3), np.uint8), (1, 1))
-measured_of(np.zeros((_LEAST, _LEAST, 3), np.uint8))
+def is_ready() -> bool:
+    """Return whether no function has to be compiled, which takes 6 s."""
+    return all(has_machine_code(function) for function in (_resize, _colours, _texture))
+
+
+def prepare() -> None:
+    """Compile all functions, or load them from numba's cache."""
+    resize_clean(np.zeros((1, 1, 3), np.uint8), (1, 1))
+    measured_of(np.zeros((_LEAST, _LEAST, 3), np.uint8))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.extras import optional
+from torchmetrics_dna.images.fast import prepare
 from torchmetrics_dna.images.inputs import Inputs, mapped, tensors_of
 from torchmetrics_dna.images.pixels import DEEP_WHITE
 from torchmetrics_dna.images.properties import properties_of
@@ -35,7 +35,6 @@ _SKIP = "; to leave out such ones, give `skip_unreadable=True`"
 _MOST_NAMED = 10  # unreadable images in an error
 _FEW = 64  # images below which starting worker processes costs more than it saves
 _FEW_BITS = 0.25  # of the range of 16 bits, as 14 of them are
-_MANY = 200  # images that take longer to resize and measure without numba than loading it takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +112,8 @@ def load_batches(
         items, workers = map(partial(_in_threads, dataset.load, workers), items), 0
     if window is not None:
         items = chain.from_iterable(_windows(part, window) for part in items)
-    if source.example is None and (source.count is None or source.count > _MANY):
-        optional("images.cpu")  # before workers are forked, which have it then
+    if source.example is None:
+        prepare(source.count)
     loader: DataLoader[Any] = DataLoader(
         Sent(dataset),
         batch_size=None,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d
 
-from torchmetrics_dna.extras import loaded
+from torchmetrics_dna.images.fast import compiled_images
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.registry import Registry
 
@@ -132,7 +132,7 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
 
 def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
     """Measure properties of one image ``(H, W, C)``, as :func:`image_properties` does; shape ``(properties,)``."""
-    compiled = loaded("images.cpu") if image.dtype == np.uint8 else None
+    compiled = compiled_images() if image.dtype == np.uint8 else None
     if compiled is None:
         return image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], file)[0]
     rgb = np.broadcast_to(image, (*image.shape[:2], 3))

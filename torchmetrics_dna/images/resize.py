@@ -22,8 +22,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from torchmetrics_dna.extras import loaded
 from torchmetrics_dna.images.cells import Crop, seen_of
+from torchmetrics_dna.images.fast import compiled_images
 from torchmetrics_dna.images.pixels import Pixels, as_bytes
 from torchmetrics_dna.images.tensors import lacks_float64
 
@@ -54,7 +54,7 @@ def resize_image(
         return np.asarray(resize_tensor(batch, size, resize=resize)[0].numpy())
     height, width = size
     is_covered = image.dtype == np.uint8 and image.shape[2] == _RGB and image.shape[:2] != size
-    if is_covered and (compiled := loaded("images.cpu")) is not None:
+    if is_covered and (compiled := compiled_images()) is not None:
         resized_clean: NDArray[np.float32] = compiled.resize_clean(image, size)
         return resized_clean
     resized = np.empty((image.shape[2], height, width), np.float32)

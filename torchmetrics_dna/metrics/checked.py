@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,19 @@ def all_or_nothing(method: _Method) -> _Method:
             raise
 
     return cast("_Method", outside_graphs(call))
+
+
+def _text_of(rows: list[Tensor]) -> str:
+    file = io.BytesIO()
+    torch.save(rows, file)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _rows_of(saved: str | bytes) -> list[Tensor]:
+    # Version 0.3.0 saved bytes.
+    content = saved if isinstance(saved, bytes) else base64.b64decode(saved)
+    rows: list[Tensor] = torch.load(io.BytesIO(content), weights_only=True)
+    return rows
 
 
 class CheckedMetric(Metric):
@@ -184,12 +198,15 @@ class CheckedMetric(Metric):
     def state_dict(  # type: ignore[override]  # as torchmetrics has it
         self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
-        """Return states like torchmetrics, but rows as bytes: torch.distributed loads tensors of equal length."""
+        """Return states like torchmetrics, but rows as text.
+
+        Distributed checkpoints load only tensors of equal length, and ``torch.load`` with ``weights_only=True`` accepts
+        no bytes before torch 2.6. Both accept text.
+        """
         states: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
         for name in self._defaults:
             if isinstance(states.get(prefix + name), list):
-                torch.save(states[prefix + name], file := io.BytesIO())
-                states[prefix + name] = file.getvalue()
+                states[prefix + name] = _text_of(states[prefix + name])
         return states
 
     @all_or_nothing
@@ -204,7 +221,7 @@ class CheckedMetric(Metric):
             return
         for name, state in states.items():
             is_list = isinstance(self._defaults[name], list)
-            states[name] = torch.load(io.BytesIO(state), weights_only=True) if is_list else state.clone()
+            states[name] = _rows_of(state) if is_list else state.clone()
         try:
             self._check_fit(states)
         except ValueError as err:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torchmetrics
 from torchmetrics import Metric, MetricCollection, SumMetric
 
 from torchmetrics_dna.checks import check_bool
@@ -19,7 +20,7 @@ from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
 if TYPE_CHECKING:
     import torch
 
-
+_TORCHMETRICS = tuple(int(part) for part in torchmetrics.__version__.split(".")[:2])
 _OF_NEURONS: dict[str, Callable[..., Metric]] = {"dna-emd": DNAEMD, "dna-fd": DNAFrechet, "fd": LayerFrechetDistance}
 
 
@@ -43,6 +44,15 @@ class SharedCollection(MetricCollection):
         ['dna-emd', 'fid_block_0']
 
     """
+
+    def add_metrics(self, metrics: Any, *additional_metrics: Metric) -> None:
+        """Add metrics; ValueError for a collection instead of metrics before torchmetrics 1.8, which flattens it."""
+        if isinstance(metrics, MetricCollection) and _TORCHMETRICS < (1, 8):
+            raise ValueError(
+                "Argument `metrics` is a collection, which needs torchmetrics 1.8 or newer, but"
+                f" {torchmetrics.__version__} is installed; pass a list that contains the collection"
+            )
+        super().add_metrics(metrics, *additional_metrics)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update each metric, or the first of each compute group; ValueError if there are none."""
