@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.setup import Feature
 
 _OF_HISTOGRAM = "Ranked by contrast: a histogram DNA allows no outlier score; make it by `--kind layer-gaussian`."
-_MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for comparison
+# Number of images of the reference whose dna-emd is measured for comparison.
+_MOST_TYPICAL = 200
 
 
 @taking("layers", "num_bins", "ranges", "neuron_weights", "reading", "distributed")
@@ -214,8 +215,11 @@ def _with_roles(
 
 def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index: Features | None) -> Ranking:
     """Rank the images, the first of the sides; each side has a role."""
-    extractor, neurons, distributed = sides.extractor, sides.extractor.neurons, sides.plan.arguments.distributed
-    source, layer = sides.source(0, "A ranking"), local_layer(extractor) if score in WORST_FIRST else None
+    extractor = sides.extractor
+    neurons = extractor.neurons
+    distributed = sides.plan.arguments.distributed
+    source = sides.source(0, "A ranking")
+    layer = local_layer(extractor) if score in WORST_FIRST else None
     if "index" in roles:
         sides.source(roles.index("index"), "An index")
     if score == "local" and layer is None:
@@ -226,9 +230,12 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
     features = {"features": SpatialMeans(neurons, [*neurons][-1:])} if has_index else {}
     sides = _with_roles(sides, roles, score, layer, features)
     measured = {role: sides.measured(k) for k, role in enumerate(roles) if role != "images"}
-    reference, reference_side = measured["reference"], sides.images[1]
+    reference = measured["reference"]
+    reference_side = sides.images[1]
     dnas = [measured[role].first for role in ("reference", "contrast") if role in measured]
-    typical, p_value, of_reference = None, None, None
+    typical = None
+    p_value = None
+    of_reference = None
     mapper: ImageScorer | None = None
     if "local" in reference.dnas:
         mapper = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), extractor)
@@ -262,13 +269,18 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         assert typical is not None
         scores = torch.where(in_reference < 0, scores, typical[in_reference])
     order = scores.argsort(descending=score in WORST_FIRST, stable=True)
-    nearest, themselves = None, None
+    nearest = None
+    themselves = None
     if "index" in measured:
-        index, themselves = measured["index"].features, _rows_of_themselves(sides, of_images, measured["index"])
+        index = measured["index"].features
+        themselves = _rows_of_themselves(sides, of_images, measured["index"])
     if index is not None and of_images.features is not None:
         nearest = find_nearest(of_images.features, index, themselves).take(order)
     dnas = [replace(dna, folds=()) for dna in dnas]
-    unreadable = {sides.keys[k]: (measured | {"images": of_images})[role].unreadable for k, role in enumerate(roles)}
+    # A side with several roles was measured once, and its lines appear once.
+    unreadable: dict[object, Sequence[str]] = {}
+    for key, role in zip(sides.keys, roles, strict=True):
+        unreadable[key] = of_images.unreadable if role == "images" else measured[role].unreadable
     odd = None
     if score == "outlier" and in_reference is not None:
         odd = odd_images(
@@ -331,10 +343,14 @@ def _left_out(distances: Tensor, count: int) -> Tensor:
 
 def _rows_of_themselves(sides: Sides, images: Measured, index: Measured) -> Tensor | None:
     """Return the row of each image in an index of the source that the images are, or are a part of; else None."""
-    source, source_of_index = sides.images[0], sides.images[-1]
+    source = sides.images[0]
+    source_of_index = sides.images[-1]
     if source_of_index is source:
         return torch.arange(len(images.numbers))
     if not isinstance(source_of_index, ImageSource) or not isinstance(source, ImageSource):
         return None
-    numbers, rows = source.numbers_in(source_of_index), {number: i for i, number in enumerate(index.numbers)}
-    return None if numbers is None else torch.tensor([rows[numbers[i]] for i in images.numbers])
+    numbers = source.numbers_in(source_of_index)
+    if numbers is None:
+        return None
+    rows = {number: row for row, number in enumerate(index.numbers)}
+    return torch.tensor([rows[numbers[i]] for i in images.numbers])
