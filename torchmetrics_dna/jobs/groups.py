@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Groups = str | Callable[[str], object] | Sequence[object]
 Pairs = bool | str | Callable[[str], object]
-FEW = 50  # pairs, of which each is a fold of its own
+# Up to this number of pairs, each pair is a fold of its own.
+FEW = 50
 _PREFIX = "prefix:"
 _T = TypeVar("_T")
 

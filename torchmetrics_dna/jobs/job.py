@@ -29,20 +29,21 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics import State, Statistic
 
-MEANS = "means"  # the statistic of spatial means of single images, in the layers of outlier scores
+# Name of the statistic of spatial means of single images, in the layers of outlier scores.
+MEANS = "means"
 
 
 @dataclass(eq=False)
 class Split:
     """Measured states of a part of an image set."""
 
-    states: dict[str, State]  # by name of the statistic
+    states: dict[str, State]  # states by name of the statistic
     unreadable: list[str] = field(default_factory=list)  # one line for each image that was left out
-    num_images: int = 0  # that were read
+    num_images: int = 0  # number of images that were read
     first: str = ""  # name of the first of these images; empty if there is none
     last: str = ""  # name of the last one
     numbers: list[int] = field(default_factory=list)  # indices in the source, or numbers in a stream; if rows are kept
-    names: list[str] = field(default_factory=list)  # of the images with numbers
+    names: list[str] = field(default_factory=list)  # names of the images with numbers
     notes: dict[str, list[Tensor]] = field(default_factory=dict)  # folds and thumbnails of batches, if folds are kept
 
 
@@ -51,7 +52,7 @@ class Share(NamedTuple):
 
     num_images: int
     unreadable: list[str]  # one line for each image that was left out
-    numbers: Sequence[int]  # of the images, as in Split
+    numbers: Sequence[int]  # numbers of the images, as in Split
     names: Sequence[str]
     rows: Mapping[str, Tensor]  # other values of each image, by name
 
@@ -62,14 +63,15 @@ class Activated(NamedTuple):
     places: list[int]  # indices of the readable images; in a stream, numbers of their entries
     activations: dict[str, Tensor]  # {layer: (B, n, *positions)}
     left_out: list[str]  # one line for each image
-    names: list[str]  # of the readable images
+    names: list[str]  # names of the readable images
     notes: Mapping[str, Tensor]  # folds and thumbnails of them, (B, ...), by name
     ends: bool  # True if these are the last images of a part
 
     def take(self, chosen: slice | list[int]) -> Activated:
         """Return some of the images."""
         rows = range(len(self.places))[chosen] if isinstance(chosen, slice) else chosen
-        places, names = [self.places[i] for i in rows], [self.names[i] for i in rows]
+        places = [self.places[i] for i in rows]
+        names = [self.names[i] for i in rows]
         activations, notes = (
             {name: values[chosen] for name, values in of.items()} for of in (self.activations, self.notes)
         )

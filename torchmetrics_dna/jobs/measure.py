@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 class Measured:
     """Values measured in one pass over an image set."""
 
-    UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features")  # not of any result
+    # No file of a result has these.
+    UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features")
 
-    dnas: dict[str, DNA]  # of each requested kind, all of the same images; with folds, if the job has folds
+    dnas: dict[str, DNA]  # DNAs of each requested kind, all of the same images; with folds, if the job has folds
     unreadable: list[str]  # one line for each image that was left out
     numbers: Sequence[int] = ()  # source indices of readable images, ascending; rows follow their order
-    names: Sequence[str] = ()  # of these images
+    names: Sequence[str] = ()  # names of these images
     rows: Mapping[str, Tensor] = field(default_factory=dict)  # other values of each image, by statistic; "folds"
     features: Features | None = None  # spatial means of the images, if the job has them
 
