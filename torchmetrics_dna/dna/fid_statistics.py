@@ -45,7 +45,8 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     if remote:
         with open_file(str(path), forwards=True) as file, asking(str(path)):
             head = file.read(64)
-        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]  # of the first member
+        # A zip file begins with the header of the first member, which has the length of its name at byte 26.
+        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return name.decode("ascii", "replace") in _MEMBERS
     try:
         with zipfile.ZipFile(path) as archive:

@@ -33,13 +33,21 @@ if TYPE_CHECKING:
     Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
     Side = Features | LayerGaussianDNA | None
 
-LAYER_RELABELINGS = 200  # of fd, a fifth of other distances: each takes an eigendecomposition per layer
-_IMAGES = 3  # of a side per neuron of a layer; with fewer, intervals cover too little
-_BYTES = 1 << 30  # of spatial means of both sides
-_SECONDS, _LONGEST_TEST = 5e-10, 10  # of one core: per relabeling and cube of a matrix's size; of a test
-_CELLS = 1 << 18  # float64 values at a time, 2 MB, to fit the cache
-_MOST_SINGLE = 1 << 24  # up to which single precision has all whole numbers
-_ROUNDING = 1e-9  # bins, or relative to the largest mean; smaller differences are 0 up to rounding
+# Number of relabelings for fd, a fifth of those of other distances: each takes an eigendecomposition per layer.
+LAYER_RELABELINGS = 200
+# Number of images per set and neuron of a layer. With fewer, intervals cover too little.
+_IMAGES = 3
+# Number of bytes of the spatial means of both sets, at most.
+_BYTES = 1 << 30
+# Seconds of one core per relabeling and cube of a matrix's size, and seconds that a test takes at most.
+_SECONDS = 5e-10
+_LONGEST_TEST = 10
+# Number of float64 values at a time: 2 MB, which fit the cache.
+_CELLS = 1 << 18
+# Single precision has all whole numbers up to this one.
+_MOST_SINGLE = 1 << 24
+# Smaller differences are 0 up to rounding: in bins, or relative to the largest mean.
+_ROUNDING = 1e-9
 
 
 class Noise(NamedTuple):
@@ -61,15 +69,16 @@ class FoldedSides:
     exchanged, so its noise is not in the interval, and there is no test.
     """
 
-    distances: Callable[[Tensor, Tensor], Tensor]  # of masks, of each neuron, float64, (P, N); bins may be wider
+    # Distance of each neuron between the folds of two masks, float64, (P, N). Its bins may be wider.
+    distances: Callable[[Tensor, Tensor], Tensor]
     sizes_a: Tensor  # number of images of each non-empty fold, int64; of the whole side without folds
     sizes_b: Tensor
     slices: Sequence[slice]  # columns of each layer
     exact: tuple[bool, bool]  # sides without folds; a single fold, of images of one group, is not exact
-    noise: Callable[[], Noise] | None = None  # of the distances; None to jackknife them
-    num_relabelings: int | None = None  # at most, of a test; 0 for no test, None for the default
+    noise: Callable[[], Noise] | None = None  # noise of the distances; None to jackknife them
+    num_relabelings: int | None = None  # largest number in a test; 0 for no test, None for the default
     limits: tuple[str, ...] = ()  # a line for each part of the evidence that is missing, with the reason
-    shifts: Callable[[Tensor, Tensor], Tensor] | None = None  # signed, of means, (P, N'); None for no test
+    shifts: Callable[[Tensor, Tensor], Tensor] | None = None  # signed shifts of means, (P, N'); None for no test
     shift_slices: Sequence[slice] = ()  # columns of each layer in ``shifts``
     paired: bool = False  # fold k of A and fold k of B hold the same pairs of images
     # Distances between folds of A alone, of masks with a column for each of these. None to take ``distances``.
@@ -343,11 +352,14 @@ class Cumulative(NamedTuple):
     @classmethod
     def of(cls, counts: Tensor) -> Cumulative:
         """Add up the counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins."""
-        cumulative = counts.cumsum(2).double()  # integers below 2^53, so sums are exact
+        # Counts are integers below 2^53, so sums are exact.
+        cumulative = counts.cumsum(2).double()
         totals = cumulative[:, :, -1].clone()
+        # Single precision takes half the time, and is exact if no matrix product rounds and all sums fit.
         is_exact = counts.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
-        is_single = is_exact and float(totals.sum(0).max()) < _MOST_SINGLE
-        return cls(cumulative.float() if is_single else cumulative, totals)  # which takes half the time
+        if is_exact and float(totals.sum(0).max()) < _MOST_SINGLE:
+            cumulative = cumulative.float()
+        return cls(cumulative, totals)
 
     @classmethod
     def of_own_ranges(cls, a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> Cumulative:

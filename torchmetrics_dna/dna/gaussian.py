@@ -171,12 +171,14 @@ class LayerGaussianDNA(DNA):
         object.__setattr__(self, "mean", mean)
         covs = {layer: self.cov[layer].double() for layer in self.neurons}
         for layer, cov in covs.items():
-            if cov.is_meta:  # has no values
+            # Tensors on the meta device have no values.
+            if cov.is_meta:
                 continue
             if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
                 raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
             check_moments(cov, "cov")
-            covs[layer] = (cov + cov.T) / 2  # of halves that differ by rounding
+            # Both triangles may differ by rounding.
+            covs[layer] = (cov + cov.T) / 2
         object.__setattr__(self, "cov", covs)
 
     @property

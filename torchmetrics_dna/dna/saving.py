@@ -26,7 +26,8 @@ from torchmetrics_dna.version import __version__
 _KIND, _TEXT = "result", "values"
 _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "float64": "<f8"}  # what arrays there are
 _DTYPES = {name: getattr(torch, name) for name in _STORED}
-_MOST_INTEGER = 2**53  # that float64 holds exactly
+# Largest integer up to which float64 holds all of them exactly.
+_MOST_INTEGER = 2**53
 _HOMES = {  # modules of the classes that files hold, imported when a file is read
     "Averaging": "dna.averaging",
     "Causes": "images.changes",
