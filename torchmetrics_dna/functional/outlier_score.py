@@ -52,7 +52,7 @@ class Unusualness(NamedTuple):
     """How unusual images are, by network and properties."""
 
     layers: dict[str, Tensor]  # squared Mahalanobis distance per neuron of each layer, (B,)
-    properties: Tensor | None = None  # that of image properties, (B,)
+    properties: Tensor | None = None  # squared distance of image properties, (B,)
     tails: Tensor | None = None  # tail probability in each direction of a fault, (B, directions)
 
 

@@ -12,11 +12,16 @@ from torch.nn.functional import avg_pool2d
 
 from torchmetrics_dna.functional.permutation import NUM_RELABELINGS, SIGNIFICANT
 
-LARGEST = 512  # neurons of a layer; larger ones are left out if there are smaller ones
-_TAIL = 0.1  # share of the reference's own images beyond the score above which images are counted
-_NORMAL = 1.4826  # a normal distribution's deviation by its median absolute deviation
-_TIE = 1e-9  # relative difference below which sums are tied
-_FLOOR = 1e-8  # of the mean squared activation: rounding and dead neurons have no weight
+# Number of neurons of a layer; larger layers are left out if there are smaller ones.
+LARGEST = 512
+# Share of the reference's own images beyond the score above which images are counted.
+_TAIL = 0.1
+# Standard deviation of a normal distribution divided by its median absolute deviation.
+_NORMAL = 1.4826
+# Relative difference below which sums are tied.
+_TIE = 1e-9
+# Share of the mean squared activation that is added, so that rounding and dead neurons have no weight.
+_FLOOR = 1e-8
 
 
 class LayerGaussian(NamedTuple):
@@ -135,7 +140,8 @@ def gaussians_of_means(means: Mapping[str, Tensor]) -> dict[str, LayerGaussian]:
     gaussians = {}
     for layer, of_layer in means.items():
         values = of_layer.double()
-        cov = values.T.cov().view(values.shape[1], -1)  # of a single neuron, torch gives a scalar
+        # For a single neuron, torch returns a scalar.
+        cov = values.T.cov().view(values.shape[1], -1)
         gaussians[layer] = LayerGaussian.of(values.mean(0), cov, len(values))
     return gaussians
 

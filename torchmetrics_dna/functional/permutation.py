@@ -46,7 +46,8 @@ class PermutationTest:
     overall: Tensor
 
 
-@lru_cache(maxsize=8)  # which all distances of a comparison ask for; nothing writes to them
+# All distances of a comparison use the same relabelings, and nothing writes to them.
+@lru_cache(maxsize=8)
 def relabelings(num_a: int, num_b: int, most: int) -> Tensor:
     """Return relabelings of folds as A or B: all if there are at most ``most``, else so many different random ones.
 
@@ -212,8 +213,10 @@ def most_unlike(tests: Sequence[PermutationTest], num_sets: int) -> tuple[int, f
     these is the largest of its sets.
     """
     evidence = _joint_evidence(tests).view(-1, num_sets)
-    largest, overall = evidence.amax(1), torch.stack([test.overall[:num_sets].cpu() for test in tests]).sum(0)
-    furthest = torch.where(evidence[0] >= largest[0] - _TIE, overall, -torch.inf).argmax()  # of equal ranks
+    largest = evidence.amax(1)
+    overall = torch.stack([test.overall[:num_sets].cpu() for test in tests]).sum(0)
+    # Sets of equal rank are ordered by the size of the statistic.
+    furthest = torch.where(evidence[0] >= largest[0] - _TIE, overall, -torch.inf).argmax()
     return int(furthest), float(_p_values(largest, largest[0]))
 
 

@@ -166,7 +166,7 @@ def realism_maps(
         raise ValueError(_NO_COUNTS)
     weights = check_weights(weights, references.shape[1]).to(references.device)
     cumulative = references.cumsum(2).double() / totals
-    # of the quantile function of each reference, up to the end of each bin
+    # Integrals of the quantile function of each reference, up to the end of each bin.
     integrals = (references.double() / totals * torch.arange(bins.num_bins, device=totals.device)).cumsum(2)
     maps = {}
     for layer, (columns, values) in zip(layers, activations.placed(), strict=True):

@@ -19,9 +19,12 @@ from torchmetrics_dna.binning.self_ranging import Grid, bounds_of, dyadic_grid
 from torchmetrics_dna.functional.emd import compiled_for, cumulative_share
 from torchmetrics_dna.functional.reduction import blocks
 
-_CELLS = 1 << 18  # values at a time: 2 MiB of float64
-_STEPS = 1 << 12  # resolution of the part of a gap's activations that lie below a position
-_COUNTS = 1 << 40  # of a histogram that was moved to other bins
+# Number of values at a time: 2 MiB of float64.
+_CELLS = 1 << 18
+# Resolution of the part of a gap's activations that lie below a position.
+_STEPS = 1 << 12
+# Sum of the counts of a histogram that was moved to other bins.
+_COUNTS = 1 << 40
 _TINY = torch.finfo(torch.float64).tiny
 
 

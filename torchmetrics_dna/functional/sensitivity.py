@@ -7,7 +7,8 @@ from torch import Tensor
 
 from torchmetrics_dna.functional.reduction import check_weights, mean_over_neurons, sum_over_neurons
 
-_LEARNING_RATE = 0.02  # of the first step, for weights in units of 1/N
+# Learning rate of the first step, for weights in units of 1/N.
+_LEARNING_RATE = 0.02
 
 
 def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float | None = None) -> Tensor:
