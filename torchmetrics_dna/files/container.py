@@ -32,17 +32,21 @@ from torchmetrics_dna.files.damage import (
 )
 
 FORMAT = "torchmetrics_dna"
-VERSIONS = (1, 2)  # what is in folds of images needs the second
+# Versions of the format. The second one has folds of images.
+VERSIONS = (1, 2)
 Arrays = dict[str, NDArray[Any]]
 
-_OTHERS = (".json", ".csv", ".html", ".pt", ".pkl")  # of files that others read otherwise
+# Suffixes of files that other programs read in another way.
+_OTHERS = (".json", ".csv", ".html", ".pt", ".pkl")
 _HEADER = "dna.json"
 _MARK = b"sha256:"
 _TAIL = len(_MARK) + 64
-_MOST_NESTED = 100_000  # lists or objects, each of which takes 30 times its text
+# Number of lists or objects of a header, at most: each takes 30 times the memory of its text.
+_MOST_NESTED = 100_000
 # numpy parses headers as literals, which CPython before 3.11.8 and 3.12.3 may refuse in two threads at once (gh-106905)
 _PARSING = Lock()
-_LEVEL = 4  # of byte planes, within 2 % of the smallest size at less than half the time
+# Level of compression of byte planes: within 2% of the smallest size, in less than half the time.
+_LEVEL = 4
 
 
 def content_digest(dna: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -188,8 +192,11 @@ def _write_zip(path: Path, header: bytes, arrays: Mapping[str, NDArray[Any]], le
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name)  # of 1 January 1980, so that equal content gives equal bytes
-    info.create_system, info.external_attr = 3, 0o644 << 16
+    # The date is 1 January 1980, so that equal content gives equal bytes.
+    info = zipfile.ZipInfo(name)
+    # The system is Unix, for which these are the permissions of a file.
+    info.create_system = 3
+    info.external_attr = 0o644 << 16
     return info
 
 
