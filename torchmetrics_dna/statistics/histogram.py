@@ -37,7 +37,8 @@ class _Histograms(DNAStatistic[HistogramDNA]):
         few = _MOST_BINS_OF_FOLDS
         divisors = [bins for bins in range(few // 4, few + 1) if num_bins % bins == 0]
         self.bins_of_fold = num_bins if num_bins <= few or not divisors else divisors[-1]
-        self.cells, self.fold_size = self.neurons.total * num_bins, self.neurons.total * self.bins_of_fold
+        self.cells = self.neurons.total * num_bins
+        self.fold_size = self.neurons.total * self.bins_of_fold
         self.size = self.cells
 
     def add_counts_(
