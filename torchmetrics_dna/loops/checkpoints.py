@@ -42,10 +42,13 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics.setup import Feature
 
-_REFERENCE, _HELD_OUT = "reference.dna.npz", "held_out.dna.npz"
+_REFERENCE = "reference.dna.npz"
+_HELD_OUT = "held_out.dna.npz"
 _WHAT = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}
-_PIXELS = "pixels "  # begins the notes of a reference that was measured here
-_OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDictionary()  # of folders' locks
+# The notes of a reference that was measured here begin with this.
+_PIXELS = "pixels "
+# Owners of the locks of folders.
+_OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDictionary()
 _STEP = re.compile(r"step_(\d+)\.dna\.npz")
 
 
@@ -196,15 +199,18 @@ class Checkpoints:
             if is_output(images):
                 images = iter([images])
             elif self._distributed and isinstance(images, Sized) and not len(images):
-                images = iter(())  # one of several processes may have none
+                # One of several processes may have no images.
+                images = iter(())
             (opened,) = open_each([images], self._arguments)
             dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
             check_comparable(self.reference, dna)
             comparison = replace(compare(self.reference, dna), names=("the reference", _name(step)))
-            self._comparisons.pop(step, None)  # which an interrupt here makes stale
+            # If this is interrupted, an earlier comparison of the step does not belong to the new file.
+            self._comparisons.pop(step, None)
             if rank() == 0:
                 dna.save(self.folder / _file(step))
-            self._comparisons[step] = replace(comparison, measured=None)  # the file holds the DNA
+            # The file holds the DNA.
+            self._comparisons[step] = replace(comparison, measured=None)
             if rank() == 0:
                 comparisons = self.comparisons
                 with replacing(self.folder / "checkpoints.csv") as path:
