@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 #: Okabe and Ito's colour-blind safe palette, each colour with a marker for black and white print.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
-_LEGEND = 30  # characters of a name
-_WRITTEN = 12  # sets; figures of more do not fit into the cells
+# Number of characters of a name in a legend.
+_LEGEND = 30
+# Number of sets up to which a matrix has figures in its cells; those of more do not fit.
+_WRITTEN = 12
 
 
 def curve_style(i: int) -> dict[str, Any]:
@@ -210,8 +212,9 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
     if emd.evidence is not None and emd.evidence.test is not None:
         figures += f", q = {float(emd.evidence.test.q[index]):.2g}"
     put_title(axis, f"{visible(neuron_in_words(*neuron))}\n{figures}", 2.6, size=8)
-    # log scale, since many neurons are inactive at most positions
-    limits = (low, high) if low < high else (low - 0.5, high + 0.5)  # of a neuron that never varies
+    # A neuron that never varies has a bin of width 1.
+    limits = (low, high) if low < high else (low - 0.5, high + 0.5)
+    # The scale is logarithmic, since many neurons are inactive at most positions.
     axis.set(xlim=limits, yscale="log", xlabel="activation")
     plain_axes(axis)
 
