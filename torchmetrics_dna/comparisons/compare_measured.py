@@ -48,7 +48,8 @@ def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tupl
     network are compared separately, unless neurons are weighted, and so are bands of other inputs, by dna-fd.
     """
     if plan is None:
-        dna, distances = a.first, list(of_any_network().values())
+        dna = a.first
+        distances = list(of_any_network().values())
         plan = make_plan(Arguments(), distances, [dna], dna)
     by_neuron = [record for record in plan.distances if record.grain == "neuron"]
     if plan.has_properties:

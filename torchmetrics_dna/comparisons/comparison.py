@@ -275,7 +275,8 @@ class Comparison(ByName["Result"]):
         """Distances by key, over all neurons (None) and of each layer: plain, debiased and p-values."""
         by_key: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
         for row in self.rows():
-            record, figures = self.results[row["distance"]].distance, by_key[row["layer"]]
+            record = self.results[row["distance"]].distance
+            figures = by_key[row["layer"]]
             figures[record.key] = row["value"]
             if record.folded:
                 figures |= {f"{record.key}_{figure}": row[figure] for figure in ("debiased", "p_value")}
@@ -528,7 +529,8 @@ class Comparison(ByName["Result"]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the per-neuron tensors in plain types, ready for json."""
-        overall, records = self._by_key[None], [result.distance for result in self.values()]
+        overall = self._by_key[None]
+        records = [result.distance for result in self.values()]
         return {
             **{record.key: overall[record.key] for record in records},
             **{f"{r.key}_std": self[r.name].spread for r in records if r.subsets},

@@ -304,7 +304,9 @@ class Comparisons(ManyComparisons):
             if record.higher_is_better or not all(name in comparison for comparison in self.values()):
                 continue
             by_one = self.by(name)
-            p_holm, p_values, ratios = self._own_p_values(name), by_one.p_values, by_one.ratios()
+            p_holm = self._own_p_values(name)
+            p_values = by_one.p_values
+            ratios = by_one.ratios()
             for at, comparison in by_one.items():
                 result = comparison[name]
                 if result.interval is None and result.p_value is None:

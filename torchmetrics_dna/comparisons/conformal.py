@@ -20,8 +20,9 @@ from math import log
 import numpy as np
 
 # Each bet compares the next figure with the largest figures of the reference, up to this share of them. Large changes
-# exceed the whole reference, so the bet on that has the largest part of the stake.
+# exceed the whole reference, so that bet has the largest part of the stake.
 _SHARES = np.array([0.0, 0.1, 0.25, 0.5])
+# Part of the stake of each of these bets.
 _PARTS = np.array([3.0, 1.0, 1.0, 1.0]) / 6
 # Pseudo-counts of figures after a change: before any is seen, 9 of 10 are expected above the reference figure.
 _ABOVE = 4.5

@@ -135,7 +135,8 @@ class DistanceMatrix(Shown):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the matrix in plain types, one row per set in the order of the tree; ``"to b"`` has distances to b."""
-        values, order = self.distances[self.distance], self.order
+        values = self.distances[self.distance]
+        order = self.order
         return [
             {"set": self.names[i], "num_images": self.num_images[i]}
             | {f"to {self.names[j]}": float(values[i, j]) for j in order}

@@ -185,7 +185,8 @@ class OddImages:
 
 def can_be_odd(sides: Sides, k: int) -> bool:
     """True if :func:`odd_images` may score the images of side ``k`` against the first, so far as that is known."""
-    reference, images = sides.images[0], sides.images[k]
+    reference = sides.images[0]
+    images = sides.images[k]
     if isinstance(reference, DNA) or isinstance(images, DNA) or sides.keys[0] == sides.keys[k]:
         return False
     return MEANS in sides.jobs[k].statistics and (reference.count is None or reference.count >= LEAST)
