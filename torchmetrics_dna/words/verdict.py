@@ -389,7 +389,8 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
 
 def flagged_beside_reference(off: Off, reference: str) -> list[str]:
     """Return sentences on the images that a ranking flags as outliers relative to a reference."""
-    noun, p = off.noun, p_figure(off.p_value, "p")
+    noun = off.noun
+    p = p_figure(off.p_value, "p")
     lines = []
     if off.share is not None:
         interval = f"95% CI {off.share.low:.0%} to {off.share.high:.0%}"
@@ -840,8 +841,10 @@ def _which_of_two_differ(of: HeldOut, reference: str) -> list[str]:
     p, p_held_out = of.p_values
     if p is None or p_held_out is None:
         return []
-    first, p_first = of.name, p
-    second, p_second = of.held_out, p_held_out
+    first = of.name
+    p_first = p
+    second = of.held_out
+    p_second = p_held_out
     if p > SIGNIFICANT and p_held_out <= SIGNIFICANT:
         # The one that differs comes first.
         first, p_first, second, p_second = second, p_second, first, p_first
