@@ -152,11 +152,12 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         causes = comparison.explain().causes
         changed: list[ShownImage] = []
         changes = list(zip(causes.names, causes.amounts, strict=True)) if causes else []
-        for shown, number in zip(strips.get("a", ()), drawn.get("a", ()), strict=True) if changes else ():
-            picture = as_bytes(as_rgb(images["a"][number]))
-            for name, amount in changes:
-                picture = change_image(picture, name, amount, number)
-            changed.append(shown._replace(picture=_shrunk(picture)))
+        if changes:
+            for shown, number in zip(strips.get("a", ()), drawn.get("a", ()), strict=True):
+                picture = as_bytes(as_rgb(images["a"][number]))
+                for name, amount in changes:
+                    picture = change_image(picture, name, amount, number)
+                changed.append(shown._replace(picture=_shrunk(picture)))
         extractor = sides.extractor if comparison.properties is None else sides.extractor.without_properties()
         measured = {side: sides.measured(k) for k, side in enumerate("ab")}
         means = {side: means_by_layer(of_side, sides.plan.neurons) for side, of_side in measured.items()}
