@@ -196,14 +196,17 @@ class _Choice:
 
         The list is empty if the properties of A are not much nearer to B's after both.
         """
-        alone, second = self._distance(self._after([first])), self.likeliest([first])[0]
+        alone = self._distance(self._after([first]))
+        second = self.likeliest([first])[0]
         distance, first = self._refined(first[0], {first[1]: self._after([first, second])}, [second])
         return _in_order([first, second]) if distance <= alone / 4 else []
 
     def _refined(self, name: str, by_place: dict[float, Figures], made: Sequence[Place]) -> tuple[float, Place]:
         """Return the least distance of a change's places near those that were tried, with its place."""
         distances = {place: self._distance(figures) for place, figures in by_place.items()}
-        for step in _STEPS if name != "resize" else ():
+        # The sizes of the images give the place of a resize.
+        steps = () if name == "resize" else _STEPS
+        for step in steps:
             best = min(distances, key=distances.__getitem__)
             for place in (best - step, best + step):
                 if 0 < place <= 1 and place not in distances:
@@ -316,8 +319,8 @@ class _Check:
         self._bins = _BINS if bins_of_fold % _BINS == 0 else bins_of_fold
         # Width of a fold's bin, in bins of the comparison.
         self.width = in_bins.num_bins / self._bins
-        # Folds that were measured are used again if they have these bins. A's must be of the chosen images; B's may be
-        # of more, but for pairs.
+        # Folds that were measured are used again if they have these bins. A's must hold the chosen images alone. B's
+        # may hold others too, unless the sets are pairs.
         has_all_of_a, has_all_of_b = (
             len(chosen) == len(side.numbers) for side, chosen in zip(measured, numbers, strict=True)
         )

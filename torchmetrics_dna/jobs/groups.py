@@ -105,7 +105,8 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
 
 def _matched(expression: str, name: str) -> str:
     try:
-        match = re.match(expression, name := PurePath(name).name)
+        name = PurePath(name).name
+        match = re.match(expression, name)
     except re.error as err:
         raise ValueError(f"Argument `groups` has no regular expression, {expression!r}: {err}") from err
     if match is None:

@@ -126,7 +126,8 @@ class Job:
         """
         split: Split | None = None
         for part in self.activate(images, splits, size, whole):
-            begin, ends = 0, part.ends
+            begin = 0
+            ends = part.ends
             while begin < len(part.places):
                 split = split or self.empty()
                 end = len(part.places) if size is None else min(len(part.places), begin + size - split.num_images)
@@ -182,7 +183,8 @@ class Job:
 
     def with_sample(self, dnas: dict[str, Any], rows: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return the DNAs with a sample of single images in that of layers, if the job keeps the means of images."""
-        kind, means = LayerGaussianDNA.kind, self.statistics.get(MEANS)
+        kind = LayerGaussianDNA.kind
+        means = self.statistics.get(MEANS)
         if kind not in dnas or not isinstance(means, SpatialMeans) or not len(rows[MEANS]):
             return dnas
         by_layer = dict(zip(means.neurons, torch.split(rows[MEANS], list(means.neurons.values()), 1), strict=True))
@@ -210,12 +212,15 @@ class Job:
             return
         group_of = grouping(whole or images, self.groups) if self.num_folds is not None else None
         num_by_content = self.num_folds if self.folds is None and group_of is None else None
-        extractor, progress = self.extractor, self.reading.progress
+        extractor = self.extractor
+        progress = self.reading.progress
         notes_of = image_notes if extractor.example is None else input_notes
         takes = [*self.notes]
         if self.num_folds is not None:
             takes.append(partial(notes_of, num_folds=num_by_content))
-        done, total, is_first = 0, count_images(images, splits), True
+        done = 0
+        total = count_images(images, splits)
+        is_first = True
         run = partial(extractor, resized=extractor.input_size is not None)
         most = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
         for batch in load_batches(
@@ -240,7 +245,8 @@ class Job:
             for part in cut(len(numbers), most):
                 raise_if_peer_failed()
                 inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in more)]
-                places, names = numbers[part], batch.names[part]
+                places = numbers[part]
+                names = batch.names[part]
                 notes = {name: values[part] for name, values in batch.notes.items()}
                 numbers_of_source = _numbers(images, places)
                 if self.num_folds is not None and self.folds is not None:
@@ -265,11 +271,15 @@ class Job:
     def _add_(self, split: Split, images: Images, part: Activated, chosen: slice | list[int]) -> None:
         """Add the chosen images of a part in place."""
         part = part.take(chosen)
-        activations, places, names, notes = Activations(part.activations), part.places, part.names, part.notes
+        activations = Activations(part.activations)
+        places = part.places
+        names = part.names
+        notes = part.notes
         for name, statistic in self.statistics.items():
             statistic.add_(split.states[name], activations, notes.get("folds"))
         split.num_images += len(places)
-        split.first, split.last = split.first or names[0], names[-1]
+        split.first = split.first or names[0]
+        split.last = names[-1]
         for name, values in notes.items():
             split.notes.setdefault(name, []).append(values)
         if self.keeps_rows:  # unbounded lists for a long stream otherwise

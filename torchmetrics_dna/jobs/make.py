@@ -86,7 +86,8 @@ efficientnet_lite0)
         sides = replace(sides, jobs=[keeping_sample(sides.jobs[0])])
         sides.source(0, "A DNA")
         measured = sides.measured(0)
-    if left_out := measured.unreadable:
+    left_out = measured.unreadable
+    if left_out:
         warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}")
     if isinstance(kind, str):
         return measured.first

@@ -274,8 +274,9 @@ def _of_rows(arguments: Arguments, opened: Sequence[Images | DNA], dnas: Sequenc
             "The number of columns of a stream is not known before it is read; give one of the sets as an array, or"
             " `DNAExtractor('identity:MODEL', inputs='any', example=rows)`"
         )
-    if different := next((width for width in widths if width != widths[0]), None):
-        raise ValueError(f"Embeddings have {widths[0]} and {different} columns; give both of one model")
+    for width in widths:
+        if width != widths[0]:
+            raise ValueError(f"Embeddings have {widths[0]} and {width} columns; give both of one model")
     options = {"feature": dnas[0].extractor if dnas else "", **given_arguments(arguments.feature)}
     return DNAExtractor(**options, inputs="any", example=torch.zeros(2, widths[0]))
 
@@ -285,11 +286,15 @@ def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Image
 
     What is one object or path is opened as one.
     """
-    if modules := [type(side).__name__ for side in sides if isinstance(side, nn.Module)]:
-        raise TypeError(f"Expected sets of images, but got a {modules[0]}; a network is the argument `feature`")
-    layers, ranges = arguments.layers, None if arguments.ranges == "auto" else arguments.ranges
+    for side in sides:
+        if isinstance(side, nn.Module):
+            name = type(side).__name__
+            raise TypeError(f"Expected sets of images, but got a {name}; a network is the argument `feature`")
+    layers = arguments.layers
+    ranges = None if arguments.ranges == "auto" else arguments.ranges
     opened: list[Images | DNA] = []
-    with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
+    # Unpacking and checksums of DNA files release Python's lock, so threads load them faster.
+    with ThreadPoolExecutor() as pool:
         loads = [pool.submit(load_dna, side, ranges) if is_dna_path(side) else None for side in sides]
         values = [side if load is None else load.result() for side, load in zip(sides, loads, strict=True)]
     example = example_of(arguments, [value for value in values if isinstance(value, DNA)])
