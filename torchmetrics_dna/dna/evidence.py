@@ -363,7 +363,8 @@ def lower_end(far: Evidence, quantile: float) -> float:
     It is the least distance that a test does not reject, whose noise is between that of equal sets and that at the
     estimate; 0 if there is none. ``quantile`` is of the jackknife.
     """
-    centre, at_centre = far.centre, quantile * far.jackknife.variance**0.5
+    centre = far.centre
+    at_centre = quantile * far.jackknife.variance**0.5
     at_zero = at_centre if far.null_above is None else far.null_above
     is_alike = far.test is not None and (far.interval is None or not far.interval.excludes_zero)
     if is_alike or centre <= at_zero:
@@ -448,7 +449,8 @@ def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[
     first = torch.arange(total) < len(sides[0])
     out = torch.eye(total, dtype=torch.bool)
     if folded.paired:  # a fold is left out of both sides at once, so that what its pairs share cancels
-        out, sides = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2), sides[:1]
+        out = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2)
+        sides = sides[:1]
     rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
     value, *left = _figures_of(folded.distances(*rows), folded.slices, averaging).pow(power)
     bias = torch.zeros_like(value)
@@ -475,7 +477,8 @@ def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tup
 
     a, b = map(figures, noise.influences)
     if folded.paired and a is not None and b is not None:  # units of both sides hold the same pairs
-        a, b = (a[0] + b[0], a[1]), None
+        a = (a[0] + b[0], a[1])
+        b = None
     return _figures_of(noise.bias[None], folded.slices, averaging)[0], (a, b)
 
 

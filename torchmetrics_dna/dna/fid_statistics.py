@@ -21,7 +21,9 @@ from torchmetrics_dna.neurons.index import Neurons
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
 
-UNNAMED, LAYER, FEATURE = "statistics", "features", "inception_fid"
+UNNAMED = "statistics"
+LAYER = "features"
+FEATURE = "inception_fid"
 PICKLES = (".pkl", ".pt")
 _ARRAYS = ("mu", "sigma")
 _MEMBERS = {f"{name}.npy" for name in _ARRAYS}
@@ -37,7 +39,8 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
 
     At an address, only the name of the first array is read, which needs no random access; OSError if it can't be.
     """
-    suffix, remote = suffix_of(str(path)), is_address(path)
+    suffix = suffix_of(str(path))
+    remote = is_address(path)
     if suffix not in (".npz", *PICKLES) or not (remote or Path(path).is_file()):
         return False
     if suffix != ".npz":

@@ -146,7 +146,9 @@ def plan_for(
         limit = f"{name} has no test and no value without noise here, since {reason}"
         return PlanOfLayers(neurons, False, (), (limit,))
     sizes = [size for size in num_images if size is not None]
-    few, many, limits = min(sizes), max(sizes), list[str]()
+    few = min(sizes)
+    many = max(sizes)
+    limits: list[str] = []
     if tested and many > UNEQUAL * few:  # with 50 and 100 images the test rejects a true null hypothesis too often
         tested = False
         limits.append(
@@ -161,7 +163,8 @@ def plan_for(
             f" layers, or give fewer {noun}s"
         )
     debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
-    if lacking := [layer for layer in neurons if layer not in debiased]:
+    lacking = [layer for layer in neurons if layer not in debiased]
+    if lacking:
         named = ", ".join(lacking) if len(lacking) <= 3 else f"{len(lacking)} layers"
         scope = f"of {named} and of the whole" if debiased else "here"
         limits.append(
@@ -232,7 +235,8 @@ def folded_frechet(a: DNA, b: DNA) -> FoldedSides:
 def _folded_neurons(
     a: DNA, b: DNA, distances: Callable[[Tensor, Tensor], Tensor], shifts: Callable[[Tensor, Tensor], Tensor]
 ) -> FoldedSides:
-    slices, exact = [*a.neurons.slices.values()], (not a.folds, not b.folds)
+    slices = [*a.neurons.slices.values()]
+    exact = (not a.folds, not b.folds)
     sizes_a, sizes_b = (_sizes(_filled(dna)) for dna in (a, b))
     return FoldedSides(distances, sizes_a, sizes_b, slices, exact, shifts=shifts, shift_slices=slices)
 
@@ -264,7 +268,8 @@ def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: PlanOfLayers) -> 
         return torch.stack(columns, 1)
 
     def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
-        features, sizes = values(), torch.cat([sizes_a, sizes_b])
+        features = values()
+        sizes = torch.cat([sizes_a, sizes_b])
         sums = torch.zeros(len(sizes), features.shape[1], dtype=torch.float64)
         sums.index_add_(0, numbers, features.double())
         return shift_of_folds(sums, sizes[:, None], in_a, in_b)
@@ -376,7 +381,9 @@ class Cumulative(NamedTuple):
         compiled = optional("binning.cpu") if is_partition and cumulative.dtype == torch.float32 else None
         distances = torch.empty(len(a), cumulative.shape[1], dtype=torch.float64, device=cumulative.device)
         for rows in blocks(len(distances[0]), len(a) * cumulative.shape[2], _CELLS if compiled is None else 4 * _CELLS):
-            chunk, scale_a, scale_b = cumulative[:, rows], share_a[:, rows, None], share_b[:, rows, None]
+            chunk = cumulative[:, rows]
+            scale_a = share_a[:, rows, None]
+            scale_b = share_b[:, rows, None]
             sums = torch.tensordot(a, chunk, 1)
             if compiled is not None:
                 scale = (scale_a / scale_b + 1)[..., 0]
@@ -425,7 +432,8 @@ def frechet_of_folds(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Tens
     means, variances = means.double(), variances.double()
     counts = sizes.to(means)[:, None]
     shifted = means - (counts * means).sum(0) / counts.sum()  # centred to avoid cancellation in sums of squares
-    sums, squares = counts * shifted, variances * (counts - 1).clamp(min=0) + counts * shifted.square()
+    sums = counts * shifted
+    squares = variances * (counts - 1).clamp(min=0) + counts * shifted.square()
     sides = []
     for side in (in_a.to(means), in_b.to(means)):
         images = side @ counts
@@ -500,7 +508,8 @@ def _by_folds(
     features: Tensor, folds: Tensor, masks: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Sum a kernel over pairs of images by folds, ``(K, K)``, and over images with themselves, ``(K,)``."""
-    num_folds, device = masks.shape[1], features.device
+    num_folds = masks.shape[1]
+    device = features.device
     sums = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=device)
     diagonal = torch.zeros(num_folds, dtype=torch.float64, device=device)
     for rows in blocks(len(features), len(features), _CELLS << 3):
@@ -542,5 +551,6 @@ def _moments(features: Tensor, sides: Tensor) -> Iterator[tuple[Tensor, Tensor]]
         signed = torch.where(side[changed], 1.0, -1.0).to(updates)[:, None] * updates
         sums += signed.sum(0)
         products += signed.T @ updates
-        previous, count = side, side.sum()
+        previous = side
+        count = side.sum()
         yield sums / count, (products - torch.outer(sums, sums) / count) / (count - 1)

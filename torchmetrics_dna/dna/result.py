@@ -162,7 +162,8 @@ class Result:
         """Standard error of the value over draws of images, by the jackknife; None without an interval, and at 0."""
         if self.evidence is None or self.interval is None or not self.value:
             return None
-        variance, power = self.evidence.jackknife.variance, self.evidence.power
+        variance = self.evidence.jackknife.variance
+        power = self.evidence.power
         return None if isnan(variance) else variance**0.5 / (power * abs(self.value) ** (power - 1))
 
     @property

@@ -23,7 +23,8 @@ from torchmetrics_dna.files.damage import parse_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
-_KIND, _TEXT = "result", "values"
+_KIND = "result"
+_TEXT = "values"
 _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "float64": "<f8"}  # what arrays there are
 _DTYPES = {name: getattr(torch, name) for name in _STORED}
 # Largest integer up to which float64 holds all of them exactly.
@@ -126,7 +127,8 @@ class _Encoder:
         return entry
 
     def _entry(self, value: Any) -> dict[str, Any]:
-        kind, place = type(value).__name__, str(len(self.arrays))
+        kind = type(value).__name__
+        place = str(len(self.arrays))
         if isinstance(value, Tensor):
             dtype = str(value.dtype).removeprefix("torch.")
             if dtype not in _STORED or (dtype == "int64" and (value.abs() > _MOST_INTEGER).any()):
