@@ -219,7 +219,8 @@ class DNAStatistic(Statistic, Generic[_D]):
         """Return the DNA of a state; may be a view of it. Errors are those of :mod:`.nonfinite`."""
         num_folds = self.num_folds or 0
         *refused, images = map(int, state[self.tensor][-num_folds - len(self.neurons) - 1 :].tolist())
-        of_folds, refused = refused[:num_folds], refused[num_folds:]
+        of_folds = refused[:num_folds]
+        refused = refused[num_folds:]
         check_refused(refused, self.neurons)
         whole = self.dna_of(state, check_number(images), origin)
         if self.num_folds is None:

@@ -18,8 +18,10 @@ from torchmetrics_dna.images.tensors import lacks_float64
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import Pixels
 
+# Modulus of the hash: the Mersenne prime 2**31 - 1.
 _PRIME = 2_147_483_647
-_PIXELS = 2**18  # sampled from a large image, so that hashing takes about a millisecond
+# Number of pixels that are sampled from a large image, so that hashing takes about a millisecond.
+_PIXELS = 2**18
 
 
 def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:

@@ -20,7 +20,8 @@ from torchmetrics_dna.statistics.base import DNAStatistic, Origin, State
 if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
-_MOST_BINS_OF_FOLDS = 100  # enough for tests, and twenty folds take only twice the memory of the whole
+# Largest number of bins of folds: enough for tests, and twenty folds take only twice the memory of the whole.
+_MOST_BINS_OF_FOLDS = 100
 
 
 class _Histograms(DNAStatistic[HistogramDNA]):
@@ -147,8 +148,9 @@ class SelfRangingStatistic(_Histograms):
         of_folds = [*self._of_folds(state)]
         for num_bins, histograms in ((self.num_bins, [self._counts(state)]), (self.bins_of_fold, of_folds)):
             old, new = (dyadic_grid(*split_extremes(ends), num_bins) for ends in (own, united))
-            for counts in histograms if is_filled else ():
-                regrid_(counts, old, new)
+            if is_filled:
+                for counts in histograms:
+                    regrid_(counts, old, new)
             grids.append(new)
         self._stored(state).copy_(united)
         return grids[0], grids[1]

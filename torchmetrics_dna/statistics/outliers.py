@@ -103,7 +103,8 @@ class OutlierScorer(ImageScorer):
 
     def __init__(self, reference: OutlierReference, extractor: DNAExtractor, wait: bool = True) -> None:
         super().__init__(extractor)
-        self.reference, self._wait = reference, wait
+        self.reference = reference
+        self._wait = wait
 
     @override
     def __call__(self, activations: Activations) -> Tensor:
