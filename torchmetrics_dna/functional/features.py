@@ -289,7 +289,8 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _expected_filling(num_real: int, num_fake: int, nearest_k: int) -> Tensor:
     """Compute how full real balls are, 1 with k fake images, if 0, 1 or up to all of these are of the real kind."""
-    good, inside = torch.arange(num_fake + 1).double()[:, None], torch.arange(nearest_k).double()
+    good = torch.arange(num_fake + 1).double()[:, None]
+    inside = torch.arange(nearest_k).double()
 
     def log_ways(n: Tensor, k: Tensor) -> Tensor:
         return (n + 1).lgamma() - (k + 1).lgamma() - (n - k + 1).lgamma()

@@ -132,14 +132,19 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
                 f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
             )
     reference, images = reference.cpu(), images.cpu()
-    facts, reasons = _facts(reference, images), dict[int, str]()
+    facts = _facts(reference, images)
+    reasons: dict[int, str] = {}
     if len(reference) >= LEAST_OF_SINGLE:
         median = _median_sharpness(reference)
         ordered, values = (_turned(_with_edges(side, median)) for side in (reference, images))
         p_values, gaps = _beyond(values, ordered.sort(0, descending=True).values)
-        chances, (plain, maybe) = p_values * len(images) * _DIRECTIONS, _reached(images)
-        named, chances = plain & (gaps > 1) & (chances <= _LEVEL), chances.where(maybe & (gaps > _MORE), inf)
-        named |= chances <= _LEVELS[bool(facts) or bool((named | (chances <= _LEVELS[0])).any())]
+        plain, maybe = _reached(images)
+        chances = p_values * len(images) * _DIRECTIONS
+        named = plain & (gaps > 1) & (chances <= _LEVEL)
+        # What may be a fault must be far beyond all others.
+        chances = chances.where(maybe & (gaps > _MORE), inf)
+        has_others = bool(facts) or bool((named | (chances <= _LEVELS[0])).any())
+        named |= chances <= (_LEVELS[1] if has_others else _LEVELS[0])
         reasons = _chosen(p_values, named)
     reasons |= facts
     return [_odd(reasons[row], images[row], row, reference) for row in sorted(reasons)]
@@ -290,7 +295,8 @@ def _p_of_tail(excess: Tensor, mean_excess: Tensor, tail: int, share: float) -> 
 
 
 def _column(side: Tensor, name: str) -> Tensor:
-    values, tails = side[:, PROPERTIES.index(name)].double(), RECORDS[name].tails
+    values = side[:, PROPERTIES.index(name)].double()
+    tails = RECORDS[name].tails
     return values if tails is None else tails(values)
 
 
@@ -326,7 +332,9 @@ def _beyond(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Te
     """
     count = len(ordered)
     tail = tail_of(count)
-    extreme, limit, median = ordered[0], ordered[tail], (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    extreme = ordered[0]
+    limit = ordered[tail]
+    median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
     excess = torch.maximum((ordered[:tail] - limit).mean(0), least / 3)
     p_values = _p_of_tail(values - limit, excess, tail, tail / count)
     return p_values, (values - extreme) / torch.maximum(extreme - median, least)
@@ -338,7 +346,8 @@ def _outermost(values: Tensor, plain: Tensor, maybe: Tensor, level: float, of: _
     plain, maybe = plain.gather(0, order), maybe.gather(0, order)
     p_values = torch.full_like(values, inf)
     for count in range(1, len(values) // _TOGETHER + 1):
-        last, others = slice(count - 1, count), ordered[count:]
+        last = slice(count - 1, count)
+        others = ordered[count:]
         of_last, gaps = _beyond(ordered[last], others, of.least)
         chances = of_last * len(values) * of.number
         named = plain[last] & (gaps > of.gap) & (chances <= level)

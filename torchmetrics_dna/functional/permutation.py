@@ -11,12 +11,19 @@ from math import comb
 import torch
 from torch import Tensor
 
-NUM_FOLDS, LEAST_FOLDS = 20, 5  # folds of a side: default, and minimum for a test or an interval
+# Number of folds per set: the default, and the minimum for a test or an interval.
+NUM_FOLDS = 20
+LEAST_FOLDS = 5
+# Number of relabelings of a test, so that the smallest p-value is 0.001.
 NUM_RELABELINGS = 1000
-SIGNIFICANT = 0.05  # level of p-values, and of false discovery rates
-UNEQUAL = 1.5  # ratio of images of the sides above which relabelings balance images instead of folds
-_TIE = 1e-9  # difference below which values are tied: relative, or of standardised ones below 1
-_SPARE = 8  # times as many are drawn as asked for, since some are drawn twice
+# Level of p-values, and of false discovery rates.
+SIGNIFICANT = 0.05
+# Ratio of the numbers of images above which relabelings balance images instead of folds.
+UNEQUAL = 1.5
+# Values are tied below this difference: relative, or absolute for standardised values below 1.
+_TIE = 1e-9
+# This many times the number of relabelings are drawn, since some are drawn twice.
+_SPARE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +88,8 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int) -> Tensor:
         tensor([2, 0, 0])
 
     """
-    sizes, target = torch.cat([sizes_a, sizes_b]), int(sizes_a.sum())
+    sizes = torch.cat([sizes_a, sizes_b])
+    target = int(sizes_a.sum())
     order = torch.rand(2 * most, len(sizes), generator=torch.Generator().manual_seed(0)).argsort(1)
     remaining = torch.full((len(order),), target)
     chosen = torch.zeros(len(order), len(sizes), dtype=torch.bool)
@@ -254,7 +262,8 @@ def false_discovery_rates(z: Tensor) -> Tensor:
 
     ``z`` are standardised distances, shape ``(P, N)``, of which the first row is observed; q has shape ``(N,)``.
     """
-    observed, count = z[0], z.shape[1]
+    observed = z[0]
+    count = z.shape[1]
     null = z[1:].flatten()
     order = observed.argsort(descending=True)
     # sort only values of interest: q is 1 for the rest
