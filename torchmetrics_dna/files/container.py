@@ -40,6 +40,7 @@ Arrays = dict[str, NDArray[Any]]
 _OTHERS = (".json", ".csv", ".html", ".pt", ".pkl")
 _HEADER = "dna.json"
 _MARK = b"sha256:"
+# Number of bytes at the end of a file: the mark and a checksum in hexadecimal digits.
 _TAIL = len(_MARK) + 64
 # Number of lists or objects of a header, at most: each takes 30 times the memory of its text.
 _MOST_NESTED = 100_000
@@ -108,7 +109,8 @@ def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, A
         _check_sum(file)
         with zipfile.ZipFile(file) as archive:
             header = _read_header(archive)
-            names, members = list(header["arrays"]), sorted(info.filename for info in archive.infolist())
+            names = list(header["arrays"])
+            members = sorted(info.filename for info in archive.infolist())
             if members != sorted([_HEADER, *(f"{name}.npy" for name in names)]):
                 raise ValueError(f"its members are not those that its {_HEADER} lists")
             arrays = _read_arrays(archive, names)
@@ -140,7 +142,8 @@ def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
         length = file.read(4)
         size = int.from_bytes(length, "little")
         check_header(size, "the header of its array")
-        read, file = npy.read_array_header_2_0, io.BytesIO(length + file.read(size))
+        read = npy.read_array_header_2_0
+        file = io.BytesIO(length + file.read(size))
     try:
         with _PARSING:
             return read(file)
@@ -215,7 +218,8 @@ def _check_sum(file: BinaryIO) -> None:
 
 def _sum_before(file: BinaryIO, end: int) -> bytes:
     """Hexadecimal sha256 of a file without its last bytes."""
-    sha, left = hashlib.sha256(), file.seek(0, os.SEEK_END) - end
+    sha = hashlib.sha256()
+    left = file.seek(0, os.SEEK_END) - end
     file.seek(0)
     while left > 0 and (block := file.read(min(left, 1 << 20))):
         sha.update(block)

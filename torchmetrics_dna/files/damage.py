@@ -11,6 +11,7 @@ from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
+# Number of characters of a reason that is quoted in an error.
 _MOST_REASON = 300
 _BEGINNINGS = {b"PK": "a .npz or .zip", b"\x89PNG": "an image", b"\xff\xd8": "an image", b"{": "json", b"[": "json"}
 
@@ -30,8 +31,9 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         if isinstance(err, OSError) and err.filename is not None:
             raise
         reason = truncated(" ".join(str(err).split()))
-        if its := _other_kind(path, err):
-            reason = f"it is {its}"
+        other_kind = _other_kind(path, err)
+        if other_kind:
+            reason = f"it is {other_kind}"
         elif type(err) is not ValueError:
             reason = f"it is damaged ({type(err).__name__}: {reason})"
         raise ValueError(f"Can't read {str(path)!r} as {what}: {reason}") from err
@@ -90,12 +92,15 @@ def check_type(name: str, value: Any, *types: type) -> Any:
 
 
 MAX_PIXELS = "TORCHMETRICS_DNA_MAX_PIXELS"  # an environment variable, inherited by worker processes
-MOST_HEADER = 1 << 22  # bytes of the header of a DNA, an array or a tar member
-MOST_FILES = 1_000_000  # per pattern
+# Largest number of bytes of the header of a DNA, an array or a tar member.
+MOST_HEADER = 1 << 22
+# Largest number of files per pattern.
+MOST_FILES = 1_000_000
 _DEFAULT_PIXELS = "160000000"  # above the 151 megapixels of the largest camera sensors
 _LIFT = f"to read it, set the environment variable {MAX_PIXELS} to a larger number"
 # bytes that are always allowed, and compression ratio beyond which a file is a zip bomb
-_FREE, _MOST_RATIO = 64_000_000, 100
+_FREE = 64_000_000
+_MOST_RATIO = 100
 
 
 def max_pixels() -> int:
