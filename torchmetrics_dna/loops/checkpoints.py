@@ -158,10 +158,15 @@ class Checkpoints:
             ValueError: If there are none.
 
         """
-        names = [path.name for path in self.folder.iterdir()]
-        steps = {int(match[1]) for name in names if (match := _STEP.fullmatch(name)) and name == _file(int(match[1]))}
+        steps: set[int] = set()
+        for path in self.folder.iterdir():
+            match = _STEP.fullmatch(path.name)
+            # Other spellings of a step, such as with leading zeros, are not of these checkpoints.
+            if match is not None and path.name == _file(int(match[1])):
+                steps.add(int(match[1]))
         for step in sorted(steps - self._comparisons.keys()):
-            path, both = self.folder / _file(step), ("the reference", _name(step))
+            path = self.folder / _file(step)
+            both = ("the reference", _name(step))
             try:
                 self._comparisons[step] = replace(compare(self.reference, path), measured=None, names=both)
             except (ValueError, OSError) as err:  # a bad file must not end a training
@@ -272,7 +277,8 @@ class Checkpoints:
     def _measure(self, images: Images, own: bool = False) -> DNA:
         check_used(self._job.reading, images)
         measured = measure(self._job, images, distributed=self._distributed, own=own)
-        if lines := measured.unreadable:
+        lines = measured.unreadable
+        if lines:
             warn(f"{left_out_in_words(lines)}, the first: {lines[0]}")
         return measured.first
 
