@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito's colour-blind safe palette, each colour with a marker for black and white print.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
+# Line styles, in the order of their use.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
 # Number of characters of a name in a legend.
 _LEGEND = 30
@@ -94,7 +95,8 @@ def plot_layers(
     if not shown:
         names_of_all = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
         raise ValueError(f"The comparison has these distances of layers: {names_of_all}; got {distance!r}")
-    layers, size = list(comparison.neurons), (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
+    layers = list(comparison.neurons)
+    size = (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
     if ax is None:
         axes = _new_axes(comparison, names, size, len(shown))
     else:
@@ -125,8 +127,10 @@ def _new_axes(
 def _profile(axis: Any, result: Result, colour: str) -> None:
     """Draw bars of one distance, layer by layer."""
     layers = list(result.layers)
-    overall, values = result.value, [figure.value for figure in result.layers.values()]
-    x, evidence = np.arange(len(layers)), result.evidence
+    overall = result.value
+    values = [figure.value for figure in result.layers.values()]
+    x = np.arange(len(layers))
+    evidence = result.evidence
     axis.set_xticks(x, map(visible, layers))
     axis.axhline(overall, color="black", linestyle="--", linewidth=1, label=f"all: {number(overall)}")
     if evidence is None:
@@ -134,7 +138,8 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
         return
     axis.bar(x - 0.2, values, color=colour, alpha=0.4, width=0.38, label="with noise")
     axis.bar(x + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label="without noise")
-    if interval := evidence.interval:
+    interval = evidence.interval
+    if interval:
         sure = f"{interval.level} interval"
         ends = [(ci.value - ci.low, ci.high - ci.value) if ci else (nan, nan) for ci in evidence.layer_intervals]
         style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{sure} of each"}
@@ -174,7 +179,8 @@ def plot_histograms(
     if not all(isinstance(each, Sequence) and len(each) == 2 for each in neurons or ()):
         raise ValueError(f"Argument `neurons` expected to be pairs as ('head', 3), but got {brief(neurons)}")
     chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
-    rows, columns = -(-len(chosen) // 3), min(3, len(chosen))
+    rows = -(-len(chosen) // 3)
+    columns = min(3, len(chosen))
     if ax is None:
         axes = _new_axes(comparison, names, (max(6, 0.5 + 3 * columns), 1.2 + 2.6 * rows), rows, columns)
         axes[0].figure.supylabel("share of positions (%)", fontsize=10)
@@ -197,7 +203,8 @@ def plot_histograms(
 
 def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
     """Draw the two histograms of one neuron."""
-    index, emd = comparison.neurons.index(*neuron), comparison["dna-emd"]
+    index = comparison.neurons.index(*neuron)
+    emd = comparison["dna-emd"]
     a, b = comparison.aligned([index])
     shares, used, ends = (values[0] for values in grouped(a, b, 40))
     low, high = ends.tolist()
@@ -238,7 +245,8 @@ def plot_curve(comparisons: Comparisons) -> Any:
     """
     names = [name for name in comparisons if name != comparisons.held_out]
     record = comparisons[names[0]][comparisons.distance].distance
-    positions, best = comparisons.positions, names.index(comparisons.best)
+    positions = comparisons.positions
+    best = names.index(comparisons.best)
     x = positions or list(range(len(names)))
     rows = [row for row in comparisons.rows() if row["set"] in names]
     debiased = all(row.get(f"{record.key}_debiased") is not None for row in rows)  # else some have no folds
@@ -283,7 +291,9 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
         ModuleNotFoundError: If matplotlib or scipy is missing.
 
     """
-    order, record, count = matrix.order, DISTANCES[matrix.distance], len(matrix.names)
+    order = matrix.order
+    record = DISTANCES[matrix.distance]
+    count = len(matrix.names)
     values = matrix.distances[matrix.distance][order][:, order].clone().fill_diagonal_(nan).numpy()
     names = [visible(matrix.names[i])[-30:] for i in order]
     size = min(max(4.0, 0.42 * count + 1.5), 16)
