@@ -31,6 +31,7 @@ from torchmetrics_dna.images.kinds import unquoted
 from torchmetrics_dna.reporting.document import TEXT, Format
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA
@@ -120,12 +121,8 @@ def compare(
 
     def check(opened: Opened) -> Opened:
         check_gates(opened, limits)
-        records = [record for sides in opened.networks for record in sides.plan.distances]
-        if plot is not None and opened.is_one and all(record.grain == "set" or record.layer for record in records):
-            listed = ", ".join(record.name for record in records)
-            raise ValueError(
-                f"Option --plot draws distances of neurons or layers, such as dna-emd, but got {listed} alone"
-            )
+        if plot is not None and opened.is_one:
+            _check_drawn(opened)
         return opened
 
     with o.showing_progress(options) as shown:
@@ -152,10 +149,7 @@ def compare(
         for notice in result.notices:
             talk.print(f"{notice}.")
     if by is not None:
-        for side, names in zip(result.total.names, result.alone, strict=True):
-            if names:
-                shown_names = [*names[:5], "..."] if len(names) > 5 else names
-                talk.print(f"Only {side} has {len(names)} more: {', '.join(shown_names)}.")
+        _print_alone(result)
     print_unreadable(result.unreadable)
     _draw(result, plot)
     if is_pair and written is TEXT:
@@ -163,6 +157,22 @@ def compare(
     if refusal is not None:
         raise refusal
     end_by(gates)
+
+
+def _check_drawn(opened: Opened) -> None:
+    """Raise ValueError if no distance of two sets can be drawn."""
+    records = [record for sides in opened.networks for record in sides.plan.distances]
+    if all(record.grain == "set" or record.layer for record in records):
+        listed = ", ".join(record.name for record in records)
+        raise ValueError(f"Option --plot draws distances of neurons or layers, such as dna-emd, but got {listed} alone")
+
+
+def _print_alone(result: ClassComparisons) -> None:
+    """Print the classes that only one set has, if any."""
+    for side, names in zip(result.total.names, result.alone, strict=True):
+        if names:
+            shown_names = [*names[:5], "..."] if len(names) > 5 else names
+            talk.print(f"Only {side} has {len(names)} more: {', '.join(shown_names)}.")
 
 
 def _draw(compared: Any, plot: Path | None) -> None:

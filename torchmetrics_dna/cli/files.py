@@ -25,7 +25,8 @@ from torchmetrics_dna.files.visible import images_in_words, in_words
 from torchmetrics_dna.options import names_in
 from torchmetrics_dna.reporting.document import Document
 
-Rule = StrEnum("Rule", ["widen", "scale"])  # by which bounds of histograms follow from ranges
+# Rules by which bounds of histograms follow from ranges.
+Rule = StrEnum("Rule", ["widen", "scale"])
 _SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
 _FILE = "A DNA file: ours, official, or hub:OWNER/REPO/path."
 File = Annotated[str, typer.Argument(metavar="FILE", help=_FILE)]
@@ -62,8 +63,9 @@ def make(
     unknown = [name for name in kinds if name not in get_args(Kind)]
     if unknown:
         raise ValueError(f"Option --kind expected to be one of {', '.join(get_args(Kind))}, but got {unknown[0]!r}")
-    for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
-        check_output(path, ".npz")
+    if len(kinds) > 1:
+        for path in output_paths(output, kinds).values():
+            check_output(path, ".npz")
     try:
         with o.showing_progress(options) as shown:
             arguments = Arguments(num_folds=num_folds or None, **shown)
@@ -74,8 +76,9 @@ def make(
             if folder.is_dir():
                 talk.print(f"Finished parts are in {folder}; --resume goes on from them.", soft_wrap=True)
         raise
-    for path in paths.values() if rank() == 0 else ():
-        talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB" if isinstance(path, Path) else path)
+    if rank() == 0:
+        for path in paths.values():
+            talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB" if isinstance(path, Path) else path)
     print_unreadable(unreadable)
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.singles.ranking import Ranking
 
-    Limits = Mapping[str, float | None]  # by the names of the options; None for gates that were not requested
+    # Limits by the names of the options; None for gates that were not requested.
+    Limits = Mapping[str, float | None]
 _NO_INTERVAL = (
     "Option --fail-unless-below takes an interval, but there is none of {}; keep folds (--num-folds 20), at least 5 of"
     " them not empty, and weights of 0 or more"

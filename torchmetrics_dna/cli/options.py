@@ -21,7 +21,8 @@ from torchmetrics_dna.jobs.arguments import Arguments, Network
 from torchmetrics_dna.options import names_in
 
 Crop = StrEnum("Crop", ["none", "center"])
-Partner = StrEnum("Partner", ["order", "name"])  # by what images of two sides correspond
+# Ways in which images of two sets correspond.
+Partner = StrEnum("Partner", ["order", "name"])
 
 
 def option(text: str, *names: str, group: str | None = None, **settings: Any) -> Any:

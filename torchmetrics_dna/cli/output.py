@@ -15,7 +15,8 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import ERRORS
 from torchmetrics_dna.reporting.document import FORMATS, JSON, TEXT, Document, Format, format_of, save
 
-_Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]  # by which typer lists them
+# Typer lists the members of an enumeration.
+_Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]
 FormatOption = Annotated[
     _Names | None,
     o.output_option(
