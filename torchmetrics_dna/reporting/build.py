@@ -79,7 +79,8 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    form, arguments = _format(format, output), Arguments(feature, **options)
+    form = _format(format, output)
+    arguments = Arguments(feature, **options)
     if names is not None and (isinstance(names, str) or len(names) != 2):
         raise ValueError(f"Argument `names` expected to be two names, but got {names!r}")
 

@@ -111,7 +111,8 @@ def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[tuple[ShownImage
     """Return images with their heat maps, drawn on one scale, and where these are highest; None for flat maps."""
     heats = torch.stack([image.heat for image in images if image.heat is not None] or [torch.zeros(1, 1)])
     spread = heats.amax((1, 2)) - heats.amin((1, 2))
-    if bool((spread <= _FLAT * heats.abs().amax()).all()):  # as those of layers without positions are
+    # Maps of layers without positions are flat.
+    if bool((spread <= _FLAT * heats.abs().amax()).all()):
         return [(image, None, "") for image in images]
     low, high = heats.flatten().quantile(torch.tensor(_MAPPED, dtype=heats.dtype)).tolist()
     shares = ((heats - low) / max(high - low, 1e-300)).clamp(0, 1)
