@@ -151,13 +151,8 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         twins = dict(zip("ab", zip(*alike, strict=True), strict=True)) if alike else {}
         causes = comparison.explain().causes
         changed: list[ShownImage] = []
-        changes = list(zip(causes.names, causes.amounts, strict=True)) if causes else []
-        if changes:
-            for shown, number in zip(strips.get("a", ()), drawn.get("a", ()), strict=True):
-                picture = as_bytes(as_rgb(images["a"][number]))
-                for name, amount in changes:
-                    picture = change_image(picture, name, amount, number)
-                changed.append(shown._replace(picture=_shrunk(picture)))
+        if causes and "a" in images:
+            changed = _after_changes(images["a"], drawn["a"], list(zip(causes.names, causes.amounts, strict=True)))
         extractor = sides.extractor if comparison.properties is None else sides.extractor.without_properties()
         measured = {side: sides.measured(k) for k, side in enumerate("ab")}
         means = {side: means_by_layer(of_side, sides.plan.neurons) for side, of_side in measured.items()}
@@ -219,6 +214,19 @@ def _shrunk(pixels: Pixels) -> Image.Image:
     picture = Image.fromarray(as_bytes(pixels))
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     return picture
+
+
+def _after_changes(images: _Images, numbers: Sequence[int], changes: Sequence[tuple[str, float]]) -> list[ShownImage]:
+    """Return images after changes, each with its amount; none if there are no changes."""
+    if not changes:
+        return []
+    changed = []
+    for number in numbers:
+        picture = as_bytes(as_rgb(images[number]))
+        for name, amount in changes:
+            picture = change_image(picture, name, amount, number)
+        changed.append(images.shown(number)._replace(picture=_shrunk(picture)))
+    return changed
 
 
 def _drawn(images: Mapping[str, _Images], paired: Sequence[int] | None) -> dict[str, list[int]]:

@@ -396,20 +396,7 @@ class Ranking(Saved):
         if not count:
             raise ValueError("A contact sheet shows images, but none is left in this ranking")
         columns = min(columns, count, most or count)
-        last = count - columns
-        shown: list[tuple[str, Sequence[int]]] = [
-            ("best", range(columns)),
-            ("middle", range(last // 2, last // 2 + columns)),
-            ("worst", range(last, count)),
-        ]
-        if self.worst_first or most is not None:
-            first = "best"
-            if self.score == "outlier":
-                first = "most unusual"
-            elif self.worst_first:
-                first = "worst"
-            order = range(min(count, most or 2 * columns))
-            shown = [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
+        shown = self._rows_of_sheet(columns, most)
         examples = _some(None if self.is_alone else self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
@@ -434,6 +421,24 @@ class Ranking(Saved):
             captions.append("why it is flagged")
         put_title(figure, f"{self._title}: {', '.join(captions)}", 1.25 * columns + 0.4)
         return figure
+
+    def _rows_of_sheet(self, columns: int, most: int | None) -> list[tuple[str, Sequence[int]]]:
+        """Return the label and the places of each row of a contact sheet."""
+        count = len(self.scores)
+        if not self.worst_first and most is None:
+            last = count - columns
+            return [
+                ("best", range(columns)),
+                ("middle", range(last // 2, last // 2 + columns)),
+                ("worst", range(last, count)),
+            ]
+        first = "best"
+        if self.score == "outlier":
+            first = "most unusual"
+        elif self.worst_first:
+            first = "worst"
+        order = range(min(count, most or 2 * columns))
+        return [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
 
     def _repr_html_(self) -> str:
         sentences = [*(self.verdict or "").splitlines(), *(f"{notice}." for notice in self.notices)]
