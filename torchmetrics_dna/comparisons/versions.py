@@ -20,6 +20,7 @@ from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.words.verdict import against_kept, how_far, versions, what_was_measured
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.images.likeness import Content
     from torchmetrics_dna.jobs.job import Activated
     from torchmetrics_dna.statistics.setup import Feature
 
@@ -157,26 +158,11 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     reading = sides.plan.arguments.reading or Reading()
     old_images, new_images = (indexed(sides.source(k, what), what) for k in range(2))
     b = contents(new_images, reading, sides.extractor.image_channels)
-    # Numbers of the new images with these pixels that no old image matched yet. The first is at the end, for `pop`.
-    unmatched = defaultdict[bytes, list[int]](list)
-    for number, digest in zip(reversed(b.numbers), reversed(b.digests), strict=True):
-        unmatched[digest].append(number)
-    same: list[tuple[int, int]] = []
-    only_old: list[int] = []
-
-    def kept_or_removed(part: Activated) -> list[str]:
-        labels = []
-        for number, row in zip(part.places, part.notes.get("digest", ()), strict=True):
-            in_new = unmatched[row.numpy().tobytes()]
-            labels.append("kept" if in_new else "removed")
-            if in_new:
-                same.append((number, in_new.pop()))
-            else:
-                only_old.append(number)
-        return labels
-
+    matches = _Matches(b)
     job = replace(sides.job, notes=[digest_note])
-    splits = job.run_by(old_images, kept_or_removed, ("kept", "removed"))
+    splits = job.run_by(old_images, matches.kept_or_removed, ("kept", "removed"))
+    same = matches.same
+    only_old = matches.only_old
     unreadable = splits["kept"].unreadable
     splits["kept"].unreadable = []
     in_both, removed = (measured_of(job, old_images, split) if split.num_images else None for split in splits.values())
@@ -211,6 +197,37 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         unreadable=unreadable,
         noun=noun_of(sides.extractor),
     )
+
+
+class _Matches:
+    """Old images that are matched with new ones of the same pixels; each new image is matched once.
+
+    Attributes:
+        same: Numbers of the old and of the new image of each match.
+        only_old: Numbers of the old images without a match.
+
+    """
+
+    def __init__(self, new: Content) -> None:
+        self.same: list[tuple[int, int]] = []
+        self.only_old: list[int] = []
+        # Numbers of the new images with these pixels that have no match yet. The first is at the end, for `pop`.
+        self._unmatched = defaultdict[bytes, list[int]](list)
+        for number, digest in zip(reversed(new.numbers), reversed(new.digests), strict=True):
+            self._unmatched[digest].append(number)
+
+    def kept_or_removed(self, part: Activated) -> list[str]:
+        """Match the old images of a batch, and return ``"kept"`` or ``"removed"`` for each."""
+        labels = []
+        for number, row in zip(part.places, part.notes.get("digest", ()), strict=True):
+            in_new = self._unmatched[row.numpy().tobytes()]
+            if in_new:
+                self.same.append((number, in_new.pop()))
+                labels.append("kept")
+            else:
+                self.only_old.append(number)
+                labels.append("removed")
+        return labels
 
 
 def _joined(a: Measured | None, b: Measured | None) -> Measured | None:
