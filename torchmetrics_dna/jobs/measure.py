@@ -123,7 +123,8 @@ def measure(
         share = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
         (split,) = job.run(share, whole=images)
         if distributed:
-            gather(None)  # so that the error of one is that of all
+            # An error of one process is an error of all.
+            gather(None)
             for name, statistic in job.statistics.items():
                 statistic.reduce_(split.states[name])
         values, read = job.dnas_and_share(split)
