@@ -500,7 +500,8 @@ def cmmd_of_folds(embeddings: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor)
     return CMMD_SCALE * ((change @ kernels) * change).sum(1, keepdim=True).clamp(min=0)
 
 
-folded_kernel = partial(_folded_images, kernel_of_folds)  # for kid
+# Folds of KID.
+folded_kernel = partial(_folded_images, kernel_of_folds)
 folded_cmmd = partial(_folded_images, cmmd_of_folds)
 
 
