@@ -185,7 +185,7 @@ class DNAStatistic(Statistic, Generic[_D]):
     tensor: ClassVar[str]  # name of the tensor
     dtype: ClassVar[torch.dtype]
     size: int  # numbers of all images
-    fold_size: int  # and of each fold
+    fold_size: int  # number of values of each fold
 
     def __init__(self, extractor: DNAExtractor, num_folds: int | None = None, **more: Any) -> None:
         if num_folds is not None:

@@ -98,7 +98,8 @@ def _levels(imgs: Tensor) -> list[Tensor]:
     imgs = imgs[..., ::step, ::step]
     if imgs.dtype == torch.uint8:
         return [imgs]
-    imgs = imgs.clamp(0, 1)  # as the network gets them
+    # The network also gets clamped values.
+    imgs = imgs.clamp(0, 1)
     levels = imgs.float().mul(255).round()
     # images of 16 bits may differ by less than a level of 8
     is_deep = imgs.dtype in (torch.float32, torch.float64)

@@ -75,7 +75,8 @@ class HistogramStatistic(_Histograms):
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         device = activations.device
-        if self._bins[0].centre.device != device:  # where they stay for the next batch
+        # The bins stay on this device for the next batch.
+        if self._bins[0].centre.device != device:
             self._bins = [bins.to(device) for bins in self._bins]
         bins, bins_of_fold = self._bins
         self.add_counts_(state, activations, bins, bins_of_fold, keys)

@@ -104,7 +104,8 @@ class RowStatistic(Statistic):
             shape = (0, field.size) if field.size else (0,)
             return torch.zeros(shape, dtype=field.dtype, device=state["refused"].device)
         if len(parts) > 1:
-            parts[:] = [torch.cat([part.to(parts[0].device) for part in parts])]  # or they take the memory twice
+            # The parts are replaced, since they would take the memory twice.
+            parts[:] = [torch.cat([part.to(parts[0].device) for part in parts])]
         return parts[0]
 
 
