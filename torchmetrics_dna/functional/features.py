@@ -295,7 +295,7 @@ def _expected_filling(num_real: int, num_fake: int, nearest_k: int) -> Tensor:
     def log_ways(n: Tensor, k: Tensor) -> Tensor:
         return (n + 1).lgamma() - (k + 1).lgamma() - (n - k + 1).lgamma()
 
-    # by ranks of both sides around an image: how many orders have so many fake ones before the k-th real one
+    # For ranks of both sets around an image: number of orders with so many fake images before the k-th real one.
     after = num_real - nearest_k - 1 + good - inside
     orders = log_ways(nearest_k - 1 + inside, inside) + log_ways(after, good - inside)
     chances = (orders - log_ways(num_real - 1 + good, good)).exp().nan_to_num(0)  # NaN if fewer than those inside

@@ -307,5 +307,5 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 def _p_values(null: Tensor, observed: Tensor) -> Tensor:
     """Compute the share of relabelings, including the observed one, with a statistic as large, shape as observed."""
-    least = observed - _TIE * observed.abs().clamp(min=1)  # in deviations
+    least = observed - _TIE * observed.abs().clamp(min=1)
     return (len(null) - torch.searchsorted(null.sort().values, least)).double() / len(null)

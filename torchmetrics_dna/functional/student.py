@@ -24,7 +24,8 @@ def student_quantile(probability: float, freedom: float) -> float:
     while student_tail(high, freedom) > 1 - probability:
         low = high
         high = 2 * high
-    while low < (middle := (low + high) / 2) < high:  # until they are neighbours
+    # The search ends when no float64 is between both ends.
+    while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if student_tail(middle, freedom) > 1 - probability else (low, middle)
     return low
 
