@@ -266,5 +266,6 @@ def _read_array(archive: zipfile.ZipFile, name: str, size: int) -> NDArray[Any]:
         shape, fortran, dtype = read_npy_header(member)
         if dtype.hasobject or member.tell() + dtype.itemsize * prod(shape) != size:
             raise ValueError(f"its array {name!r} does not have {dtype} of shape {shape}")
-        content = member.read(size)  # to the end, which checks the sum of the member; more could unpack a bomb
+        # Reading to the end checks the sum of the member. Reading more could unpack a bomb.
+        content = member.read(size)
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")

@@ -44,7 +44,8 @@ def _other_kind(path: str | os.PathLike[str], err: Exception) -> str:
     if isinstance(err, (UnicodeDecodeError, zipfile.BadZipFile)) and Path(path).is_file():
         with Path(path).open("rb") as file:
             start = file.read(8)
-        if not (start.startswith(b"PK") and isinstance(err, zipfile.BadZipFile)):  # else it is damaged
+        # A file that begins as a zip file but can't be read as one is damaged.
+        if not (start.startswith(b"PK") and isinstance(err, zipfile.BadZipFile)):
             return next((words for begin, words in _BEGINNINGS.items() if start.startswith(begin)), "")
     return ""
 
