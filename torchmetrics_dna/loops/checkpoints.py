@@ -112,7 +112,8 @@ class Checkpoints:
         if arguments.num_folds is not None:
             check_num_folds(arguments.num_folds)
         self._distributed = arguments.distributed and world_size() > 1
-        self._arguments = Arguments(feature, reading=arguments.reading)  # to open the images of checkpoints
+        # Arguments with which the images of checkpoints are opened.
+        self._arguments = Arguments(feature, reading=arguments.reading)
         self._comparisons: dict[int, Comparison] = {}
         self._is_replaced = False
         with in_step(self._distributed):
@@ -228,7 +229,8 @@ class Checkpoints:
 
     def _checked(self, name: str, saved: DNA | None, opened: Images | DNA, resolved: Images | DNA) -> DNA:
         """Return the DNA of given images, measured once and saved in a file; ValueError if that is of others."""
-        is_new = saved is None or saved.notes.startswith(_PIXELS)  # or the file was written elsewhere
+        # Other notes are those of a file that was written elsewhere.
+        is_new = saved is None or saved.notes.startswith(_PIXELS)
         notes = _pixels_of(opened, self.extractor.image_channels) if isinstance(opened, ImageSource) and is_new else ""
         dna = resolved.to("cpu") if isinstance(resolved, DNA) else replace(self._measure(resolved), notes=notes)
         if saved is None:
