@@ -106,7 +106,8 @@ def plot_layers(
     for i, (axis, result) in enumerate(zip(axes, shown, strict=True)):
         _profile(axis, result, curve_style(i)["color"])
         axis.set_ylabel(result.distance.label.replace(" (", "\n("))
-        if len(" ".join(layers)) > 45:  # as much as fits into a row
+        # About 45 characters fit into a row.
+        if len(" ".join(layers)) > 45:
             axis.tick_params(axis="x", labelrotation=45)
             for label in axis.get_xticklabels():
                 label.set(ha="right", rotation_mode="anchor")
@@ -249,7 +250,8 @@ def plot_curve(comparisons: Comparisons) -> Any:
     best = names.index(comparisons.best)
     x = positions or list(range(len(names)))
     rows = [row for row in comparisons.rows() if row["set"] in names]
-    debiased = all(row.get(f"{record.key}_debiased") is not None for row in rows)  # else some have no folds
+    # Sets without folds have no debiased distance.
+    debiased = all(row.get(f"{record.key}_debiased") is not None for row in rows)
     values = [row[f"{record.key}_debiased" if debiased else record.key] for row in rows]
     order = sorted(range(len(names)), key=x.__getitem__)
     figure = new_figure(width=max(6, 0.5 * len(names) + 3), height=4)
