@@ -182,7 +182,7 @@ class TwoSets:
     is_few: bool  # so few images or groups that it is for want of these
     explanation: Explanation | None
     off: Off | None  # images of B that are unlike A; None if that was not asked
-    most: str  # where inputs that are no images differ most, in words
+    most: str  # place where inputs that are no images differ most, in words
     noun: str = "image"  # what the sets have: images, rows or other inputs
 
     @property
