@@ -31,12 +31,14 @@ from torchmetrics_dna.images.kinds import unquoted
 from torchmetrics_dna.reporting.document import TEXT, Format
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
 
-_DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
+# Number of degraded copies of each photograph. It stands here so that the first line is printed before torch is loaded.
+_DEMO_SETS = 9
 
 
 @o.measures_images(*o.FIELDS)
@@ -87,7 +89,8 @@ def compare(
     if held_out is not None and held_out not in (b, *(more or ())):
         more = [*(more or ()), held_out]
     check_sources(a, b, *(more or ()))
-    if pattern := unquoted([b, *(more or ())]):
+    pattern = unquoted([b, *(more or ())])
+    if pattern:
         talk.print(f"Each of {1 + len(more or ())} files is a set of its own; {pattern}", soft_wrap=True)
     written = format_for(form, output)
     if by is not None and more:
@@ -100,7 +103,8 @@ def compare(
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     limits |= {"fail_if_different": level if fail_if_different else None, "fail_if_odd": level if fail_if_odd else None}
     check_limits(limits, options["metrics"], {"by": by, **options})
-    if every and more:  # of two sets, a matrix says less
+    # For two sets, a comparison shows more than a matrix.
+    if every and more:
         _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, written, output)
         return
     from torchmetrics_dna.comparisons.comparisons import by_name
@@ -117,12 +121,8 @@ def compare(
 
     def check(opened: Opened) -> Opened:
         check_gates(opened, limits)
-        records = [record for sides in opened.networks for record in sides.plan.distances]
-        if plot is not None and opened.is_one and all(record.grain == "set" or record.layer for record in records):
-            listed = ", ".join(record.name for record in records)
-            raise ValueError(
-                f"Option --plot draws distances of neurons or layers, such as dna-emd, but got {listed} alone"
-            )
+        if plot is not None and opened.is_one:
+            _check_drawn(opened)
         return opened
 
     with o.showing_progress(options) as shown:
@@ -141,14 +141,15 @@ def compare(
         gates = gates_of(by_set, level, limits)
         if gates:
             gates += gate_of_reading(result.unreadable, options["reading"])
-    except ValueError as err:  # the result is written first
+    except ValueError as err:
+        # The result is written before the error is raised.
         refusal = err
     write(document(gates=gates), written, output)
-    for notice in result.notices if is_pair else ():
-        talk.print(f"{notice}.")
-    for side, names in zip(result.total.names, result.alone, strict=True) if by is not None else ():
-        if names:
-            talk.print(f"Only {side} has {len(names)} more: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
+    if is_pair:
+        for notice in result.notices:
+            talk.print(f"{notice}.")
+    if by is not None:
+        _print_alone(result)
     print_unreadable(result.unreadable)
     _draw(result, plot)
     if is_pair and written is TEXT:
@@ -156,6 +157,22 @@ def compare(
     if refusal is not None:
         raise refusal
     end_by(gates)
+
+
+def _check_drawn(opened: Opened) -> None:
+    """Raise ValueError if no distance of two sets can be drawn."""
+    records = [record for sides in opened.networks for record in sides.plan.distances]
+    if all(record.grain == "set" or record.layer for record in records):
+        listed = ", ".join(record.name for record in records)
+        raise ValueError(f"Option --plot draws distances of neurons or layers, such as dna-emd, but got {listed} alone")
+
+
+def _print_alone(result: ClassComparisons) -> None:
+    """Print the classes that only one set has, if any."""
+    for side, names in zip(result.total.names, result.alone, strict=True):
+        if names:
+            shown_names = [*names[:5], "..."] if len(names) > 5 else names
+            talk.print(f"Only {side} has {len(names)} more: {', '.join(shown_names)}.")
 
 
 def _draw(compared: Any, plot: Path | None) -> None:
@@ -173,14 +190,16 @@ def _compare_all(
     """Compare all sets with each other; ``others`` are options that a matrix does not take."""
     require("scipy", "plot")
     if options["metrics"]:
-        find_distances(options["metrics"])  # before what takes seconds to load
+        # Unknown names fail before modules are imported, which takes seconds.
+        find_distances(options["metrics"])
     from torchmetrics_dna.comparisons import matrix
     from torchmetrics_dna.reporting.build import document_of
 
     takes = signature(matrix).parameters
     others = others | {name: value for name, value in options.items() if name not in takes and value != o.USUAL[name]}
     for name, value in others.items():
-        if value not in (None, False):  # what is left out anyway may be left out by name
+        # An option that is off may be named.
+        if value not in (None, False):
             option = name.replace("_", "-")
             raise ValueError(f"Option --{option} is for sets against one reference, but got --all")
     taken = {name: options[name] for name in options if name in takes}
@@ -269,27 +288,33 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
     if "dna-emd" not in result or not result["dna-emd"].value or isinstance(images[1], DNA):
         return
     noun = result.noun
-    of_dna = isinstance(images[0], DNA)  # of histograms, which do not say how far its images are apart
+    # The histograms of a DNA do not show how far its images are apart, so there are no outlier scores.
+    is_dna = isinstance(images[0], DNA)
     has_index = not any(isinstance(side, ImageStream) for side in images)
-    are_pairs = result.copies == result.num_images["b"]  # which were compared as independent images
-    more = ["--pairs", "name"] if are_pairs else ["-o", "page.html"]
-    again = shlex.join(["torchmetrics-dna", "compare", a, b, *more, *o.typed(options)])
-    of_ranking = o.typed(options | {"neuron_weights": None}, rank)  # by outlier scores, which have no weights
-    ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
-    ranking = "" if options["feature"]["crop"] or result.paired else ranking  # which takes neither
-    in_page = f"{'in pictures' if noun == 'image' else 'on a page'}: {again}"
+    # All images of B look like images of A, but were compared as independent images.
+    are_pairs = result.copies == result.num_images["b"]
+    again = ["torchmetrics-dna", "compare", a, b]
+    again += ["--pairs", "name"] if are_pairs else ["-o", "page.html"]
+    again += o.typed(options)
+    in_page = f"{'in pictures' if noun == 'image' else 'on a page'}: {shlex.join(again)}"
+    ranking = ""
+    # `rank` takes neither crops nor pairs.
+    if not options["feature"]["crop"] and not result.paired:
+        # Outlier scores have no weights of neurons.
+        of_ranking = o.typed(options | {"neuron_weights": None}, rank)
+        ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
     lines: list[str] = []
     if are_pairs:
-        lines.append(f"As pairs: {again}")
+        lines.append(f"As pairs: {shlex.join(again)}")
     elif result.differs is not False:
         if has_index:
             lines.append(f"What differs, {in_page}")
         if ranking:
-            lines.append(f"Which {noun}s of B are {'most like A' if of_dna else 'off'}: {ranking}")
+            lines.append(f"Which {noun}s of B are {'most like A' if is_dna else 'off'}: {ranking}")
     elif result.odd is not None and result.odd.off:
         if has_index:
             lines.append(f"Those {noun}s, {in_page}")
-    elif not of_dna and result.odd is None and ranking:
+    elif not is_dna and result.odd is None and ranking:
         lines.append(f"A few odd {noun}s hardly show in a comparison. Whether B has any: {ranking}")
     if lines:
         talk.print("")

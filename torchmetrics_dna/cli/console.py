@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images.reading import Progress as Report
 
-_FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
+# Suffixes of figures that matplotlib writes.
+_FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _DOCUMENTS = (".html", ".htm", ".json", ".csv", ".md", ".tex", ".txt")
-_EVERY = 30  # seconds between lines of progress
-WIDE = 1000  # columns if stdout is no terminal: lines are not wrapped, so that names can be searched for
-# what torchrun sets: a shell or a container of another program may have one or two of them
+# Seconds between lines of progress.
+_EVERY = 30
+# Columns if stdout is no terminal: lines are not wrapped, so that names can be searched for.
+WIDE = 1000
+# torchrun sets all of these. A shell or a container of another program may set one or two of them.
 _OF_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
-PROCESSES = int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= _OF_TORCHRUN else 1  # of this command
-_SHARE = f", by the first of {PROCESSES} processes" if PROCESSES > 1 else ""  # whose progress is reported
-_QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"  # only the first process prints
+# Number of processes of this command. Only the first one prints, and it reports the progress of its own share.
+PROCESSES = int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= _OF_TORCHRUN else 1
+_SHARE = f", by the first of {PROCESSES} processes" if PROCESSES > 1 else ""
+_QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"
 
 
 class Console(rich.console.Console):
@@ -47,7 +51,8 @@ class Console(rich.console.Console):
         return super().render_str(visible(text), **settings)
 
 
-out, talk = Console(), Console(stderr=True)
+out = Console()
+talk = Console(stderr=True)
 
 
 @contextmanager
@@ -61,7 +66,8 @@ def progress() -> Iterator[Report]:
     tasks: dict[str, TaskID] = {}
 
     def report(source: str, done: int, total: int | None) -> None:
-        bars.start()  # started late, since stopping without any bar prints an empty line
+        # Bars are started here, since stopping them without any task prints an empty line.
+        bars.start()
         if source not in tasks or bars.tasks[tasks[source]].finished:
             tasks[source] = bars.add_task(visible(source) + _SHARE, total=total)
         bars.update(tasks[source], completed=done, total=total)
@@ -74,7 +80,8 @@ def progress() -> Iterator[Report]:
 
 
 def _lines() -> Report:
-    last_reported: dict[str, float] = {}  # time of the last line of each source
+    # Time of the last line of each source.
+    last_reported: dict[str, float] = {}
 
     def report(source: str, done: int, total: int | None) -> None:
         now = monotonic()
@@ -127,15 +134,24 @@ def check_output(path: Path | str, *suffixes: str) -> None:
     from torchmetrics_dna.images.paths import check_writable
 
     if not str(path).lower().endswith(suffixes) or Path(path).is_dir():
-        suffix, is_figure = Path(path).suffix.lower(), _FIGURES[0] in suffixes
-        figure = "; figures go to --plot" if suffix in _FIGURES and not is_figure else ""
-        figure = "; pages and tables go to -o of compare and rank" if suffix in _DOCUMENTS and is_figure else figure
-        figure = "; without -o, the result is printed" if str(path) == "-" else figure
         expected = f"Expected the name of a file that ends in {' or '.join(suffixes)}"
-        raise ValueError(f"{expected}, but got {str(path)!r}{figure}")
+        raise ValueError(f"{expected}, but got {str(path)!r}{_other_option(path, suffixes)}")
     check_writable(path)
     if Path(path).exists():
         talk.print(f"This replaces {path}")
+
+
+def _other_option(path: Path | str, suffixes: Sequence[str]) -> str:
+    """Return a hint at the option that takes a file which is not of these suffixes; empty if there is none."""
+    if str(path) == "-":
+        return "; without -o, the result is printed"
+    suffix = Path(path).suffix.lower()
+    takes_figures = _FIGURES[0] in suffixes
+    if takes_figures and suffix in _DOCUMENTS:
+        return "; pages and tables go to -o of compare and rank"
+    if not takes_figures and suffix in _FIGURES:
+        return "; figures go to --plot"
+    return ""
 
 
 def check_figure(path: Path) -> None:
@@ -155,15 +171,17 @@ def rich_table(
 ) -> Table:
     """Make a table of words (str), counts (int) and figures (float, None for a dash, or words for some)."""
     style: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0)} if compact else {}
-    result, cells = Table(title=title, title_justify="left", **style), []
+    result = Table(title=title, title_justify="left", **style)
+    cells = []
     for header, values in zip(columns, zip(*rows, strict=True), strict=True):
         are_figures = any(not isinstance(value, (str, int)) for value in values)
         if are_figures:
-            cells.append(numbers(values, max(map(len, header.split()), default=0)))  # headers wrap at spaces
+            # Headers wrap at spaces, so a column is as wide as the longest word.
+            cells.append(numbers(values, max(map(len, header.split()), default=0)))
         else:
             cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])
         side: JustifyMethod = "right" if isinstance(values[0], int) and not are_figures else "left"
-        # long cells are wrapped, not cut
+        # Long cells are wrapped, not cut.
         result.add_column(header, justify=side, overflow="fold", no_wrap=compact and not result.columns)
     for i, row in enumerate(zip(*cells, strict=True)):
         result.add_row(*(Text(visible(text), "bold") if (i, j) in bold else text for j, text in enumerate(row)))

@@ -25,7 +25,8 @@ from torchmetrics_dna.files.visible import images_in_words, in_words
 from torchmetrics_dna.options import names_in
 from torchmetrics_dna.reporting.document import Document
 
-Rule = StrEnum("Rule", ["widen", "scale"])  # by which bounds of histograms follow from ranges
+# Rules by which bounds of histograms follow from ranges.
+Rule = StrEnum("Rule", ["widen", "scale"])
 _SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
 _FILE = "A DNA file: ours, official, or hub:OWNER/REPO/path."
 File = Annotated[str, typer.Argument(metavar="FILE", help=_FILE)]
@@ -59,20 +60,25 @@ def make(
     from torchmetrics_dna.jobs.processes import rank
 
     kinds: list[Any] = list(dict.fromkeys(names_in(kind)))
-    if unknown := [name for name in kinds if name not in get_args(Kind)]:
+    unknown = [name for name in kinds if name not in get_args(Kind)]
+    if unknown:
         raise ValueError(f"Option --kind expected to be one of {', '.join(get_args(Kind))}, but got {unknown[0]!r}")
-    for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
-        check_output(path, ".npz")
+    if len(kinds) > 1:
+        for path in output_paths(output, kinds).values():
+            check_output(path, ".npz")
     try:
         with o.showing_progress(options) as shown:
             arguments = Arguments(num_folds=num_folds or None, **shown)
             paths, unreadable = make_files(images, output, kinds, arguments, resume=resume, notes=notes)
     except BaseException as err:
-        if interrupted(err) and (folder := parts_folder(output)).is_dir():
-            talk.print(f"Finished parts are in {folder}; --resume goes on from them.", soft_wrap=True)
+        if interrupted(err):
+            folder = parts_folder(output)
+            if folder.is_dir():
+                talk.print(f"Finished parts are in {folder}; --resume goes on from them.", soft_wrap=True)
         raise
-    for path in paths.values() if rank() == 0 else ():
-        talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB" if isinstance(path, Path) else path)
+    if rank() == 0:
+        for path in paths.values():
+            talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB" if isinstance(path, Path) else path)
     print_unreadable(unreadable)
 
 
@@ -181,14 +187,22 @@ def _extractors() -> Document:
     from torchmetrics_dna.extractors import PRESETS
     from torchmetrics_dna.extractors.weights import is_here
 
-    descriptions, records = list[dict[str, Any]](), list[dict[str, Any]]()
+    descriptions: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for preset in PRESETS.values():
         ranges = "packaged" if isinstance(preset.ranges, Path) else preset.ranges
-        here = {"weights": is_here(preset.weights), "ranges": ranges is not None and is_here(ranges)}
+        has_weights = is_here(preset.weights)
+        has_ranges = ranges is not None and is_here(ranges)
         copied = {name: getattr(preset, name) for name in ("input_size", "resize", "mean", "std", "weights", "licence")}
         descriptions.append(
-            {"name": preset.name, "layers": dict(preset.neurons), **copied, "ranges": ranges}
-            | {f"{name}_here": is_there for name, is_there in here.items()}
+            {
+                "name": preset.name,
+                "layers": dict(preset.neurons),
+                **copied,
+                "ranges": ranges,
+                "weights_here": has_weights,
+                "ranges_here": has_ranges,
+            }
         )
         records.append(
             {
@@ -196,13 +210,14 @@ def _extractors() -> Document:
                 "layers": len(preset.neurons),
                 "neurons": sum(preset.neurons.values()),
                 "input": (preset.input_size or (None,))[0],
-                "weights": _place(preset.weights) + " ✓" * here["weights"],
-                "ranges": _place(ranges) + " ✓" * here["ranges"],
+                "weights": f"{_place(preset.weights)} ✓" if has_weights else _place(preset.weights),
+                "ranges": f"{_place(ranges)} ✓" if has_ranges else _place(ranges),
                 "licence": preset.licence,
             }
         )
     table = Table(list(records[0]), [[*record.values()] for record in records], "Extractors")
-    text = [rich_table(table.header, table.rows, table.title, compact=True)]  # 80 columns wide
+    # A compact table fits 80 columns.
+    text = [rich_table(table.header, table.rows, table.title, compact=True)]
     return Document(lambda: descriptions, lambda: records, [], [table], text)
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.singles.ranking import Ranking
 
-    Limits = Mapping[str, float | None]  # by the names of the options; None for gates that were not requested
+    # Limits by the names of the options; None for gates that were not requested.
+    Limits = Mapping[str, float | None]
 _NO_INTERVAL = (
     "Option --fail-unless-below takes an interval, but there is none of {}; keep folds (--num-folds 20), at least 5 of"
     " them not empty, and weights of 0 or more"
@@ -39,21 +40,24 @@ _OF_DNA = "Option --fail-if-odd takes images on both sides, but {} is a DNA"
 class Gate(NamedTuple):
     """Result of a gate."""
 
-    option: str  # that asked for it
-    limit: float  # that was given, or the level of its test
+    option: str  # option that asked for it
+    limit: float  # its limit, or the level of its test
     passed: bool
-    lines: list[str]  # that are printed: one if it passed, else one for each set that failed
+    lines: list[str]  # printed lines: one if it passed, else one for each set that failed
 
 
 def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
     """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
     for name, least, expected in (("fail_above", -1e-300, "of 0 or more"), ("fail_unless_below", 0, "above 0")):
-        limit, option = limits[name], f"Option --{name.replace('_', '-')}"
+        limit = limits[name]
+        option = f"Option --{name.replace('_', '-')}"
         if limit is not None:
             if not least < limit < inf:
                 raise ValueError(f"{option} expected to be a number {expected}, but got {limit:g}")
             check_distances(metrics, option)
-    for name in ("by", "pairs", "groups") if limits["fail_if_odd"] is not None else ():
+    if limits["fail_if_odd"] is None:
+        return
+    for name in ("by", "pairs", "groups"):
         if options[name] is not None:
             raise ValueError(f"Option --fail-if-odd is for independent images of whole sets, but got --{name}")
 
@@ -64,7 +68,8 @@ def check_gates(opened: Opened, limits: Limits) -> None:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
 
-    networks, others = opened.networks, [name for name in opened.names[1:] if name != opened.held_out]
+    networks = opened.networks
+    others = [name for name in opened.names[1:] if name != opened.held_out]
     for k, name in enumerate(opened.names[1:], 1):
         if name == opened.held_out:
             continue
@@ -126,7 +131,8 @@ def _distance_of(compared: Mapping[str, Comparison]) -> str:
 
 def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) -> list[str]:
     """Check that each set is shown to be nearer; each is tested at the full level, since all have to pass."""
-    distance, p_values = _distance_of(compared), dict[str, float]()
+    distance = _distance_of(compared)
+    p_values: dict[str, float] = {}
     for name, comparison in compared.items():
         if comparison.shares_images and not comparison.same_images:
             raise ValueError(
@@ -149,14 +155,17 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
 
 def _too_far(compared: Mapping[str, Comparison], limit: float, _: float) -> list[str]:
     distance = _distance_of(compared)
-    figures, lines = dict[str, float](), dict[str, str]()
+    figures: dict[str, float] = {}
+    lines: dict[str, str] = {}
     for name, comparison in compared.items():
         result = comparison[distance]
-        debiased = None if comparison.shares_images else result.debiased
-        value = result.value if debiased is None else debiased
-        shown = number(value if debiased is None else result.overall.debiased_shown)
-        figures[name] = value
-        lines[name] = f"{distance}{'' if debiased is None else ' without noise'} of {name} is {shown}"
+        # Debiased values assume independent sets.
+        if comparison.shares_images or result.debiased is None:
+            figures[name] = result.value
+            lines[name] = f"{distance} of {name} is {number(result.value)}"
+        else:
+            figures[name] = result.debiased
+            lines[name] = f"{distance} without noise of {name} is {number(result.overall.debiased_shown)}"
     failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in figures.items() if not value <= limit]
     largest = max(figures, key=figures.__getitem__)
     return failed or [f"Passed: {lines[largest]}{_of('largest', compared)}, not above {limit:g}."]
@@ -165,7 +174,8 @@ def _too_far(compared: Mapping[str, Comparison], limit: float, _: float) -> list
 def _different(compared: Mapping[str, Comparison], level: float, _: float) -> list[str]:
     from torchmetrics_dna.functional.permutation import holm
 
-    least_p = 0.0  # over sets, of the smallest p-values their tests could give
+    # The smallest p-value that all tests could give.
+    least_p = 0.0
     for name, comparison in compared.items():
         if comparison.p_value_of_any is None:
             raise ValueError(_NO_TEST.format(name))
@@ -214,7 +224,8 @@ def _odd(compared: Mapping[str, Comparison], _limit: float, _level: float) -> li
 
 
 def _odd_lines(sets: Mapping[str, OddImages | None], noun: str) -> list[str]:
-    failed, few = list[str](), list[str]()
+    failed: list[str] = []
+    few: list[str] = []
     for name, odd in sets.items():
         if odd is None:
             raise ValueError(_NOT_ASKED.format(name))
@@ -225,7 +236,8 @@ def _odd_lines(sets: Mapping[str, OddImages | None], noun: str) -> list[str]:
             raise ValueError(
                 f"Option --fail-if-odd without a reference takes grey or RGB images, but {name} has others"
             )
-        if off := odd.surely_off:
+        off = odd.surely_off
+        if off:
             failed.append(f"Failed: {name} has {images_in_words(len(off), f'odd {noun}')}, first of all {off[0]}.")
         if odd.too_few:
             few.append(name)

@@ -21,7 +21,8 @@ from torchmetrics_dna.jobs.arguments import Arguments, Network
 from torchmetrics_dna.options import names_in
 
 Crop = StrEnum("Crop", ["none", "center"])
-Partner = StrEnum("Partner", ["order", "name"])  # by what images of two sides correspond
+# Ways in which images of two sets correspond.
+Partner = StrEnum("Partner", ["order", "name"])
 
 
 def option(text: str, *names: str, group: str | None = None, **settings: Any) -> Any:
@@ -74,13 +75,14 @@ MoreSides = Annotated[
 Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
 Written = Annotated[str, output_option("The file to write, also at an address.", "-o", "--output")]
 
-# that say what the command line says of them; types that are no words, numbers or flags are below
+# Fields whose metadata has the help of an option. Types that are no words, numbers or flags are below.
 FIELDS = {field.name: field for kind in (Network, Reading, Arguments) for field in fields(kind) if field.metadata}
 USUAL = {name: field.default for name, field in FIELDS.items()}
 _GROUPS = ("Statistics", "Images", "Network", "Machine")
 _TYPES: dict[str, Any] = {"crop": Crop, "pairs": Partner, "weights_path": Path}
 _OF_ALL = ("feature", "weights_path", "properties", "layers", "column", "exif_orientation", "scale", "skip_unreadable")
-_OF_MACHINES = ("device", "batch_size", "num_workers", "on")  # which change no result
+# Options that change no result.
+_OF_MACHINES = ("device", "batch_size", "num_workers", "on")
 
 
 def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -100,25 +102,34 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
         @wraps(command)
         def run(**options: Any) -> None:
             if options.get("on") is not None:
-                if options["device"] is not None:
-                    raise ValueError(
-                        f"Option --device is {options['device']!r}, but --on chooses the device of its workers:"
-                        " '?gpus=0' for the CPU, '?gpus=1' for CUDA"
-                    )
-                options["device"] = "cpu"  # the network is pickled for workers
+                options["device"] = _device_on_workers(options["device"])
             for name, convert in _CONVERTED.items():
                 if name in options:
                     options[name] = convert(options[name])
-            network, reading = (
-                {field.name: options.pop(field.name) for field in fields(kind) if field.name in options}
-                for kind in (Network, Reading)
-            )
+            network = _popped(options, Network)
+            reading = _popped(options, Reading)
             command(feature=network, reading=Reading(**reading), **options)
 
         run.__signature__ = signature(command).replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
         return run
 
     return with_options
+
+
+def _device_on_workers(device: str | None) -> str:
+    """Return the device of a network that is pickled for workers; ValueError if one was chosen here."""
+    if device is not None:
+        raise ValueError(
+            f"Option --device is {device!r}, but --on chooses the device of its workers:"
+            " '?gpus=0' for the CPU, '?gpus=1' for CUDA"
+        )
+    return "cpu"
+
+
+def _popped(options: dict[str, Any], kind: type[Network | Reading]) -> dict[str, Any]:
+    """Remove from options those that are fields of a class, and return them."""
+    names = [field.name for field in fields(kind) if field.name in options]
+    return {name: options.pop(name) for name in names}
 
 
 def _parameter(name: str) -> Parameter:
@@ -145,14 +156,25 @@ def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -
     values = options | vars(options["reading"]) | options["feature"]
     words: list[str] = []
     for name in FIELDS:
-        value, option = values[name], f"--{name.replace('_', '-')}"
+        value = values[name]
         if value == USUAL[name] or name in _OF_MACHINES or name not in taken:
             continue
-        if isinstance(value, bool):
-            words += [option, Partner.order.value] if name == "pairs" else [option if value else f"--no-{option[2:]}"]
-        else:
-            words += [option, "0" if value is None else ",".join(value) if isinstance(value, list) else str(value)]
+        words += _typed_option(name, value)
     return words
+
+
+def _typed_option(name: str, value: Any) -> list[str]:
+    """Return an option with its value, as they are typed."""
+    spelled = name.replace("_", "-")
+    if name == "pairs" and isinstance(value, bool):
+        return [f"--{spelled}", Partner.order.value]
+    if isinstance(value, bool):
+        return [f"--{spelled}" if value else f"--no-{spelled}"]
+    if value is None:
+        return [f"--{spelled}", "0"]
+    if isinstance(value, list):
+        return [f"--{spelled}", ",".join(value)]
+    return [f"--{spelled}", str(value)]
 
 
 _CONVERTED: dict[str, Callable[[Any], Any]] = {  # from what was typed to what Python functions take

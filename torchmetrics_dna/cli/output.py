@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from enum import Enum
 from io import StringIO
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,8 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import ERRORS
 from torchmetrics_dna.reporting.document import FORMATS, JSON, TEXT, Document, Format, format_of, save
 
-_Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]  # by which typer lists them
+# Typer lists the members of an enumeration.
+_Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]
 FormatOption = Annotated[
     _Names | None,
     o.output_option(
@@ -42,7 +42,12 @@ def format_for(choice: Any, path: Path | None, streamed: bool = False) -> Format
     if path is not None:
         suffixes = [suffix for each in FORMATS.values() for suffix in each.suffixes]
         check_output(path, *(suffixes if name is None else ("",)))
-    form = FORMATS[name] if name is not None else TEXT if path is None else format_of(path, TEXT)
+    if name is not None:
+        form = FORMATS[name]
+    elif path is None:
+        form = TEXT
+    else:
+        form = format_of(path, TEXT)
     if streamed and form is not TEXT and form.line is None:
         *others, last = [each.name for each in FORMATS.values() if each is TEXT or each.line is not None]
         raise ValueError(
@@ -58,8 +63,9 @@ def write(result: Document, form: Format, path: Path | None) -> None:
         return
     if not out.quiet:
         save(result, form, path, _as_text)
-    for sentence in result.sentences if form.is_page or not form.words else ():
-        out.print(sentence)
+    if form.is_page or not form.words:
+        for sentence in result.sentences:
+            out.print(sentence)
     talk.print(f"The {'page' if form.is_page else 'result'} is in {path}", soft_wrap=True)
 
 
@@ -87,16 +93,27 @@ def _as_text(result: Document) -> str:
     return file.getvalue()
 
 
+def _parts_of(result: Document) -> list[Any]:
+    """Return sentences and tables, with an empty line before each table but a first part."""
+    parts: list[Any] = [*result.sentences]
+    for table in result.tables:
+        if parts:
+            parts.append("")
+        parts.append(table)
+    return parts
+
+
 def _print(result: Document, form: Format, console: Console) -> None:
-    if form is JSON:  # in colours, on a terminal
+    if form is JSON:
+        # On a terminal, json is in colours.
         console.print_json(form.render(result) if form.render else "", ensure_ascii=True)
     elif form.render is None:
-        parts = [*result.sentences, *chain(*(("", table) for table in result.tables))]
-        for part in result.text or parts[not result.sentences :]:
+        for part in result.text or _parts_of(result):
             if isinstance(part, Table):
-                shown = part.without("interval")  # which would make it too wide
-                part = rich_table(shown.header, shown.rows, shown.title, bold=shown.bold)
-                console.print(part, *shown.notes, sep="\n")
+                # Intervals would make a table too wide.
+                shown = part.without("interval")
+                table = rich_table(shown.header, shown.rows, shown.title, bold=shown.bold)
+                console.print(table, *shown.notes, sep="\n")
             else:
                 console.print(part)
     elif not console.quiet:

@@ -71,10 +71,14 @@ class ClassComparisons(ManyComparisons):
 
         From the p-values of the classes' own permutation tests.
         """
-        tested = {name: p for name, comparison in self.items() if (p := comparison.p_value_of_any) is not None}
+        q_values: dict[str, float | None] = dict.fromkeys(self)
+        p_values = {name: comparison.p_value_of_any for name, comparison in self.items()}
+        tested = {name: p for name, p in p_values.items() if p is not None}
+        if not tested:
+            return q_values
         order = sorted(tested, key=tested.__getitem__)
         rates = rates_of_sorted(torch.tensor([tested[name] for name in order], dtype=torch.float64)).tolist()
-        return dict.fromkeys(self) | dict(zip(order, rates, strict=True)) if order else dict.fromkeys(self)
+        return q_values | dict(zip(order, rates, strict=True))
 
     @property
     def order(self) -> list[str]:
@@ -85,12 +89,14 @@ class ClassComparisons(ManyComparisons):
     def verdict(self) -> str:
         """One sentence: the number of classes that differ, and the furthest class."""
         q_values = self.q_values
-        is_tested = any(q is not None for q in q_values.values())
-        different = [name for name in self.order if (q := q_values[name]) is not None and q <= SIGNIFICANT]
+        rates = {name: q for name, q in q_values.items() if q is not None}
+        different = [name for name in self.order if name in rates and rates[name] <= SIGNIFICANT]
         furthest = (different or self.order)[0]
         result = self[furthest][self.distance]
-        figure = f"{self.distance} {number(result.shown if is_tested else self._figure(furthest))}"
-        return classes(len(self), len(different) if is_tested else None, furthest, result.without_shift or figure)
+        num_different = len(different) if rates else None
+        value = result.shown if rates else self._figure(furthest)
+        figure = f"{self.distance} {number(value)}"
+        return classes(len(self), num_different, furthest, result.without_shift or figure)
 
     @property
     def table(self) -> Table:
@@ -161,23 +167,26 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
             f" {network!r} and a distance"
         )
     sides = open_sides((a, b), arguments)
-    if lacking := [record.name for record in sides.plan.distances if not record.kinds]:
-        raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class")
+    for record in sides.plan.distances:
+        if not record.kinds:
+            raise ValueError(f"Argument `metrics` takes no {record.name} class by class")
     images = [sides.source(k, "A comparison of classes") for k in range(2)]
-    of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
-    members: list[Members] = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
+    labels_of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
+    members: list[Members] = [by_class(side, labels) for side, labels in zip(images, labels_of_sides, strict=True)]
     in_a, in_b = members
     common = [name for name in in_a if name in in_b]
     if not common:
         raise ValueError(
             f"The two sets have no class in common; their first ones are {next(iter(in_a))!r} and {next(iter(in_b))!r}"
         )
-    if arguments.distributed and (streams := [side for side in images if isinstance(side, ImageStream)]):
-        raise ValueError(f"{streams[0].label!r} is a stream, whose classes one process reads; leave out `distributed`")
+    for side in images:
+        if arguments.distributed and isinstance(side, ImageStream):
+            raise ValueError(f"{side.label!r} is a stream, whose classes one process reads; leave out `distributed`")
+    first = sides.plan.distances[0]
     for name in common:
-        counts = len(in_a[name]), len(in_b[name])
-        if min(counts) < sides.plan.distances[0].least:
-            raise too_few(f"{sides.plan.distances[0].name} of class {name!r}", sides.plan.distances[0].least, counts)
+        counts = (len(in_a[name]), len(in_b[name]))
+        if min(counts) < first.least:
+            raise too_few(f"{first.name} of class {name!r}", first.least, counts)
     return sides, members
 
 
@@ -187,44 +196,58 @@ def compare_by_class(sides: Sides, of_sides: Sequence[Members], names: tuple[str
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
     those of its images measured alone.
     """
-    (in_a, in_b), arguments, job = of_sides, sides.plan.arguments, sides.job
+    in_a, in_b = of_sides
+    arguments = sides.plan.arguments
     common = [name for name in in_a if name in in_b]
-    again = sides.images[0] is sides.images[1]
+    is_same_source = sides.images[0] is sides.images[1]
 
     def compared(of_a: Measured, of_b: Measured, unreadable: Sequence[str] = ()) -> Comparison:
         comparison = compare_measured(of_a, of_b, sides.plan, names=names)
         lines = [*comparison.unreadable, *unreadable]
-        return replace(comparison, unreadable=list(dict.fromkeys(lines)) if again else lines)
+        if is_same_source:
+            lines = list(dict.fromkeys(lines))
+        return replace(comparison, unreadable=lines)
 
-    # processes share whole classes, so that results do not depend on the number of processes
+    # Processes share whole classes, so that results do not depend on the number of processes.
     mine = common[rank() :: world_size()] if arguments.distributed else common
-    measured = [_by_class(sides.source(k, "Classes"), members, mine, job) for k, members in enumerate(of_sides)]
+    measured = [_by_class(sides.source(k, "Classes"), members, mine, sides.job) for k, members in enumerate(of_sides)]
     results: dict[str, Comparison] = {}
     total: Total = None
-    empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
-    of_empty = list[str]()  # a line for each unreadable image of these
+    # Numbers of images of the classes that have none in A or in B, and a line for each unreadable image of these.
+    empty: dict[str, tuple[int, int]] = {}
+    unreadable_of_empty: list[str] = []
     for name, a_class, b_class in zip(mine, *measured, strict=True):
-        counts = a_class.first.num_images, b_class.first.num_images
+        counts = (a_class.first.num_images, b_class.first.num_images)
         if not all(counts):
             empty[name] = counts
-            of_empty += [*a_class.unreadable, *b_class.unreadable]
+            unreadable_of_empty += [*a_class.unreadable, *b_class.unreadable]
             continue
         results[name] = replace(compared(a_class, b_class), measured=None)
         total = _added(total, (a_class, b_class))
     if arguments.distributed:
-        results_of, totals, empty_of, lines_of = zip(*gather((results, total, empty, of_empty)), strict=True)
-        merged = {name: comparison for part in results_of for name, comparison in part.items()}
+        parts = gather((results, total, empty, unreadable_of_empty))
+        all_results, totals, all_empty, all_lines = zip(*parts, strict=True)
+        merged = _merged(all_results)
         results = {name: merged[name] for name in common if name in merged}
         total = reduce(_added, totals)
-        empty = {name: counts for part in empty_of for name, counts in part.items()}
-        of_empty = list(chain(*lines_of))
+        empty = _merged(all_empty)
+        unreadable_of_empty = list(chain(*all_lines))
     if total is None:
-        raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
-    alone = tuple(
-        [name for name in members if name not in results and empty.get(name, (1, 1))[k]]
-        for k, members in enumerate(of_sides)
-    )
-    return ClassComparisons(results, compared(*total, of_empty), alone)
+        raise ValueError(f"No class has images that can be read on both sides; the first: {unreadable_of_empty[0]}")
+    alone = []
+    for k, members in enumerate(of_sides):
+        # A class that is not in the other set is in neither of these mappings.
+        left_out = [name for name in members if name not in results]
+        alone.append([name for name in left_out if name not in empty or empty[name][k]])
+    return ClassComparisons(results, compared(*total, unreadable_of_empty), tuple(alone))
+
+
+def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge the mappings of all processes; each class is in that of one process."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        merged |= part
+    return merged
 
 
 def _by_class(images: Images, members: Members, names: Sequence[str], job: Job) -> Iterator[Measured]:
@@ -307,29 +330,34 @@ def _folder(name: str, whole_name: str, images: ImageSource) -> str:
     if rest:
         return folder
     if len(images.roots) > 1 and lies_in_a_root(dirname(normpath(whole_name)), images.roots):
-        return PurePath(whole_name).parent.name  # that all images of an archive are in, which may be of one class
+        # All images of this root are in one folder, as in an archive of one class: the folder is the class.
+        return PurePath(whole_name).parent.name
     raise ValueError(f"{name!r} lies in no folder of its class below {images.label!r}; give a .csv of labels")
 
 
 def _labels_in(path: str, names: Sequence[str]) -> list[str]:
     """Read the class of each image, which a file has by name or by any end of the path, of which the longest counts."""
     rows = [row for row in csv.reader(StringIO(read_list(path), newline="")) if row]
-    if rows and not is_image_name(PurePath(rows[0][0]).name):
-        rows = rows[1:]  # without a header
+    has_header = bool(rows) and not is_image_name(PurePath(rows[0][0]).name)
+    if has_header:
+        rows = rows[1:]
     short = next((row for row in rows if len(row) < 2), None)
     if short is not None or not rows:
         raise ValueError(f"{path!r} expected to have an image and its class in each row, but got {short or 'no rows'}")
     labels: dict[str, str] = {}
     for row in rows:
-        name, label = PurePath(row[0].strip()).as_posix(), row[1].strip()
+        name = PurePath(row[0].strip()).as_posix()
+        label = row[1].strip()
         if labels.setdefault(name, label) != label:
             raise ValueError(f"{path!r} has {name!r} twice, as {labels[name]!r} and as {label!r}")
-    of_images = []
-    for name in names:
-        parts = PurePath(name).parts
-        ends = ("/".join(parts[begin:]).replace("//", "/") for begin in range(len(parts)))
-        end = next((end for end in ends if end in labels), None)
-        if end is None:
-            raise ValueError(f"{path!r} has no class for {name!r}; add a row, or leave the image out")
-        of_images.append(labels[end])
-    return of_images
+    return [labels[_end_in(labels, name, path)] for name in names]
+
+
+def _end_in(labels: Mapping[str, str], name: str, path: str) -> str:
+    """Return the longest end of an image's path that has a label; ValueError if none has."""
+    parts = PurePath(name).parts
+    for begin in range(len(parts)):
+        end = "/".join(parts[begin:]).replace("//", "/")
+        if end in labels:
+            return end
+    raise ValueError(f"{path!r} has no class for {name!r}; add a row, or leave the image out")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import Classes, Members
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.statistics.setup import Feature
@@ -100,36 +101,44 @@ def compare(
 class Opened:
     """Sets that were opened and checked together, before an image is read; :meth:`compared` does the work."""
 
-    networks: Sequence[Sides]  # the sets as each network of the metrics takes them; the first one watches properties
-    names: Sequence[str]  # of the first set, which is the reference, and of the others
-    is_one: bool = True  # whether one set is compared with the reference, and not several by name
+    # The sets, opened for each network of the metrics; the first network also measures properties.
+    networks: Sequence[Sides]
+    # Names of the reference, which is the first set, and of the others.
+    names: Sequence[str]
+    # Whether one set is compared with the reference, and not several by name.
+    is_one: bool = True
     held_out: str | None = None
-    classes: Sequence[Members] = ()  # of the images of both sets, if they are compared by class
+    # The images of each class in both sets, if the sets are compared class by class.
+    classes: Sequence[Members] = ()
 
     def compared(self) -> Comparison | Comparisons | ClassComparisons:
         """Compare the first set with each of the others, measuring each once by each network of the metrics."""
         if self.classes:
             return compare_by_class(self.networks[0], self.classes, (self.names[0], self.names[1]))
-        comparisons: list[Comparison] = []
-        of_networks = [
-            compare_sides(sides, self.names, self.held_out, with_pixels=number == 0)
-            for number, sides in enumerate(self.networks)
-        ]
-        for first, *others in zip(*of_networks, strict=True):
-            results = {name: result for each in (first, *others) for name, result in each.items()}
-            notices = dict.fromkeys(notice for each in (first, *others) for notice in each.notices)
-            comparisons.append(replace(first, results=results, notices=list(notices)))
+        by_network = []
+        for number, sides in enumerate(self.networks):
+            by_network.append(compare_sides(sides, self.names, self.held_out, with_pixels=number == 0))
+        comparisons = [_of_all_networks(of_set) for of_set in zip(*by_network, strict=True)]
         if self.is_one:
             return comparisons[0]
         return Comparisons(self.names[0], dict(zip(self.names[1:], comparisons, strict=True)), self.held_out)
 
 
+def _of_all_networks(comparisons: Sequence[Comparison]) -> Comparison:
+    """Merge comparisons of the same two sets by several networks; all but results and notices are of the first."""
+    results: dict[str, Result] = {}
+    # A dictionary keeps each notice once, in order.
+    notices: dict[str, None] = {}
+    for comparison in comparisons:
+        results |= comparison.results
+        notices |= dict.fromkeys(comparison.notices)
+    return replace(comparisons[0], results=results, notices=list(notices))
+
+
 def open_sets(a: Any, b: Any, arguments: Arguments, *, by: ByClass | None, held_out: str | None) -> Opened:
     """Open what :func:`compare` takes, for each network of the metrics; all that is known to be wrong is an error."""
     arguments = arguments.skipping_unreadable()
-    example = example_of(arguments) if isinstance(b, Mapping) else None
-    is_batch = example is not None and example.has_names_of(b)
-    sets = b if isinstance(b, Mapping) and not is_file(b) and not is_batch else None
+    sets = _sets_by_name(b, arguments)
     check_held_out(held_out, sets or ())
     if held_out is not None and arguments.pairs:
         raise ValueError("Argument `held_out` is for independent images; leave it out, or leave out `pairs`")
@@ -144,27 +153,62 @@ def open_sets(a: Any, b: Any, arguments: Arguments, *, by: ByClass | None, held_
         if not sets:
             raise ValueError("Argument `b` expected to have one set at least, but got none")
         check_distances(arguments.metrics, "A comparison of several sets")
-        sources, names = [a, *sets.values()], [label(a, "the reference"), *sets]
+        sources = [a, *sets.values()]
+        names = [label(a, "the reference"), *sets]
     networks: list[Sides] = []
     asks_properties = len(sources) == 2 or held_out is not None
     for number, of_network in enumerate(by_network(arguments, sources)):
         try:
             networks.append(open_sides(sources, of_network, with_properties=number == 0 and asks_properties))
-        except OSError as err:  # of fetching a published network; distances of any network do for its metrics
-            records = [record for metric in arguments.metrics or () if (record := record_of(metric))]
-            plain = [each for each in records if each.protocol is None or each.grain == "layer"]  # FID is an fd
-            names = ",".join(dict.fromkeys("fd" if each.protocol else each.name for each in plain))
-            if names and any(isinstance(each, Distance) and each.protocol for each in of_network.metrics or ()):
-                remedy = f"`feature='efficientnet_lite0'` with `metrics='{names}'`"
-                raise OSError(f"{err}; by the default network instead: give {remedy}") from err
-            raise
-    keys = networks[0].keys[1:]
-    if held_out is not None and keys.count(key := keys[[*names[1:]].index(held_out)]) > 1:
-        same = next(name for name, each in zip(names[1:], keys, strict=True) if each == key and name != held_out)
-        raise ValueError(
-            f"Argument `held_out` is {held_out!r}, the same images as {same!r}; give real images that no model saw"
-        )
+        except OSError as err:
+            remedy = _instead_of_published(arguments, of_network)
+            if remedy is None:
+                raise
+            raise OSError(f"{err}; by the default network instead: give {remedy}") from err
+    if held_out is not None:
+        _check_held_out_is_different(held_out, names[1:], networks[0].keys[1:])
     return Opened(networks, names, sets is None, held_out)
+
+
+def _sets_by_name(b: Any, arguments: Arguments) -> Mapping[str, Any] | None:
+    """Return ``b`` if it holds several sets by name; None if it is one set."""
+    if not isinstance(b, Mapping):
+        return None
+    example = example_of(arguments)
+    is_batch = example is not None and example.has_names_of(b)
+    return None if is_batch or is_file(b) else b
+
+
+def _instead_of_published(arguments: Arguments, of_network: Arguments) -> str | None:
+    """Return arguments for the default network, as the network of a published metric can't be fetched.
+
+    Distances of any network can replace the published metrics. None if the metrics have no such distance, or if
+    the network is not that of a published metric.
+    """
+    if not any(isinstance(metric, Distance) and metric.protocol for metric in of_network.metrics or ()):
+        return None
+    # A dictionary keeps each name once, in order.
+    names: dict[str, None] = {}
+    for metric in arguments.metrics or ():
+        record = record_of(metric)
+        if not record:
+            continue
+        if record.protocol is None:
+            names[record.name] = None
+        elif record.grain == "layer":
+            # FID and its like are Fréchet distances of a layer.
+            names["fd"] = None
+    return f"`feature='efficientnet_lite0'` with `metrics='{','.join(names)}'`" if names else None
+
+
+def _check_held_out_is_different(held_out: str, names: Sequence[str], keys: Sequence[object]) -> None:
+    """Raise ValueError if another set has the same images as the held-out one."""
+    of_names = dict(zip(names, keys, strict=True))
+    for name, key in of_names.items():
+        if name != held_out and key == of_names[held_out]:
+            raise ValueError(
+                f"Argument `held_out` is {held_out!r}, the same images as {name!r}; give real images that no model saw"
+            )
 
 
 def compare_sides(
@@ -179,18 +223,25 @@ def compare_sides(
         with_pixels: Whether the pixels of pairs are compared, too.
 
     """
-    of_a, plan = sides.measured(0), sides.plan
+    of_a = sides.measured(0)
+    plan = sides.plan
     comparisons: dict[str, Comparison] = {}
     of_held_out: Measured | None = None
+    # The held-out set comes first, since the others are compared with it.
     for name in sorted(names[1:], key=lambda name: name != held_out):
         k = names.index(name, 1)
-        of_b, both = sides.measured(k), (names[0], name)
-        result = compare_measured(of_a, of_b, plan, names=both)
-        rows, beside = None, of_a
-        if result.shares_images:  # a reference with the same faults can't tell
-            rows, beside = range(len(of_b.numbers)), of_b
-        odd = None if of_a is of_b else odd_images(beside, of_b, sides.images[k], neurons=plan.neurons, rows=rows)
-        pixels = None if of_a is of_b or not with_pixels else pixels_of_pairs(sides, k, of_a)
+        of_b = sides.measured(k)
+        result = compare_measured(of_a, of_b, plan, names=(names[0], name))
+        odd = pixels = None
+        if of_a is not of_b:
+            if result.shares_images:
+                # The reference has the same faults, so each image is compared with the others of its own set.
+                own_rows = range(len(of_b.numbers))
+                odd = odd_images(of_b, of_b, sides.images[k], neurons=plan.neurons, rows=own_rows)
+            else:
+                odd = odd_images(of_a, of_b, sides.images[k], neurons=plan.neurons, rows=None)
+            if with_pixels:
+                pixels = pixels_of_pairs(sides, k, of_a)
         result = replace(result, odd=odd, notices=[*result.notices, *plan.limits], pixels=pixels)
         is_explained = pixels is not None and pixels.change is not None
         if plan.has_causes and result.differs and not is_explained:
@@ -200,5 +251,6 @@ def compare_sides(
         elif of_held_out is not None and held_out is not None:
             result = beside_held_out(result, comparisons[held_out], (of_a, of_b, of_held_out))
         comparisons[name] = result
-        del of_b  # before the next one is measured
+        # Free the memory of this set before the next one is measured.
+        del of_b
     return [comparisons[name] for name in names[1:]]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,8 +15,7 @@ from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES, of_any_network
-from torchmetrics_dna.dna.evidence import is_further, ratio_of
-from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.dna.evidence import Further, is_further, ratio_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
@@ -30,9 +29,15 @@ from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.words.explanation import shared_neurons
 
-_TWINS = 8  # pairs of images that look alike, which a page shows
-_NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
-_NUMBERED = re.compile(r"((image|input|row) )?[\d_-]+")  # which tells nothing of what an image shows
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna.result import Result
+
+# Number of pairs of near-duplicates that a page shows.
+_TWINS = 8
+# Pairs are offered if at least this share of the larger set has the name of an image in the other set.
+_NAMESAKES = 0.9
+# Names that are only numbers do not show that two images belong together.
+_NUMBERED = re.compile(r"((image|input|row) )?[\d_-]+")
 
 
 def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
@@ -43,35 +48,42 @@ def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tupl
     network are compared separately, unless neurons are weighted, and so are bands of other inputs, by dna-fd.
     """
     if plan is None:
-        dna, distances = a.first, list(of_any_network().values())
+        dna = a.first
+        distances = list(of_any_network().values())
         plan = make_plan(Arguments(), distances, [dna], dna)
     by_neuron = [record for record in plan.distances if record.grain == "neuron"]
     if plan.has_properties:
-        properties = shared_neurons(*(side.first.select([LAYER]) for side in (a, b)))
-        of_sides = [Measured(side.select(properties).dnas, []) for side in (a, b)]
+        neurons = shared_neurons(*(side.first.select([LAYER]) for side in (a, b)))
+        of_sides = [Measured(side.select(neurons).dnas, []) for side in (a, b)]
         first = a.select(plan.neurons)
         comparison = _compared(first, first if a is b else b.select(plan.neurons), plan, names)
     else:
         of_sides = [side for side in map(_of_bands, (a, b)) if side is not None and a is not b]
-        by_neuron, comparison = [DISTANCES["dna-fd"]] * bool(by_neuron), _compared(a, b, plan, names)
+        comparison = _compared(a, b, plan, names)
+        if by_neuron:
+            by_neuron = [DISTANCES["dna-fd"]]
     if not by_neuron or len(of_sides) < 2:
         return comparison
-    return replace(
-        comparison, properties=_compared(of_sides[0], of_sides[1], replace(plan, distances=by_neuron), names)
-    )
+    properties = _compared(of_sides[0], of_sides[1], replace(plan, distances=by_neuron), names)
+    return replace(comparison, properties=properties)
 
 
 def _of_bands(side: Measured) -> Measured | None:
     """Return mean and deviation of the bands of single inputs as a DNA with folds; None if any is not finite."""
-    rows, folds, origin = side.rows.get(BANDS), side.folds, side.first.origin
-    if rows is None or folds is None or len(rows) < 2 or not rows.isfinite().all():
+    rows = side.rows.get(BANDS)
+    fold_numbers = side.folds
+    if rows is None or fold_numbers is None or len(rows) < 2 or not rows.isfinite().all():
         return None
+    origin = side.first.origin
 
     def dna_of(values: Tensor, folds: Sequence[DNA] = ()) -> GaussianDNA:
-        mean, var = values.mean(0), values.var(0, correction=min(1, len(values) - 1))
+        mean = values.mean(0)
+        # A fold of one input has no unbiased variance.
+        var = values.var(0, correction=min(1, len(values) - 1))
         return GaussianDNA(mean, var, Neurons({BANDS: len(mean)}), len(values), folds=tuple(folds), **origin)
 
-    return Measured({"gaussian": dna_of(rows, [dna_of(rows[folds == fold]) for fold in sorted({*folds.tolist()})])}, [])
+    folds = [dna_of(rows[fold_numbers == number]) for number in sorted({*fold_numbers.tolist()})]
+    return Measured({"gaussian": dna_of(rows, folds)}, [])
 
 
 def beside_held_out(far: Comparison, near: Comparison, measured: tuple[Measured, Measured, Measured]) -> Comparison:
@@ -81,55 +93,72 @@ def beside_held_out(far: Comparison, near: Comparison, measured: tuple[Measured,
     """
     if far.shares_images or near.shares_images:
         return far
-    untold = []
+    untold = _without_ratio(far, near)
+    properties = far.properties
+    if properties is not None:
+        properties = _with_further(properties, untold, measured)
+    return replace(_with_further(far, untold, measured), properties=properties)
+
+
+def _without_ratio(far: Comparison, near: Comparison) -> list[str]:
+    """Return the distances with folds of images whose ratio to the held-out set can't be estimated."""
+    names = []
     for name, result in far.items():
-        evidence, of_held_out = result.evidence, None if name not in near else near[name].evidence
-        if evidence is None or of_held_out is None or result.distance.folded is None or result.distance.by_image:
+        if name not in near or result.distance.folded is None or result.distance.by_image:
+            continue
+        evidence = result.evidence
+        of_held_out = near[name].evidence
+        if evidence is None or of_held_out is None:
             continue
         ratio = ratio_of(evidence, of_held_out)
-        untold += [name] * (ratio is None or not ratio.is_told)
+        if ratio is None or not ratio.is_told:
+            names.append(name)
+    return names
 
-    def exchanged(comparison: Comparison) -> Comparison:
-        a, *others = (side.select(comparison.neurons) for side in measured)
-        results = dict(comparison.results)
-        for name in untold:
-            if (result := results.get(name)) is None or result.evidence is None or result.distance.folded is None:
-                continue
-            dnas = [side.input_of(result.distance) for side in others]
-            folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
-            both = replace(merged([replace(dna, folds=()) for dna in dnas]), folds=(*folds[0], *folds[1]))
-            folded = result.distance.folded(a.input_of(result.distance), both)
-            further = is_further(folded, len(folds[0]), result.distance.power, result.averaging)
-            results[name] = replace(result, evidence=replace(result.evidence, further=further))
-        return replace(comparison, results=results)
 
-    properties = None if far.properties is None else exchanged(far.properties)
-    return replace(exchanged(far), properties=properties)
+def _with_further(
+    comparison: Comparison, names: Sequence[str], measured: tuple[Measured, Measured, Measured]
+) -> Comparison:
+    """Add the test against the held-out set to these distances of a comparison."""
+    a, b, held_out = (side.select(comparison.neurons) for side in measured)
+    results = dict(comparison.results)
+    for name in names:
+        result = results.get(name)
+        if result is None or result.evidence is None:
+            continue
+        further = _further_than_held_out(result, a, b, held_out)
+        results[name] = replace(result, evidence=replace(result.evidence, further=further))
+    return replace(comparison, results=results)
+
+
+def _further_than_held_out(result: Result, a: Measured, b: Measured, held_out: Measured) -> Further | None:
+    """Test if ``b`` is farther from ``a`` than the held-out set, by exchanging the folds of these two.
+
+    Null hypothesis: the folds of both come from one distribution.
+    """
+    distance = result.distance
+    assert distance.folded is not None
+    dna_of_b = b.input_of(distance)
+    dna_of_held_out = held_out.input_of(distance)
+    folds_of_b = _filled(dna_of_b.folds)
+    folds_of_held_out = _filled(dna_of_held_out.folds)
+    without_folds = [replace(dna, folds=()) for dna in (dna_of_b, dna_of_held_out)]
+    both = replace(merged(without_folds), folds=(*folds_of_b, *folds_of_held_out))
+    folded = distance.folded(a.input_of(distance), both)
+    return is_further(folded, len(folds_of_b), distance.power, result.averaging)
+
+
+def _filled(folds: Sequence[DNA]) -> list[DNA]:
+    """Return the folds that have images."""
+    return [fold for fold in folds if fold.num_images]
 
 
 def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:
     """Compare all neurons of two measured sets."""
-    arguments, paired = plan.arguments, bool(plan.arguments.pairs)
-    dna, results, cache = a.first, dict[str, Result](), dict[Any, Any]()
-    images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
-    lacking: list[str] = []
-    for record in plan.distances:
-        inputs = [side.input_of(record) for side in (a, b)]
-        if any(side_input is None for side_input in inputs):
-            continue
-        if images < record.least and results:  # too few images for a distance are no reason to withhold another
-            lacking.append(record.name)
-            continue
-        results[record.name] = record.result(
-            inputs[0],
-            inputs[1],
-            plan.averaging if record.grain == "neuron" else None,
-            confidence=arguments.confidence,
-            folded=folded_sides(record, a, b, plan),
-            paired=paired,
-            cache=cache,
-        )
-    sides = a.without_folds(), b.without_folds()
+    arguments = plan.arguments
+    paired = bool(arguments.pairs)
+    noun = noun_of(a.first)
+    results, lacking = _results(a, b, plan)
     copied = None
     if arguments.copies and not paired:
         if a.thumbnails is None or b.thumbnails is None:
@@ -138,41 +167,77 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
             copied = near_duplicates(b.thumbnails, a.thumbnails)
     rows_of_a = [] if copied is None else copied.tolist()
     alike = [(a.numbers[row], b.numbers[i]) for i, row in enumerate(rows_of_a) if row >= 0]
-    copies, twins = len(alike), alike[:_TWINS]
     of_neurons = [result for result in results.values() if result.distance.grain == "neuron"]
     identical = a is b or any(not result.values.any() for result in of_neurons)
-    noun = noun_of(dna)
     notices = _notices(a, b, None if identical else copied, names, arguments.copies, arguments.groups is not None, noun)
-    is_tested = any(result.p_value is not None for result in results.values())
-    lacks, is_few = ("", False) if is_tested else why_untested((a, b), plan, names)
+    lacks = ""
+    is_few = False
+    if all(result.p_value is None for result in results.values()):
+        lacks, is_few = why_untested((a, b), plan, names)
     if not paired and not identical:
         notices += _namesakes(a.names, b.names, names, noun)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
         notices.append(f"More {noun}s are needed on each side for {', '.join(lacking)}")
+    num_bins = None
+    ranges = None
     histograms = a.dnas.get("histogram")
+    if isinstance(histograms, HistogramDNA):
+        num_bins = histograms.num_bins
+        if histograms.ranges:
+            ranges = histograms.ranges.label
+    kept_a = a.without_folds()
+    # A set that is compared with itself stays one object: results recognize it by that.
+    kept_b = kept_a if a is b else b.without_folds()
     return Comparison(
-        dna.neurons,
+        a.first.neurons,
         results,
         {"a": a.first.num_images, "b": b.first.num_images},
-        dna.extractor,
-        histograms.num_bins if isinstance(histograms, HistogramDNA) else None,
-        histograms.ranges.label if isinstance(histograms, HistogramDNA) and histograms.ranges else None,
+        a.first.extractor,
+        num_bins,
+        ranges,
         unreadable_of((a, b)),
-        (sides[0], sides[0]) if a is b else sides,
+        (kept_a, kept_b),
         notices,
         names=names,
-        copies=copies,
-        twins=twins,
+        copies=len(alike),
+        twins=alike[:_TWINS],
         paired=paired,
         lacks=lacks,
         is_few=is_few,
     )
 
 
+def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], list[str]]:
+    """Return the results of a plan's distances that both sets support, and the names of those with too few images."""
+    results: dict[str, Result] = {}
+    too_few: list[str] = []
+    cache: dict[Any, Any] = {}
+    images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
+    for record in plan.distances:
+        input_of_a = a.input_of(record)
+        input_of_b = b.input_of(record)
+        if input_of_a is None or input_of_b is None:
+            continue
+        # Too few images for one distance are no reason to withhold the others.
+        if images < record.least and results:
+            too_few.append(record.name)
+            continue
+        results[record.name] = record.result(
+            input_of_a,
+            input_of_b,
+            plan.averaging if record.grain == "neuron" else None,
+            confidence=plan.arguments.confidence,
+            folded=folded_sides(record, a, b, plan),
+            paired=bool(plan.arguments.pairs),
+            cache=cache,
+        )
+    return results, too_few
+
+
 def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> tuple[str, bool]:
     """Say why there is no test, with what is there and what it takes; True if images or groups are too few."""
-    folds = [[fold for fold in side.first.folds if fold.num_images] for side in sides]
+    folds = [_filled(side.first.folds) for side in sides]
     noun = noun_of(sides[0].first)
     if plan.arguments.num_folds is None:
         return f"folds of {noun}s are off (num_folds)", False
@@ -182,17 +247,19 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
     k = min(range(len(sides)), key=lambda k: len(folds[k]))
     if len(folds[k]) >= LEAST_FOLDS:
         return "", False
-    side, groups, unit, needed = sides[k], plan.arguments.groups, noun, f"about {LEAST}"
+    side = sides[k]
+    groups = plan.arguments.groups
     count = side.first.num_images
-    beside = max(each.first.num_images for each in sides)
+    largest = max(each.first.num_images for each in sides)
     if plan.arguments.pairs:
-        unit, needed = "pair", "6"
-    elif groups is not None and side.numbers:
-        of_groups: Any = groups[k] if isinstance(groups, tuple) else groups
-        count, unit, needed = len({*groups_of(side.names, side.numbers, of_groups)}), "group", "about 8"
-    elif count == 1 and beside >= LEAST:
+        return _has_too_few(names[k], count, "pair", "6"), True
+    if groups is not None and side.numbers:
+        groups_of_side: Any = groups[k] if isinstance(groups, tuple) else groups
+        num_groups = len({*groups_of(side.names, side.numbers, groups_of_side)})
+        return _has_too_few(names[k], num_groups, "group", "about 8"), True
+    if count == 1 and largest >= LEAST:
         return f"{names[k]} has 1 {noun}, which `rank` takes", True
-    elif count >= LEAST:
+    if count >= LEAST:
         # So many different images are in 5 folds or more, but equal ones share a fold.
         filled = images_in_words(len(folds[k]), "fold")
         return (
@@ -200,7 +267,12 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
             " a fold",
             True,
         )
-    return f"{names[k]} has {count:,} {unit}{'s' * (count != 1)}, {needed} are needed", True
+    return _has_too_few(names[k], count, noun, f"about {LEAST}"), True
+
+
+def _has_too_few(name: str, count: int, unit: str, needed: str) -> str:
+    units = unit if count == 1 else f"{unit}s"
+    return f"{name} has {count:,} {units}, {needed} are needed"
 
 
 def _notices(
@@ -238,25 +310,34 @@ def _notices(
             )
         if (copied >= 0).sum() > SHARED * len(copied):
             return notices
+    if look_for_copies:
+        notices += _notices_within((a, b), names, has_groups, noun)
+    return notices
+
+
+def _notices_within(sides: Sequence[Measured], names: Sequence[str], has_groups: bool, noun: str) -> list[str]:
+    """Return caveats about images that resemble others of their own set, one line each."""
+    notices: list[str] = []
     near: list[str] = []
-    for name, side in zip(names, (a, b), strict=True) if look_for_copies else ():
+    for name, side in zip(names, sides, strict=True):
         if side.thumbnails is not None and len(side.thumbnails) > MOST:
-            near += (
-                [] if has_groups else [f"{name} has more than {MOST:,} {noun}s, too many to look for nearly equal ones"]
-            )
-        elif side.thumbnails is not None and side.folds is not None:
+            if not has_groups:
+                near.append(f"{name} has more than {MOST:,} {noun}s, too many to look for nearly equal ones")
+            continue
+        if side.thumbnails is not None and side.folds is not None:
             rows = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if rows is not None and (rows >= 0).any():
                 near.append(
                     f"{_that_look(rows, noun, name)} nearly like others there, such as {_pair(rows, side, side)}"
                 )
-        elif (first := side.rows_in(side)) is not None:
-            rows = first.where(first < torch.arange(len(first)), -1)
-            if (rows >= 0).any():
-                again = (
-                    f"{_that_look(rows, noun, name, 'occurs', 'occur')} there again, such as {_pair(rows, side, side)}"
-                )
-                notices.append(f"{again}; equal ones share a fold, which weakens the test")
+            continue
+        first = side.rows_in(side)
+        if first is None:
+            continue
+        rows = first.where(first < torch.arange(len(first)), -1)
+        if (rows >= 0).any():
+            again = f"{_that_look(rows, noun, name, 'occurs', 'occur')} there again, such as {_pair(rows, side, side)}"
+            notices.append(f"{again}; equal ones share a fold, which weakens the test")
     if near:
         notices.append(
             f"{'; '.join(near)}; if some belong together (frames of a clip, crops of a picture), p-values are too"

@@ -23,7 +23,7 @@ from torchmetrics_dna.images.properties import BANDS, LAYER, PROPERTIES, neuron_
 from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
-from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
+from torchmetrics_dna.words.verdict import Explanation, PropertyDifference, TwoSets, two_sets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
-_SHOWN = 5  # columns that are named
-SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
+# Number of columns that a verdict names.
+_SHOWN = 5
+# Two sets are no independent samples if more than this share of B's images is in A. In sets of different pictures,
+# up to 3% of the images are near-duplicates.
+SHARED = 0.1
 _T = TypeVar("_T")
 
 
@@ -196,12 +199,15 @@ class Comparison(ByName["Result"]):
         if not tests:
             return None
         neurons, test = min(tests, key=lambda of_neurons: of_neurons[1].p_value)
-        layers, clearest, layer_at = list(neurons), int(test.z.argmax()), int(test.layers.argmin())
-        layer, number = neurons.locate(clearest)
-        if (of_network := layer not in (LAYER, BANDS)) and test.layers[layer_at] <= SIGNIFICANT:
-            return layers[layer_at]
-        named = neuron_in_words if of_network else neuron_name
-        return named(layer, number) if test.neurons[clearest] <= SIGNIFICANT else None
+        clearest_neuron = int(test.z.argmax())
+        clearest_layer = int(test.layers.argmin())
+        layer, number = neurons.locate(clearest_neuron)
+        is_of_network = layer not in (LAYER, BANDS)
+        if is_of_network and test.layers[clearest_layer] <= SIGNIFICANT:
+            return list(neurons)[clearest_layer]
+        if test.neurons[clearest_neuron] > SIGNIFICANT:
+            return None
+        return neuron_in_words(layer, number) if is_of_network else neuron_name(layer, number)
 
     def _jointly(self, test_of: Callable[[Evidence], PermutationTest | None]) -> float | None:
         """Return the p-value of a test by network and properties together."""
@@ -210,10 +216,14 @@ class Comparison(ByName["Result"]):
 
     def _tests(self, test_of: Callable[[Evidence], PermutationTest | None]) -> list[tuple[Neurons, PermutationTest]]:
         """Return tests of the network and of properties, with their neurons: of each the first evidence that has it."""
+        comparisons = [self] if self.properties is None else [self, self.properties]
         tests = []
-        for compared in (self,) if self.properties is None else (self, self.properties):
-            every = (test_of(result.evidence) for result in compared.values() if result.evidence is not None)
-            tests += [(compared.neurons, test) for test in every if test is not None][:1]
+        for comparison in comparisons:
+            for result in comparison.values():
+                test = None if result.evidence is None else test_of(result.evidence)
+                if test is not None:
+                    tests.append((comparison.neurons, test))
+                    break
         return tests
 
     @property
@@ -265,7 +275,8 @@ class Comparison(ByName["Result"]):
         """Distances by key, over all neurons (None) and of each layer: plain, debiased and p-values."""
         by_key: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
         for row in self.rows():
-            record, figures = self.results[row["distance"]].distance, by_key[row["layer"]]
+            record = self.results[row["distance"]].distance
+            figures = by_key[row["layer"]]
             figures[record.key] = row["value"]
             if record.folded:
                 figures |= {f"{record.key}_{figure}": row[figure] for figure in ("debiased", "p_value")}
@@ -365,23 +376,36 @@ class Comparison(ByName["Result"]):
     @cached_property
     def _explanation(self) -> Explanation:
         a, b = (side.first for side in self._sides())
-        properties, p = None, self.p_value_of_properties
-        if self.properties is not None:
-            sides = [side.dnas.get("gaussian", side.first) for side in self.properties._sides()]
-            is_alike = p is not None and p > SIGNIFICANT
-            properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
+        properties = self._property_differences()
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
         test = next(filter(None, tests), None)
         explanation = explain(a, b, test, self.names, properties, self.causes, self.lacks, self.p_value_of_any)
         explanation = replace(explanation, paired=self.paired, pixels=self.pixels)
         saturation = next((each for each in properties or () if each.name == "saturation"), None)
-        if self.properties is None or saturation is None or saturation.direction >= 0 or self.num_bins is None:
+        if saturation is None or saturation.direction >= 0:
             return explanation
-        of_both = self.properties.aligned([self.properties.neurons.index(LAYER, PROPERTIES.index("saturation"))])
-        grey = [int(dna.counts[0, dna.bin_edges()[0, 1:] <= GREY].sum()) for dna in of_both]
+        return replace(explanation, colourless=self._colourless())
+
+    def _property_differences(self) -> list[PropertyDifference] | None:
+        """Return the properties that differ; None if they were not measured, empty if their test shows none."""
+        if self.properties is None:
+            return None
+        p_value = self.p_value_of_properties
+        if p_value is not None and p_value > SIGNIFICANT:
+            return []
+        a, b = (side.dnas.get("gaussian", side.first) for side in self.properties._sides())
+        return property_differences(a, b, self.properties._test)
+
+    def _colourless(self) -> tuple[int, int, int] | None:
+        """Return the numbers of grey images in A and in B, and of all in B; None unless B clearly has more."""
+        if self.properties is None or self.num_bins is None:
+            return None
+        saturation = self.properties.neurons.index(LAYER, PROPERTIES.index("saturation"))
+        of_both = self.properties.aligned([saturation])
+        grey_a, grey_b = (int(dna.counts[0, dna.bin_edges()[0, 1:] <= GREY].sum()) for dna in of_both)
         total = self.num_images["b"]
-        is_more = grey[1] > 2 and grey[1] / total > 0.1 + 2 * grey[0] / self.num_images["a"]
-        return replace(explanation, colourless=(grey[0], grey[1], total) if is_more else None)
+        is_more = grey_b > 2 and grey_b / total > 0.1 + 2 * grey_a / self.num_images["a"]
+        return (grey_a, grey_b, total) if is_more else None
 
     @property
     def verdict(self) -> str:
@@ -427,8 +451,14 @@ class Comparison(ByName["Result"]):
         order = test.z.argsort(descending=True).tolist()
         numbers = [str(number) for number in order if test.neurons[number] <= SIGNIFICANT]
         what = "column" if self.noun == "row" else "neuron"
-        more = f" and {len(numbers) - _SHOWN} more" * (len(numbers) > _SHOWN)
-        return f"{what}{'s' * (len(numbers) > 1)} {', '.join(numbers[:_SHOWN])}{more}" if numbers else ""
+        if not numbers:
+            return ""
+        if len(numbers) > 1:
+            what += "s"
+        place = f"{what} {', '.join(numbers[:_SHOWN])}"
+        if len(numbers) > _SHOWN:
+            place += f" and {len(numbers) - _SHOWN} more"
+        return place
 
     @property
     def differs(self) -> bool | None:
@@ -443,31 +473,46 @@ class Comparison(ByName["Result"]):
     @property
     def table(self) -> Table:
         """The distances, each with its interval and test; below them, of what they are."""
-        counts = " and ".join(f"{count:,}" if count else "unknown" for count in self.num_images.values())
-        ranges = f", ranges {self.ranges}" if self.ranges else ""
-        notes = [
-            f"{counts} {self.noun}s in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
-            f" {self.neurons.total:,} neurons{ranges}"
-        ]
+        notes = [self._setting]
         rows: list[dict[str, Cell]] = []
         for name, result in self.items():
             noise = {"without noise": result.shown, "interval": result.ends, "by chance": result.by_chance}
             noise |= {"x chance": result.times_chance, "p": p_figure(result.p_value)}
-            noise |= {"without noise": None, "interval": "-", "p": "-"} if self.copied else {}
+            if self.copied:
+                noise |= {"without noise": None, "interval": "-", "p": "-"}
             rows.append({"distance": name, "value": result.value, **noise, "unit": self.about(result)})
-            notes += filter(None, [self._why_small(result)])
+            note = self._why_small(result)
+            if note:
+                notes.append(note)
         if any(result.by_chance is not None for result in self.values()):
-            times = any(result.times_chance is not None for result in self.values())
-            notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
+            legend = "by chance: equal sets of this size"
+            if any(result.times_chance is not None for result in self.values()):
+                legend += "; x chance: the value in multiples of that"
+            notes.append(legend)
         notes += note_of_left_out(self.unreadable)
         return Table.of(rows, notes=notes)
 
+    @property
+    def _setting(self) -> str:
+        """Line on the images, the extractor, the neurons and the ranges that were compared."""
+        counts = " and ".join(f"{count:,}" if count else "unknown" for count in self.num_images.values())
+        images = f"{counts} {self.noun}s in {' and '.join(self.names)}"
+        if self.paired:
+            images += ", as pairs"
+        network = f"{self.extractor}, {self.neurons.total:,} neurons"
+        if self.ranges:
+            network += f", ranges {self.ranges}"
+        return f"{images}; {network}"
+
     def _why_small(self, result: Result) -> str:
         """Return what a small p-value is of, where chance gives such a mean over all neurons; empty elsewhere."""
+        if result.p_value is None or result.p_value > SIGNIFICANT or result.without_shift:
+            return ""
         high = None if result.evidence is None or result.distance.grain != "neuron" else result.evidence.null_high
-        is_small = (result.p_value or 1) <= SIGNIFICANT and not result.without_shift and result.value <= (high or 0)
-        of = f"p of {result.distance.name} is for the clearest layer or neuron"
-        return f"{of}; chance alone gives such a mean over all neurons" * is_small
+        if result.value <= (high or 0):
+            subject = f"p of {result.distance.name} is for the clearest layer or neuron"
+            return f"{subject}; chance alone gives such a mean over all neurons"
+        return ""
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
@@ -484,7 +529,8 @@ class Comparison(ByName["Result"]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the per-neuron tensors in plain types, ready for json."""
-        overall, records = self._by_key[None], [result.distance for result in self.values()]
+        overall = self._by_key[None]
+        records = [result.distance for result in self.values()]
         return {
             **{record.key: overall[record.key] for record in records},
             **{f"{r.key}_std": self[r.name].spread for r in records if r.subsets},

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.result import Result
 
-_X_HELD_OUT = "x held-out"  # header of a column
+# Header of the column of ratios.
+_X_HELD_OUT = "x held-out"
 _EVIDENCE = ("debiased", "low", "high", "p_value")
 _ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
 _P = (
@@ -201,25 +202,42 @@ class Comparisons(ManyComparisons):
 
         After it, how many times as far the best set is as the held-out one, or why that can't be said.
         """
-        ranked, p_values, p_holm = self._ranked, self.p_values, self.p_holm
+        ranked = self._ranked
+        p_values = self.p_values
+        p_holm = self.p_holm
         sets = [OneSet(name, self._shown(name), self[name].shares_images, p_values[name]) for name in ranked]
         equal = [name for name in self if name != self.held_out and name not in ranked]
         beside = None
         if self.held_out is not None:
-            both = (*ranked, *equal)[0], self.held_out
-            sharing = [name for name in both if self[name].shares_images]
-            evidence = self[both[0]][self.distance].evidence
-            further = None if evidence is None or evidence.further is None else evidence.further.p_value
-            p_of_both, in_any = (p_holm[both[0]], p_holm[both[1]]), self[both[0]].p_value_of_further
-            ratio, furthest_in = self.ratios()[both[0]], self[both[0]].furthest_in
-            of_properties = self.property_ratios()[both[0]]
-            mostly = None if of_properties is None else self._main_property(both[0])
-            beside = HeldOut(
-                *both, ratio, len(self), sharing, p_of_both, further, in_any, furthest_in, of_properties, mostly
-            )
-        tested = {name: p for name in ranked if (p := p_holm[name]) is not None}
+            nearest = [*ranked, *equal][0]
+            beside = self._beside_held_out(nearest, self.held_out, p_holm)
+        tested: dict[str, float] = {}
+        for name in ranked:
+            p_value = p_holm[name]
+            if p_value is not None:
+                tested[name] = p_value
         of_sets = SeveralSets(self.reference, self.distance, sets, equal, beside, tested, self._noun)
         return "\n".join(several_sets(of_sets))
+
+    def _beside_held_out(self, name: str, held_out: str, p_holm: Mapping[str, float | None]) -> HeldOut:
+        """Return the figures of a set relative to the held-out one."""
+        comparison = self[name]
+        evidence = comparison[self.distance].evidence
+        further = None if evidence is None or evidence.further is None else evidence.further.p_value
+        of_properties = self.property_ratios()[name]
+        return HeldOut(
+            name,
+            held_out,
+            self.ratios()[name],
+            len(self),
+            sharing=[each for each in (name, held_out) if self[each].shares_images],
+            p_values=(p_holm[name], p_holm[held_out]),
+            further=further,
+            further_in_any=comparison.p_value_of_further,
+            furthest_in=comparison.furthest_in,
+            property_ratio=of_properties,
+            main_property=None if of_properties is None else self._main_property(name),
+        )
 
     @property
     def _noun(self) -> str:
@@ -244,33 +262,35 @@ class Comparisons(ManyComparisons):
             return None
         compared = self.by(distance)
         p_values = [p for name, p in compared.p_values.items() if name not in (compared.best, self.held_out)]
-        return compared.best if p_values and all(p is not None and p <= SIGNIFICANT for p in p_values) else None
+        is_nearer_than_all = all(p is not None and p <= SIGNIFICANT for p in p_values)
+        return compared.best if p_values and is_nearer_than_all else None
 
     @property
     def table(self) -> Table:
         """The values, with units and standard errors: a row for each set; of more metrics than sets a column each."""
-        headers = {
-            name: f"{name} ↑" if record.higher_is_better else f"{name} (bins)" if record.unit == "bins" else name
-            for name, record in self._distances.items()
-        }
-        results = {name: {at: of.results.get(name) for at, of in self.items()} for name in headers}
-        p_values = {name: self._own_p_values(name) for name in results}
-        rows: list[dict[str, Cell]] = [
-            {
-                "set": at,
-                f"{comparison.noun}s": comparison.num_images["b"],
-                **{headers[name]: _cell(comparison, each[at], p_values[name][at]) for name, each in results.items()},
-            }
-            for at, comparison in self.items()
-        ]
-        nearest = {header: self.surely_nearest(distance) for distance, header in headers.items()}
-        bold = {(list(self).index(name), list(rows[0]).index(at)) for at, name in nearest.items() if name is not None}
-        errors, alike = (
-            any(sign in str(cell) for row in rows for cell in [*row.values()][2:]) for sign in ("±", _ALIKE)
-        )
-        of_alike = f"{_ALIKE}: no more than chance, by this distance alone (p > {SIGNIFICANT}, Holm-corrected)."
-        notes = [line for line, applies in ((_ERRORS, errors), (of_alike, alike), (_BOLD, bold)) if applies]
-        if errors:
+        headers = {name: _header(record) for name, record in self._distances.items()}
+        p_values = {name: self._own_p_values(name) for name in headers}
+        rows: list[dict[str, Cell]] = []
+        for set_name, comparison in self.items():
+            row: dict[str, Cell] = {"set": set_name, f"{comparison.noun}s": comparison.num_images["b"]}
+            for distance, header in headers.items():
+                row[header] = _cell(comparison, comparison.results.get(distance), p_values[distance][set_name])
+            rows.append(row)
+        bold: set[tuple[int, int]] = set()
+        for distance, header in headers.items():
+            nearest = self.surely_nearest(distance)
+            if nearest is not None:
+                bold.add((list(self).index(nearest), list(rows[0]).index(header)))
+        cells = [str(row[header]) for row in rows for header in headers.values()]
+        has_errors = any("±" in cell for cell in cells)
+        notes: list[str] = []
+        if has_errors:
+            notes.append(_ERRORS)
+        if any(_ALIKE in cell for cell in cells):
+            notes.append(f"{_ALIKE}: no more than chance, by this distance alone (p > {SIGNIFICANT}, Holm-corrected).")
+        if bold:
+            notes.append(_BOLD)
+        if has_errors:
             notes += self._without_errors()
         notes += note_of_left_out(self.unreadable)
         table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
@@ -284,7 +304,9 @@ class Comparisons(ManyComparisons):
             if record.higher_is_better or not all(name in comparison for comparison in self.values()):
                 continue
             by_one = self.by(name)
-            p_holm, p_values, ratios = self._own_p_values(name), by_one.p_values, by_one.ratios()
+            p_holm = self._own_p_values(name)
+            p_values = by_one.p_values
+            ratios = by_one.ratios()
             for at, comparison in by_one.items():
                 result = comparison[name]
                 if result.interval is None and result.p_value is None:
@@ -319,16 +341,23 @@ class Comparisons(ManyComparisons):
 
     def _without_errors(self) -> list[str]:
         """Return why some values have no standard error, one line each."""
-        lines, unknown = dict[str, None](), dict[str, None]()
+        # Dictionaries keep each line and each distance once, in order.
+        lines: dict[str, None] = {}
+        unknown: dict[str, None] = {}
         for name, comparison in self.items():
             if comparison.shares_images and not comparison.paired:
                 lines[f"No ± of {name}, which shares {self._noun}s with {self.reference}."] = None
                 continue
             for distance, result in comparison.items():
-                if result.value and not (result.standard_error or result.spread):
-                    lines |= {f"No ±: {limit}.": None for limit in result.limits}
-                    unknown |= {} if result.limits else {distance: None}
-        return [*lines, *[f"No ± is known of {', '.join(unknown)}."] * bool(unknown)]
+                if not result.value or result.standard_error or result.spread:
+                    continue
+                for limit in result.limits:
+                    lines[f"No ±: {limit}."] = None
+                if not result.limits:
+                    unknown[distance] = None
+        if unknown:
+            return [*lines, f"No ± is known of {', '.join(unknown)}."]
+        return [*lines]
 
     def plot(self) -> Any:
         """Plot the distances of the sets, see :func:`~torchmetrics_dna.plots.plot_curve`."""
@@ -336,25 +365,26 @@ class Comparisons(ManyComparisons):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per set in plain types."""
-        p_values, p_holm, best = self.p_values, self.p_holm, self.best
+        p_values = self.p_values
+        p_holm = self.p_holm
+        best = self.best
         rows: list[dict[str, Any]] = []
         for name, comparison in self.items():
             row = {"set": name, "num_images": comparison.num_images["b"], **self._record(comparison, p_holm[name])}
             rows.append(row | {"p_best_is_nearer": p_values[name], "best": name == best})
+        if self.held_out is None:
+            return rows
         for distance, record in self._distances.items():
-            if self.held_out is not None and not record.higher_is_better:
-                ratios, property_ratios = self.ratios(distance), self.property_ratios(distance)
-                for row in rows:
-                    ratio = ratios.get(row["set"])
-                    of_properties = property_ratios.get(row["set"])
-                    for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
-                        row[f"{record.key}_x_held_out{end}"] = ratio and getattr(ratio, field)
-                        row[f"{record.key}_properties_x_held_out{end}"] = of_properties and getattr(
-                            of_properties, field
-                        )
-                    result = self[row["set"]].get(distance)
-                    further = result and result.evidence and result.evidence.further
-                    row[f"{record.key}_p_further"] = further and further.p_value
+            if record.higher_is_better:
+                continue
+            ratios = self.ratios(distance)
+            property_ratios = self.property_ratios(distance)
+            for row in rows:
+                name = row["set"]
+                row.update(_ratio_record(record.key, ratios.get(name), property_ratios.get(name)))
+                result = self[name].get(distance)
+                further = result and result.evidence and result.evidence.further
+                row[f"{record.key}_p_further"] = further and further.p_value
         return rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -396,11 +426,31 @@ class Comparisons(ManyComparisons):
         near, far = (self[set_name][self.distance].evidence for set_name in (best, name))
         if near is None or far is None:
             return None
-        # the test is of jackknife estimates; where these have the other order, nothing shows that the best is nearer
-        return 1.0 if near.jackknife.left > far.jackknife.left else paired_p_value(near, far)
+        # The test compares jackknife estimates. If these have the other order, nothing shows that the best is nearer.
+        if near.jackknife.left > far.jackknife.left:
+            return 1.0
+        return paired_p_value(near, far)
 
     def __repr__(self) -> str:
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
+
+
+def _header(record: Distance) -> str:
+    """Return the header of a distance's column, with its direction or unit."""
+    if record.higher_is_better:
+        return f"{record.name} ↑"
+    if record.unit == "bins":
+        return f"{record.name} (bins)"
+    return record.name
+
+
+def _ratio_record(key: str, ratio: Ratio | None, of_properties: Ratio | None) -> dict[str, float | None]:
+    """Return the ratios to the held-out set, by network and by properties, with the ends of their intervals."""
+    figures: dict[str, float | None] = {}
+    for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
+        figures[f"{key}_x_held_out{end}"] = None if ratio is None else getattr(ratio, field)
+        figures[f"{key}_properties_x_held_out{end}"] = None if of_properties is None else getattr(of_properties, field)
+    return figures
 
 
 def _cell(comparison: Comparison, result: Result | None, p_value: float | None) -> Cell:
@@ -410,9 +460,12 @@ def _cell(comparison: Comparison, result: Result | None, p_value: float | None) 
     """
     if result is None:
         return None
-    has_error = comparison.paired or not comparison.shares_images
-    shown = number(result.value, 3, zeros=True, error=(result.standard_error or result.spread) if has_error else None)
-    return f"{shown} {_ALIKE}" if p_value is not None and p_value > SIGNIFICANT else shown
+    error = None
+    if comparison.paired or not comparison.shares_images:
+        error = result.standard_error or result.spread
+    shown = number(result.value, 3, zeros=True, error=error)
+    is_alike = p_value is not None and p_value > SIGNIFICANT
+    return f"{shown} {_ALIKE}" if is_alike else shown
 
 
 def label(source: Any, default: str) -> str:

@@ -19,10 +19,16 @@ from math import log
 
 import numpy as np
 
-_SHARES = np.array([0.0, 0.1, 0.25, 0.5])  # of the reference, whose largest figures the next one is compared with
-_PARTS = np.array([3.0, 1.0, 1.0, 1.0]) / 6  # of a stake; large changes are above all of the reference
-_ABOVE, _BELOW = 4.5, 0.5  # as many figures as if they had been seen after the change
-_SUM = 2.109743  # of 1 / (n * log(n) ** 2) from 2 on
+# Each bet compares the next figure with the largest figures of the reference, up to this share of them. Large changes
+# exceed the whole reference, so that bet has the largest part of the stake.
+_SHARES = np.array([0.0, 0.1, 0.25, 0.5])
+# Part of the stake of each of these bets.
+_PARTS = np.array([3.0, 1.0, 1.0, 1.0]) / 6
+# Pseudo-counts of figures after a change: before any is seen, 9 of 10 are expected above the reference figure.
+_ABOVE = 4.5
+_BELOW = 0.5
+# Sum of 1 / (n * log(n) ** 2) from n = 2 on, so that the parts of the stake add up to 1.
+_SUM = 2.109743
 
 
 class ConformalEvidence:
@@ -41,11 +47,13 @@ class ConformalEvidence:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._sorted: list[tuple[float, float]] = []  # figures and lots, which order equal ones
+        # Figures, each with a random number that orders equal figures.
+        self._sorted: list[tuple[float, float]] = []
         self._random = random.Random(seed)
-        self._left = 1.0  # of the stake, for changes that come later
-        # of each time at which a change may come, and each share: what the stake has become, the reference figure with
-        # its lot and its rank from the largest, and how many figures since were above it
+        # Part of the stake that is left for changes at a later time.
+        self._left = 1.0
+        # Five values for each time at which a change may come and each share: what the stake has become, the reference
+        # figure, its random number, its rank from the largest, and how many figures since were above it.
         self._bets = np.zeros((5, 0, len(_SHARES)))
 
     def learn(self, figure: float) -> None:
@@ -59,8 +67,9 @@ class ConformalEvidence:
             The evidence for a change so far; 20 or more has a chance of at most 5 % at any time, if there is none.
 
         """
-        # stake a part on a change that comes now, with all figures so far as its reference
-        begun, count = self._bets.shape[1] + 2, len(self._sorted)
+        # Stake a part on a change that comes now. All figures so far are its reference.
+        begun = self._bets.shape[1] + 2
+        count = len(self._sorted)
         stake = 1 / (_SUM * begun * log(begun) ** 2)
         self._left -= stake
         first = np.maximum(1, (_SHARES * count).round())
@@ -70,9 +79,9 @@ class ConformalEvidence:
         stakes, limits, lots, ranks, above = self._bets
         lot = self._random.random()
         is_above = (figure > limits) | ((figure == limits) & (lot > lots))
-        since = np.arange(len(stakes) - 1, -1, -1.0)[:, None]  # figures
+        num_since = np.arange(len(stakes) - 1, -1, -1.0)[:, None]
         usual = (ranks + above) / (len(self._sorted) + 1)
-        changed = (_ABOVE + above) / (_ABOVE + _BELOW + since)
+        changed = (_ABOVE + above) / (_ABOVE + _BELOW + num_since)
         stakes *= np.where(is_above, changed / usual, (1 - changed) / (1 - usual))
         above += is_above
         insort(self._sorted, (float(figure), lot))

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.setup import Feature
 
 _OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
-_WIDE = 10  # sets; a full matrix of more is too wide for a terminal
+# Largest number of sets whose full matrix fits the width of a terminal.
+_WIDE = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,14 +95,14 @@ class DistanceMatrix(Shown):
         """Sets that differ from the others together, and by what; of two, how far they are apart."""
         if self.odd is not None:
             return "\n".join(all_sets(self.odd))
-        unit = "bins" * (DISTANCES[self.distance].unit == "bins")
+        unit = "bins" if DISTANCES[self.distance].unit == "bins" else ""
         far = how_far(float(self.distances[self.distance][0, 1]), unit, self.distance)
         return f"Between the two sets: {far}, noise included."
 
     @property
     def table(self) -> Table:
         """The matrix, one row per set in the order of the tree."""
-        unit = " (bins)" * (DISTANCES[self.distance].unit == "bins")
+        unit = " (bins)" if DISTANCES[self.distance].unit == "bins" else ""
         title = f"{self.distance}{unit}, noise included; {len(self.names)} sets in the order of their tree"
         header = ["set", f"{self.noun}s", *(self.names[i] for i in self.order)]
         notes = [*self.notes, *note_of_left_out(self.unreadable)]
@@ -110,22 +111,23 @@ class DistanceMatrix(Shown):
     @property
     def narrow_table(self) -> Table:
         """The matrix for a terminal, columns numbered like rows; of more than 10 sets the nearest and furthest each."""
-        rows: list[list[Cell]] = []
+        full = self.table
         names = [self.names[i] for i in self.order]
-        for i, (name, images, *values) in enumerate(self.table.rows):
-            figures: list[Any] = [None if j == i else value for j, value in enumerate(values)]
-            if len(names) <= _WIDE:
+        rows: list[list[Cell]] = []
+        if len(names) <= _WIDE:
+            columns = [str(number) for number in range(1, len(names) + 1)]
+            for i, (name, images, *values) in enumerate(full.rows):
+                figures: list[Any] = [None if j == i else value for j, value in enumerate(values)]
                 rows.append([f"{i + 1} {name}", images, *figures])
-                continue
-            others = sorted((value, j) for j, value in enumerate(figures) if j != i)
-            mean = sum(value for value, _ in others) / len(others)
-            (near, nearest), (far, furthest) = others[0], max(others)
-            rows.append([name, images, names[nearest], near, names[furthest], far, mean])
-        numbered = [*map(str, range(1, len(names) + 1))]
-        ends = ["nearest", "distance", "furthest", "distance", "mean of all"]
-        return replace(
-            self.table, header=[*self.table.header[:2], *(numbered if len(names) <= _WIDE else ends)], rows=rows
-        )
+        else:
+            columns = ["nearest", "distance", "furthest", "distance", "mean of all"]
+            for i, (name, images, *values) in enumerate(full.rows):
+                others: list[Any] = sorted((value, j) for j, value in enumerate(values) if j != i)
+                mean = sum(value for value, _ in others) / len(others)
+                near, nearest = others[0]
+                far, furthest = others[-1]
+                rows.append([name, images, names[nearest], near, names[furthest], far, mean])
+        return replace(full, header=[*full.header[:2], *columns], rows=rows)
 
     def plot(self) -> Any:
         """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
@@ -133,7 +135,8 @@ class DistanceMatrix(Shown):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the matrix in plain types, one row per set in the order of the tree; ``"to b"`` has distances to b."""
-        values, order = self.distances[self.distance], self.order
+        values = self.distances[self.distance]
+        order = self.order
         return [
             {"set": self.names[i], "num_images": self.num_images[i]}
             | {f"to {self.names[j]}": float(values[i, j]) for j in order}
@@ -204,37 +207,46 @@ def matrix(
         opening = arguments.skipping_unreadable()
         sides = open_sides(list(named.values()), opening, with_properties=len(named) >= LEAST_SETS)
         distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
-        if similarities := [record.name for record in distances if record.higher_is_better]:
-            raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none")
+        for record in distances:
+            if record.higher_is_better:
+                raise ValueError(f"Argument `metrics` takes distances, but {record.name} is none")
         for record in distances:
             sides.check_enough(record)
         whole = [in_fewer_folds(sides.measured(k), len(named)) for k in range(len(named))]
-    # as in a comparison, properties of images measured beside a network are no part of its distances
+    # As in a comparison, properties of images that are measured beside a network are no part of its distances.
     measured = [side.select(sides.plan.neurons) for side in whole] if sides.plan.has_properties else whole
     dna = measured[0].first
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
-    upper = torch.triu_indices(len(named), len(named), 1)
     for record in distances:
         averaging = sides.plan.averaging if record.grain == "neuron" else PLAIN
         results = [Result(record, values, dna.neurons, averaging) for values in _pairs(record, measured)]
-        figures: dict[Any, list[float]] = {None: [result.value for result in results]}
-        figures |= {layer: [result.layers[layer].value for result in results] for layer in results[0].layers}
-        squares: dict[Any, Tensor] = {}
-        for layer, values in figures.items():
-            square = torch.zeros(len(named), len(named), dtype=torch.float64)
-            square[*upper] = square[*upper.flip(0)] = torch.tensor(values, dtype=torch.float64)
-            squares[layer] = square
-        matrices[record.name], by_layer[record.name] = squares.pop(None), squares
-    num_images = [side.first.num_images for side in measured]
-    of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
-    notes = [_OF_ALL] * of_all
-    unreadable, sets_of = unreadable_of(measured), dict(zip(named, whole, strict=True))
+        matrices[record.name] = _square([result.value for result in results], len(named))
+        by_layer[record.name] = {
+            layer: _square([result.layers[layer].value for result in results], len(named))
+            for layer in results[0].layers
+        }
+    notes = []
+    is_self_ranging = isinstance(dna, HistogramDNA) and dna.self_ranging
+    if is_self_ranging and any(record.unit == "bins" for record in distances):
+        notes.append(_OF_ALL)
+    unreadable = unreadable_of(measured)
     warn_of_left_out(unreadable, arguments.reading)
-    odd = odd_sets(sets_of, sides.plan, next(iter(matrices.values()))) if len(named) >= LEAST_SETS else None
+    odd = None
+    if len(named) >= LEAST_SETS:
+        odd = odd_sets(dict(zip(named, whole, strict=True)), sides.plan, next(iter(matrices.values())))
+    num_images = [side.first.num_images for side in measured]
     return DistanceMatrix(
         list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes, odd, noun_of(dna)
     )
+
+
+def _square(values: Sequence[float], num_sets: int) -> Tensor:
+    """Return the symmetric matrix of the distances of all pairs, which are in the order of the upper triangle."""
+    upper = torch.triu_indices(num_sets, num_sets, 1)
+    square = torch.zeros(num_sets, num_sets, dtype=torch.float64)
+    square[*upper] = torch.tensor(values, dtype=torch.float64)
+    return square + square.T
 
 
 def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:

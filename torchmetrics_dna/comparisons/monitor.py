@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.statistics.setup import Feature
 
-LEARN = 10  # windows
+# Number of windows that a monitor learns by default.
+LEARN = 10
 Order = Literal["random", "source"]
-_SEED = 0  # of the random order
+# Seed of the random order of images that have an index.
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,11 @@ class Monitor:
             raise ValueError(f"Argument `learn` expected to be an integer of at least 2, but got {learn!r}")
         if not 0 < level < 1:
             raise ValueError(f"Argument `level` expected to be between 0 and 1, but got {level}")
-        self.learn, self.level, self.distance = learn, level, distance
-        self.count, self.changed = 0, False
+        self.learn = learn
+        self.level = level
+        self.distance = distance
+        self.count = 0
+        self.changed = False
         self._evidence = ConformalEvidence()
 
     def add(self, value: float, first: str = "", last: str = "") -> Window:
@@ -157,11 +162,13 @@ def monitor(
     if not isinstance(window, int) or window < 1:
         raise ValueError(f"Argument `window` expected to be an integer of at least 1, but got {window!r}")
     check_one_of("order", order, Order)
-    detector = Monitor(learn, level)  # before images are opened, so that a wrong argument fails at once
+    # The detector is made before images are opened, so that a wrong argument fails at once.
+    detector = Monitor(learn, level)
     metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
     arguments = Arguments(feature, metrics, num_folds=None, **options)
     sides = open_sides((reference, source), arguments.skipping_unreadable())
-    images, seed = sides.source(1, "After a reference, such as a DNA, a monitor"), None
+    images = sides.source(1, "After a reference, such as a DNA, a monitor")
+    seed = None
     noun = noun_of(sides.extractor)
     if isinstance(images, ImageSource) and len(images) < window:
         raise ValueError(

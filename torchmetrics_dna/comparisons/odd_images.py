@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.neurons.index import Neurons
 
-_LEVELS = (0.01, 0.03)  # of the test of a few: without a name by a property, and with one
+# Levels of the test of a small number of outliers: if no property flags an image, and if one does.
+_LEVEL_ALONE = 0.01
+_LEVEL_WITH_NAMES = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +89,15 @@ class OddImages:
         Its p-value is five times that of :func:`~torchmetrics_dna.functional.few_are_off`, since it is one question of
         several; 5/3 times once a property names an image, by which no more equal sets get a name.
         """
-        named, level = {odd[0] for odd in self.single}, _LEVELS[bool(self.single)]
+        named = {odd[0] for odd in self.single}
         others = [place for place in range(len(self.names)) if place not in named]
         if not others or self.is_alone:
             return None
+        level = _LEVEL_WITH_NAMES if self.single else _LEVEL_ALONE
         few = few_are_off(self.scores[others], self.typical)
-        p_value, fewest = few.p_value * SIGNIFICANT / level, fewest_images(len(others), len(self.typical), level)
-        return few._replace(p_value=min(1.0, p_value), fewest=fewest)
+        # The p-value is scaled so that, like all others, it is compared with the usual level.
+        p_value = min(1.0, few.p_value * SIGNIFICANT / level)
+        return few._replace(p_value=p_value, fewest=fewest_images(len(others), len(self.typical), level))
 
     @cached_property
     def share(self) -> FewOff | None:
@@ -138,10 +142,12 @@ class OddImages:
     def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
         """Return why images are off, in words or in a few, by their number."""
         others = "the others" if self.is_alone else reference
-        return {
-            self.numbers[odd.image]: why_off(odd, others, short=short or (self.is_alone and " " not in odd.reason[-2:]))
-            for odd in self.named  # beside the others, a fact says nothing of these
-        }
+        reasons: dict[int, str] = {}
+        for odd in self.named:
+            # A fact about one image, such as a single colour, makes no statement about the others of its set.
+            is_fact_alone = self.is_alone and " " not in odd.reason[-2:]
+            reasons[self.numbers[odd.image]] = why_off(odd, others, short=short or is_fact_alone)
+        return reasons
 
     def figures(self, noun: str = "image") -> Off:
         """Return the figures that sentences on these images say; the noun is what the images are."""
@@ -152,7 +158,7 @@ class OddImages:
             total=len(self.names),
             p_value=self.few_off and self.few_off.p_value,
             fewest=self.few_off and self.few_off.fewest,
-            by_test=len(self.beyond) * self._finds_few,
+            by_test=len(self.beyond) if self._finds_few else 0,
             maybe=[name for place, name in enumerate(self.names) if finds_more and place not in single],
             least=self.too_few if self.has_properties else None,
             is_alone=self.is_alone,
@@ -179,7 +185,8 @@ class OddImages:
 
 def can_be_odd(sides: Sides, k: int) -> bool:
     """True if :func:`odd_images` may score the images of side ``k`` against the first, so far as that is known."""
-    reference, images = sides.images[0], sides.images[k]
+    reference = sides.images[0]
+    images = sides.images[k]
     if isinstance(reference, DNA) or isinstance(images, DNA) or sides.keys[0] == sides.keys[k]:
         return False
     return MEANS in sides.jobs[k].statistics and (reference.count is None or reference.count >= LEAST)
@@ -211,7 +218,8 @@ def odd_images(
         reference: What outlier scores compare with, if it was made from A before.
 
     """
-    of_a, of_b = means_by_layer(a, neurons), means_by_layer(b, neurons)
+    of_a = means_by_layer(a, neurons)
+    of_b = means_by_layer(b, neurons)
     has_properties = LAYER in a.rows and LAYER in b.rows
     if not of_a or not of_b:
         return None
@@ -237,11 +245,11 @@ def odd_images(
     extremes = _extremes(reference, unusual, properties, a.rows.get(LAYER))
     order = scores.argsort(descending=True, stable=True).tolist()
     most = float(reference.own_scores.max())
-    beyond = [
-        _reason_beyond(extremes[row], unusual, row, reference)._replace(image=place)
-        for place, row in enumerate(order)
-        if row not in single and float(scores[row]) > most
-    ]
+    beyond = []
+    for place, row in enumerate(order):
+        if row not in single and float(scores[row]) > most:
+            reason = _reason_beyond(extremes[row], unusual, row, reference)
+            beyond.append(reason._replace(image=place))
     names = _names(images, b)
     return OddImages(
         names=[names[places[row]] for row in order],
@@ -287,9 +295,10 @@ def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, o
     for layer, own in reference.own.layers.items():
         of_others = own[others]
         median = of_others.quantile(0.5).clamp(min=1e-12)
-        value, low, high = images.layers[layer][row], of_others.min(), of_others.max()
         name = layer if len(reference.gaussians) > 1 else ""
-        layers.append(Odd(row, name, *((each / median).sqrt().item() for each in (value, low, high))))
+        squares = (images.layers[layer][row], of_others.min(), of_others.max())
+        value, low, high = ((square / median).sqrt().item() for square in squares)
+        layers.append(Odd(row, name, value, low, high))
     return max(layers, key=lambda odd: odd.value)
 
 
@@ -307,28 +316,42 @@ def _beyond_both(
     a: Measured, b: Measured, places: Sequence[int], of_a: Mapping[str, Tensor], of_b: Mapping[str, Tensor]
 ) -> dict[int, Odd]:
     """Return the inputs of B that are odd beside all others of A and B, without facts that inputs of A have, too."""
-    numbers, count = torch.cat([a.rows[NUMBERS], b.rows[NUMBERS][places]]), len(a.numbers)
-    layers = {layer: torch.cat([means, of_b[layer]]) for layer, means in of_a.items()}
-    of_both = odd_inputs(numbers, {} if is_identity(a.first.extractor) else layers)
-    of_a_too = {odd.reason for odd in of_both if odd.image < count}
-    odd_of_b = [odd._replace(image=odd.image - count) for odd in of_both if odd.image >= count]
-    return {odd.image: odd for odd in odd_of_b if not (odd.is_fact and odd.reason in of_a_too)}
+    count = len(a.numbers)
+    numbers = torch.cat([a.rows[NUMBERS], b.rows[NUMBERS][places]])
+    layers: dict[str, Tensor] = {}
+    if not is_identity(a.first.extractor):
+        layers = {layer: torch.cat([means, of_b[layer]]) for layer, means in of_a.items()}
+    of_both = odd_inputs(numbers, layers)
+    reasons_of_a = {odd.reason for odd in of_both if odd.image < count}
+    of_b_only: dict[int, Odd] = {}
+    for odd in of_both:
+        if odd.image < count or (odd.is_fact and odd.reason in reasons_of_a):
+            continue
+        row = odd.image - count
+        of_b_only[row] = odd._replace(image=row)
+    return of_b_only
 
 
 def _beside_others(
     a: Measured, b: Measured, images: Images | DNA, reference: OutlierReference, rows: Sequence[int]
 ) -> OddImages:
     """Judge images beside the others of their own set, which is the reference."""
-    properties, numbers = a.rows.get(LAYER), a.rows.get(NUMBERS)
-    by_level: list[list[Odd]] = [[], []]
+    properties = a.rows.get(LAYER)
+    numbers = a.rows.get(NUMBERS)
+    in_list: list[Odd] = []
+    in_gate: list[Odd] = []
     if properties is not None:
-        by_level = [odd_in_folder(properties, level) for level in (None, IN_GATE)]
+        in_list = odd_in_folder(properties, None)
+        in_gate = odd_in_folder(properties, IN_GATE)
     elif numbers is not None:
         layers = {} if is_identity(a.first.extractor) else split_means(a.rows[MEANS], a.first.neurons)
-        by_level = [odd_inputs(numbers, layers, level) for level in (IN_LIST, IN_GATE)]
-    named, surely = ({odd.image: odd for odd in each} for each in by_level)
+        in_list = odd_inputs(numbers, layers, IN_LIST)
+        in_gate = odd_inputs(numbers, layers, IN_GATE)
+    named = {odd.image: odd for odd in in_list}
+    surely = {odd.image for odd in in_gate}
     extremes = _extremes(reference, reference.own, properties, properties, is_alone=True)
-    scores, names = reference.own_scores[rows], _names(images, b)
+    scores = reference.own_scores[rows]
+    names = _names(images, b)
     order = scores.argsort(descending=True, stable=True).tolist()
     return OddImages(
         names=[names[i] for i in order],

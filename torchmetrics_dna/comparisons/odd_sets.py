@@ -34,11 +34,18 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.plan import Plan
 
+# Of two sets, none is the outlier.
 LEAST_SETS = 3
-FURTHER = 0.02  # level of another set, once one is set aside
-_NAMED = 4  # one of so many sets is named at most; where more differ, there is no telling which are odd
-_FOLDS, _ROWS = 160, 6400  # of all sets together; partitions times sets
-_FEWEST, _MOST = 200, 400  # partitions
+# Level of the test for another set, once one is set aside.
+FURTHER = 0.02
+# At most one in four sets is flagged. If more sets differ, it is undecided which of them are the outliers.
+_NAMED = 4
+# Largest number of folds of all sets together.
+_FOLDS = 160
+# Limit on the number of partitions times sets, and the smallest and largest number of partitions.
+_ROWS = 6400
+_FEWEST = 200
+_MOST = 400
 
 
 def in_fewer_folds(side: Measured, num_sets: int) -> Measured:
@@ -68,19 +75,26 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
     record = next((record for record in plan.distances if record.grain == "neuron" and record.folded), None)
     if record is None or record.folded is None:
         return OddSets(len(sets), lacks=f"{plan.distances[0].name} has no such test, dna-emd has")
-    if lacks := _lacks(sets, plan, distances):
+    lacks = _lacks(sets, plan, distances)
+    if lacks:
         return OddSets(len(sets), lacks=lacks)
-    left = sorted(sets)  # so that partitions, and p-values, do not depend on the order that was given
-    odd, properties, p_value = dict[str, float](), list[PropertyDifference](), 1.0
+    # The order of the names makes partitions, and so p-values, independent of the order that was given.
+    left = sorted(sets)
+    odd: dict[str, float] = {}
+    properties: list[PropertyDifference] = []
+    p_value = 1.0
     while True:
         num_partitions = min(_MOST, max(_FEWEST, _ROWS // len(left)))
         masks = partitions([len(sets[name].first.folds) for name in left], num_partitions).flatten(0, 1)
-        parts, tests = [plan.neurons], list[PermutationTest]()
+        parts = [plan.neurons]
         if plan.has_properties:
             parts.append(shared_neurons(*(sets[name].input_of(record).select([LAYER]) for name in left)))
+        tests: list[PermutationTest] = []
         for neurons in parts:
             dnas = [sets[name].input_of(record).select(neurons=neurons) for name in left]
-            folded, weights = record.folded(*_two_sides(dnas)), None if tests else plan.averaging.weights
+            folded = record.folded(*_two_sides(dnas))
+            # Only neurons of the network have weights; they are the first part.
+            weights = None if tests else plan.averaging.weights
             tests.append(test_relabeled(folded, Relabeled.of(folded, masks), record.power, weights))
         place, p_of_any = most_unlike(tests, len(left))
         p_value = p_value if odd else p_of_any
@@ -88,7 +102,8 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
             return OddSets(len(sets), p_value, odd, p_of_any if odd else None, properties)
         if len(odd) == max(1, len(sets) // _NAMED):
             return OddSets(len(sets), p_value)
-        if not odd and plan.has_properties:  # the last part
+        if not odd and plan.has_properties:
+            # Properties are the last part, so `folded` and `dnas` are theirs.
             of_place = Relabeled.of(folded, masks.roll(-place, 0))
             properties = _beyond(dnas, place, test_relabeled(folded, of_place, record.power, None))
         odd[left.pop(place)] = p_of_any
@@ -96,24 +111,32 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
 
 def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
     """Say what the test lacks; empty if there is one."""
-    names, sides = list(sets), list(sets.values())
+    names = list(sets)
+    sides = list(sets.values())
     noun = noun_of(sides[0].first)
-    if why := why_untested(sides, plan, names)[0]:
+    why, _ = why_untested(sides, plan, names)
+    if why:
         return why
     sizes = [side.first.num_images for side in sides]
     if max(sizes) > UNEQUAL * min(sizes):
         largest = images_in_words(max(sizes), noun)
         return f"of {min(sizes):,} to {largest}, the largest set is more than half as large again"
-    if same := (distances + torch.eye(len(names)) == 0).nonzero().tolist():
-        return f"{names[same[0][0]]} and {names[same[0][1]]} are the same {noun}s"
+    # The identity matrix excludes the distance of each set to itself.
+    same = (distances + torch.eye(len(names)) == 0).nonzero().tolist()
+    if same:
+        first, second = same[0]
+        return f"{names[first]} and {names[second]} are the same {noun}s"
     thumbnails = [side.thumbnails for side in sides if side.thumbnails is not None]
-    if plan.arguments.copies and len(thumbnails) == len(sides):
-        numbers = torch.repeat_interleave(torch.arange(len(sides)), torch.tensor([*map(len, thumbnails)]))
-        rows = near_duplicates(torch.cat(thumbnails), torch.cat(thumbnails), torch.cat([numbers, numbers]))
-        near = numbers[:0] if rows is None else numbers[rows >= 0]
-        for name, size, count in zip(names, sizes, near.bincount(minlength=len(sides)).tolist(), strict=True):
-            if count > SHARED * size:
-                return f"{count:,} of {images_in_words(size)} of {name} look like images of other sets"
+    if not plan.arguments.copies or len(thumbnails) < len(sides):
+        return ""
+    of_sets = torch.arange(len(sides)).repeat_interleave(torch.tensor([len(of_set) for of_set in thumbnails]))
+    rows = near_duplicates(torch.cat(thumbnails), torch.cat(thumbnails), torch.cat([of_sets, of_sets]))
+    if rows is None:
+        return ""
+    counts = of_sets[rows >= 0].bincount(minlength=len(sides)).tolist()
+    for name, size, count in zip(names, sizes, counts, strict=True):
+        if count > SHARED * size:
+            return f"{count:,} of {images_in_words(size)} of {name} look like images of other sets"
     return ""
 
 
@@ -128,8 +151,11 @@ def _beyond(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[Prop
     """Return the properties of one set that are beyond those of each other, the clearest first."""
     others = [replace(dna, folds=()) for i, dna in enumerate(dnas) if i != place]
     low, high = torch.stack([as_gaussian(dna).mean for dna in others]).aminmax(dim=0)
-    differences = property_differences(merged(others), dnas[place], test)
-    places = [dnas[0].neurons.index(LAYER, PROPERTIES.index(each.name)) for each in differences]
-    ends = [(float(low[i]), float(high[i])) for i in places]
-    pairs = zip(differences, ends, strict=True)
-    return [each._replace(theirs=theirs) for each, theirs in pairs if not theirs[0] <= each.b <= theirs[1]]
+    beyond = []
+    for difference in property_differences(merged(others), dnas[place], test):
+        neuron = dnas[0].neurons.index(LAYER, PROPERTIES.index(difference.name))
+        lowest = float(low[neuron])
+        highest = float(high[neuron])
+        if not lowest <= difference.b <= highest:
+            beyond.append(difference._replace(theirs=(lowest, highest)))
+    return beyond

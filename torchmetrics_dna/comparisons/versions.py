@@ -20,10 +20,12 @@ from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.words.verdict import against_kept, how_far, versions, what_was_measured
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.images.likeness import Content
     from torchmetrics_dna.jobs.job import Activated
     from torchmetrics_dna.statistics.setup import Feature
 
-_WIDE = 60  # letters of names that a table shows, at least one name
+# Number of letters of names that a table shows; one name is always shown.
+_WIDE = 60
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,13 +79,18 @@ class Versions(Shown):
         names: dict[str, list[str]] = {change: [] for change in ("added", "removed", "renamed", "edited")}
         for row in self.rows():
             names[row["change"]].append(f"{row['before']} -> {row['image']}" if row["before"] else row["image"])
-        rows, is_cut = list[tuple[str, int, str]](), False
+        rows: list[tuple[str, int, str]] = []
+        is_cut = False
         for change, all_names in names.items():
-            shown = [
-                name for i, name in enumerate(all_names[:_WIDE]) if not i or len(", ".join(all_names[: i + 1])) <= _WIDE
-            ]
-            is_cut |= len(shown) < len(all_names)
-            rows.append((change, len(all_names), ", ".join([*shown, *["..."] * (len(shown) < len(all_names))])))
+            shown = all_names[:1]
+            for name in all_names[1:]:
+                if len(", ".join([*shown, name])) > _WIDE:
+                    break
+                shown.append(name)
+            if len(shown) < len(all_names):
+                is_cut = True
+                shown.append("...")
+            rows.append((change, len(all_names), ", ".join(shown)))
         notes = note_of_left_out(self.unreadable)
         if is_cut:
             notes.append("All names: -o changes.csv.")
@@ -118,7 +125,8 @@ class Versions(Shown):
 
 def _how_far(result: Comparison) -> str:
     first = next(iter(result.values()))
-    return how_far(first.value, "bins" * (first.distance.unit == "bins"), first.distance.name)
+    unit = "bins" if first.distance.unit == "bins" else ""
+    return how_far(first.value, unit, first.distance.name)
 
 
 @taking("layers", "num_bins", "ranges", "num_folds", "reading")
@@ -150,25 +158,13 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     reading = sides.plan.arguments.reading or Reading()
     old_images, new_images = (indexed(sides.source(k, what), what) for k in range(2))
     b = contents(new_images, reading, sides.extractor.image_channels)
-    unmatched = defaultdict[bytes, list[int]](list)  # numbers of new images with these pixels, the first at the end
-    for number, digest in zip(reversed(b.numbers), reversed(b.digests), strict=True):
-        unmatched[digest].append(number)
-    same, only_old = list[tuple[int, int]](), list[int]()
-
-    def kept_or_removed(part: Activated) -> list[str]:
-        labels = []
-        for number, row in zip(part.places, part.notes.get("digest", ()), strict=True):
-            in_new = unmatched[row.numpy().tobytes()]
-            labels.append("kept" if in_new else "removed")
-            if in_new:
-                same.append((number, in_new.pop()))
-            else:
-                only_old.append(number)
-        return labels
-
+    matches = _Matches(b)
     job = replace(sides.job, notes=[digest_note])
-    splits = job.run_by(old_images, kept_or_removed, ("kept", "removed"))
-    unreadable, splits["kept"].unreadable = splits["kept"].unreadable, []
+    splits = job.run_by(old_images, matches.kept_or_removed, ("kept", "removed"))
+    same = matches.same
+    only_old = matches.only_old
+    unreadable = splits["kept"].unreadable
+    splits["kept"].unreadable = []
     in_both, removed = (measured_of(job, old_images, split) if split.num_images else None for split in splits.values())
     only_new = sorted(set(b.numbers) - {j for _, j in same})
     added = measure(sides.job, new_images.take(only_new)) if only_new else None
@@ -178,10 +174,13 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
             return None
         return compare_measured(first, second, sides.plan)
 
-    # names below each version, so that an image has the same name in both; those of lists are as they are
-    are_folders = old_images.roots and new_images.roots
-    old_names, new_names = (side.relative_names if are_folders else side.names for side in (old_images, new_images))
-    removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]
+    # Names are relative to the folder of each version, so that an image has the same name in both.
+    # Lists have no folder.
+    are_folders = bool(old_images.roots and new_images.roots)
+    old_names = old_images.relative_names if are_folders else old_images.names
+    new_names = new_images.relative_names if are_folders else new_images.names
+    removed_names = [old_names[i] for i in only_old]
+    added_names = [new_names[j] for j in only_new]
     edited = {*removed_names} & {*added_names}
     if new_images is not old_images:
         unreadable = unreadable + b.unreadable
@@ -198,6 +197,37 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         unreadable=unreadable,
         noun=noun_of(sides.extractor),
     )
+
+
+class _Matches:
+    """Old images that are matched with new ones of the same pixels; each new image is matched once.
+
+    Attributes:
+        same: Numbers of the old and of the new image of each match.
+        only_old: Numbers of the old images without a match.
+
+    """
+
+    def __init__(self, new: Content) -> None:
+        self.same: list[tuple[int, int]] = []
+        self.only_old: list[int] = []
+        # Numbers of the new images with these pixels that have no match yet. The first is at the end, for `pop`.
+        self._unmatched = defaultdict[bytes, list[int]](list)
+        for number, digest in zip(reversed(new.numbers), reversed(new.digests), strict=True):
+            self._unmatched[digest].append(number)
+
+    def kept_or_removed(self, part: Activated) -> list[str]:
+        """Match the old images of a batch, and return ``"kept"`` or ``"removed"`` for each."""
+        labels = []
+        for number, row in zip(part.places, part.notes.get("digest", ()), strict=True):
+            in_new = self._unmatched[row.numpy().tobytes()]
+            if in_new:
+                self.same.append((number, in_new.pop()))
+                labels.append("kept")
+            else:
+                self.only_old.append(number)
+                labels.append("removed")
+        return labels
 
 
 def _joined(a: Measured | None, b: Measured | None) -> Measured | None:

@@ -82,17 +82,25 @@ def averaging_of(
         neuron_weights = NeuronWeights.load(neuron_weights)
     if isinstance(neuron_weights, NeuronWeights):
         name = network.extractor if isinstance(network, DNA) else network.name
-        both = neuron_weights.neurons, network.neurons
-        own, its = ({"layers": [*each], "neurons": f"{each!r}, digest {each.digest}"} for each in both)
-        less = ", without `properties`" * ("properties" in {*both[1]} - {*both[0]})
+        weighted = neuron_weights.neurons
+        of_weights, of_network = (
+            {"layers": [*neurons], "neurons": f"{neurons!r}, digest {neurons.digest}"}
+            for neurons in (weighted, network.neurons)
+        )
+        remedy = ""
+        if {*weighted} < {*network.neurons}:
+            remedy = f"; they go with `layers` {','.join(weighted)}"
+            if "properties" in {*network.neurons} - {*weighted}:
+                remedy += ", without `properties`"
         check_same(
             f"{neuron_weights!r} can't be used here",
-            identity(**neuron_weights.origin) | own,
-            identity(name, network.weights_digest) | its,
-            remedy=f"; they go with `layers` {','.join(both[0])}{less}" * ({*both[0]} < {*both[1]}),
+            identity(**neuron_weights.origin) | of_weights,
+            identity(name, network.weights_digest) | of_network,
+            remedy=remedy,
         )
         neuron_weights = neuron_weights.weights
     resolved = check_weights(neuron_weights, network.neurons.total)
-    if not resolved.any():  # any two sets would be equal
+    # With weights of 0 alone, any two sets would be equal.
+    if not resolved.any():
         raise ValueError("Argument `neuron_weights` expected to have a weight other than 0, but all are 0")
     return Averaging(resolved)

@@ -181,7 +181,8 @@ class DNA(_Counted, Stored, ABC):
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
-        dna, folds = header["dna"], []
+        dna = header["dna"]
+        folds = []
         for number, own in enumerate(check_type("folds", dna.get("folds", []), list)):
             described = {**dna, **check_type("fold", own, dict), "folds": []}
             inner = {**header, "notes": "", "dna": described}
@@ -229,7 +230,8 @@ def merged(dnas: Iterable[_D]) -> _D:
     """Merge comparable DNAs into a new one; given an iterator, at most two are in memory at a time."""
     remaining = iter(dnas)
     first = next(remaining)
-    total, folds = replace(first, folds=())._copy(), [fold._copy() for fold in first.folds]
+    total = replace(first, folds=())._copy()
+    folds = [fold._copy() for fold in first.folds]
     del first
     for dna in remaining:
         check_comparable(total, dna)

@@ -22,8 +22,10 @@ from torchmetrics_dna.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor
 
-_DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")  # of images
-_NUMBERS = 16  # bytes of a fingerprint's numbers of a layer
+# Types of images.
+_DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
+# Number of bytes of a layer's numbers in a fingerprint.
+_NUMBERS = 16
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
 

@@ -29,7 +29,7 @@ class Protocol(NamedTuple):
 
     feature: str  # name of the preset, which brings resize, mean and standard deviation
     layer: str
-    crop: Crop = "none"  # of images before they are resized
+    crop: Crop = "none"  # crop of images before they are resized
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,10 @@ def _with_published(record: Distance, protocol: Protocol, sentence: str, **field
     return replace(record, published=replace(record, protocol=protocol, sentence=sentence, **fields))
 
 
-def _of_neighbours(name: str, sentence: str) -> Distance:  # more than the 5 nearest images
-    key, between = name.replace("-", "_"), _ours("functional.features:prdc")
+def _of_neighbours(name: str, sentence: str) -> Distance:
+    key = name.replace("-", "_")
+    between = _ours("functional.features:prdc")
+    # These distances take the 5 nearest images, so they need 6.
     return Distance(name, key, "", sentence, "set", (), 6, between, higher_is_better=True)
 
 
@@ -201,7 +203,10 @@ def _of_fd(name: str, protocol: Protocol, sentence: str) -> Distance:
 
 def names_of(record: Distance) -> list[str]:
     """Return the names by which a distance is found: its own, its key, and that of its metric, if it is another."""
-    return [record.name, record.key, *["DNAFrechet"] * (record.name == "dna-fd")]
+    names = [record.name, record.key]
+    if record.name == "dna-fd":
+        names.append("DNAFrechet")
+    return names
 
 
 DISTANCES = Registry(
@@ -383,9 +388,13 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
                 kinds = " or ".join(map(repr, record.kinds))
                 remedy = f"a DNA that was made with `kind` {kinds}" if kinds else "images on both sides"
                 has = ", ".join(name for name, each in of_any_network().items() if dna.kind in each.kinds)
+                kind = dna.kind
+                described = (
+                    f"{kind} DNA (mean and covariance, as of FID)" if kind == "layer-gaussian" else f"{kind} DNA"
+                )
                 raise ValueError(
-                    f"A {dna.kind} DNA{' (mean and covariance, as of FID)' * (dna.kind == 'layer-gaussian')} does not"
-                    f" have what {record.name} takes; give {remedy}, or `metrics` that it has: {has}"
+                    f"A {described} does not have what {record.name} takes; give {remedy}, or `metrics` that it has:"
+                    f" {has}"
                 )
     return chosen
 

@@ -29,12 +29,17 @@ from torchmetrics_dna.functional.student import fieller, student_quantile, stude
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
 
-Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
-PseudoValues = tuple[Pseudo | None, Pseudo | None]  # of A, B; None for an exact one; pairs are those of A
+# Pseudo-values of folds, and the number of all images divided by that of each fold.
+Pseudo = tuple[Tensor, Tensor]
+# Pseudo-values of A and of B. None for a side that is taken as exact; pairs are those of A.
+PseudoValues = tuple[Pseudo | None, Pseudo | None]
 
-_LEAST_RELABELINGS = 100  # distinct ones of the larger of two unequal sides, or there is no test
-_HALVES = 40  # ways to halve a side, of which the mean is taken
-_DOUBTED = 0.2  # p-value from which on single neurons add nothing to the debiased distance
+# Number of distinct relabelings of the larger of two unequal sides that a test needs.
+_LEAST_RELABELINGS = 100
+# Number of ways to halve a side, over which the mean is taken.
+_HALVES = 40
+# P-value from which on single neurons add nothing to the debiased distance.
+_DOUBTED = 0.2
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Jackknife:
     """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``."""
 
     left: float  # debiased distance; negative if smaller than its noise
-    variance: float  # of ``left``; NaN where noise can't be taken off
+    variance: float  # variance of ``left``; NaN where noise can't be taken off
     freedom: float  # degrees of freedom of the variance
     sides: PseudoValues
 
@@ -196,26 +201,31 @@ def weigh_evidence(
     if not counts or min(counts) < LEAST_FOLDS:
         return None
     figures = _Figures.of(values, folded, power, averaging)
-    test, null, null_high, null_above, least_p_value = None, None, None, None, None
+    test = null = null_high = null_above = least_p_value = None
     testable = len(counts) == 2 and folded.num_relabelings != 0
     in_a = _relabelings(folded, folded.num_relabelings or NUM_RELABELINGS) if testable else None
     if in_a is not None:
         relabeled = Relabeled.of(folded, in_a)
         test = test_relabeled(folded, relabeled, power, averaging.weights)
         means = mean_over_neurons(averaging.terms(relabeled.distances))
-        means = means * bool(values.any() or not folded.paired)  # of identical pairs, it is rounding
-        null, null_high = float(means[1:].mean()), float(means[1:].quantile(0.95))
+        if folded.paired and not values.any():
+            # The distances of identical pairs are rounding.
+            means = torch.zeros_like(means)
+        null = float(means[1:].mean())
+        null_high = float(means[1:].quantile(0.95))
         powers = means.pow(power) / relabeled.noise.to(means)
         null_above = float(powers.quantile(0.95) - powers.mean())
-        # a relabeling whose sides are exchanged as a whole has the same distance
-        least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
+        # A relabeling that exchanges the sides as a whole has the same distance.
+        num_equal = (in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()
+        least_p_value = float(num_equal) / len(in_a)
         if power == 2:
             figures = _without_noise(values, figures, folded, relabeled, test)
     p_values = [None] * (1 + len(folded.slices)) if test is None else [test.p_value, *test.layers.tolist()]
     num_folds = max(map(len, sides))
     interval, *of_layers = (_interval(figures, i, power, confidence, num_folds, p) for i, p in enumerate(p_values))
     debiased = _root(figures.centre, power)
-    layers, single = debiased[1 : 1 + len(folded.slices)], debiased[1 + len(folded.slices) :]
+    layers = debiased[1 : 1 + len(folded.slices)]
+    single = debiased[1 + len(folded.slices) :]
     return Evidence(
         interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(folded, power, averaging),
         least_p_value, figures.jackknife(0), float(figures.centre[0]), float(figures.upper[0]), power, null_above,
@@ -353,7 +363,8 @@ def lower_end(far: Evidence, quantile: float) -> float:
     It is the least distance that a test does not reject, whose noise is between that of equal sets and that at the
     estimate; 0 if there is none. ``quantile`` is of the jackknife.
     """
-    centre, at_centre = far.centre, quantile * far.jackknife.variance**0.5
+    centre = far.centre
+    at_centre = quantile * far.jackknife.variance**0.5
     at_zero = at_centre if far.null_above is None else far.null_above
     is_alike = far.test is not None and (far.interval is None or not far.interval.excludes_zero)
     if is_alike or centre <= at_zero:
@@ -363,11 +374,11 @@ def lower_end(far: Evidence, quantile: float) -> float:
 
 
 def is_further(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging) -> Further | None:
-    """Test if a set is further from A than another one: folds of both are exchanged, A is as it is.
+    """Test if a set is farther from A than another one: folds of both are exchanged, A is as it is.
 
     Args:
         folded: A, and the folds of both sets as those of B.
-        num_folds: How many of these are of the first set.
+        num_folds: Number of these folds that are of the first set.
         power: As for :func:`weigh_evidence`.
         averaging: As there.
 
@@ -376,18 +387,25 @@ def is_further(folded: FoldedSides, num_folds: int, power: int, averaging: Avera
         exchanged.
 
     """
-    of_a = folded.sizes_a
-    first, second = folded.sizes_b[:num_folds], folded.sizes_b[num_folds:]
-    in_first = _relabelings(replace(folded, sizes_a=first, sizes_b=second), NUM_RELABELINGS)
+    sizes_first = folded.sizes_b[:num_folds]
+    sizes_second = folded.sizes_b[num_folds:]
+    in_first = _relabelings(replace(folded, sizes_a=sizes_first, sizes_b=sizes_second), NUM_RELABELINGS)
     if in_first is None:
         return None
-    in_a = (torch.arange(len(of_a) + in_first.shape[1]) < len(of_a)).expand(len(in_first), -1)
-    sides = [torch.nn.functional.pad(side, (len(of_a), 0)) for side in (in_first, ~in_first)]
-    near, far = (folded.distances(in_a, side) for side in sides[::-1])
-    means = [mean_over_neurons(averaging.terms(distances)).pow(power) for distances in (near, far)]
-    excess = means[1] - means[0]
-    p_value = float((excess >= excess[0] - 1e-9 * means[1].amax()).double().mean())
-    return Further(p_value, permutation_test(far - near, folded.slices, averaging.weights, exact=False, shifts=None))
+    # Masks over the folds of A and of both sets. Those of A stay where they are in all relabelings.
+    num_folds_a = len(folded.sizes_a)
+    in_a = torch.arange(num_folds_a + in_first.shape[1]) < num_folds_a
+    in_a = in_a.expand(len(in_first), -1)
+    to_second = folded.distances(in_a, torch.nn.functional.pad(~in_first, (num_folds_a, 0)))
+    to_first = folded.distances(in_a, torch.nn.functional.pad(in_first, (num_folds_a, 0)))
+    mean_to_second = mean_over_neurons(averaging.terms(to_second)).pow(power)
+    mean_to_first = mean_over_neurons(averaging.terms(to_first)).pow(power)
+    excess = mean_to_first - mean_to_second
+    # Values that differ by rounding are equal.
+    rounding = 1e-9 * mean_to_first.amax()
+    p_value = float((excess >= excess[0] - rounding).double().mean())
+    test = permutation_test(to_first - to_second, folded.slices, averaging.weights, exact=False, shifts=None)
+    return Further(p_value, test)
 
 
 def _differs(interval: Interval) -> bool:
@@ -403,8 +421,8 @@ class _Figures:
 
     averaging: Averaging
     left: Tensor  # debiased by the jackknife; negative if smaller than their noise
-    centre: Tensor  # the same, by the relabelings of a test where these vary less
-    upper: Tensor  # that the upper ends of intervals are from
+    centre: Tensor  # debiased by the relabelings of a test where these vary less
+    upper: Tensor  # estimates from which the upper ends of intervals are computed
     sides: PseudoValues  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
 
     @classmethod
@@ -431,7 +449,8 @@ def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[
     first = torch.arange(total) < len(sides[0])
     out = torch.eye(total, dtype=torch.bool)
     if folded.paired:  # a fold is left out of both sides at once, so that what its pairs share cancels
-        out, sides = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2), sides[:1]
+        out = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2)
+        sides = sides[:1]
     rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
     value, *left = _figures_of(folded.distances(*rows), folded.slices, averaging).pow(power)
     bias = torch.zeros_like(value)
@@ -458,7 +477,8 @@ def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tup
 
     a, b = map(figures, noise.influences)
     if folded.paired and a is not None and b is not None:  # units of both sides hold the same pairs
-        a, b = (a[0] + b[0], a[1]), None
+        a = (a[0] + b[0], a[1])
+        b = None
     return _figures_of(noise.bias[None], folded.slices, averaging)[0], (a, b)
 
 
@@ -508,7 +528,7 @@ class Relabeled:
     """Distances under relabelings of the folds."""
 
     in_a: Tensor  # mask of the folds in A, (P, K); the first row is observed
-    distances: Tensor  # of each neuron, (P, N)
+    distances: Tensor  # distance of each neuron, (P, N)
     noise: Tensor  # its variance over that of the observed sides, which differ in their numbers of images, (P,)
     overlap: float  # share of the observed difference, squared, that relabeled sides keep; a mean over relabelings
 
@@ -516,7 +536,8 @@ class Relabeled:
     def of(cls, folded: FoldedSides, in_a: Tensor) -> Relabeled:
         """Compute them of these masks."""
         sizes = torch.cat([folded.sizes_a, folded.sizes_b]).double()
-        in_a_double, observed = in_a.double(), in_a[0].double() * sizes
+        in_a_double = in_a.double()
+        observed = in_a[0].double() * sizes
         images_a = in_a_double @ sizes
         images_b = sizes.sum() - images_a
         from_a = in_a_double @ observed
@@ -535,7 +556,9 @@ class Relabeled:
 
 def _by_chance(folded: FoldedSides, power: int, averaging: Averaging) -> float | None:
     """Return the mean distance of halves of A, brought to the numbers of images of the sides."""
-    num_folds, images_a, images_b = len(folded.sizes_a), float(folded.sizes_a.sum()), float(folded.sizes_b.sum())
+    num_folds = len(folded.sizes_a)
+    images_a = float(folded.sizes_a.sum())
+    images_b = float(folded.sizes_b.sum())
     untested = folded.num_relabelings == 0 or folded.paired or folded.exact[0]
     if untested or num_folds < 2 * LEAST_FOLDS or not images_b:
         return None
@@ -548,12 +571,14 @@ def _by_chance(folded: FoldedSides, power: int, averaging: Averaging) -> float |
 
 def test_relabeled(folded: FoldedSides, relabeled: Relabeled, power: int, weights: Tensor | None) -> PermutationTest:
     """Test the folds that the first row has in A against all others, beside those of the other rows."""
-    distances, in_a = relabeled.distances, relabeled.in_a
-    noise, num_folds = relabeled.noise.to(distances)[:, None], len(folded.sizes_a)
+    distances = relabeled.distances
+    in_a = relabeled.in_a
+    noise = relabeled.noise.to(distances)[:, None]
+    num_folds = len(folded.sizes_a)
     ways = 2**num_folds if folded.paired else comb(in_a.shape[1], num_folds)
     shifts = None
     if folded.shifts is not None:
-        # a difference of means has noise of the root of 1/images, whatever the power
+        # The noise of a difference of means is the root of 1/images, whatever the power.
         signed = folded.shifts(in_a, ~in_a) / noise.sqrt()
         shifts = layer_shifts(signed, folded.shift_slices, weights if signed.shape == distances.shape else None)
     return permutation_test(distances / noise.pow(1 / power), folded.slices, weights, len(in_a) == ways, shifts)
@@ -581,8 +606,9 @@ def _without_noise(
     believed = torch.where(belief > 0, (belief * single).square(), -torch.inf)
     debiased = torch.cat([torch.maximum(remaining, believed), neurons])
     centre = torch.where(figures.left.isnan(), torch.nan, debiased)
-    # of pairs, relabelings subtract too much and the jackknife too little, so the interval spans both
-    return replace(figures, centre=centre, upper=torch.maximum(centre, figures.left) if folded.paired else centre)
+    # For pairs, relabelings subtract too much and the jackknife too little, so the interval spans both.
+    upper = torch.maximum(centre, figures.left) if folded.paired else centre
+    return replace(figures, centre=centre, upper=upper)
 
 
 def _interval(
@@ -596,7 +622,8 @@ def _interval(
     if isnan(jackknife.variance):
         return None
     spread = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
-    centre, upper = figures.centre[figure], figures.upper[figure]
+    centre = figures.centre[figure]
+    upper = figures.upper[figure]
     value, low, high = _root(torch.stack([centre, centre - spread, upper + spread]).double(), power).tolist()
     differs = p_value is not None and p_value <= 1 - confidence
     return Interval(value, low if differs or p_value is None else 0.0, high, confidence, num_folds, differs)

@@ -21,7 +21,9 @@ from torchmetrics_dna.neurons.index import Neurons
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
 
-UNNAMED, LAYER, FEATURE = "statistics", "features", "inception_fid"
+UNNAMED = "statistics"
+LAYER = "features"
+FEATURE = "inception_fid"
 PICKLES = (".pkl", ".pt")
 _ARRAYS = ("mu", "sigma")
 _MEMBERS = {f"{name}.npy" for name in _ARRAYS}
@@ -37,7 +39,8 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
 
     At an address, only the name of the first array is read, which needs no random access; OSError if it can't be.
     """
-    suffix, remote = suffix_of(str(path)), is_address(path)
+    suffix = suffix_of(str(path))
+    remote = is_address(path)
     if suffix not in (".npz", *PICKLES) or not (remote or Path(path).is_file()):
         return False
     if suffix != ".npz":
@@ -45,7 +48,8 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     if remote:
         with open_file(str(path), forwards=True) as file, asking(str(path)):
             head = file.read(64)
-        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]  # of the first member
+        # A zip file begins with the header of the first member, which has the length of its name at byte 26.
+        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return name.decode("ascii", "replace") in _MEMBERS
     try:
         with zipfile.ZipFile(path) as archive:

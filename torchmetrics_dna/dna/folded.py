@@ -33,13 +33,21 @@ if TYPE_CHECKING:
     Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
     Side = Features | LayerGaussianDNA | None
 
-LAYER_RELABELINGS = 200  # of fd, a fifth of other distances: each takes an eigendecomposition per layer
-_IMAGES = 3  # of a side per neuron of a layer; with fewer, intervals cover too little
-_BYTES = 1 << 30  # of spatial means of both sides
-_SECONDS, _LONGEST_TEST = 5e-10, 10  # of one core: per relabeling and cube of a matrix's size; of a test
-_CELLS = 1 << 18  # float64 values at a time, 2 MB, to fit the cache
-_MOST_SINGLE = 1 << 24  # up to which single precision has all whole numbers
-_ROUNDING = 1e-9  # bins, or relative to the largest mean; smaller differences are 0 up to rounding
+# Number of relabelings for fd, a fifth of those of other distances: each takes an eigendecomposition per layer.
+LAYER_RELABELINGS = 200
+# Number of images per set and neuron of a layer. With fewer, intervals cover too little.
+_IMAGES = 3
+# Number of bytes of the spatial means of both sets, at most.
+_BYTES = 1 << 30
+# Seconds of one core per relabeling and cube of a matrix's size, and seconds that a test takes at most.
+_SECONDS = 5e-10
+_LONGEST_TEST = 10
+# Number of float64 values at a time: 2 MB, which fit the cache.
+_CELLS = 1 << 18
+# Single precision has all whole numbers up to this one.
+_MOST_SINGLE = 1 << 24
+# Smaller differences are 0 up to rounding: in bins, or relative to the largest mean.
+_ROUNDING = 1e-9
 
 
 class Noise(NamedTuple):
@@ -61,15 +69,16 @@ class FoldedSides:
     exchanged, so its noise is not in the interval, and there is no test.
     """
 
-    distances: Callable[[Tensor, Tensor], Tensor]  # of masks, of each neuron, float64, (P, N); bins may be wider
+    # Distance of each neuron between the folds of two masks, float64, (P, N). Its bins may be wider.
+    distances: Callable[[Tensor, Tensor], Tensor]
     sizes_a: Tensor  # number of images of each non-empty fold, int64; of the whole side without folds
     sizes_b: Tensor
     slices: Sequence[slice]  # columns of each layer
     exact: tuple[bool, bool]  # sides without folds; a single fold, of images of one group, is not exact
-    noise: Callable[[], Noise] | None = None  # of the distances; None to jackknife them
-    num_relabelings: int | None = None  # at most, of a test; 0 for no test, None for the default
+    noise: Callable[[], Noise] | None = None  # noise of the distances; None to jackknife them
+    num_relabelings: int | None = None  # largest number in a test; 0 for no test, None for the default
     limits: tuple[str, ...] = ()  # a line for each part of the evidence that is missing, with the reason
-    shifts: Callable[[Tensor, Tensor], Tensor] | None = None  # signed, of means, (P, N'); None for no test
+    shifts: Callable[[Tensor, Tensor], Tensor] | None = None  # signed shifts of means, (P, N'); None for no test
     shift_slices: Sequence[slice] = ()  # columns of each layer in ``shifts``
     paired: bool = False  # fold k of A and fold k of B hold the same pairs of images
     # Distances between folds of A alone, of masks with a column for each of these. None to take ``distances``.
@@ -137,7 +146,9 @@ def plan_for(
         limit = f"{name} has no test and no value without noise here, since {reason}"
         return PlanOfLayers(neurons, False, (), (limit,))
     sizes = [size for size in num_images if size is not None]
-    few, many, limits = min(sizes), max(sizes), list[str]()
+    few = min(sizes)
+    many = max(sizes)
+    limits: list[str] = []
     if tested and many > UNEQUAL * few:  # with 50 and 100 images the test rejects a true null hypothesis too often
         tested = False
         limits.append(
@@ -152,7 +163,8 @@ def plan_for(
             f" layers, or give fewer {noun}s"
         )
     debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
-    if lacking := [layer for layer in neurons if layer not in debiased]:
+    lacking = [layer for layer in neurons if layer not in debiased]
+    if lacking:
         named = ", ".join(lacking) if len(lacking) <= 3 else f"{len(lacking)} layers"
         scope = f"of {named} and of the whole" if debiased else "here"
         limits.append(
@@ -223,7 +235,8 @@ def folded_frechet(a: DNA, b: DNA) -> FoldedSides:
 def _folded_neurons(
     a: DNA, b: DNA, distances: Callable[[Tensor, Tensor], Tensor], shifts: Callable[[Tensor, Tensor], Tensor]
 ) -> FoldedSides:
-    slices, exact = [*a.neurons.slices.values()], (not a.folds, not b.folds)
+    slices = [*a.neurons.slices.values()]
+    exact = (not a.folds, not b.folds)
     sizes_a, sizes_b = (_sizes(_filled(dna)) for dna in (a, b))
     return FoldedSides(distances, sizes_a, sizes_b, slices, exact, shifts=shifts, shift_slices=slices)
 
@@ -255,7 +268,8 @@ def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: PlanOfLayers) -> 
         return torch.stack(columns, 1)
 
     def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
-        features, sizes = values(), torch.cat([sizes_a, sizes_b])
+        features = values()
+        sizes = torch.cat([sizes_a, sizes_b])
         sums = torch.zeros(len(sizes), features.shape[1], dtype=torch.float64)
         sums.index_add_(0, numbers, features.double())
         return shift_of_folds(sums, sizes[:, None], in_a, in_b)
@@ -343,11 +357,14 @@ class Cumulative(NamedTuple):
     @classmethod
     def of(cls, counts: Tensor) -> Cumulative:
         """Add up the counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins."""
-        cumulative = counts.cumsum(2).double()  # integers below 2^53, so sums are exact
+        # Counts are integers below 2^53, so sums are exact.
+        cumulative = counts.cumsum(2).double()
         totals = cumulative[:, :, -1].clone()
+        # Single precision takes half the time, and is exact if no matrix product rounds and all sums fit.
         is_exact = counts.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
-        is_single = is_exact and float(totals.sum(0).max()) < _MOST_SINGLE
-        return cls(cumulative.float() if is_single else cumulative, totals)  # which takes half the time
+        if is_exact and float(totals.sum(0).max()) < _MOST_SINGLE:
+            cumulative = cumulative.float()
+        return cls(cumulative, totals)
 
     @classmethod
     def of_own_ranges(cls, a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> Cumulative:
@@ -364,7 +381,9 @@ class Cumulative(NamedTuple):
         compiled = optional("binning.cpu") if is_partition and cumulative.dtype == torch.float32 else None
         distances = torch.empty(len(a), cumulative.shape[1], dtype=torch.float64, device=cumulative.device)
         for rows in blocks(len(distances[0]), len(a) * cumulative.shape[2], _CELLS if compiled is None else 4 * _CELLS):
-            chunk, scale_a, scale_b = cumulative[:, rows], share_a[:, rows, None], share_b[:, rows, None]
+            chunk = cumulative[:, rows]
+            scale_a = share_a[:, rows, None]
+            scale_b = share_b[:, rows, None]
             sums = torch.tensordot(a, chunk, 1)
             if compiled is not None:
                 scale = (scale_a / scale_b + 1)[..., 0]
@@ -413,7 +432,8 @@ def frechet_of_folds(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Tens
     means, variances = means.double(), variances.double()
     counts = sizes.to(means)[:, None]
     shifted = means - (counts * means).sum(0) / counts.sum()  # centred to avoid cancellation in sums of squares
-    sums, squares = counts * shifted, variances * (counts - 1).clamp(min=0) + counts * shifted.square()
+    sums = counts * shifted
+    squares = variances * (counts - 1).clamp(min=0) + counts * shifted.square()
     sides = []
     for side in (in_a.to(means), in_b.to(means)):
         images = side @ counts
@@ -480,7 +500,8 @@ def cmmd_of_folds(embeddings: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor)
     return CMMD_SCALE * ((change @ kernels) * change).sum(1, keepdim=True).clamp(min=0)
 
 
-folded_kernel = partial(_folded_images, kernel_of_folds)  # for kid
+# Folds of KID.
+folded_kernel = partial(_folded_images, kernel_of_folds)
 folded_cmmd = partial(_folded_images, cmmd_of_folds)
 
 
@@ -488,7 +509,8 @@ def _by_folds(
     features: Tensor, folds: Tensor, masks: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Sum a kernel over pairs of images by folds, ``(K, K)``, and over images with themselves, ``(K,)``."""
-    num_folds, device = masks.shape[1], features.device
+    num_folds = masks.shape[1]
+    device = features.device
     sums = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=device)
     diagonal = torch.zeros(num_folds, dtype=torch.float64, device=device)
     for rows in blocks(len(features), len(features), _CELLS << 3):
@@ -530,5 +552,6 @@ def _moments(features: Tensor, sides: Tensor) -> Iterator[tuple[Tensor, Tensor]]
         signed = torch.where(side[changed], 1.0, -1.0).to(updates)[:, None] * updates
         sums += signed.sum(0)
         products += signed.T @ updates
-        previous, count = side, side.sum()
+        previous = side
+        count = side.sum()
         yield sums / count, (products - torch.outer(sums, sums) / count) / (count - 1)

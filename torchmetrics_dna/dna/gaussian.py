@@ -97,7 +97,8 @@ class GaussianDNA(DNA):
     def _absorb(self, other: GaussianDNA) -> dict[str, Any]:
         if self.statistics == "activations":
             raise ValueError("Gaussians of activations can't be merged; merge the histograms that they are from")
-        theirs, counts = other.to(self.mean.device), (self.num_images, other.num_images)
+        theirs = other.to(self.mean.device)
+        counts = (self.num_images, other.num_images)
         mean, shift = _merged_mean(self.mean, theirs.mean, *counts)
         var = _merged_spread(self.var, theirs.var, shift.square(), *counts)
         return {"mean": mean, "var": var, "num_images": sum(counts)}
@@ -171,12 +172,14 @@ class LayerGaussianDNA(DNA):
         object.__setattr__(self, "mean", mean)
         covs = {layer: self.cov[layer].double() for layer in self.neurons}
         for layer, cov in covs.items():
-            if cov.is_meta:  # has no values
+            # Tensors on the meta device have no values.
+            if cov.is_meta:
                 continue
             if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
                 raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
             check_moments(cov, "cov")
-            covs[layer] = (cov + cov.T) / 2  # of halves that differ by rounding
+            # Both triangles may differ by rounding.
+            covs[layer] = (cov + cov.T) / 2
         object.__setattr__(self, "cov", covs)
 
     @property
@@ -202,7 +205,8 @@ class LayerGaussianDNA(DNA):
 
     @override
     def _distances(self, other: LayerGaussianDNA) -> Tensor:
-        mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
+        mine = self.by_layer()
+        theirs = other.to(self.mean.device).by_layer()
         return torch.stack([layer_frechet_distance(*mine[layer], *theirs[layer]) for layer in self.neurons])
 
     def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -214,7 +218,8 @@ class LayerGaussianDNA(DNA):
     def _absorb(self, other: LayerGaussianDNA) -> dict[str, Any]:
         if self.has_unknown_size or other.has_unknown_size:
             raise ValueError("These DNAs can't be merged: one does not say of how many images it is")
-        theirs, counts = other.to(self.mean.device), (self.num_images, other.num_images)
+        theirs = other.to(self.mean.device)
+        counts = (self.num_images, other.num_images)
         mean, shift = _merged_mean(self.mean, theirs.mean, *counts)
         cov = {
             layer: _merged_spread(self.cov[layer], theirs.cov[layer], torch.outer(shifts, shifts), *counts)
@@ -255,11 +260,15 @@ class LayerGaussianDNA(DNA):
 
 def check_moments(values: Tensor, field: str) -> None:
     """Raise ValueError if a value is not finite, or its square would overflow."""
-    if values.is_meta:  # has no values
+    # Tensors on the meta device have no values.
+    if values.is_meta:
         return
     if not values.isfinite().all():
         raise ValueError(f"Argument `{field}` expected to be finite, but got NaN or infinity")
-    if values.numel() and (largest := float(values.abs().max())) > LARGEST:
+    if not values.numel():
+        return
+    largest = float(values.abs().max())
+    if largest > LARGEST:
         raise ValueError(f"Argument `{field}` expected to be at most {LARGEST}, but got {largest}")
 
 

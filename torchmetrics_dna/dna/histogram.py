@@ -154,7 +154,8 @@ class HistogramDNA(DNA):
 
     def ranged_counts(self) -> RangedCounts:
         """Return the counts of a self-ranging histogram with the ranges that they are from, on their device."""
-        device, ranges = self.counts.device, self.known_ranges
+        device = self.counts.device
+        ranges = self.known_ranges
         return RangedCounts(self.counts, ranges.minimum.to(device), ranges.maximum.to(device))
 
     def by_layer(self) -> dict[str, Tensor]:
@@ -218,7 +219,9 @@ class HistogramDNA(DNA):
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
-        dna, neurons, ranges = header["dna"], arrays.neurons, None
+        dna = header["dna"]
+        neurons = arrays.neurons
+        ranges = None
         num_bins = check_type("num_bins", dna["num_bins"], int)
         if dna["ranges"] is not None:
             ends = arrays.flat("minimum"), arrays.flat("maximum")

@@ -14,7 +14,8 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges
 if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
-FINGERPRINT, WEIGHTS = "fingerprints", "weights (digest)"
+FINGERPRINT = "fingerprints"
+WEIGHTS = "weights (digest)"
 _RENAMED = "of tensors with other names, as by weight norm, pruning, or their removal: do either before all images"
 
 
@@ -72,7 +73,8 @@ def check_same(
     fingerprints = _distinct(FINGERPRINT, identities)
     for i, fingerprint in enumerate(fingerprints):
         for other in fingerprints[:i]:
-            if (furthest := furthest_layer(other, fingerprint)) is not None:
+            furthest = furthest_layer(other, fingerprint)
+            if furthest is not None:
                 layer, difference = furthest
                 how = f"layer {layer!r} differs by {difference:.2g} of its size" if layer else "one of them fails on it"
                 raise error(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.files.container import Arrays
     from torchmetrics_dna.neurons.index import Neurons
 
-MOST = 1000  # images of a sample, enough for percentiles of a tenth
+# Number of images of a sample: enough for percentiles of a tenth.
+MOST = 1000
 _MEANS, _PROPERTIES = "sample", "sample_properties"  # names of the arrays in a file
 
 

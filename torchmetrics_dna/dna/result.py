@@ -92,12 +92,14 @@ class Result:
     limits: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        parts = [f"{self.distance.name} {number(self.value, 3)}{' bins' * (self.distance.unit == 'bins')}"]
-        if isinstance(self.shown, str):  # in words
+        value = f"{self.distance.name} {number(self.value, 3)}"
+        parts = [f"{value} bins" if self.distance.unit == "bins" else value]
+        if isinstance(self.shown, str):
             parts.append(self.shown)
         elif self.interval is not None:
             parts.append(f"{number(self.shown, 3)} without noise ({self.interval.ends})")
-        parts += [] if self.p_value is None else [p_figure(self.p_value, "p")]
+        if self.p_value is not None:
+            parts.append(p_figure(self.p_value, "p"))
         return ", ".join(parts)
 
     @cached_property
@@ -160,7 +162,8 @@ class Result:
         """Standard error of the value over draws of images, by the jackknife; None without an interval, and at 0."""
         if self.evidence is None or self.interval is None or not self.value:
             return None
-        variance, power = self.evidence.jackknife.variance, self.evidence.power
+        variance = self.evidence.jackknife.variance
+        power = self.evidence.power
         return None if isnan(variance) else variance**0.5 / (power * abs(self.value) ** (power - 1))
 
     @property

@@ -23,10 +23,12 @@ from torchmetrics_dna.files.damage import parse_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
-_KIND, _TEXT = "result", "values"
+_KIND = "result"
+_TEXT = "values"
 _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "float64": "<f8"}  # what arrays there are
 _DTYPES = {name: getattr(torch, name) for name in _STORED}
-_MOST_INTEGER = 2**53  # that float64 holds exactly
+# Largest integer up to which float64 holds all of them exactly.
+_MOST_INTEGER = 2**53
 _HOMES = {  # modules of the classes that files hold, imported when a file is read
     "Averaging": "dna.averaging",
     "Causes": "images.changes",
@@ -125,7 +127,8 @@ class _Encoder:
         return entry
 
     def _entry(self, value: Any) -> dict[str, Any]:
-        kind, place = type(value).__name__, str(len(self.arrays))
+        kind = type(value).__name__
+        place = str(len(self.arrays))
         if isinstance(value, Tensor):
             dtype = str(value.dtype).removeprefix("torch.")
             if dtype not in _STORED or (dtype == "int64" and (value.abs() > _MOST_INTEGER).any()):

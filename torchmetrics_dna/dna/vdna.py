@@ -166,9 +166,14 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
 def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
     """Return the json that the official implementation would write."""
     preparation: Mapping[str, Any] = {}
-    kind, notes, num_images, extractor = _RANGES, "", 0, "NotFilled"
+    kind = _RANGES
+    notes = ""
+    num_images = 0
+    extractor = "NotFilled"
     if isinstance(value, DNA):
-        kind, preparation, notes = value.kind, value.preparation or {}, value.notes
+        kind = value.kind
+        preparation = value.preparation or {}
+        notes = value.notes
         num_images, extractor = value.num_images, value.extractor
     histogram = isinstance(value, HistogramDNA)
     bins = value.num_bins if isinstance(value, HistogramDNA) else 0

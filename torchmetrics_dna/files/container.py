@@ -32,17 +32,22 @@ from torchmetrics_dna.files.damage import (
 )
 
 FORMAT = "torchmetrics_dna"
-VERSIONS = (1, 2)  # what is in folds of images needs the second
+# Versions of the format. The second one has folds of images.
+VERSIONS = (1, 2)
 Arrays = dict[str, NDArray[Any]]
 
-_OTHERS = (".json", ".csv", ".html", ".pt", ".pkl")  # of files that others read otherwise
+# Suffixes of files that other programs read in another way.
+_OTHERS = (".json", ".csv", ".html", ".pt", ".pkl")
 _HEADER = "dna.json"
 _MARK = b"sha256:"
+# Number of bytes at the end of a file: the mark and a checksum in hexadecimal digits.
 _TAIL = len(_MARK) + 64
-_MOST_NESTED = 100_000  # lists or objects, each of which takes 30 times its text
+# Number of lists or objects of a header, at most: each takes 30 times the memory of its text.
+_MOST_NESTED = 100_000
 # numpy parses headers as literals, which CPython before 3.11.8 and 3.12.3 may refuse in two threads at once (gh-106905)
 _PARSING = Lock()
-_LEVEL = 4  # of byte planes, within 2 % of the smallest size at less than half the time
+# Level of compression of byte planes: within 2% of the smallest size, in less than half the time.
+_LEVEL = 4
 
 
 def content_digest(dna: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -104,7 +109,8 @@ def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, A
         _check_sum(file)
         with zipfile.ZipFile(file) as archive:
             header = _read_header(archive)
-            names, members = list(header["arrays"]), sorted(info.filename for info in archive.infolist())
+            names = list(header["arrays"])
+            members = sorted(info.filename for info in archive.infolist())
             if members != sorted([_HEADER, *(f"{name}.npy" for name in names)]):
                 raise ValueError(f"its members are not those that its {_HEADER} lists")
             arrays = _read_arrays(archive, names)
@@ -136,7 +142,8 @@ def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
         length = file.read(4)
         size = int.from_bytes(length, "little")
         check_header(size, "the header of its array")
-        read, file = npy.read_array_header_2_0, io.BytesIO(length + file.read(size))
+        read = npy.read_array_header_2_0
+        file = io.BytesIO(length + file.read(size))
     try:
         with _PARSING:
             return read(file)
@@ -188,8 +195,11 @@ def _write_zip(path: Path, header: bytes, arrays: Mapping[str, NDArray[Any]], le
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name)  # of 1 January 1980, so that equal content gives equal bytes
-    info.create_system, info.external_attr = 3, 0o644 << 16
+    # The date is 1 January 1980, so that equal content gives equal bytes.
+    info = zipfile.ZipInfo(name)
+    # The system is Unix, for which these are the permissions of a file.
+    info.create_system = 3
+    info.external_attr = 0o644 << 16
     return info
 
 
@@ -208,7 +218,8 @@ def _check_sum(file: BinaryIO) -> None:
 
 def _sum_before(file: BinaryIO, end: int) -> bytes:
     """Hexadecimal sha256 of a file without its last bytes."""
-    sha, left = hashlib.sha256(), file.seek(0, os.SEEK_END) - end
+    sha = hashlib.sha256()
+    left = file.seek(0, os.SEEK_END) - end
     file.seek(0)
     while left > 0 and (block := file.read(min(left, 1 << 20))):
         sha.update(block)
@@ -255,5 +266,6 @@ def _read_array(archive: zipfile.ZipFile, name: str, size: int) -> NDArray[Any]:
         shape, fortran, dtype = read_npy_header(member)
         if dtype.hasobject or member.tell() + dtype.itemsize * prod(shape) != size:
             raise ValueError(f"its array {name!r} does not have {dtype} of shape {shape}")
-        content = member.read(size)  # to the end, which checks the sum of the member; more could unpack a bomb
+        # Reading to the end checks the sum of the member. Reading more could unpack a bomb.
+        content = member.read(size)
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")

@@ -11,6 +11,7 @@ from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
+# Number of characters of a reason that is quoted in an error.
 _MOST_REASON = 300
 _BEGINNINGS = {b"PK": "a .npz or .zip", b"\x89PNG": "an image", b"\xff\xd8": "an image", b"{": "json", b"[": "json"}
 
@@ -30,8 +31,9 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         if isinstance(err, OSError) and err.filename is not None:
             raise
         reason = truncated(" ".join(str(err).split()))
-        if its := _other_kind(path, err):
-            reason = f"it is {its}"
+        other_kind = _other_kind(path, err)
+        if other_kind:
+            reason = f"it is {other_kind}"
         elif type(err) is not ValueError:
             reason = f"it is damaged ({type(err).__name__}: {reason})"
         raise ValueError(f"Can't read {str(path)!r} as {what}: {reason}") from err
@@ -42,7 +44,8 @@ def _other_kind(path: str | os.PathLike[str], err: Exception) -> str:
     if isinstance(err, (UnicodeDecodeError, zipfile.BadZipFile)) and Path(path).is_file():
         with Path(path).open("rb") as file:
             start = file.read(8)
-        if not (start.startswith(b"PK") and isinstance(err, zipfile.BadZipFile)):  # else it is damaged
+        # A file that begins as a zip file but can't be read as one is damaged.
+        if not (start.startswith(b"PK") and isinstance(err, zipfile.BadZipFile)):
             return next((words for begin, words in _BEGINNINGS.items() if start.startswith(begin)), "")
     return ""
 
@@ -90,12 +93,15 @@ def check_type(name: str, value: Any, *types: type) -> Any:
 
 
 MAX_PIXELS = "TORCHMETRICS_DNA_MAX_PIXELS"  # an environment variable, inherited by worker processes
-MOST_HEADER = 1 << 22  # bytes of the header of a DNA, an array or a tar member
-MOST_FILES = 1_000_000  # per pattern
+# Largest number of bytes of the header of a DNA, an array or a tar member.
+MOST_HEADER = 1 << 22
+# Largest number of files per pattern.
+MOST_FILES = 1_000_000
 _DEFAULT_PIXELS = "160000000"  # above the 151 megapixels of the largest camera sensors
 _LIFT = f"to read it, set the environment variable {MAX_PIXELS} to a larger number"
 # bytes that are always allowed, and compression ratio beyond which a file is a zip bomb
-_FREE, _MOST_RATIO = 64_000_000, 100
+_FREE = 64_000_000
+_MOST_RATIO = 100
 
 
 def max_pixels() -> int:

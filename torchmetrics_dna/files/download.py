@@ -108,7 +108,9 @@ def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
 
 def check_content(path: Path, sha256: str) -> None:
     """Verify the hash of a cached file, or that in its name for the hub; delete the file and raise OSError if wrong."""
-    content, expected, blob = hashlib.sha256(), sha256, path.resolve()
+    content = hashlib.sha256()
+    expected = sha256
+    blob = path.resolve()
     # without symlinks, the hub's cache has no hashes in names
     is_hashed = path.is_symlink() and len(blob.name) in (40, 64)
     if is_hashed and not sha256:

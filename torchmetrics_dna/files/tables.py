@@ -95,7 +95,8 @@ class Table:
         """
         header, *rows = (" & ".join(line) + r" \\" for line in self._marked(_latex, r"\textbf{{{}}}"))
         alignment = "".join("r" if are_numbers else "l" for are_numbers in self._are_numbers())
-        begin, end = rf"\begin{{tabular}}{{{alignment}}}", r"\end{tabular}"
+        begin = rf"\begin{{tabular}}{{{alignment}}}"
+        end = r"\end{tabular}"
         notes = [rf"\multicolumn{{{len(alignment)}}}{{l}}{{\footnotesize {_latex(note)}}} \\" for note in self.notes]
         return "\n".join([begin, r"\toprule", header, r"\midrule", *rows, r"\bottomrule", *notes, end])
 

@@ -10,8 +10,9 @@ from math import floor, isfinite, log10
 from typing import Any
 
 ERRORS = "torchmetrics_dna"  # the name of in_known_letters as a handler of encoding errors
-LEAST_P = 0.001  # resolution of a thousand relabelings
-# control characters, line separators, bidirectional overrides, and surrogates, which UTF-8 can't encode
+# Smallest p-value that is shown: the resolution of a thousand relabelings.
+LEAST_P = 0.001
+# Control characters, line separators, bidirectional overrides, and surrogates, which UTF-8 can't encode
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -106,7 +107,8 @@ def number(value: float | str | None, digits: int = 4, *, zeros: bool = False, e
         return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
     if 10**digits - 0.5 <= abs(value) < 10**9:
         return f"{value:,.0f}"
-    return f"{value:{'#' * zeros}.{digits}g}".removesuffix(".")
+    flag = "#" if zeros else ""
+    return f"{value:{flag}.{digits}g}".removesuffix(".")
 
 
 def percent(share: float) -> str:
@@ -134,7 +136,7 @@ def images_in_words(count: int, noun: str = "image") -> str:
 def bins_in_words(bins: float) -> str:
     """Return a distance in bins in words, with three digits, as in "1 bin" or "2.13 bins"."""
     shown = number(bins, 3)
-    return f"{shown} bin{'s' * (shown != '1')}"
+    return "1 bin" if shown == "1" else f"{shown} bins"
 
 
 def in_words(value: Any) -> str:
@@ -156,8 +158,9 @@ def p_figure(p: float | None, name: str = "") -> str:
     """
     if p is None:
         return "-"
-    figure = f"{p:.2g}" if p > LEAST_P else f"≤ {LEAST_P:g}"
-    return f"{name} {'= ' * (p > LEAST_P)}{figure}" if name else figure
+    if p > LEAST_P:
+        return f"{name} = {p:.2g}" if name else f"{p:.2g}"
+    return f"{name} ≤ {LEAST_P:g}" if name else f"≤ {LEAST_P:g}"
 
 
 def plain_name(name: str) -> str:
@@ -167,11 +170,17 @@ def plain_name(name: str) -> str:
 
 def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error text for names that are no distances, or for none at all."""
-    known, unknown = list(known), [str(each) for each in unknown]
-    parts = [[n for n in known if word in n.split("-")] or get_close_matches(word, known, 1, 0.7) for word in unknown]
-    meant = [names[0] for names in parts if names]
-    hint = f"; did you mean {', '.join(map(repr, meant))}?" if meant else ""
+    known = list(known)
+    unknown = [str(each) for each in unknown]
+    meant = []
+    for word in unknown:
+        with_word = [name for name in known if word in name.split("-")]
+        similar = with_word or get_close_matches(word, known, 1, 0.7)
+        meant += similar[:1]
+    hint = ""
     if "fid" in map(str.lower, unknown):
         hint = "; FID is fd of the feature inception_fid, or fid of compare"
+    elif meant:
+        hint = f"; did you mean {', '.join(map(repr, meant))}?"
     got = ", ".join(map(repr, unknown)) or "none"
     return f"Argument `metrics` expected to be any of {', '.join(known)}, but got {got}{hint}"

@@ -11,8 +11,10 @@ from torch import Tensor
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import Reduction, blocks, weigh_and_reduce
 
-MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
-_CHUNK = 1 << 20  # cells whose cumulative shares are held in float64 at a time: 8 MiB a side
+# Largest number of counts of a neuron; float64 has all integers up to it.
+MOST_COUNTS = 2.0**53
+# Number of cells whose cumulative shares are held in float64 at a time: 8 MiB per set.
+_CHUNK = 1 << 20
 
 
 def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, reduction: Reduction = "mean") -> Tensor:

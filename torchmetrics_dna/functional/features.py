@@ -11,14 +11,26 @@ from torch import Tensor, nn
 
 from torchmetrics_dna.functional.reduction import blocks
 
-# as published, or as torchmetrics has them
-SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
-CMMD_SCALE, _CMMD_SIGMA = 1000.0, 10.0
-NUM_PROJECTIONS, SEED, _MIND_SCALE = 1000, 2020, 3  # of MIND
-NEAREST = 5  # of density and coverage, clipped or not
-_SPLITS, _SEED_OF_ORDER = 10, 2020  # of the inception score, as in torch-fidelity
-_CELLS = 1 << 22  # values at a time
-_ROUNDING = 1e-9  # of an expectation of a hundred thousand images
+# The constants of metrics are as published, or as in torchmetrics.
+# KID: number of random subsets, and images per subset.
+SUBSETS = 100
+SUBSET_SIZE = 1000
+# CMMD: factor of the result, and bandwidth of the kernel.
+CMMD_SCALE = 1000.0
+_CMMD_SIGMA = 10.0
+# MIND: number of random projections, their seed, and factor of the result.
+NUM_PROJECTIONS = 1000
+SEED = 2020
+_MIND_SCALE = 3
+# Number of nearest neighbours of density and coverage, clipped or not.
+NEAREST = 5
+# Inception score: number of splits, and seed of the order, as in torch-fidelity.
+_SPLITS = 10
+_SEED_OF_ORDER = 2020
+# Number of values at a time.
+_CELLS = 1 << 22
+# Rounding error of the expectation over a hundred thousand images.
+_ROUNDING = 1e-9
 
 
 class TooFewImagesError(RuntimeError):
@@ -28,7 +40,7 @@ class TooFewImagesError(RuntimeError):
 def too_few(distance: str, least: int, counts: Sequence[int]) -> TooFewImagesError:
     """Return the error for sides of so many images, of which a distance takes at least ``least``."""
     required = {1: "At least one image is", 2: "More than one image is"}.get(least, f"At least {least} images are")
-    sides = " for both sides" * (len(counts) > 1)
+    sides = " for both sides" if len(counts) > 1 else ""
     return TooFewImagesError(
         f"{required} required{sides} to compute {distance}, but got {' and '.join(map(str, counts))}"
     )
@@ -277,12 +289,13 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _expected_filling(num_real: int, num_fake: int, nearest_k: int) -> Tensor:
     """Compute how full real balls are, 1 with k fake images, if 0, 1 or up to all of these are of the real kind."""
-    good, inside = torch.arange(num_fake + 1).double()[:, None], torch.arange(nearest_k).double()
+    good = torch.arange(num_fake + 1).double()[:, None]
+    inside = torch.arange(nearest_k).double()
 
     def log_ways(n: Tensor, k: Tensor) -> Tensor:
         return (n + 1).lgamma() - (k + 1).lgamma() - (n - k + 1).lgamma()
 
-    # by ranks of both sides around an image: how many orders have so many fake ones before the k-th real one
+    # For ranks of both sets around an image: number of orders with so many fake images before the k-th real one.
     after = num_real - nearest_k - 1 + good - inside
     orders = log_ways(nearest_k - 1 + inside, inside) + log_ways(after, good - inside)
     chances = (orders - log_ways(num_real - 1 + good, good)).exp().nan_to_num(0)  # NaN if fewer than those inside

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_LARGE = 512  # neurons from which faster methods are tried
-_SPARE = 10  # oversampling of the range finder
-_TOLERANCE = 1e-8  # relative error, by a bound at least 10**4 times the actual error
+# Number of neurons from which on faster methods are tried.
+_LARGE = 512
+# Oversampling of the range finder.
+_SPARE = 10
+# Relative error that is accepted, by a bound that is at least 10**4 times the actual error.
+_TOLERANCE = 1e-8
 
 
 def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> Tensor:

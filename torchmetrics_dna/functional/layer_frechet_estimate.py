@@ -12,9 +12,13 @@ from torchmetrics_dna.functional.layer_frechet import eigen_root, eigenvalue_rou
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 
 Moments = tuple[Tensor, Tensor]  # mean (n,) and covariance (n, n)
-TENTHS, HALVINGS = 10, 2  # parts that are left out one by one, and ways to halve a sample
-_ROWS = 4096  # images at a time in float64
-_ROUNDING = 1e-10  # relative to the variance of all neurons; a smaller bias is 0 up to rounding
+# Number of parts that are left out one by one, and number of ways to halve a sample.
+TENTHS = 10
+HALVINGS = 2
+# Number of images at a time in float64.
+_ROWS = 4096
+# A smaller bias, relative to the variance of all neurons, is 0 up to rounding.
+_ROUNDING = 1e-10
 
 
 class FrechetEstimate(NamedTuple):
@@ -150,10 +154,13 @@ class _Sample:
     def _sums_of(self, rows: Tensor | slice) -> tuple[int, Tensor, Tensor]:
         """Return the number of some images, and the sums of their features and of products of these."""
         n = self.features.shape[1]
-        count, sums, products = 0, self._centre.new_zeros(n), self._centre.new_zeros(n, n)
+        count = 0
+        sums = self._centre.new_zeros(n)
+        products = self._centre.new_zeros(n, n)
         for chunk in self.chunks(rows):
             centred = chunk - self._centre
-            count, sums = count + len(chunk), sums + centred.sum(0)
+            count = count + len(chunk)
+            sums = sums + centred.sum(0)
             products.addmm_(centred.T, centred)
         return count, sums, products
 

@@ -13,33 +13,56 @@ from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
 from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
 from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RECORDS
 
-LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
-LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
-LEAST_IN_FOLDER = 15  # images without a reference, beside each other
-IN_LIST, IN_GATE = 0.2, 0.05  # images of a folder, in the mean, with a tail as far out as a plain fault named there
-_LEAST_OF_LAYER = 0.1  # distance of its mean, in means, or of the logarithm of its size
-_LEVEL = 0.05  # the same beside a reference
-_LEVELS, _MORE = (0.005, 0.02), 1.5  # of the first image that is far beyond all; of others; times the usual distance
-_MOST_GREY = 2  # images without colour that are no fault: of a kind with few, all may be on one side
-CLEAR = 0.003  # p of a property that is the reason of an image, which other evidence shows to be off
-_SHARE, _FEWEST = 20, 5  # images of the tail: one of 20, but 5 at least
-_TOGETHER, _ROUNDS = 10, 3  # images of a folder that one fault may have: one of ten; times that it is looked through
-_FLAT = 0.95  # flat areas beyond which sharpness says nothing: there is hardly an edge to measure
-_TINY = 0.01  # deviation of a transformed property at least
-GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
-_PLAIN, _NEARLY_PLAIN = (0.01, 0.05), (0.03, 0.1)  # contrast of images of one colour; brightness of black ones
+# Smallest number of images of a reference. If none of them has one colour, at most 26% of its kind do (95% bound).
+LEAST = 10
+# Smallest number of images of a reference with which images are judged one by one by more than a single colour.
+LEAST_OF_SINGLE = 40
+# Smallest number of images that are judged relative to each other, without a reference.
+LEAST_IN_FOLDER = 15
+# Expected number of sound images of a folder with a tail as far out as the smallest fault that is flagged: in a list,
+# and in a check.
+IN_LIST = 0.2
+IN_GATE = 0.05
+# Smallest distance of a layer that counts: of its mean, in means, or of the logarithm of its size.
+_LEAST_OF_LAYER = 0.1
+# Expected number of flagged sound images relative to a reference.
+_LEVEL = 0.05
+# Levels of the first image that is far beyond all, and of others. Such an image is farther by this factor than usual.
+_LEVELS = (0.005, 0.02)
+_MORE = 1.5
+# Number of images without colour that are still faults. If a kind has few, all of these may be in one set.
+_MOST_GREY = 2
+# P-value of a property that is named as the reason for an image which other evidence flags.
+CLEAR = 0.003
+# The tail is one image of this number, and has a smallest number of images.
+_SHARE = 20
+_FEWEST = 5
+# One fault may be in one of this number of images of a folder. The folder is searched for so many rounds.
+_TOGETHER = 10
+_ROUNDS = 3
+# Share of flat areas beyond which sharpness has no meaning: there is hardly an edge to measure.
+_FLAT = 0.95
+# Smallest standard deviation of a transformed property.
+_TINY = 0.01
+# Saturation of an image without colour at most, and of each image of a reference with colours at least.
+GREY = 0.004
+_OF_GREY = 0.012
+# Largest contrast of images of one colour, and largest brightness of black ones; and the same for the reference.
+_PLAIN = (0.01, 0.05)
+_NEARLY_PLAIN = (0.03, 0.1)
 _NAMES = [key[:-2] for key in FAULTS]
 _SIGNS = torch.tensor([1.0 if key.endswith("+") else -1.0 for key in FAULTS], dtype=torch.float64)
 _LEAST, _PLAINLY, _MAYBE = torch.tensor(
     [(fault.least, fault.plain, fault.maybe) for fault in FAULTS.values()], dtype=torch.float64
 ).T
-_DIRECTIONS = int((~_MAYBE.isnan()).sum())  # in which an image is named
+# Number of directions in which an image may be flagged.
+_DIRECTIONS = int((~_MAYBE.isnan()).sum())
 
 
 class _Directions(NamedTuple):
-    names: Sequence[str]  # the reason of each
-    least: Tensor  # distance that counts in each
-    number: int  # of those in which one is named
+    names: Sequence[str]  # reason of each direction
+    least: Tensor  # smallest distance that counts in each
+    number: int  # number of those in which an image may be flagged
     gap: float = 1.0  # times the distance of the extreme from the median
 
 
@@ -109,14 +132,19 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
                 f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
             )
     reference, images = reference.cpu(), images.cpu()
-    facts, reasons = _facts(reference, images), dict[int, str]()
+    facts = _facts(reference, images)
+    reasons: dict[int, str] = {}
     if len(reference) >= LEAST_OF_SINGLE:
         median = _median_sharpness(reference)
         ordered, values = (_turned(_with_edges(side, median)) for side in (reference, images))
         p_values, gaps = _beyond(values, ordered.sort(0, descending=True).values)
-        chances, (plain, maybe) = p_values * len(images) * _DIRECTIONS, _reached(images)
-        named, chances = plain & (gaps > 1) & (chances <= _LEVEL), chances.where(maybe & (gaps > _MORE), inf)
-        named |= chances <= _LEVELS[bool(facts) or bool((named | (chances <= _LEVELS[0])).any())]
+        plain, maybe = _reached(images)
+        chances = p_values * len(images) * _DIRECTIONS
+        named = plain & (gaps > 1) & (chances <= _LEVEL)
+        # What may be a fault must be far beyond all others.
+        chances = chances.where(maybe & (gaps > _MORE), inf)
+        has_others = bool(facts) or bool((named | (chances <= _LEVELS[0])).any())
+        named |= chances <= (_LEVELS[1] if has_others else _LEVELS[0])
         reasons = _chosen(p_values, named)
     reasons |= facts
     return [_odd(reasons[row], images[row], row, reference) for row in sorted(reasons)]
@@ -152,7 +180,8 @@ def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_
 
     """
     columns = dict(zip(NUMBERS, numbers.double().T, strict=True))
-    plain, zero = columns["spread"] == 0, columns["mean"] == 0
+    plain = columns["spread"] == 0
+    zero = columns["mean"] == 0
     facts = {row: "all zero" if zero[row] else "one value" for row in plain.nonzero()[:, 0].tolist()}
     unit = columns["spread"][~plain].quantile(0.5) if len(facts) < len(numbers) else 1.0
     turned = [
@@ -160,10 +189,15 @@ def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_
         for name, record in NUMBERS.items()
     ]
     for means in layers.values():
-        mean, size = means.double().mean(1), means.double().square().mean(1).sqrt()
+        mean = means.double().mean(1)
+        size = means.double().square().mean(1).sqrt()
         turned += [mean / mean.abs().quantile(0.5).clamp(min=1e-12), (size + 1e-9).log()]
-    names = [*NUMBER_FAULTS, *(layer * (len(layers) > 1) for layer in layers for _ in range(4))]
-    least = [fault.least for fault in NUMBER_FAULTS.values()] + [_LEAST_OF_LAYER] * (4 * len(layers))
+    names = [*NUMBER_FAULTS]
+    least = [fault.least for fault in NUMBER_FAULTS.values()]
+    for layer in layers:
+        # Mean and size of a layer may each be too high or too low. A single layer has no name.
+        names += [layer if len(layers) > 1 else ""] * 4
+        least += [_LEAST_OF_LAYER] * 4
     values = torch.stack([side for column in turned for side in (column, -column)], 1)
     varied = (values.amax(0) > values.amin(0)).nonzero()[:, 0].tolist()
     of = _Directions([names[i] for i in varied], torch.tensor(least).double()[varied], len(varied), _MORE)
@@ -261,7 +295,8 @@ def _p_of_tail(excess: Tensor, mean_excess: Tensor, tail: int, share: float) -> 
 
 
 def _column(side: Tensor, name: str) -> Tensor:
-    values, tails = side[:, PROPERTIES.index(name)].double(), RECORDS[name].tails
+    values = side[:, PROPERTIES.index(name)].double()
+    tails = RECORDS[name].tails
     return values if tails is None else tails(values)
 
 
@@ -297,7 +332,9 @@ def _beyond(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Te
     """
     count = len(ordered)
     tail = tail_of(count)
-    extreme, limit, median = ordered[0], ordered[tail], (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    extreme = ordered[0]
+    limit = ordered[tail]
+    median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
     excess = torch.maximum((ordered[:tail] - limit).mean(0), least / 3)
     p_values = _p_of_tail(values - limit, excess, tail, tail / count)
     return p_values, (values - extreme) / torch.maximum(extreme - median, least)
@@ -309,7 +346,8 @@ def _outermost(values: Tensor, plain: Tensor, maybe: Tensor, level: float, of: _
     plain, maybe = plain.gather(0, order), maybe.gather(0, order)
     p_values = torch.full_like(values, inf)
     for count in range(1, len(values) // _TOGETHER + 1):
-        last, others = slice(count - 1, count), ordered[count:]
+        last = slice(count - 1, count)
+        others = ordered[count:]
         of_last, gaps = _beyond(ordered[last], others, of.least)
         chances = of_last * len(values) * of.number
         named = plain[last] & (gaps > of.gap) & (chances <= level)
@@ -329,13 +367,16 @@ def _chosen(p_values: Tensor, named: Tensor, names: Sequence[str] = _OF_IMAGES.n
 
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
     """Return what images are and no image of the reference is, by row."""
-    facts, grey = dict[int, str](), dict[int, str]()
+    facts: dict[int, str] = {}
+    grey: dict[int, str] = {}
     of_reference = {_fact(values, _NEARLY_PLAIN) for values in reference} - {""}
     saturation = PROPERTIES.index("saturation")
     has_colour = len(reference) >= LEAST_OF_SINGLE and bool((reference[:, saturation] >= _OF_GREY).all())
     for row, values in enumerate(images):
         fact = _fact(values, _PLAIN)
-        if fact and not of_reference & ({fact} if fact != "one colour" else of_reference):
+        # An image of one colour is no fault if the reference has any such image, whatever its colour.
+        is_usual = bool(of_reference) if fact == "one colour" else fact in of_reference
+        if fact and not is_usual:
             facts[row] = fact
         elif values[saturation] <= GREY and has_colour:
             grey[row] = "no colour"
@@ -347,7 +388,11 @@ def _fact(values: Tensor, limits: tuple[float, float]) -> str:
     contrast, brightness = (float(values[PROPERTIES.index(name)]) for name in ("contrast", "brightness"))
     if contrast > limits[0]:
         return ""
-    return "all black" if brightness < limits[1] else "all white" if brightness > 1 - limits[1] else "one colour"
+    if brightness < limits[1]:
+        return "all black"
+    if brightness > 1 - limits[1]:
+        return "all white"
+    return "one colour"
 
 
 def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor) -> Odd:
@@ -357,6 +402,12 @@ def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor)
 
 
 def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
-    name = "saturation" if reason == "no colour" else reason[:-2] if reason[-1] in "+-" else "contrast"
+    if reason == "no colour":
+        name = "saturation"
+    elif reason[-1] in "+-":
+        name = reason[:-2]
+    else:
+        # Images of one colour have no contrast.
+        name = "contrast"
     column = [*NUMBERS].index(name) if name in NUMBERS else PROPERTIES.index(name)
     return Odd(row, reason, float(values[column]), float(others[:, column].min()), float(others[:, column].max()))

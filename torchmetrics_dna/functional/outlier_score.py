@@ -11,7 +11,8 @@ from torch import Tensor
 from torchmetrics_dna.functional.odd import PropertyTails, standardized_properties, tail_of
 from torchmetrics_dna.functional.outliers import LayerGaussian, gaussians_of_means, left_out_distances, outlier_distance
 
-_SMALLEST = 1e-9  # mean excess of a tail of equal values, in logarithms
+# Smallest mean excess of a tail, in logarithms; that of equal values would be 0.
+_SMALLEST = 1e-9
 _PROPERTIES = "properties"
 
 
@@ -32,7 +33,8 @@ def surprisal(values: Tensor, own: Tensor) -> Tensor:
         tensor([0.0500, 0.7400, 5.0200], dtype=torch.float64)
 
     """
-    values, ordered = values.double(), own.double().sort().values
+    values = values.double()
+    ordered = own.double().sort().values
     count = len(ordered)
     shares = torch.arange(count, 0, -1, dtype=torch.float64, device=ordered.device) / (count + 1)
     above = torch.searchsorted(ordered, values, right=True).clamp(1, count - 1)
@@ -52,7 +54,7 @@ class Unusualness(NamedTuple):
     """How unusual images are, by network and properties."""
 
     layers: dict[str, Tensor]  # squared Mahalanobis distance per neuron of each layer, (B,)
-    properties: Tensor | None = None  # that of image properties, (B,)
+    properties: Tensor | None = None  # squared distance of image properties, (B,)
     tails: Tensor | None = None  # tail probability in each direction of a fault, (B, directions)
 
 

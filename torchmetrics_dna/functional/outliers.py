@@ -12,11 +12,16 @@ from torch.nn.functional import avg_pool2d
 
 from torchmetrics_dna.functional.permutation import NUM_RELABELINGS, SIGNIFICANT
 
-LARGEST = 512  # neurons of a layer; larger ones are left out if there are smaller ones
-_TAIL = 0.1  # share of the reference's own images beyond the score above which images are counted
-_NORMAL = 1.4826  # a normal distribution's deviation by its median absolute deviation
-_TIE = 1e-9  # relative difference below which sums are tied
-_FLOOR = 1e-8  # of the mean squared activation: rounding and dead neurons have no weight
+# Number of neurons of a layer; larger layers are left out if there are smaller ones.
+LARGEST = 512
+# Share of the reference's own images beyond the score above which images are counted.
+_TAIL = 0.1
+# Standard deviation of a normal distribution divided by its median absolute deviation.
+_NORMAL = 1.4826
+# Relative difference below which sums are tied.
+_TIE = 1e-9
+# Share of the mean squared activation that is added, so that rounding and dead neurons have no weight.
+_FLOOR = 1e-8
 
 
 class LayerGaussian(NamedTuple):
@@ -78,7 +83,8 @@ def shrinkage(trace: Tensor, trace_of_square: Tensor, neurons: int, num_images: 
     It depends on the covariance, by its trace and that of its square, and on the number of images alone, so the moments
     of a set are enough.
     """
-    mean_square, square_of_mean = trace_of_square / neurons**2, (trace / neurons) ** 2
+    mean_square = trace_of_square / neurons**2
+    square_of_mean = (trace / neurons) ** 2
     difference = (num_images + 1) * (mean_square - square_of_mean / neurons)
     weight = (mean_square + square_of_mean) / difference
     return torch.where(difference > 0, weight, 1.0).clamp(max=1)
@@ -106,7 +112,8 @@ def left_out_distances(means: Tensor, moments: tuple[Tensor, Tensor, int] | None
     projected = (offsets @ vectors).square()  # (images, n)
     norms = projected.sum(1)
     # the covariance without an image is scale * cov - cut * offset offset'
-    scale, cut = (count - 1) / (count - 2), count / ((count - 1) * (count - 2))
+    scale = (count - 1) / (count - 2)
+    cut = count / ((count - 1) * (count - 2))
     traces = scale * cov.trace() - cut * norms
     squares = scale**2 * cov.square().sum() - 2 * scale * cut * (projected @ eigenvalues) + (cut * norms) ** 2
     intensity = shrinkage(traces, squares, neurons, count - 1)[:, None]
@@ -135,7 +142,8 @@ def gaussians_of_means(means: Mapping[str, Tensor]) -> dict[str, LayerGaussian]:
     gaussians = {}
     for layer, of_layer in means.items():
         values = of_layer.double()
-        cov = values.T.cov().view(values.shape[1], -1)  # of a single neuron, torch gives a scalar
+        # For a single neuron, torch returns a scalar.
+        cov = values.T.cov().view(values.shape[1], -1)
         gaussians[layer] = LayerGaussian.of(values.mean(0), cov, len(values))
     return gaussians
 
@@ -270,7 +278,9 @@ def _p_value(scores: Tensor, typical: Tensor) -> float:
     offsets = logs - logs.quantile(0.5)
     deviation = offsets.abs().quantile(0.5).clamp(min=_TIE)  # equal scores have none
     squares = (offsets / (_NORMAL * deviation)).clamp(min=0).square()
-    observed, ordered = squares[: len(scores)].sum(), squares.sort().values  # so that p is that of any order
+    observed = squares[: len(scores)].sum()
+    # Sorted values give the same p-value for any order of the images.
+    ordered = squares.sort().values
     generator = torch.Generator().manual_seed(0)
     drawn = (torch.randperm(len(logs), generator=generator)[: len(scores)] for _ in range(NUM_RELABELINGS - 1))
     sums = torch.stack([ordered[images].sum() for images in drawn])

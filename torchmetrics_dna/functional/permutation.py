@@ -11,12 +11,19 @@ from math import comb
 import torch
 from torch import Tensor
 
-NUM_FOLDS, LEAST_FOLDS = 20, 5  # folds of a side: default, and minimum for a test or an interval
+# Number of folds per set: the default, and the minimum for a test or an interval.
+NUM_FOLDS = 20
+LEAST_FOLDS = 5
+# Number of relabelings of a test, so that the smallest p-value is 0.001.
 NUM_RELABELINGS = 1000
-SIGNIFICANT = 0.05  # level of p-values, and of false discovery rates
-UNEQUAL = 1.5  # ratio of images of the sides above which relabelings balance images instead of folds
-_TIE = 1e-9  # difference below which values are tied: relative, or of standardised ones below 1
-_SPARE = 8  # times as many are drawn as asked for, since some are drawn twice
+# Level of p-values, and of false discovery rates.
+SIGNIFICANT = 0.05
+# Ratio of the numbers of images above which relabelings balance images instead of folds.
+UNEQUAL = 1.5
+# Values are tied below this difference: relative, or absolute for standardised values below 1.
+_TIE = 1e-9
+# This many times the number of relabelings are drawn, since some are drawn twice.
+_SPARE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +53,8 @@ class PermutationTest:
     overall: Tensor
 
 
-@lru_cache(maxsize=8)  # which all distances of a comparison ask for; nothing writes to them
+# All distances of a comparison use the same relabelings, and nothing writes to them.
+@lru_cache(maxsize=8)
 def relabelings(num_a: int, num_b: int, most: int) -> Tensor:
     """Return relabelings of folds as A or B: all if there are at most ``most``, else so many different random ones.
 
@@ -80,7 +88,8 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int) -> Tensor:
         tensor([2, 0, 0])
 
     """
-    sizes, target = torch.cat([sizes_a, sizes_b]), int(sizes_a.sum())
+    sizes = torch.cat([sizes_a, sizes_b])
+    target = int(sizes_a.sum())
     order = torch.rand(2 * most, len(sizes), generator=torch.Generator().manual_seed(0)).argsort(1)
     remaining = torch.full((len(order),), target)
     chosen = torch.zeros(len(order), len(sizes), dtype=torch.bool)
@@ -212,8 +221,10 @@ def most_unlike(tests: Sequence[PermutationTest], num_sets: int) -> tuple[int, f
     these is the largest of its sets.
     """
     evidence = _joint_evidence(tests).view(-1, num_sets)
-    largest, overall = evidence.amax(1), torch.stack([test.overall[:num_sets].cpu() for test in tests]).sum(0)
-    furthest = torch.where(evidence[0] >= largest[0] - _TIE, overall, -torch.inf).argmax()  # of equal ranks
+    largest = evidence.amax(1)
+    overall = torch.stack([test.overall[:num_sets].cpu() for test in tests]).sum(0)
+    # Sets of equal rank are ordered by the size of the statistic.
+    furthest = torch.where(evidence[0] >= largest[0] - _TIE, overall, -torch.inf).argmax()
     return int(furthest), float(_p_values(largest, largest[0]))
 
 
@@ -251,7 +262,8 @@ def false_discovery_rates(z: Tensor) -> Tensor:
 
     ``z`` are standardised distances, shape ``(P, N)``, of which the first row is observed; q has shape ``(N,)``.
     """
-    observed, count = z[0], z.shape[1]
+    observed = z[0]
+    count = z.shape[1]
     null = z[1:].flatten()
     order = observed.argsort(descending=True)
     # sort only values of interest: q is 1 for the rest
@@ -295,5 +307,5 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 def _p_values(null: Tensor, observed: Tensor) -> Tensor:
     """Compute the share of relabelings, including the observed one, with a statistic as large, shape as observed."""
-    least = observed - _TIE * observed.abs().clamp(min=1)  # in deviations
+    least = observed - _TIE * observed.abs().clamp(min=1)
     return (len(null) - torch.searchsorted(null.sort().values, least)).double() / len(null)

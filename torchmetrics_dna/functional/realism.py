@@ -15,8 +15,10 @@ from torchmetrics_dna.functional.emd import emd_of_rows
 from torchmetrics_dna.functional.reduction import blocks, check_weights, sum_over_neurons
 from torchmetrics_dna.images.cells import cells_of
 
-SIDE = 56  # cells of a heat map, in each direction
-_CELLS = 1 << 18  # bins of a map at a time: 2 MiB of float64
+# Number of cells of a heat map in each direction.
+SIDE = 56
+# Number of bins of a map at a time: 2 MiB of float64.
+_CELLS = 1 << 18
 _NO_COUNTS = "A neuron of the reference has no counts; make the reference from at least one image"
 
 
@@ -75,12 +77,14 @@ def realism_of(
 
     Errors are a device sync; without ``wait``, all scores on a device are NaN instead.
     """
-    neurons, device = references.shape[1], references.device
+    neurons = references.shape[1]
+    device = references.device
     _check_neurons(activations.parts[0], neurons)
     weights = check_weights(weights, neurons).cpu()
     distances = torch.zeros(len(references), len(activations), neurons, dtype=torch.float64, device=device)
     wait = wait or device.type == "cpu"
-    if compiled := activations.compiled_for(bins.num_bins):
+    compiled = activations.compiled_for(bins.num_bins)
+    if compiled:
         compiled.fill_distances_(distances, activations, references, bins, weights)
     else:
         activations.check(wait)
@@ -99,7 +103,8 @@ def _fill_distances_(distances: Tensor, activations: Activations, references: Te
     first = 0
     for part in activations.parts:
         for columns, layer in Activations(part).placed():
-            for image, values in enumerate(torch.split(layer, 1) if len(layer) else (), first):
+            images = torch.split(layer, 1) if len(layer) else ()
+            for image, values in enumerate(images, first):
                 counts = torch.zeros(layer.shape[1], bins.num_bins, dtype=torch.int64, device=layer.device)
                 add_layer_(counts, values, bins.take(columns))
                 for row, reference in zip(distances[:, image, columns], references[:, columns], strict=True):
@@ -166,7 +171,7 @@ def realism_maps(
         raise ValueError(_NO_COUNTS)
     weights = check_weights(weights, references.shape[1]).to(references.device)
     cumulative = references.cumsum(2).double() / totals
-    # of the quantile function of each reference, up to the end of each bin
+    # Integrals of the quantile function of each reference, up to the end of each bin.
     integrals = (references.double() / totals * torch.arange(bins.num_bins, device=totals.device)).cumsum(2)
     maps = {}
     for layer, (columns, values) in zip(layers, activations.placed(), strict=True):

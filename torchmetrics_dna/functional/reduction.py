@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 Reduction = Literal["mean", "none"]
-_AT_ONCE = 1 << 14  # neurons at a time; torch splits sums of twice as many among threads
+# Number of neurons at a time; torch splits sums of twice as many among threads.
+_AT_ONCE = 1 << 14
 
 
 def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:

@@ -19,9 +19,12 @@ from torchmetrics_dna.binning.self_ranging import Grid, bounds_of, dyadic_grid
 from torchmetrics_dna.functional.emd import compiled_for, cumulative_share
 from torchmetrics_dna.functional.reduction import blocks
 
-_CELLS = 1 << 18  # values at a time: 2 MiB of float64
-_STEPS = 1 << 12  # resolution of the part of a gap's activations that lie below a position
-_COUNTS = 1 << 40  # of a histogram that was moved to other bins
+# Number of values at a time: 2 MiB of float64.
+_CELLS = 1 << 18
+# Resolution of the part of a gap's activations that lie below a position.
+_STEPS = 1 << 12
+# Sum of the counts of a histogram that was moved to other bins.
+_COUNTS = 1 << 40
 _TINY = torch.finfo(torch.float64).tiny
 
 
@@ -83,8 +86,10 @@ class RangedCounts(NamedTuple):
         """Return the share of activations below each position, ``(N, P)``."""
         knots, shares = self.knots(), self.shares()
         number = self.numbers(positions).clamp(0, self.num_bins - 1).long()
-        left, right = knots.gather(1, number), knots.gather(1, number + 1)
-        before, after = shares.gather(1, number), shares.gather(1, number + 1)
+        left = knots.gather(1, number)
+        right = knots.gather(1, number + 1)
+        before = shares.gather(1, number)
+        after = shares.gather(1, number + 1)
         return before + (after - before) * _part(positions, left, right)
 
 
@@ -159,8 +164,10 @@ def area_of_rows(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) ->
     difference = fine_at_points - gaps.coarse.shares().gather(1, gaps.coarse_knots)
     fine_rise = fine_at_points.diff()
     is_followed = fine_rise > 0
-    begin, end = gaps.points[:, :-1], gaps.points[:, 1:]
-    before, after = difference[:, :-1], difference[:, 1:]
+    begin = gaps.points[:, :-1]
+    end = gaps.points[:, 1:]
+    before = difference[:, :-1]
+    after = difference[:, 1:]
 
     # In a gap with activations of the finer histogram, shares rise between its first knot there and its last one only.
     first, last = (fine_knots.gather(1, number) for number in (gaps.fine_knots[:, :-1], gaps.fine_knots[:, 1:]))
@@ -176,7 +183,8 @@ def area_of_rows(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) ->
     at_knots = before.gather(1, gap) + (fine_shares[:, :-1] - fine_at_points.gather(1, gap)) * slope
     at_next_knots = at_knots + fine_shares.diff() * slope
     gap_begin, gap_end = begin.gather(1, gap), end.gather(1, gap)
-    left, right = fine_knots[:, :-1].clamp(gap_begin, gap_end), fine_knots[:, 1:].clamp(gap_begin, gap_end)
+    left = fine_knots[:, :-1].clamp(gap_begin, gap_end)
+    right = fine_knots[:, 1:].clamp(gap_begin, gap_end)
     within = _areas_of_lines(left, right, at_knots, at_next_knots, low, high)
     return areas.sum(1) + torch.where(is_followed.gather(1, gap), within, 0).sum(1)
 
@@ -241,9 +249,11 @@ def _counts_in_gaps(counts: Tensor, knots: Tensor, gap: Tensor, part: Tensor) ->
 
 def _part_of_gap(gaps: _Gaps, gap: Tensor, nodes: Tensor) -> Tensor:
     """Return the part of the activations in a gap that lie below each node, a multiple of a power of two."""
-    begin, end = gaps.points.gather(1, gap), gaps.points.gather(1, gap + 1)
+    begin = gaps.points.gather(1, gap)
+    end = gaps.points.gather(1, gap + 1)
     shares = gaps.fine.shares().gather(1, gaps.fine_knots)
-    before, after = shares.gather(1, gap), shares.gather(1, gap + 1)
+    before = shares.gather(1, gap)
+    after = shares.gather(1, gap + 1)
     followed = _part(gaps.fine.share_below(nodes), before, after)
     part = torch.where(after > before, followed, _part(nodes, begin, end))
     return (part * _STEPS).round() / _STEPS

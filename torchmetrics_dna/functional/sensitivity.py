@@ -7,7 +7,8 @@ from torch import Tensor
 
 from torchmetrics_dna.functional.reduction import check_weights, mean_over_neurons, sum_over_neurons
 
-_LEARNING_RATE = 0.02  # of the first step, for weights in units of 1/N
+# Learning rate of the first step, for weights in units of 1/N.
+_LEARNING_RATE = 0.02
 
 
 def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float | None = None) -> Tensor:
@@ -124,7 +125,8 @@ def learn_neuron_weights(
     optimizer = torch.optim.Adam([scaled], lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     draws = torch.randint(training.shape[1], (steps,), generator=torch.Generator().manual_seed(seed)).tolist()
-    best_weights, lowest_loss = scaled.detach().clone(), torch.inf
+    best_weights = scaled.detach().clone()
+    lowest_loss = torch.inf
     for step, draw in enumerate(draws):
         optimizer.zero_grad()
         _loss(training[:, draw], scaled, goal).backward()  # type: ignore[no-untyped-call]
@@ -137,7 +139,8 @@ def learn_neuron_weights(
                 losses = [_loss(validation[:, draw], scaled, goal) for draw in range(validation.shape[1])]
                 loss = float(torch.stack(losses).mean())
                 if loss < lowest_loss:
-                    best_weights, lowest_loss = scaled.detach().clone(), loss
+                    best_weights = scaled.detach().clone()
+                    lowest_loss = loss
     final = scaled.detach() if validation is None else best_weights
     return final / len(final)
 

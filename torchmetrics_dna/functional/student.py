@@ -22,8 +22,10 @@ def student_quantile(probability: float, freedom: float) -> float:
         return -student_quantile(1 - probability, freedom)
     low, high = 0.0, 1.0
     while student_tail(high, freedom) > 1 - probability:
-        low, high = high, 2 * high
-    while low < (middle := (low + high) / 2) < high:  # until they are neighbours
+        low = high
+        high = 2 * high
+    # The search ends when no float64 is between both ends.
+    while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if student_tail(middle, freedom) > 1 - probability else (low, middle)
     return low
 
@@ -73,9 +75,13 @@ def fieller(
         True
 
     """
-    g, v, t = max(numerator, 0.0), max(denominator, 0.0), quantile**2
+    g = max(numerator, 0.0)
+    v = max(denominator, 0.0)
+    t = quantile**2
     # the ends are the roots of a * ratio ** 2 - 2 * b * ratio + c
-    a, b, c = v**2 - t * variances[1], g * v - t * covariance, g**2 - t * variances[0]
+    a = v**2 - t * variances[1]
+    b = g * v - t * covariance
+    c = g**2 - t * variances[0]
     root = max(b**2 - a * c, 0.0) ** 0.5
     low = c / (b + root) if c > 0 else 0.0
     return low, (b + root) / a if a > 0 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import wraps
@@ -155,7 +155,7 @@ class Arguments:
     @property
     def averaging(self) -> dict[str, Any]:
         """Arguments of ``averaging_of`` that were given."""
-        return {name: value for name in ("neuron_weights",) if (value := getattr(self, name)) is not None}
+        return {} if self.neuron_weights is None else {"neuron_weights": self.neuron_weights}
 
 
 ALL = tuple(field.name for field in fields(Arguments)[1:])
@@ -183,7 +183,8 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
         def checked(*args: Any, **options: Any) -> Any:
             step: AbstractContextManager[None] = nullcontext()
             if options.get("distributed") is True:
-                from torchmetrics_dna.jobs.processes import in_step  # needs torch
+                # This module imports torch.
+                from torchmetrics_dna.jobs.processes import in_step
 
                 step = in_step()
             with step:
@@ -218,22 +219,33 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
         return [arguments]
     records = in_order(filter(None, by_metric.values()))
     others = [metric for metric, record in by_metric.items() if record is None]
-    first_name, crop = records[0].name, network.get("crop")
-    if crop not in (None, "none"):
-        raise ValueError(f"Argument `crop` is {crop!r}, but {first_name} brings the crop of its publication")
-    settings = {name: getattr(arguments, name) for name in _OF_NEURONS} | {"properties": network.get("properties")}
-    unused = [name for name, value in settings.items() if value is not None]
-    if unused and not others:
-        raise ValueError(f"Argument `{unused[0]}` is for metrics such as dna-emd, but got {first_name} alone")
-    split = networks_of(records, network, bool(others))
-    if len(split) + bool(others) > 1 and any(isinstance(side, Iterator) for side in sides):
+    _check_published(records[0].name, arguments, network, is_alone=not others)
+    split = []
+    if others:
+        split.append(replace(arguments, feature=network | {"weights_path": None}, metrics=others))
+    no_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
+    for own_network, metrics in networks_of(records, network, bool(others)):
+        split.append(replace(arguments, feature=own_network, metrics=metrics, **no_neurons))
+    if len(split) > 1 and any(isinstance(side, Iterator) for side in sides):
         raise ValueError(
             "Metrics of several networks read a side several times, but got an iterator; pass a list, or a function"
             " that returns a new iterator"
         )
-    of_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
-    first = [replace(arguments, feature=network | {"weights_path": None}, metrics=others)] if others else []
-    return first + [replace(arguments, feature=own, metrics=of_network, **of_neurons) for own, of_network in split]
+    return split
+
+
+def _check_published(name: str, arguments: Arguments, network: Mapping[str, Any], *, is_alone: bool) -> None:
+    """Raise ValueError for arguments that a published metric deviates from, or would ignore if it ``is_alone``."""
+    crop = network.get("crop")
+    if crop not in (None, "none"):
+        raise ValueError(f"Argument `crop` is {crop!r}, but {name} brings the crop of its publication")
+    if not is_alone:
+        return
+    settings = {setting: getattr(arguments, setting) for setting in _OF_NEURONS}
+    settings["properties"] = network.get("properties")
+    for setting, value in settings.items():
+        if value is not None:
+            raise ValueError(f"Argument `{setting}` is for metrics such as dna-emd, but got {name} alone")
 
 
 def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, str]]:

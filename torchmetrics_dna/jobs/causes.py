@@ -33,25 +33,42 @@ if TYPE_CHECKING:
     Change = tuple[str, float]  # name of a change, and its amount
     Figures = NDArray[np.float64]  # properties of images, (images, properties)
 
-CHANGED, CHECKED = 16, 48  # images of A whose properties choose a change; at most, that the network sees after it
-LEAST = 10  # images of a side
-LABEL = "looking for the cause (--no-causes skips this)"  # of progress
-_TRIES = (0.2, 0.5, 0.9)  # places where the search of each change begins
-_STEPS = (1 / 8, 1 / 16, 1 / 32)  # of places, each to either side of the best one
-_RIVALS = 3  # changes whose amounts are refined
-_CHECKED = 2  # of these, that the network checks
-_REST = 0.25  # of the difference that one change leaves, from which on a second is searched
-_BINS = 50  # of histograms, if those of folds can be merged to so many
+# Number of images of A whose properties choose a change, and that the network sees after it, at most.
+CHANGED = 16
+CHECKED = 48
+# Smallest number of images per set.
+LEAST = 10
+# Label of the progress.
+LABEL = "looking for the cause (--no-causes skips this)"
+# Amounts where the search of each change begins, as places between none and most.
+_TRIES = (0.2, 0.5, 0.9)
+# Steps to either side of the best place so far.
+_STEPS = (1 / 8, 1 / 16, 1 / 32)
+# Number of changes whose amounts are refined, and of those that the network then checks.
+_RIVALS = 3
+_CHECKED = 2
+# A second change is searched if one change leaves at least this share of the difference.
+_REST = 0.25
+# Number of bins of histograms, if those of folds can be merged to so many.
+_BINS = 50
+# Deciles' middles, by which distributions of properties are compared.
 _QUANTILES = (np.arange(10) + 0.5) / 10
-_LEAST_VARIANCE = 1e-6  # of a property
-_LEAST_RANKS = 0.05  # about what equal sets have
-_RESIZED = 0.95  # of A's shorter side, up to which B's is taken for resized
-_MIDDLE = 128  # pixels; a larger image is measured in its middle
-_LEAST_SCALE = 1 / 8  # of a resize whose middle is not smaller
-_LARGE = 1 << 22  # bytes of an image, from which on worker processes decode
+# Smallest variance of a property, so that one that hardly varies does not decide alone.
+_LEAST_VARIANCE = 1e-6
+# About the squared difference of ranks between samples of one distribution.
+_LEAST_RANKS = 0.05
+# B is taken for resized if its shorter side is at most this share of A's.
+_RESIZED = 0.95
+# Larger images are measured in their middle, of so many pixels.
+_MIDDLE = 128
+# Smallest scale of a resize for which the middle is enlarged, so that it has as many pixels afterwards.
+_LEAST_SCALE = 1 / 8
+# Worker processes decode images from this number of bytes on.
+_LARGE = 1 << 22
 _SEEN = [PROPERTIES.index(name) for name in OF_PIXELS]
-_CLEAR = 2  # standard errors
-_REJECTED = 1.64  # likewise, by each of the changes that were checked
+# Standard errors by which a change is accepted, and by which each of the checked changes is rejected.
+_CLEAR = 2
+_REJECTED = 1.64
 
 
 class ChangedImages(ImageSource):
@@ -59,7 +76,9 @@ class ChangedImages(ImageSource):
 
     def __init__(self, source: ImageSource, numbers: Sequence[int], changes: Sequence[Change]) -> None:
         super().__init__([source.names[number] for number in numbers], self.decode, LABEL, roots=source.roots)
-        self._source, self._chosen, self._changes = source, numbers, changes
+        self._source = source
+        self._chosen = numbers
+        self._changes = changes
 
     @override
     def decode(self, index: int, channels: int = 3) -> Decoded:
@@ -96,7 +115,8 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
         of_b = [partner[number] for number in of_a]
     check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins)
     before = check.apart([])
-    if before.square <= 0:  # half of it can't be told
+    if before.square <= 0:
+        # There is no distance of which a change could take half.
         check.tell(ends=True)
         return Causes((), (), (0.0,), len(of_a))
     choice = _Choice((images_a, images_b), (of_a[:CHANGED], of_b), sides.extractor)
@@ -110,17 +130,23 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
             break
     place = taking or next(iter(afters))
     once = afters[place]
-    named, bins = ([place], [before.bins, once.bins]) if taking else ([], [before.bins])
+    named: list[Place] = []
+    bins = [before.bins]
+    if taking:
+        named = [place]
+        bins = [before.bins, once.bins]
     checked = [*afters.values()]
     both = choice.together(place) if once.bins > _REST * before.bins else []
     if both:
         twice = check.apart(choice.changes(both))
         if takes_half(once, twice) and (taking or takes_half(before, twice)):
-            named, bins = both, [before.bins, once.bins, twice.bins]
+            named = both
+            bins = [before.bins, once.bins, twice.bins]
         checked.append(twice)
     check.tell(ends=True)
     changes = choice.changes(named)
-    names, amounts = tuple(name for name, _ in changes), tuple(amount for _, amount in changes)
+    names = tuple(name for name, _ in changes)
+    amounts = tuple(amount for _, amount in changes)
     is_rejected = not named and all(_takes_less(before, after) for after in checked)
     (likeliest,) = choice.changes(likely[:1])
     return Causes(names, amounts, tuple(each * check.width for each in bins), len(of_a), is_rejected, likeliest)
@@ -130,19 +156,22 @@ class _Choice:
     """Choice of changes by properties of images: those of a few images of A after changes, beside those of B."""
 
     def __init__(self, sides: Sequence[ImageSource], numbers: Sequence[Sequence[int]], extractor: DNAExtractor) -> None:
-        self._numbers, channels = numbers[0], extractor.image_channels
+        self._numbers = numbers[0]
+        channels = extractor.image_channels
         self._pictures, self._side = _middles(sides[0], numbers[0], channels, _LEAST_SCALE)
         of_b, side_of_b = _middles(sides[1], numbers[1], channels)
         self._b = _properties(of_b)
         unchanged = _properties([_middle(picture) for picture in self._pictures])
         self._variance = np.concatenate([unchanged, self._b]).var(0) + _LEAST_VARIANCE
         left_out = {name for name, change in CHANGES.items() if change.of_colour and channels == 1}
-        resized = side_of_b / self._side  # what B's images would have been resized to
+        # Scale to which A's images would have been resized to be as small as B's.
+        resized = side_of_b / self._side
         if extractor.input_size is None or resized > _RESIZED:
             left_out.add("resize")
         self._tries: dict[str, tuple[float, ...]] = {name: _TRIES for name in CHANGES if name not in left_out}
         if "resize" in self._tries:
-            self._tries["resize"] = (1 - resized,)  # so small they are
+            # The sizes give the only place that fits.
+            self._tries["resize"] = (1 - resized,)
 
     def changes(self, places: Sequence[Place]) -> list[Change]:
         """Return changes with their amounts."""
@@ -167,14 +196,17 @@ class _Choice:
 
         The list is empty if the properties of A are not much nearer to B's after both.
         """
-        alone, second = self._distance(self._after([first])), self.likeliest([first])[0]
+        alone = self._distance(self._after([first]))
+        second = self.likeliest([first])[0]
         distance, first = self._refined(first[0], {first[1]: self._after([first, second])}, [second])
         return _in_order([first, second]) if distance <= alone / 4 else []
 
     def _refined(self, name: str, by_place: dict[float, Figures], made: Sequence[Place]) -> tuple[float, Place]:
         """Return the least distance of a change's places near those that were tried, with its place."""
         distances = {place: self._distance(figures) for place, figures in by_place.items()}
-        for step in _STEPS if name != "resize" else ():
+        # The sizes of the images give the place of a resize.
+        steps = () if name == "resize" else _STEPS
+        for step in steps:
             best = min(distances, key=distances.__getitem__)
             for place in (best - step, best + step):
                 if 0 < place <= 1 and place not in distances:
@@ -190,12 +222,12 @@ class _Choice:
         """Return the properties of the images of A after changes, of the middle of large ones."""
         changes = self.changes(_in_order(places))
         scale = min([1.0, *(amount / 100 for name, amount in changes if name == "resize")])
-        return _properties(
-            [
-                _middle(_changed(_middle(picture, scale), changes, number))
-                for picture, number in zip(self._pictures, self._numbers, strict=True)
-            ]
-        )
+        middles = []
+        for picture, number in zip(self._pictures, self._numbers, strict=True):
+            # Before a resize, the middle is larger.
+            changed = _changed(_middle(picture, scale), changes, number)
+            middles.append(_middle(changed))
+        return _properties(middles)
 
 
 def _in_order(places: Sequence[Place]) -> list[Place]:
@@ -218,7 +250,8 @@ def _middles(
     sides: list[int] = []
     for number in numbers:
         picture = as_bytes(as_rgb(source.decode(number, channels).pixels))
-        middles.append(_middle(picture, scale).copy())  # so that no large image stays in memory
+        # The copy lets the large image be freed.
+        middles.append(_middle(picture, scale).copy())
         sides.append(min(picture.shape[:2]))
     return middles, float(np.median(sides))
 
@@ -264,25 +297,35 @@ class _Check:
         numbers: tuple[Sequence[int], Sequence[int]],
         in_bins: HistogramDNA,
     ) -> None:
-        self._extractor, self._images, self._measured = sides.extractor.without_properties(), images, measured
-        self._numbers, self._averaging = numbers, sides.plan.averaging
+        self._extractor = sides.extractor.without_properties()
+        self._images = images
+        self._measured = measured
+        self._numbers = numbers
+        self._averaging = sides.plan.averaging
         self._paired = bool(sides.plan.arguments.pairs)
-        self._reading, self._done = sides.plan.arguments.reading or Reading(), 0
+        self._reading = sides.plan.arguments.reading or Reading()
+        # Number of images that were measured.
+        self._done = 0
         pixels = images[0].decode(numbers[0][0], sides.extractor.image_channels).pixels
-        if self._reading.num_workers is None and pixels.nbytes < _LARGE:  # else to start workers takes longer
+        if self._reading.num_workers is None and pixels.nbytes < _LARGE:
+            # Starting workers takes longer than decoding small images here.
             self._reading = replace(self._reading, num_workers=0)
         ranges = in_bins.known_ranges
         self._ranges = replace(ranges, margin="widen") if in_bins.self_ranging else ranges
-        of_neurons = [side.dnas["histogram"].select(list(in_bins.neurons)).folds for side in measured]
-        self._num_folds = len(of_neurons[0])
-        self._folds: list[list[Any]] = [[fold for fold in folds if fold.num_images] for folds in of_neurons]
-        of_fold = self._folds[0][0].num_bins
-        self._bins = of_fold if of_fold % _BINS else _BINS
-        self.width = in_bins.num_bins / self._bins  # of a fold's bin, in bins of the comparison
-        self._is_whole = [
-            not in_bins.self_ranging and (len(chosen) == len(side.numbers) or (k == 1 and not self._paired))
-            for k, (side, chosen) in enumerate(zip(measured, numbers, strict=True))
-        ]
+        all_folds = [side.dnas["histogram"].select(list(in_bins.neurons)).folds for side in measured]
+        self._num_folds = len(all_folds[0])
+        self._folds: list[list[Any]] = [[fold for fold in folds if fold.num_images] for folds in all_folds]
+        bins_of_fold = self._folds[0][0].num_bins
+        self._bins = _BINS if bins_of_fold % _BINS == 0 else bins_of_fold
+        # Width of a fold's bin, in bins of the comparison.
+        self.width = in_bins.num_bins / self._bins
+        # Folds that were measured are used again if they have these bins. A's must hold the chosen images alone. B's
+        # may hold others too, unless the sets are pairs.
+        has_all_of_a, has_all_of_b = (
+            len(chosen) == len(side.numbers) for side, chosen in zip(measured, numbers, strict=True)
+        )
+        is_fixed = not in_bins.self_ranging
+        self._is_whole = (is_fixed and has_all_of_a, is_fixed and (has_all_of_b or not self._paired))
         self._b = self._shares(1, [])
 
     def apart(self, changes: Sequence[Change]) -> Apart:
@@ -320,7 +363,7 @@ class Shares(NamedTuple):
     """Cumulative histograms of the folds of a set, and their sums."""
 
     shares: Tensor  # float64, (folds, N, bins)
-    images: Tensor  # of each fold
+    images: Tensor  # number of images of each fold, (folds,)
     total: Tensor  # sum of shares times images, (N, bins)
     squares: Tensor  # sum of squared shares times images, also over bins, (N,)
 
@@ -343,11 +386,17 @@ class Shares(NamedTuple):
 
         ``without`` is a fold to leave out.
         """
-        images, total, squares, count = self.images.sum(), self.total, self.squares, len(self.images)
+        images = self.images.sum()
+        total = self.total
+        squares = self.squares
+        count = len(self.images)
         if without is not None:
-            size, shares = self.images[without], self.shares[without]
-            images, total, count = images - size, total - size * shares, count - 1
+            size = self.images[without]
+            shares = self.shares[without]
+            images = images - size
+            total = total - size * shares
             squares = squares - size * shares.square().sum(1)
+            count -= 1
         mean = total / images
         return mean, (squares / images - mean.square().sum(1)) / (count - 1)
 
@@ -366,7 +415,7 @@ class Apart:
     """
 
     sides: tuple[Shares, ...]
-    averaging: Averaging  # off which noise can be taken
+    averaging: Averaging  # average of the neurons, which can be debiased
 
     @property
     def bins(self) -> float:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Groups = str | Callable[[str], object] | Sequence[object]
 Pairs = bool | str | Callable[[str], object]
-FEW = 50  # pairs, of which each is a fold of its own
+# Up to this number of pairs, each pair is a fold of its own.
+FEW = 50
 _PREFIX = "prefix:"
 _T = TypeVar("_T")
 
@@ -104,7 +105,8 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
 
 def _matched(expression: str, name: str) -> str:
     try:
-        match = re.match(expression, name := PurePath(name).name)
+        name = PurePath(name).name
+        match = re.match(expression, name)
     except re.error as err:
         raise ValueError(f"Argument `groups` has no regular expression, {expression!r}: {err}") from err
     if match is None:

@@ -29,20 +29,21 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics import State, Statistic
 
-MEANS = "means"  # the statistic of spatial means of single images, in the layers of outlier scores
+# Name of the statistic of spatial means of single images, in the layers of outlier scores.
+MEANS = "means"
 
 
 @dataclass(eq=False)
 class Split:
     """Measured states of a part of an image set."""
 
-    states: dict[str, State]  # by name of the statistic
+    states: dict[str, State]  # states by name of the statistic
     unreadable: list[str] = field(default_factory=list)  # one line for each image that was left out
-    num_images: int = 0  # that were read
+    num_images: int = 0  # number of images that were read
     first: str = ""  # name of the first of these images; empty if there is none
     last: str = ""  # name of the last one
     numbers: list[int] = field(default_factory=list)  # indices in the source, or numbers in a stream; if rows are kept
-    names: list[str] = field(default_factory=list)  # of the images with numbers
+    names: list[str] = field(default_factory=list)  # names of the images with numbers
     notes: dict[str, list[Tensor]] = field(default_factory=dict)  # folds and thumbnails of batches, if folds are kept
 
 
@@ -51,7 +52,7 @@ class Share(NamedTuple):
 
     num_images: int
     unreadable: list[str]  # one line for each image that was left out
-    numbers: Sequence[int]  # of the images, as in Split
+    numbers: Sequence[int]  # numbers of the images, as in Split
     names: Sequence[str]
     rows: Mapping[str, Tensor]  # other values of each image, by name
 
@@ -62,14 +63,15 @@ class Activated(NamedTuple):
     places: list[int]  # indices of the readable images; in a stream, numbers of their entries
     activations: dict[str, Tensor]  # {layer: (B, n, *positions)}
     left_out: list[str]  # one line for each image
-    names: list[str]  # of the readable images
+    names: list[str]  # names of the readable images
     notes: Mapping[str, Tensor]  # folds and thumbnails of them, (B, ...), by name
     ends: bool  # True if these are the last images of a part
 
     def take(self, chosen: slice | list[int]) -> Activated:
         """Return some of the images."""
         rows = range(len(self.places))[chosen] if isinstance(chosen, slice) else chosen
-        places, names = [self.places[i] for i in rows], [self.names[i] for i in rows]
+        places = [self.places[i] for i in rows]
+        names = [self.names[i] for i in rows]
         activations, notes = (
             {name: values[chosen] for name, values in of.items()} for of in (self.activations, self.notes)
         )
@@ -124,7 +126,8 @@ class Job:
         """
         split: Split | None = None
         for part in self.activate(images, splits, size, whole):
-            begin, ends = 0, part.ends
+            begin = 0
+            ends = part.ends
             while begin < len(part.places):
                 split = split or self.empty()
                 end = len(part.places) if size is None else min(len(part.places), begin + size - split.num_images)
@@ -180,7 +183,8 @@ class Job:
 
     def with_sample(self, dnas: dict[str, Any], rows: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return the DNAs with a sample of single images in that of layers, if the job keeps the means of images."""
-        kind, means = LayerGaussianDNA.kind, self.statistics.get(MEANS)
+        kind = LayerGaussianDNA.kind
+        means = self.statistics.get(MEANS)
         if kind not in dnas or not isinstance(means, SpatialMeans) or not len(rows[MEANS]):
             return dnas
         by_layer = dict(zip(means.neurons, torch.split(rows[MEANS], list(means.neurons.values()), 1), strict=True))
@@ -208,12 +212,15 @@ class Job:
             return
         group_of = grouping(whole or images, self.groups) if self.num_folds is not None else None
         num_by_content = self.num_folds if self.folds is None and group_of is None else None
-        extractor, progress = self.extractor, self.reading.progress
+        extractor = self.extractor
+        progress = self.reading.progress
         notes_of = image_notes if extractor.example is None else input_notes
         takes = [*self.notes]
         if self.num_folds is not None:
             takes.append(partial(notes_of, num_folds=num_by_content))
-        done, total, is_first = 0, count_images(images, splits), True
+        done = 0
+        total = count_images(images, splits)
+        is_first = True
         run = partial(extractor, resized=extractor.input_size is not None)
         most = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
         for batch in load_batches(
@@ -238,7 +245,8 @@ class Job:
             for part in cut(len(numbers), most):
                 raise_if_peer_failed()
                 inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in more)]
-                places, names = numbers[part], batch.names[part]
+                places = numbers[part]
+                names = batch.names[part]
                 notes = {name: values[part] for name, values in batch.notes.items()}
                 numbers_of_source = _numbers(images, places)
                 if self.num_folds is not None and self.folds is not None:
@@ -263,11 +271,15 @@ class Job:
     def _add_(self, split: Split, images: Images, part: Activated, chosen: slice | list[int]) -> None:
         """Add the chosen images of a part in place."""
         part = part.take(chosen)
-        activations, places, names, notes = Activations(part.activations), part.places, part.names, part.notes
+        activations = Activations(part.activations)
+        places = part.places
+        names = part.names
+        notes = part.notes
         for name, statistic in self.statistics.items():
             statistic.add_(split.states[name], activations, notes.get("folds"))
         split.num_images += len(places)
-        split.first, split.last = split.first or names[0], names[-1]
+        split.first = split.first or names[0]
+        split.last = names[-1]
         for name, values in notes.items():
             split.notes.setdefault(name, []).append(values)
         if self.keeps_rows:  # unbounded lists for a long stream otherwise

@@ -86,7 +86,8 @@ efficientnet_lite0)
         sides = replace(sides, jobs=[keeping_sample(sides.jobs[0])])
         sides.source(0, "A DNA")
         measured = sides.measured(0)
-    if left_out := measured.unreadable:
+    left_out = measured.unreadable
+    if left_out:
         warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}")
     if isinstance(kind, str):
         return measured.first
@@ -130,7 +131,9 @@ def make_files(
     with in_step():
         sides = open_sides([source], arguments, kinds)
         check_model_named(sides.extractor.name)
-        images, job, on = sides.source(0, "A DNA"), keeping_sample(sides.jobs[0]), arguments.on
+        images = sides.source(0, "A DNA")
+        job = keeping_sample(sides.jobs[0])
+        on = arguments.on
         paths = output_paths(output, kinds)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)
@@ -140,9 +143,11 @@ def make_files(
             if rank() == 0:
                 parts.begin(resume)
             if on is None:
-                missing = gather(parts.missing())[0]  # of rank 0, before any process finishes a part
+                # All processes share what rank 0 misses before any process finishes a part.
+                missing = gather(parts.missing())[0]
                 parts.measure(missing[rank() :: world_size()])
-                gather(None)  # wait until all parts are there
+                # Wait until all parts are there.
+                gather(None)
             else:
                 for _ in finish_on_ray(parts, on):
                     pass
@@ -152,7 +157,8 @@ def make_files(
                     replace(dna, notes=notes).save(paths[kind])
                     del dna
             unreadable = parts.unreadable()
-            gather(None)  # wait until all have read them, since they are removed next
+            # Wait until all processes have read the parts, which are removed next.
+            gather(None)
             if rank() == 0:
                 parts.remove()
     finally:
@@ -195,8 +201,8 @@ def parts_folder(output: str | os.PathLike[str]) -> Path:
 class MeasuredRanges(NamedTuple):
     """Activation ranges measured in one pass over image sets."""
 
-    ranges: ActivationRanges  # of all images, united with the given ones
-    num_images: int  # that were measured
+    ranges: ActivationRanges  # ranges of all images, united with the given ones
+    num_images: int  # number of images that were measured
     unreadable: list[str]  # one line for each image that was left out
 
 

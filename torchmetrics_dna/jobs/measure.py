@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 class Measured:
     """Values measured in one pass over an image set."""
 
-    UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features")  # not of any result
+    # No file of a result has these.
+    UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features")
 
-    dnas: dict[str, DNA]  # of each requested kind, all of the same images; with folds, if the job has folds
+    dnas: dict[str, DNA]  # DNAs of each requested kind, all of the same images; with folds, if the job has folds
     unreadable: list[str]  # one line for each image that was left out
     numbers: Sequence[int] = ()  # source indices of readable images, ascending; rows follow their order
-    names: Sequence[str] = ()  # of these images
+    names: Sequence[str] = ()  # names of these images
     rows: Mapping[str, Tensor] = field(default_factory=dict)  # other values of each image, by statistic; "folds"
     features: Features | None = None  # spatial means of the images, if the job has them
 
@@ -122,7 +123,8 @@ def measure(
         share = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
         (split,) = job.run(share, whole=images)
         if distributed:
-            gather(None)  # so that the error of one is that of all
+            # An error of one process is an error of all.
+            gather(None)
             for name, statistic in job.statistics.items():
                 statistic.reduce_(split.states[name])
         values, read = job.dnas_and_share(split)
@@ -141,15 +143,19 @@ def _measured(job: Job, images: Images, dnas: dict[str, DNA], shares: Sequence[S
     num_images = sum(share.num_images for share in shares) + len(unreadable)
     check_any_read(num_images, unreadable, images.label, noun_of(job.extractor))
     numbers = torch.tensor([number for share in shares for number in share.numbers], dtype=torch.int64)
-    names, order = [name for share in shares for name in share.names], numbers.argsort()
-    # an empty share has rows of another shape, which can't be concatenated
+    names = [name for share in shares for name in share.names]
+    order = numbers.argsort()
+    # The rows of an empty share have another shape and can't be concatenated.
     read = [share for share in shares if share.numbers]
-    rows = {name: torch.cat([share.rows[name] for share in read])[order] for name in (read[0].rows if read else ())}
+    row_names = [*read[0].rows] if read else []
+    rows = {name: torch.cat([share.rows[name] for share in read])[order] for name in row_names}
     dnas = job.with_sample(dnas, rows)
     in_order = numbers[order].tolist() if isinstance(images, ImageSource) else list(range(len(numbers)))
     names = [names[i] for i in order.tolist()]
-    features, statistic, extractor = None, job.statistics.get("features"), job.extractor
+    features = None
+    statistic = job.statistics.get("features")
     if isinstance(statistic, SpatialMeans) and "features" in rows:
-        means, pictures = rows.pop("features"), rows.pop("pictures", None)
-        features = Features(means, statistic.neurons, names=names, pictures=pictures, **extractor.origin)
+        means = rows.pop("features")
+        pictures = rows.pop("pictures", None)
+        features = Features(means, statistic.neurons, names=names, pictures=pictures, **job.extractor.origin)
     return Measured(dnas, unreadable, in_order, names, rows, features)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.jobs.parts import Parts
 
-_LOSSES = 5  # of workers at one part, before it is an error
+# Number of workers that may be lost at one part before it is an error.
+_LOSSES = 5
 _CLUSTER = re.compile(r"(ray|ray://[^?]+)(?:[?&]cpus=([1-9]\d*)|[?&]gpus=(\d*\.?\d+))*")
 
 
@@ -50,19 +51,25 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
     be reached, RuntimeError if workers are lost repeatedly; else the error of the first part that failed.
     """
     address, cpus, gpus = _CLUSTER.fullmatch(on).groups()  # type: ignore[union-attr]  # it was checked
-    numbers, images, progress = parts.missing(), parts.images, parts.job.reading.progress or (lambda *_: None)
-    done, total = 0, count_images(images, [parts.ranges[number] for number in numbers])
+    numbers = parts.missing()
+    images = parts.images
+    progress = parts.job.reading.progress or (lambda *_: None)
+    done = 0
+    total = count_images(images, [parts.ranges[number] for number in numbers])
     if not numbers:
         return
     if "RAY_ADDRESS" not in os.environ:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # so that a new cluster listens on loopback
+        # A new cluster then listens on loopback only.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     ray = require("ray", "ray")
     work = _pickled(ray, parts)
     with ExitStack() as stack:
         if not ray.is_initialized():
-            try:  # silent, since our output may be for programs
+            try:
+                # Ray does not log, since stdout may be for programs.
                 ray.init(None if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
-            except Exception as err:  # Ray raises many types
+            except Exception as err:
+                # Ray raises many types.
                 raise ConnectionError(f"Can't connect to {on!r}: {reason_of(err)}") from err
             stack.callback(ray.shutdown)
         gpus = ("GPU" in ray.cluster_resources()) if gpus is None else gpus
@@ -92,12 +99,14 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
 
 def _pickled(ray: Any, parts: Parts) -> bytes:
     """Pickle job and images, with the network on the CPU: a machine without its device can't unpickle it."""
-    job, device = parts.job, parts.job.extractor.device
+    job = parts.job
+    device = job.extractor.device
     job.extractor.to("cpu")
     try:
         silent = replace(job, reading=replace(job.reading, progress=None))
         return bytes(ray.cloudpickle.dumps((silent, parts.images)))
-    except Exception as err:  # whatever pickle meets
+    except Exception as err:
+        # Objects raise errors of any type when they are pickled.
         raise ValueError(
             f"{parts.images.label!r} or its extractor can't be sent to others ({reason_of(err)}); give files or"
             " addresses, and a named extractor or a module that can be pickled"
@@ -112,7 +121,8 @@ def _finished(
     """Measure a part in a worker, in the folder of the driver, and return the error if images have one."""
     if version != __version__:
         raise ValueError(f"{platform.node()} has torchmetrics-dna {__version__}, expected {version}")
-    with suppress(OSError):  # it may not have that folder, nor need it
+    # This machine may not have that folder, and may not need it.
+    with suppress(OSError):
         os.chdir(folder)
     job, images = pickle.loads(work)
     torch.set_num_threads(cpus)
@@ -121,21 +131,25 @@ def _finished(
         job = replace(job, reading=replace(job.reading, num_workers=cpus - 1))
     try:
         file: Any = images.shards[0].file if isinstance(images, ImageStream) else images.fetch(0)
-    except Exception as err:  # which its image has, too
+    except Exception as err:
+        # The image raises this error again when it is read.
         file = getattr(err, "filename", None)
     if isinstance(file, (str, os.PathLike)) and not is_address(file) and not Path(file).parent.is_dir():
-        remedy = "give a folder that all machines share, or an address"  # or all images would be left out
+        # Without this error, all images would be left out.
+        remedy = "give a folder that all machines share, or an address"
         return FileNotFoundError(f"{platform.node()!r} does not have {str(file)!r}; {remedy}")
     try:
         (split,) = job.run(images, [part])
         dnas, share = job.dnas_and_share(split)
         return {kind: _file_of(dna) for kind, dna in dnas.items()}, share
-    except Exception as err:  # of any image
+    except Exception as err:
+        # An error of any image is raised in the driver.
         return err
 
 
 def _file_of(dna: DNA) -> bytes:
     """Return the file of a DNA, which is many times smaller than counts in memory."""
     with TemporaryDirectory() as folder:
-        dna.save(path := Path(folder, "part.dna.npz"))
+        path = Path(folder, "part.dna.npz")
+        dna.save(path)
         return path.read_bytes()

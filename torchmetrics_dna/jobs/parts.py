@@ -8,6 +8,7 @@ import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,13 @@ from torchmetrics_dna.jobs.job import Job, Share, check_any_read
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
 
-_MOST_PARTS = 32  # enough to share among processes, few enough to be cheap to write
-_MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
+# Number of parts of images: enough to share among processes, few enough to be cheap to write.
+_MOST_PARTS = 32
+# Number of parts of shards. With the default extractor, each part takes 0.5 to 3 MB on disk.
+_MOST_OF_SHARDS = 1000
 _FORMAT = "parts of a torchmetrics_dna"
-_JOB, _LOCK = "job.json", "torchmetrics-dna.lock"
+_JOB = "job.json"
+_LOCK = "torchmetrics-dna.lock"
 _OURS = re.compile(r"job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz")
 
 
@@ -46,10 +50,12 @@ def parts_of(images: Images, batch_size: int) -> list[range]:
 
     """
     if isinstance(images, ImageStream):
-        count, size = len(images.shards), -(-len(images.shards) // _MOST_OF_SHARDS)
+        count = len(images.shards)
+        size = ceil(count / _MOST_OF_SHARDS)
     else:
-        count, batches = len(images), -(-len(images) // batch_size)
-        size = batch_size * -(-batches // _MOST_PARTS)
+        count = len(images)
+        num_batches = ceil(count / batch_size)
+        size = batch_size * ceil(num_batches / _MOST_PARTS)
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
@@ -88,7 +94,9 @@ class Parts:
     """Parts of a job of DNAs, as :func:`parts_of` cuts the images, and the finished ones in a folder."""
 
     def __init__(self, folder: Path, images: Images, job: Job) -> None:
-        self.folder, self.images, self.job = folder, images, job
+        self.folder = folder
+        self.images = images
+        self.job = job
         self.ranges = parts_of(images, job.reading.batch_size)
         self._lock: FileLock | None = None
         self._has_begun = False

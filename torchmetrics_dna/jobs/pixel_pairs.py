@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
 
-LABEL = "comparing the pixels of pairs"  # of progress
+# Label of the progress.
+LABEL = "comparing the pixels of pairs"
 # Every pair is decoded once more than the network needs. Of more pairs, a sample tells what all of them share.
 MOST_PAIRS = 1_000
 
@@ -34,7 +35,8 @@ def pixels_of_pairs(sides: Sides, k: int, a: Measured) -> PixelDifferences | Non
         The differences; None unless the sides are pairs of grey or RGB images.
 
     """
-    images_a, images_b = sides.images[0], sides.images[k]
+    images_a = sides.images[0]
+    images_b = sides.images[k]
     pairs = sides.plan.arguments.pairs
     if not pairs or sides.extractor.why_no_pictures:
         return None

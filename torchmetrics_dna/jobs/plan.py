@@ -31,12 +31,12 @@ class Plan:
     """Questions to sets that were opened together."""
 
     arguments: Arguments
-    distances: Sequence[Distance]  # that all sides support; none if DNAs are made
-    neurons: Neurons  # of the distances: those of the network, if properties are compared beside them
-    has_properties: bool  # whether they are
-    averaging: Averaging  # of the neurons
+    distances: Sequence[Distance]  # distances that all sides support; none if DNAs are made
+    neurons: Neurons  # neurons of the distances: those of the network, if properties are compared beside them
+    has_properties: bool  # whether properties are compared beside them
+    averaging: Averaging  # average of the neurons
     has_causes: bool = False  # whether causes of a difference are searched
-    of_layers: Mapping[str, PlanOfLayers] = field(default_factory=dict)  # of evidence for fd, by name
+    of_layers: Mapping[str, PlanOfLayers] = field(default_factory=dict)  # plans of evidence for fd, by name
     rows: Mapping[str, SpatialMeans] = field(default_factory=dict)  # what single images leave
     limits: Sequence[str] = ()  # what was not asked of single images, one line each, for Comparison
 
@@ -56,19 +56,23 @@ def make_plan(
     images = [side for side in sides if not isinstance(side, DNA)]
     if not distances or not images:
         return plan
-    neurons, counts = plan.neurons, [side.count for side in images]
-    are_images = len(images) > 1 and not isinstance(sides[0], DNA)  # so that there are tests
+    neurons = plan.neurons
+    counts = [side.count for side in images]
+    # Tests need images on both sides, since a DNA is taken as exact.
+    are_images = len(images) > 1 and not isinstance(sides[0], DNA)
     by_fold = bool(arguments.pairs) or arguments.groups is not None
     noun = noun_of(network)
-    layers, of_layers = set[str](), dict[str, PlanOfLayers]()
+    layers: set[str] = set()
+    of_layers: dict[str, PlanOfLayers] = {}
     for record in distances:
         if not record.kinds:
             layers.add(record.layer or list(neurons)[-1])
         if record.by_image and arguments.num_folds is not None:
             watched = neurons if record.layer is None else neurons.take(neurons.positions([record.layer]))
-            each = plan_for(watched, counts, tested=are_images, by_fold=by_fold, name=record.name, noun=noun)
-            layers.update(each.neurons if each.tested or each.debiased else ())
-            of_layers[record.name] = each
+            of_record = plan_for(watched, counts, tested=are_images, by_fold=by_fold, name=record.name, noun=noun)
+            if of_record.tested or of_record.debiased:
+                layers.update(of_record.neurons)
+            of_layers[record.name] = of_record
     rows = {"features": SpatialMeans(neurons, sorted(layers))} if layers else {}
     has_causes = arguments.causes and arguments.on is None and len(images) == len(sides) == 2 and LAYER not in neurons
     has_causes &= any(record.name == "dna-emd" for record in distances) and not averaging.why_noisy
@@ -88,9 +92,12 @@ def make_plan(
 
 def noting_properties(job: Job) -> Job:
     """Return a job that keeps the properties of single images, if there are any, or the numbers of other inputs."""
-    neurons, example = job.extractor.neurons, job.extractor.example
-    if example is not None:  # columns of embeddings have no order
-        return replace(job, notes=[*job.notes, partial(number_note, axes=0 if example.noun == "row" else GRID)])
+    neurons = job.extractor.neurons
+    example = job.extractor.example
+    if example is not None:
+        # Columns of embeddings have no order, so they have no grid.
+        axes = 0 if example.noun == "row" else GRID
+        return replace(job, notes=[*job.notes, partial(number_note, axes=axes)])
     if LAYER in neurons:
         return replace(job, statistics={**job.statistics, LAYER: SpatialMeans(neurons, [LAYER])})
     return replace(job, notes=[*job.notes, property_note]) if job.extractor.may_have_properties else job
@@ -107,9 +114,16 @@ def keeping_sample(job: Job) -> Job:
 
 def noting_bands(job: Job) -> Job:
     """Return a job that keeps mean and deviation of each band of single inputs, or of images that are not RGB."""
-    example, channels = job.extractor.example, job.extractor.image_channels
-    bands = example.bands if example is not None else channels if channels not in (1, 3) else 0
-    return replace(job, notes=[*job.notes, partial(band_note, bands=bands)]) if bands else job
+    example = job.extractor.example
+    channels = job.extractor.image_channels
+    bands = 0
+    if example is not None:
+        bands = example.bands
+    elif channels not in (1, 3):
+        bands = channels
+    if not bands:
+        return job
+    return replace(job, notes=[*job.notes, partial(band_note, bands=bands)])
 
 
 def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> FoldedSides | None:
@@ -121,6 +135,7 @@ def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> Fold
     if record.name not in plan.of_layers or (a.folds is None and b.folds is None):
         return None
     sides: list[Any] = [side.dnas["layer-gaussian"] if side.folds is None else side.features for side in (a, b)]
-    if any(side is None for side in sides):  # of a class, or a part of a version: single images leave nothing
+    # Comparisons by class and of versions keep nothing of single images.
+    if any(side is None for side in sides):
         return None
     return record.folded(*sides, (a.folds, b.folds), plan.of_layers[record.name])

@@ -44,9 +44,10 @@ class Sides:
 
     plan: Plan
     images: Sequence[Images | DNA]  # DNAs have the layers and ranges of the job
-    jobs: Sequence[Job]  # of each side, at least one; empty if all are DNAs to compare
+    jobs: Sequence[Job]  # jobs of each side, at least one; empty if all are DNAs to compare
     keys: Sequence[object]  # equal for sides that are the same images, in the same groups
-    _measured: dict[object, Measured] = field(default_factory=dict)  # of two sides, or of those that occur again
+    # What was measured, if there are two sides, or if a side occurs again.
+    _measured: dict[object, Measured] = field(default_factory=dict)
 
     @property
     def extractor(self) -> DNAExtractor:
@@ -62,11 +63,13 @@ class Sides:
 
     def check_enough(self, record: Distance) -> None:
         """Raise TooFewImagesError if a side is known to have fewer images than a distance takes."""
-        sizes = [
-            (None if side.has_unknown_size else side.num_images) if isinstance(side, DNA) else side.count
-            for side in self.images
-        ]
-        known_sizes = [size for size in sizes if size is not None]
+        known_sizes: list[int] = []
+        for side in self.images:
+            if isinstance(side, DNA):
+                if not side.has_unknown_size:
+                    known_sizes.append(side.num_images)
+            elif side.count is not None:
+                known_sizes.append(side.count)
         if known_sizes and min(known_sizes) < record.least:
             raise too_few(record.name, record.least, known_sizes)
 
@@ -85,7 +88,8 @@ class Sides:
         side = self.images[k]
         if isinstance(side, DNA):
             return sum(fold.num_images > 0 for fold in side.folds) if side.folds else None
-        num_folds, groups = self.jobs[k].num_folds, self.jobs[k].groups
+        num_folds = self.jobs[k].num_folds
+        groups = self.jobs[k].groups
         if num_folds is None:
             return None
         if groups is not None and isinstance(side, ImageSource):
@@ -102,7 +106,8 @@ class Sides:
 
     def measured(self, k: int) -> Measured:
         """Measure side ``k``, or return its DNA."""
-        side, key = self.images[k], self.keys[k]
+        side = self.images[k]
+        key = self.keys[k]
         if isinstance(side, DNA):
             return Measured({side.kind: side}, [])
         if key in self._measured:
@@ -157,11 +162,13 @@ def open_sides(
 
     """
     opened = open_each(sides, arguments)
-    if arguments.num_folds is None:  # those of a file would be tested
+    if arguments.num_folds is None:
+        # Folds of a file would be tested.
         opened = [replace(side, folds=()) if isinstance(side, DNA) and side.folds else side for side in opened]
     dnas = [side for side in opened if isinstance(side, DNA)]
     only_dnas = kinds is None and len(dnas) == len(opened)
-    if kinds is None or len(dnas) < len(opened):  # else images come later
+    # If DNAs are opened to make others of the same kinds, images come later.
+    if kinds is None or len(dnas) < len(opened):
         check_used(arguments.reading or Reading(), *opened)
     for side in opened:
         if arguments.on is not None and not isinstance(side, DNA):
@@ -187,16 +194,18 @@ def open_sides(
         to_gpu=True,
         with_properties=beside and any(record.grain == "neuron" for record in distances),
     )
-    extractor, fitting = setup.extractor, iter(setup.dnas)
+    extractor = setup.extractor
+    fitting = iter(setup.dnas)
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
     plan = make_plan(arguments, distances, opened, extractor)
     statistics: dict[str, Statistic] = {kind: setup.statistic(kind, num_folds) for kind in kinds}
     job = Job(extractor, {**statistics, **plan.rows}, arguments.reading or Reading(), num_folds)
-    job = noting_properties(job) if "means" in plan.rows else job
-    has_bands = with_properties and len(opened) == 2 and not dnas and plan.averaging.is_plain and num_folds
-    job = noting_bands(job) if has_bands else job
+    if "means" in plan.rows:
+        job = noting_properties(job)
+    if with_properties and len(opened) == 2 and not dnas and plan.averaging.is_plain and num_folds:
+        job = noting_bands(job)
     result = Sides(
         plan,
         [next(fitting) if isinstance(side, DNA) else side for side in opened],
@@ -212,7 +221,9 @@ def _folding(
     arguments: Arguments, opened: Sequence[Images | DNA]
 ) -> tuple[Sequence[tuple[Groups | None, Sequence[int] | None]], int | None]:
     """Return groups of each side's images and, of pairs, their folds, and the number of folds; all that is checked."""
-    groups, num_folds, count = arguments.groups, arguments.num_folds, len(opened)
+    groups = arguments.groups
+    num_folds = arguments.num_folds
+    count = len(opened)
     if num_folds is not None:
         check_num_folds(num_folds)
         counts = [None if isinstance(side, DNA) else side.count for side in opened]
@@ -230,13 +241,15 @@ def _folding(
         return [(None, of_side) for of_side in folds], num_folds
     if groups is not None and num_folds is None:
         raise ValueError("Argument `groups` needs `num_folds`, since it decides what shares a fold")
-    grouped: Sequence[Groups | None] = [groups] * count
-    if not (groups is None or isinstance(groups, str) or callable(groups) or count == 1):
-        if not isinstance(groups, tuple) or len(groups) != count:
-            raise ValueError(
-                f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
-            )
+    grouped: Sequence[Groups | None]
+    if groups is None or isinstance(groups, str) or callable(groups) or count == 1:
+        grouped = [groups for _ in opened]
+    elif isinstance(groups, tuple) and len(groups) == count:
         grouped = groups
+    else:
+        raise ValueError(
+            f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
+        )
     for side, of_side in zip(opened, grouped, strict=True):
         if num_folds is not None and not isinstance(side, DNA):
             grouping(side, of_side)
@@ -261,8 +274,9 @@ def _of_rows(arguments: Arguments, opened: Sequence[Images | DNA], dnas: Sequenc
             "The number of columns of a stream is not known before it is read; give one of the sets as an array, or"
             " `DNAExtractor('identity:MODEL', inputs='any', example=rows)`"
         )
-    if different := next((width for width in widths if width != widths[0]), None):
-        raise ValueError(f"Embeddings have {widths[0]} and {different} columns; give both of one model")
+    for width in widths:
+        if width != widths[0]:
+            raise ValueError(f"Embeddings have {widths[0]} and {width} columns; give both of one model")
     options = {"feature": dnas[0].extractor if dnas else "", **given_arguments(arguments.feature)}
     return DNAExtractor(**options, inputs="any", example=torch.zeros(2, widths[0]))
 
@@ -272,11 +286,15 @@ def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Image
 
     What is one object or path is opened as one.
     """
-    if modules := [type(side).__name__ for side in sides if isinstance(side, nn.Module)]:
-        raise TypeError(f"Expected sets of images, but got a {modules[0]}; a network is the argument `feature`")
-    layers, ranges = arguments.layers, None if arguments.ranges == "auto" else arguments.ranges
+    for side in sides:
+        if isinstance(side, nn.Module):
+            name = type(side).__name__
+            raise TypeError(f"Expected sets of images, but got a {name}; a network is the argument `feature`")
+    layers = arguments.layers
+    ranges = None if arguments.ranges == "auto" else arguments.ranges
     opened: list[Images | DNA] = []
-    with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
+    # Unpacking and checksums of DNA files release Python's lock, so threads load them faster.
+    with ThreadPoolExecutor() as pool:
         loads = [pool.submit(load_dna, side, ranges) if is_dna_path(side) else None for side in sides]
         values = [side if load is None else load.result() for side, load in zip(sides, loads, strict=True)]
     example = example_of(arguments, [value for value in values if isinstance(value, DNA)])

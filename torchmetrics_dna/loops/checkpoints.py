@@ -42,10 +42,13 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics.setup import Feature
 
-_REFERENCE, _HELD_OUT = "reference.dna.npz", "held_out.dna.npz"
+_REFERENCE = "reference.dna.npz"
+_HELD_OUT = "held_out.dna.npz"
 _WHAT = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}
-_PIXELS = "pixels "  # begins the notes of a reference that was measured here
-_OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDictionary()  # of folders' locks
+# The notes of a reference that was measured here begin with this.
+_PIXELS = "pixels "
+# Owners of the locks of folders.
+_OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDictionary()
 _STEP = re.compile(r"step_(\d+)\.dna\.npz")
 
 
@@ -109,7 +112,8 @@ class Checkpoints:
         if arguments.num_folds is not None:
             check_num_folds(arguments.num_folds)
         self._distributed = arguments.distributed and world_size() > 1
-        self._arguments = Arguments(feature, reading=arguments.reading)  # to open the images of checkpoints
+        # Arguments with which the images of checkpoints are opened.
+        self._arguments = Arguments(feature, reading=arguments.reading)
         self._comparisons: dict[int, Comparison] = {}
         self._is_replaced = False
         with in_step(self._distributed):
@@ -155,10 +159,15 @@ class Checkpoints:
             ValueError: If there are none.
 
         """
-        names = [path.name for path in self.folder.iterdir()]
-        steps = {int(match[1]) for name in names if (match := _STEP.fullmatch(name)) and name == _file(int(match[1]))}
+        steps: set[int] = set()
+        for path in self.folder.iterdir():
+            match = _STEP.fullmatch(path.name)
+            # Other spellings of a step, such as with leading zeros, are not of these checkpoints.
+            if match is not None and path.name == _file(int(match[1])):
+                steps.add(int(match[1]))
         for step in sorted(steps - self._comparisons.keys()):
-            path, both = self.folder / _file(step), ("the reference", _name(step))
+            path = self.folder / _file(step)
+            both = ("the reference", _name(step))
             try:
                 self._comparisons[step] = replace(compare(self.reference, path), measured=None, names=both)
             except (ValueError, OSError) as err:  # a bad file must not end a training
@@ -196,15 +205,18 @@ class Checkpoints:
             if is_output(images):
                 images = iter([images])
             elif self._distributed and isinstance(images, Sized) and not len(images):
-                images = iter(())  # one of several processes may have none
+                # One of several processes may have no images.
+                images = iter(())
             (opened,) = open_each([images], self._arguments)
             dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
             check_comparable(self.reference, dna)
             comparison = replace(compare(self.reference, dna), names=("the reference", _name(step)))
-            self._comparisons.pop(step, None)  # which an interrupt here makes stale
+            # If this is interrupted, an earlier comparison of the step does not belong to the new file.
+            self._comparisons.pop(step, None)
             if rank() == 0:
                 dna.save(self.folder / _file(step))
-            self._comparisons[step] = replace(comparison, measured=None)  # the file holds the DNA
+            # The file holds the DNA.
+            self._comparisons[step] = replace(comparison, measured=None)
             if rank() == 0:
                 comparisons = self.comparisons
                 with replacing(self.folder / "checkpoints.csv") as path:
@@ -217,7 +229,8 @@ class Checkpoints:
 
     def _checked(self, name: str, saved: DNA | None, opened: Images | DNA, resolved: Images | DNA) -> DNA:
         """Return the DNA of given images, measured once and saved in a file; ValueError if that is of others."""
-        is_new = saved is None or saved.notes.startswith(_PIXELS)  # or the file was written elsewhere
+        # Other notes are those of a file that was written elsewhere.
+        is_new = saved is None or saved.notes.startswith(_PIXELS)
         notes = _pixels_of(opened, self.extractor.image_channels) if isinstance(opened, ImageSource) and is_new else ""
         dna = resolved.to("cpu") if isinstance(resolved, DNA) else replace(self._measure(resolved), notes=notes)
         if saved is None:
@@ -266,7 +279,8 @@ class Checkpoints:
     def _measure(self, images: Images, own: bool = False) -> DNA:
         check_used(self._job.reading, images)
         measured = measure(self._job, images, distributed=self._distributed, own=own)
-        if lines := measured.unreadable:
+        lines = measured.unreadable
+        if lines:
             warn(f"{left_out_in_words(lines)}, the first: {lines[0]}")
         return measured.first
 

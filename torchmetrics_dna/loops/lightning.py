@@ -88,8 +88,12 @@ class DNACallback:
     ) -> None:
         if not isinstance(every_n_epochs, int) or every_n_epochs < 1:
             raise ValueError(f"Argument `every_n_epochs` expected to be a positive integer, but got {every_n_epochs!r}")
-        self.reference, self.images, self.folder = reference, images, folder
-        self.every_n_epochs, self.prefix, self.options = every_n_epochs, prefix, options
+        self.reference = reference
+        self.images = images
+        self.folder = folder
+        self.every_n_epochs = every_n_epochs
+        self.prefix = prefix
+        self.options = options
         self.checkpoints: Checkpoints | None = None
         self._metric: DNAEMD | None = None
 
@@ -101,7 +105,8 @@ class DNACallback:
         if stage != "fit" or self.checkpoints is not None:
             return
         options = {**self.options, "distributed": trainer.world_size > 1}
-        if not isinstance(feature := options.get("feature"), DNAExtractor):
+        feature = options.get("feature")
+        if not isinstance(feature, DNAExtractor):
             options["feature"] = {"feature": feature, "device": trainer.strategy.root_device}
         folder = self.folder or Path(trainer.log_dir or trainer.default_root_dir, "dna")
         self.checkpoints = Checkpoints(self.reference, folder, **options)

@@ -192,7 +192,8 @@ class Neurons(Mapping[str, int]):
         layers = [f"{layer} {width}" for layer, width in self.items()]
         if len(layers) > 6:
             layers[3:-2] = ["..."]
-        return f"Neurons({self.total} in {len(self)} layer{'s' * (len(self) > 1)}: {', '.join(layers)})"
+        noun = "layers" if len(self) > 1 else "layer"
+        return f"Neurons({self.total} in {len(self)} {noun}: {', '.join(layers)})"
 
 
 def _numbers(layer: str, indices: Any) -> Sequence[int]:

@@ -22,9 +22,11 @@ from torchmetrics_dna.neurons.index import Neurons
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
-LARGEST = 1e150  # activation, mean or variance whose square is finite; float32 ends at 1e38
+# Largest activation, mean or variance; its square is finite in float64. float32 ends at 1e38.
+LARGEST = 1e150
 _FILE = "activation ranges, json with `mins_per_neuron` and `maxs_per_neuron`, each {layer: {neuron number: value}}"
-_MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
+# "adding a margin of 20%": section 4 (Settings) of the paper.
+_MARGIN = 0.2
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -206,7 +208,8 @@ class ActivationRanges:
         return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"
 
 
-Ranges = ActivationRanges | str | os.PathLike[str] | None  # of arguments: also a file of them, or "auto"
+# Arguments may also be the path of a file of ranges, or "auto".
+Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 
 def _by_layer(content: dict[str, Any]) -> dict[str, dict[int, float]]:

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito's colour-blind safe palette, each colour with a marker for black and white print.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
+# Line styles, in the order of their use.
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
-_LEGEND = 30  # characters of a name
-_WRITTEN = 12  # sets; figures of more do not fit into the cells
+# Number of characters of a name in a legend.
+_LEGEND = 30
+# Number of sets up to which a matrix has figures in its cells; those of more do not fit.
+_WRITTEN = 12
 
 
 def curve_style(i: int) -> dict[str, Any]:
@@ -92,7 +95,8 @@ def plot_layers(
     if not shown:
         names_of_all = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
         raise ValueError(f"The comparison has these distances of layers: {names_of_all}; got {distance!r}")
-    layers, size = list(comparison.neurons), (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
+    layers = list(comparison.neurons)
+    size = (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
     if ax is None:
         axes = _new_axes(comparison, names, size, len(shown))
     else:
@@ -102,7 +106,8 @@ def plot_layers(
     for i, (axis, result) in enumerate(zip(axes, shown, strict=True)):
         _profile(axis, result, curve_style(i)["color"])
         axis.set_ylabel(result.distance.label.replace(" (", "\n("))
-        if len(" ".join(layers)) > 45:  # as much as fits into a row
+        # About 45 characters fit into a row.
+        if len(" ".join(layers)) > 45:
             axis.tick_params(axis="x", labelrotation=45)
             for label in axis.get_xticklabels():
                 label.set(ha="right", rotation_mode="anchor")
@@ -123,8 +128,10 @@ def _new_axes(
 def _profile(axis: Any, result: Result, colour: str) -> None:
     """Draw bars of one distance, layer by layer."""
     layers = list(result.layers)
-    overall, values = result.value, [figure.value for figure in result.layers.values()]
-    x, evidence = np.arange(len(layers)), result.evidence
+    overall = result.value
+    values = [figure.value for figure in result.layers.values()]
+    x = np.arange(len(layers))
+    evidence = result.evidence
     axis.set_xticks(x, map(visible, layers))
     axis.axhline(overall, color="black", linestyle="--", linewidth=1, label=f"all: {number(overall)}")
     if evidence is None:
@@ -132,7 +139,8 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
         return
     axis.bar(x - 0.2, values, color=colour, alpha=0.4, width=0.38, label="with noise")
     axis.bar(x + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label="without noise")
-    if interval := evidence.interval:
+    interval = evidence.interval
+    if interval:
         sure = f"{interval.level} interval"
         ends = [(ci.value - ci.low, ci.high - ci.value) if ci else (nan, nan) for ci in evidence.layer_intervals]
         style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{sure} of each"}
@@ -172,7 +180,8 @@ def plot_histograms(
     if not all(isinstance(each, Sequence) and len(each) == 2 for each in neurons or ()):
         raise ValueError(f"Argument `neurons` expected to be pairs as ('head', 3), but got {brief(neurons)}")
     chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
-    rows, columns = -(-len(chosen) // 3), min(3, len(chosen))
+    rows = -(-len(chosen) // 3)
+    columns = min(3, len(chosen))
     if ax is None:
         axes = _new_axes(comparison, names, (max(6, 0.5 + 3 * columns), 1.2 + 2.6 * rows), rows, columns)
         axes[0].figure.supylabel("share of positions (%)", fontsize=10)
@@ -195,7 +204,8 @@ def plot_histograms(
 
 def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
     """Draw the two histograms of one neuron."""
-    index, emd = comparison.neurons.index(*neuron), comparison["dna-emd"]
+    index = comparison.neurons.index(*neuron)
+    emd = comparison["dna-emd"]
     a, b = comparison.aligned([index])
     shares, used, ends = (values[0] for values in grouped(a, b, 40))
     low, high = ends.tolist()
@@ -210,8 +220,9 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
     if emd.evidence is not None and emd.evidence.test is not None:
         figures += f", q = {float(emd.evidence.test.q[index]):.2g}"
     put_title(axis, f"{visible(neuron_in_words(*neuron))}\n{figures}", 2.6, size=8)
-    # log scale, since many neurons are inactive at most positions
-    limits = (low, high) if low < high else (low - 0.5, high + 0.5)  # of a neuron that never varies
+    # A neuron that never varies has a bin of width 1.
+    limits = (low, high) if low < high else (low - 0.5, high + 0.5)
+    # The scale is logarithmic, since many neurons are inactive at most positions.
     axis.set(xlim=limits, yscale="log", xlabel="activation")
     plain_axes(axis)
 
@@ -235,10 +246,12 @@ def plot_curve(comparisons: Comparisons) -> Any:
     """
     names = [name for name in comparisons if name != comparisons.held_out]
     record = comparisons[names[0]][comparisons.distance].distance
-    positions, best = comparisons.positions, names.index(comparisons.best)
+    positions = comparisons.positions
+    best = names.index(comparisons.best)
     x = positions or list(range(len(names)))
     rows = [row for row in comparisons.rows() if row["set"] in names]
-    debiased = all(row.get(f"{record.key}_debiased") is not None for row in rows)  # else some have no folds
+    # Sets without folds have no debiased distance.
+    debiased = all(row.get(f"{record.key}_debiased") is not None for row in rows)
     values = [row[f"{record.key}_debiased" if debiased else record.key] for row in rows]
     order = sorted(range(len(names)), key=x.__getitem__)
     figure = new_figure(width=max(6, 0.5 * len(names) + 3), height=4)
@@ -280,7 +293,9 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
         ModuleNotFoundError: If matplotlib or scipy is missing.
 
     """
-    order, record, count = matrix.order, DISTANCES[matrix.distance], len(matrix.names)
+    order = matrix.order
+    record = DISTANCES[matrix.distance]
+    count = len(matrix.names)
     values = matrix.distances[matrix.distance][order][:, order].clone().fill_diagonal_(nan).numpy()
     names = [visible(matrix.names[i])[-30:] for i in order]
     size = min(max(4.0, 0.42 * count + 1.5), 16)

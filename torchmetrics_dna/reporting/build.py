@@ -79,7 +79,8 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    form, arguments = _format(format, output), Arguments(feature, **options)
+    form = _format(format, output)
+    arguments = Arguments(feature, **options)
     if names is not None and (isinstance(names, str) or len(names) != 2):
         raise ValueError(f"Argument `names` expected to be two names, but got {names!r}")
 
@@ -170,23 +171,31 @@ def document_of(
         called: Words for sets in the title of a ranking, by those that stand there.
 
     """
-    sentences, text = (result.verdict or "").splitlines(), list[Any]()
+    sentences = (result.verdict or "").splitlines()
+    text: list[Any] = []
     columns: Sequence[str] = ()
     more: dict[str, Any] = {} if gates is None else {"gates": [gate._asdict() for gate in gates]}
-    page, records = None, cast("Callable[[], Sequence[Mapping[str, Any]]]", result.rows)
+    page = None
+    records = cast("Callable[[], Sequence[Mapping[str, Any]]]", result.rows)
     if isinstance(result, Comparison):
         tables = tables_of(result)
-        page = partial(as_html, result, gallery) if _has_page(result) else None
+        if _has_page(result):
+            page = partial(as_html, result, gallery)
     elif isinstance(result, Ranking):
-        shown, table = result.rows(top, worst), result.table(top, worst)
+        shown = result.rows(top, worst)
+        table = result.table(top, worst)
         for word, name in (called or {}).items():
             table = replace(table, title=table.title.replace(word, name))
-        tables = [copies, table] if (copies := result.copies_table) is not None else [table]
-        more, records = more | {"images": shown}, lambda: shown
+        copies = result.copies_table
+        tables = [table] if copies is None else [copies, table]
+        more["images"] = shown
+        records = partial(result.rows, top, worst)
     else:
         tables = [result.table]
     if isinstance(result, Comparisons):
-        tables += [] if result.evidence_table is None else [result.evidence_table]
+        evidence = result.evidence_table
+        if evidence is not None:
+            tables.append(evidence)
     elif isinstance(result, DistanceMatrix):
         text = [*sentences, "", result.narrow_table]
     elif isinstance(result, Versions):

@@ -25,7 +25,7 @@ class Document:
     sentences: Sequence[str]
     tables: Sequence[Table]
     text: Sequence[Any]  # parts for a terminal, also what rich renders; if empty, ``sentences`` and ``tables``
-    columns: Sequence[str] = ()  # of ``records``, if there may be none
+    columns: Sequence[str] = ()  # header of a csv file if ``records`` may be empty
     page: Callable[[], str] | None = None  # a page of its own; by default it has ``sentences`` and ``tables``
 
 
@@ -62,7 +62,12 @@ def _csv_line(record: Mapping[str, Any], is_first: bool) -> str:
 
 
 def _latex(document: Document) -> str:
-    titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in document.tables]
+    titled = []
+    for table in document.tables:
+        if table.title:
+            titled.append(f"% {visible(table.title)}\n{table.latex()}")
+        else:
+            titled.append(table.latex())
     return "\n\n".join(titled) + "\n"
 
 
@@ -72,12 +77,14 @@ def _html(document: Document) -> str:
     style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     head += f'<meta name="color-scheme" content="light dark"><title>torchmetrics-dna</title><style>{style}</style>'
-    tables = [part for part in document.text if isinstance(part, Table)] or document.tables  # as on a screen
+    # As on a screen, tables of the text replace the complete ones.
+    tables = [part for part in document.text if isinstance(part, Table)] or document.tables
     body = f"<body><main>\n{as_html(document.sentences, tables)}\n</main></body>"
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
 
 
-TEXT, JSON = Format("text", (".txt",)), Format("json", (".json",), _json, lambda record, _: strict_json(record))
+TEXT = Format("text", (".txt",))
+JSON = Format("json", (".json",), _json, lambda record, _: strict_json(record))
 HTML = Format("html", (".html", ".htm"), _html, is_page=True)
 FORMATS = Registry(
     "format",

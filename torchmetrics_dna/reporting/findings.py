@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.singles.look import Gallery
 
-GROUPS = 32  # of bins, at most, in a small histogram
+# Number of groups of bins, at most, in a small histogram.
+GROUPS = 32
 
 
 def sides_in_words(comparison: Comparison) -> dict[str, str]:
@@ -53,7 +54,7 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     if properties is None:
         return []
     a, b = properties.means
-    drawn: list[list[list[int]]] = [[]] * properties.neurons.total
+    drawn: list[list[list[int]]] = [[] for _ in range(properties.neurons.total)]
     if LAYER in properties.neurons:
         shares, used, _ = grouped(*properties.aligned(), GROUPS)
         heights = (255 * shares / shares.amax((1, 2), keepdim=True)).round().int()
@@ -61,7 +62,8 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     p = comparison.p_value_of_properties
     rows = []
     for row in properties.top_neurons(properties.neurons.total):
-        name, place = neuron_name(row["layer"], row["neuron"]), properties.neurons.index(row["layer"], row["neuron"])
+        name = neuron_name(row["layer"], row["neuron"])
+        place = properties.neurons.index(row["layer"], row["neuron"])
         values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
         clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
         about = RECORDS[name].meaning if name in RECORDS else ""
@@ -72,11 +74,13 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, str]:
     """Return all that the figures depend on, in words, by name."""
     dna = comparison.aligned()[0]
-    ranges, averaging = dna.known_ranges, comparison["dna-emd"].averaging
+    ranges = dna.known_ranges
+    averaging = comparison["dna-emd"].averaging
     settings = {} if gallery is None else dict(gallery.settings)
     if sys.argv[0].endswith(("torchmetrics-dna", str(Path("torchmetrics_dna", "__main__.py")))):
         settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
-    if interval := comparison.interval:
+    interval = comparison.interval
+    if interval:
         settings[f"folds of {comparison.noun}s"] = str(interval.num_folds)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
     return {
@@ -97,30 +101,43 @@ def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, st
 
 def tables_of(comparison: Comparison) -> list[Table]:
     """Return what a comparison says in tables, for a terminal, Markdown and LaTeX."""
-    tables = [comparison.table]
-    differ = not comparison.same_images and comparison.differs is not False
-    results = comparison.of_grain("neuron", "layer") if differ else []
-    layers: list[dict[str, Cell]] = []
+    if comparison.same_images or comparison.differs is False:
+        return [comparison.table]
+    tables = [comparison.table, _table_of_layers(comparison), _table_of_neurons(comparison)]
+    return [table for table in tables if table is not None]
+
+
+def _table_of_layers(comparison: Comparison) -> Table | None:
+    """Return the distances of each layer; None if no distance is known by layer."""
+    results = comparison.of_grain("neuron", "layer")
+    if not results:
+        return None
+    # The first result with an interval and a test.
     tested = next((result for result in results if result.evidence), None)
-    for layer, count in comparison.neurons.items() if results else ():
+    rows: list[dict[str, Cell]] = []
+    for layer, count in comparison.neurons.items():
         row: dict[str, Cell] = {"layer": layer, "neurons": count}
         for result in results:
             figure = result.layers[layer]
             row[result.distance.name] = figure.value
-            if result is tested:  # the first with an interval and a test
+            if result is tested:
                 row |= {"without noise": figure.debiased_shown, "interval": figure.ends, "p": p_figure(figure.p_value)}
-        layers.append(row)
-    tables += [Table(list(layers[0]), [[*row.values()] for row in layers], "By layer")] if layers else []
-    # those that differ most clearly; of a test, those alone that differ significantly
-    top = [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT] if differ else []
-    if top:
-        significant = clearly(comparison)
-        columns = {"layer": "layer", "neuron": "name"}
-        columns |= {result.distance.name: result.distance.key for result in comparison.of_grain("neuron")}
-        cells = [[*(neuron[key] for key in columns.values()), neuron["shift"]] for neuron in top]
-        header, title = [*columns, "mean shift"], "Neurons that differ most"
-        if significant:
-            header, title = [*header, "p", "q"], f"{title} clearly ({significant})"
-            cells = [[*row, p_figure(n["p_value"]), p_figure(n["q"])] for row, n in zip(cells, top, strict=True)]
-        tables.append(Table(header, cells, title))
-    return tables
+        rows.append(row)
+    return Table(list(rows[0]), [[*row.values()] for row in rows], "By layer")
+
+
+def _table_of_neurons(comparison: Comparison) -> Table | None:
+    """Return the neurons that differ most, with a test only those that differ significantly; None if there are none."""
+    top = [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT]
+    if not top:
+        return None
+    keys = {"layer": "layer", "neuron": "name"}
+    keys |= {result.distance.name: result.distance.key for result in comparison.of_grain("neuron")}
+    header = [*keys, "mean shift"]
+    cells = [[*(neuron[key] for key in keys.values()), neuron["shift"]] for neuron in top]
+    significant = clearly(comparison)
+    if not significant:
+        return Table(header, cells, "Neurons that differ most")
+    for row, neuron in zip(cells, top, strict=True):
+        row.extend([p_figure(neuron["p_value"]), p_figure(neuron["q"])])
+    return Table([*header, "p", "q"], cells, f"Neurons that differ most clearly ({significant})")

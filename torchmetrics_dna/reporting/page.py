@@ -29,19 +29,31 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.singles.look import Gallery, ShownImage
 
-_TOP = 12  # neurons whose histograms are shown
-_TICKS = 5  # of an axis
-_NAMED = 100  # images that could not be read
-_FAINTEST = 5  # a share of 10 to the minus this has no height
-_SPIKE = 0.1  # of all activations, in one bin
+# Number of neurons whose histograms are shown.
+_TOP = 12
+# Number of ticks of an axis, at most, beside 0.
+_TICKS = 5
+# Number of unreadable images that are listed.
+_NAMED = 100
+# Histograms are logarithmic: a share of 10 to the minus this has no height.
+_FAINTEST = 5
+# A bin with at least this share of all activations is mentioned.
+_SPIKE = 0.1
+# Colour of heat maps, as red, green and blue.
 _YELLOW = (254, 232, 56)
-_DIM = 0.45  # brightness of an image under its map, so that yellow is lighter than all of it
-_OPAQUE = 0.85  # of the yellow where a map is highest, so that the image stays visible
-_MAPPED = (0.01, 0.99)  # quantiles of the maps of a side: ends of their scale, beyond which are few places
-_FLAT = 1e-9  # spread of a flat map, relative to the largest value: rounding
-_ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
-_QUALITIES = (80, 50, 25, 10)  # of a JPEG
-_LARGEST = 16_000  # bytes of one, about
+# Brightness of an image under its map, so that yellow is lighter than all of it.
+_DIM = 0.45
+# Opacity of the yellow where a map is highest, so that the image stays visible.
+_OPAQUE = 0.85
+# Quantiles of the maps of a set that are the ends of their scale, so that single places do not set it.
+_MAPPED = (0.01, 0.99)
+# Spread of a flat map, relative to the largest value: rounding.
+_FLAT = 1e-9
+_ROWS = ("upper", "middle", "lower")
+_COLUMNS = ("left", "centre", "right")
+# JPEG qualities that are tried one after another, and the number of bytes that a picture has at most, if possible.
+_QUALITIES = (80, 50, 25, 10)
+_LARGEST = 16_000
 _HERE = "torchmetrics_dna.reporting"
 
 
@@ -53,15 +65,24 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
+        # Values of a subtype, Markup, are made here and contain no text from outside.
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     env.filters |= {"number": number, "p": p_figure, "images": images_in_words, "path": step_path, "jpeg": jpeg}
-    env.filters["sentence"] = lambda text: Markup(sentence_in_html(text))  # which is escaped
+    # `sentence_in_html` escapes the text.
+    env.filters["sentence"] = lambda text: Markup(sentence_in_html(text))
     env.filters["parts"] = re.compile("[^/_.-]*[/_.-]?").findall
     headline, *sentences = comparison.verdict_lines
     explanation = comparison.explain()
     differs = comparison.differs is not False and not comparison.same_images
     properties = property_rows(comparison)
+    odd: list[Any] = []
+    unlike: dict[str, Any] = {}
+    if gallery is not None:
+        odd = with_maps(gallery.odd, gallery.crop)
+        # A cause that is named changes all images, so single ones that are least like the other set say no more.
+        if not explanation.causes:
+            unlike = {side: with_maps(shown, gallery.crop) for side, shown in gallery.unlike.items()}
     return env.get_template("page.html").render(
         comparison=comparison,
         noun=comparison.noun,
@@ -73,11 +94,8 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         has_words=bool(properties) or comparison.noun == "image",
         gallery=gallery,
         cause=explanation.causes.in_words if explanation.causes else "",
-        odd=[] if gallery is None else with_maps(gallery.odd, gallery.crop),
-        # a cause that is named is one of all images, and others need not show it
-        unlike={}
-        if gallery is None or explanation.causes
-        else {side: with_maps(shown, gallery.crop) for side, shown in gallery.unlike.items()},
+        odd=odd,
+        unlike=unlike,
         sure=comparison["dna-emd"].evidence is not None,
         tested=clearly(comparison),
         axis=_axis(comparison),
@@ -93,7 +111,8 @@ def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[tuple[ShownImage
     """Return images with their heat maps, drawn on one scale, and where these are highest; None for flat maps."""
     heats = torch.stack([image.heat for image in images if image.heat is not None] or [torch.zeros(1, 1)])
     spread = heats.amax((1, 2)) - heats.amin((1, 2))
-    if bool((spread <= _FLAT * heats.abs().amax()).all()):  # as those of layers without positions are
+    # Maps of layers without positions are flat.
+    if bool((spread <= _FLAT * heats.abs().amax()).all()):
         return [(image, None, "") for image in images]
     low, high = heats.flatten().quantile(torch.tensor(_MAPPED, dtype=heats.dtype)).tolist()
     shares = ((heats - low) / max(high - low, 1e-300)).clamp(0, 1)
@@ -170,9 +189,11 @@ def top_histograms(comparison: Comparison) -> list[dict[str, Any]]:
     a, b = comparison.aligned(places)
     shares, used, ends = grouped(a, b, GROUPS)
     levels = torch.where(shares > 0, (255 * (1 + shares.log10() / _FAINTEST)).round().clamp(1, 255), 0).int()
-    edges, share_of_bins = a.bin_edges(), torch.stack([dna.counts / dna.counts.sum(1, keepdim=True) for dna in (a, b)])
+    edges = a.bin_edges()
+    share_of_bins = torch.stack([dna.counts / dna.counts.sum(1, keepdim=True) for dna in (a, b)])
     for place, row in zip(places, top, strict=True):
-        i = sorted(places).index(place)  # a selection is in the order of the neurons
+        # A selection is in the order of the neurons.
+        i = sorted(places).index(place)
         row["called"] = neuron_in_words(row["layer"], row["neuron"])
         row["low"], row["high"] = ends[i].tolist()
         row["heights"] = levels[i, :, : int(used[i])].tolist()

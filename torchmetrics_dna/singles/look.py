@@ -39,11 +39,16 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.jobs.sides import Sides
 
-_DRAWN = 8  # images of a strip
-_UNLIKE = 6  # images least like the other side; each goes through the network once more, for its map
-_ODD = 12  # images of B that are off, likewise
-_SIDE = 160  # pixels of the longer side of a shown image
-_CLIPPED = 0.01  # of the values of the differences, at most
+# Number of images of a strip.
+_DRAWN = 8
+# Number of images per set that are least like the other set. Each goes through the network once more, for its map.
+_UNLIKE = 6
+# Number of odd images of B that are shown, also with maps.
+_ODD = 12
+# Pixels of the longer side of a shown image.
+_SIDE = 160
+# The gain of difference images clips at most this share of their values.
+_CLIPPED = 0.01
 
 
 class ShownImage(NamedTuple):
@@ -127,9 +132,11 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
     settings: dict[str, str] = {}
     for side in opened:
         settings[side.upper()] = f"{comparison.noun}s, {images[side].source.label}" if side in images else "a DNA"
-    if images and (reason := sides.extractor.why_no_pictures):
-        settings["pictures"], images = f"none, since {reason}", {}
     if not images:
+        return Gallery(settings)
+    reason = sides.extractor.why_no_pictures
+    if reason:
+        settings["pictures"] = f"none, since {reason}"
         return Gallery(settings)
     is_turned = any(of_side.source.exif_orientation for of_side in images.values())
     settings["turned by their EXIF tag"] = "yes" if is_turned else "no"
@@ -139,15 +146,13 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         drawn = _drawn(images, paired)
         strips = {side: [images[side].shown(i) for i in numbers] for side, numbers in drawn.items()}
         gain, differences = (1, list[ShownImage]()) if paired is None else _differences(images, drawn)
-        alike = comparison.twins if comparison.shares_images else []  # the same set again has none
+        # The same set again has no twins.
+        alike = comparison.twins if comparison.shares_images else []
         twins = dict(zip("ab", zip(*alike, strict=True), strict=True)) if alike else {}
-        causes, changed = comparison.explain().causes, list[ShownImage]()
-        changes = list(zip(causes.names, causes.amounts, strict=True)) if causes else []
-        for shown, number in zip(strips.get("a", ()), drawn.get("a", ()), strict=True) if changes else ():
-            picture = as_bytes(as_rgb(images["a"][number]))
-            for name, amount in changes:
-                picture = change_image(picture, name, amount, number)
-            changed.append(shown._replace(picture=_shrunk(picture)))
+        causes = comparison.explain().causes
+        changed: list[ShownImage] = []
+        if causes and "a" in images:
+            changed = _after_changes(images["a"], drawn["a"], list(zip(causes.names, causes.amounts, strict=True)))
         extractor = sides.extractor if comparison.properties is None else sides.extractor.without_properties()
         measured = {side: sides.measured(k) for k, side in enumerate("ab")}
         means = {side: means_by_layer(of_side, sides.plan.neurons) for side, of_side in measured.items()}
@@ -209,6 +214,19 @@ def _shrunk(pixels: Pixels) -> Image.Image:
     picture = Image.fromarray(as_bytes(pixels))
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     return picture
+
+
+def _after_changes(images: _Images, numbers: Sequence[int], changes: Sequence[tuple[str, float]]) -> list[ShownImage]:
+    """Return images after changes, each with its amount; none if there are no changes."""
+    if not changes:
+        return []
+    changed = []
+    for number in numbers:
+        picture = as_bytes(as_rgb(images[number]))
+        for name, amount in changes:
+            picture = change_image(picture, name, amount, number)
+        changed.append(images.shown(number)._replace(picture=_shrunk(picture)))
+    return changed
 
 
 def _drawn(images: Mapping[str, _Images], paired: Sequence[int] | None) -> dict[str, list[int]]:

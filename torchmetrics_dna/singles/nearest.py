@@ -16,13 +16,19 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
 
-ALIKE = 0.97  # likeness from which an image is called a copy
-NEAR = 0.9  # likeness from which it is called near: a variant, such as the same drawing in other colours
-COPY = 0.5  # ratio of distances, below which an image is called a copy if there are no pictures
+# Likeness from which an image is called a copy.
+ALIKE = 0.97
+# Likeness from which an image is called near: a variant, such as the same drawing in other colours.
+NEAR = 0.9
+# Without pictures, an image is called a copy below this ratio of distances.
+COPY = 0.5
 ALONE = "One image has no others beside it: give more, 15 to judge them, or others as `reference` or `nearest`"
-_CANDIDATES = 6  # nearest images whose pictures are compared
-_SAME = 1e-3  # distance, in norms, up to which rows of an index are the same image, but for rounding
-_AT_ONCE = 1024  # images at a time, whose distances take 40 MB for an index of 10,000
+# Number of nearest images whose pictures are compared.
+_CANDIDATES = 6
+# Rows of an index are the same image up to this distance, in norms: rounding.
+_SAME = 1e-3
+# Number of images at a time; for an index of 10,000 images their distances take 40 MB.
+_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +68,15 @@ class Nearest:
     @property
     def kinds(self) -> list[str]:
         """Each image in a word: ``"copy"``, ``"near"`` or an empty string."""
-        pairs = zip(self.copies.tolist(), self.near.tolist(), strict=True)
-        return ["copy" if is_copy else "near" if is_near else "" for is_copy, is_near in pairs]
+        kinds = []
+        for is_copy, is_near in zip(self.copies.tolist(), self.near.tolist(), strict=True):
+            if is_copy:
+                kinds.append("copy")
+            elif is_near:
+                kinds.append("near")
+            else:
+                kinds.append("")
+        return kinds
 
     def take(self, order: Tensor) -> Nearest:
         """Return the entries of these images, in this order."""
@@ -88,11 +101,13 @@ def find_nearest(features: Features, index: Features, themselves: Tensor | None)
         likenesses = [likeness(features.pictures[i], index.pictures[j]) for i, j in pairs]
         alike = torch.cat(likenesses).view(candidates.shape)
         sure = alike.nan_to_num(-1).masked_fill(alike.isnan() | (alike < NEAR), -1)
-        sure[:, 0].clamp_(min=-0.5)  # the nearest, unless another one is alike
+        # Prefer the nearest image, unless another one is alike.
+        sure[:, 0].clamp_(min=-0.5)
         chosen = sure.argmax(1, keepdim=True)
         candidates, far, alike = (part.gather(1, chosen) for part in (candidates, far, alike))
         alike = alike[:, 0]
-    neighbours, distances = candidates[:, 0], far[:, 0]
+    neighbours = candidates[:, 0]
+    distances = far[:, 0]
     used = torch.unique(neighbours)
     spacing = _nearest(index.values[used], index.values, least=_SAME)[1][:, 0]
     usual = torch.full((index.num_images,), torch.nan).index_copy_(0, used, spacing)
@@ -117,7 +132,8 @@ def _nearest(
     values: Tensor, index: Tensor, count: int = 1, *, least: float | None = None, themselves: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return rows and distances of the nearest of each image, ``(images, count)``, beyond ``least`` times its norm."""
-    rows, distances = [], []
+    rows = []
+    distances = []
     for first in range(0, len(values), _AT_ONCE):
         block = values[first : first + _AT_ONCE]
         block_distances = torch.cdist(block, index)
@@ -126,9 +142,10 @@ def _nearest(
         if themselves is not None:
             block_distances[torch.arange(len(block)), themselves[first : first + len(block)]] = torch.inf
         nearest = block_distances.topk(count, dim=1, largest=False).indices
-        # recomputed, since cdist's matrix product cancels the digits of small distances
+        # Distances are recomputed, since the matrix product of cdist cancels the digits of small ones.
         exact = (block[:, None] - index[nearest]).norm(dim=2)
-        exact[block_distances.gather(1, nearest).isinf()] = torch.nan  # there is no other image
+        # A row that was excluded above is no other image.
+        exact[block_distances.gather(1, nearest).isinf()] = torch.nan
         order = exact.argsort(dim=1, stable=True)
         rows.append(nearest.gather(1, order))
         distances.append(exact.gather(1, order))

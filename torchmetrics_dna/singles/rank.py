@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.setup import Feature
 
 _OF_HISTOGRAM = "Ranked by contrast: a histogram DNA allows no outlier score; make it by `--kind layer-gaussian`."
-_MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for comparison
+# Number of images of the reference whose dna-emd is measured for comparison.
+_MOST_TYPICAL = 200
 
 
 @taking("layers", "num_bins", "ranges", "neuron_weights", "reading", "distributed")
@@ -119,7 +120,8 @@ def rank(
                 "Argument `reference` expected to be images or a DNA, but got None; give it, or leave out `score` and"
                 " `contrast`, to see which images are odd beside the others"
             )
-        reference, nearest = images, images if nearest is None else nearest
+        reference = images
+        nearest = images if nearest is None else nearest
     if score is not None:
         check_one_of("score", score, Score)
     given = Arguments(feature, num_folds=None, **options)
@@ -214,8 +216,10 @@ def _with_roles(
 
 def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index: Features | None) -> Ranking:
     """Rank the images, the first of the sides; each side has a role."""
-    extractor, neurons, distributed = sides.extractor, sides.extractor.neurons, sides.plan.arguments.distributed
-    source, layer = sides.source(0, "A ranking"), local_layer(extractor) if score in WORST_FIRST else None
+    extractor = sides.extractor
+    neurons = extractor.neurons
+    source = sides.source(0, "A ranking")
+    layer = local_layer(extractor) if score in WORST_FIRST else None
     if "index" in roles:
         sides.source(roles.index("index"), "An index")
     if score == "local" and layer is None:
@@ -226,33 +230,18 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
     features = {"features": SpatialMeans(neurons, [*neurons][-1:])} if has_index else {}
     sides = _with_roles(sides, roles, score, layer, features)
     measured = {role: sides.measured(k) for k, role in enumerate(roles) if role != "images"}
-    reference, reference_side = measured["reference"], sides.images[1]
+    reference = measured["reference"]
     dnas = [measured[role].first for role in ("reference", "contrast") if role in measured]
-    typical, p_value, of_reference = None, None, None
-    mapper: ImageScorer | None = None
+    local: ImageScorer | None = None
     if "local" in reference.dnas:
-        mapper = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), extractor)
+        local = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), extractor)
     if score == "outlier":
-        of_reference = _outlier_reference(reference, neurons)
-        mapper = mapper or OutlierScorer(of_reference, extractor)
-        typical = of_reference.own_scores
-        of_images = sides.measured(0)
-        means = split_means(of_images.rows[MEANS], neurons)
-        distances = of_reference.scores(means, of_images.rows.get(LAYER))[:, None]
+        scored = _scored_by_outliers(sides, reference, local)
     else:
-        if score != "local":
-            histograms = cast("list[HistogramDNA]", dnas)
-            mapper = Scorer(histograms, extractor, sides.plan.averaging.weights)
-            if pools:
-                p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], sides.plan.averaging).p_value
-            if isinstance(reference_side, ImageSource) and dnas[0].num_images > 1:
-                job = Job(extractor, _distances(mapper), sides.job.reading)
-                of_sample = measure(job, reference_side.drawn(_MOST_TYPICAL), distributed=distributed)
-                typical = less_contrast(_left_out(of_sample.rows["distances"], dnas[0].num_images).T)
-        assert mapper is not None
-        job = _job(sides, {**_distances(mapper), **features})
-        of_images = measure(job, source, distributed=distributed)
-        distances = of_images.rows["distances"]
+        scored = _scored_in_a_pass(sides, dnas, local, features, pools)
+    of_images = scored.images
+    distances = scored.distances
+    typical = scored.typical
     in_reference = of_images.rows_in(reference)
     is_own = None if in_reference is None else in_reference >= 0
     if in_reference is not None and dnas[0].num_images > 1 and score in ("contrast", "distance"):
@@ -262,17 +251,22 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         assert typical is not None
         scores = torch.where(in_reference < 0, scores, typical[in_reference])
     order = scores.argsort(descending=score in WORST_FIRST, stable=True)
-    nearest, themselves = None, None
+    nearest = None
+    themselves = None
     if "index" in measured:
-        index, themselves = measured["index"].features, _rows_of_themselves(sides, of_images, measured["index"])
+        index = measured["index"].features
+        themselves = _rows_of_themselves(sides, of_images, measured["index"])
     if index is not None and of_images.features is not None:
         nearest = find_nearest(of_images.features, index, themselves).take(order)
     dnas = [replace(dna, folds=()) for dna in dnas]
-    unreadable = {sides.keys[k]: (measured | {"images": of_images})[role].unreadable for k, role in enumerate(roles)}
+    # A side with several roles was measured once, and its lines appear once.
+    unreadable: dict[object, Sequence[str]] = {}
+    for key, role in zip(sides.keys, roles, strict=True):
+        unreadable[key] = of_images.unreadable if role == "images" else measured[role].unreadable
     odd = None
     if score == "outlier" and in_reference is not None:
         odd = odd_images(
-            reference, of_images, source, neurons=neurons, rows=in_reference.tolist(), reference=of_reference
+            reference, of_images, source, neurons=neurons, rows=in_reference.tolist(), reference=scored.of_reference
         )
     numbers = [of_images.numbers[i] for i in order.tolist()]
     return Ranking(
@@ -282,20 +276,69 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         numbers=numbers,
         images=source,
         reference=dnas[0],
-        mapper=mapper,
+        mapper=scored.mapper,
         unreadable=[line for lines in unreadable.values() for line in lines],
         distances=distances[order, 0] if len(dnas) > 1 else None,
         contrast=dnas[1] if len(dnas) > 1 else None,
         typical=typical,
         nearest=nearest,
         index=index,
-        p_value=p_value,
+        p_value=scored.p_value,
         noun=noun_of(dnas[0]),
-        reference_images=reference_side if isinstance(reference_side, ImageSource) else None,
+        reference_images=sides.images[1] if isinstance(sides.images[1], ImageSource) else None,
         own=None if is_own is None else is_own[order],
         odd=odd,
         most_extreme=None if odd is None else _most_extreme(odd, numbers),
     )
+
+
+class _Scored(NamedTuple):
+    """Images that were measured and scored."""
+
+    images: Measured
+    distances: Tensor  # scores against the reference and any contrast, (images, references)
+    mapper: ImageScorer
+    typical: Tensor | None = None  # scores of the reference's own images
+    p_value: float | None = None  # p-value of the test that pool and reference differ
+    of_reference: OutlierReference | None = None  # what outlier scores compare with
+
+
+def _scored_by_outliers(sides: Sides, reference: Measured, local: ImageScorer | None) -> _Scored:
+    """Score the images by outlier scores, from spatial means and properties that were kept."""
+    neurons = sides.extractor.neurons
+    of_reference = _outlier_reference(reference, neurons)
+    mapper = local or OutlierScorer(of_reference, sides.extractor)
+    images = sides.measured(0)
+    means = split_means(images.rows[MEANS], neurons)
+    distances = of_reference.scores(means, images.rows.get(LAYER))[:, None]
+    return _Scored(images, distances, mapper, of_reference.own_scores, of_reference=of_reference)
+
+
+def _scored_in_a_pass(
+    sides: Sides,
+    dnas: Sequence[DNA],
+    local: ImageScorer | None,
+    features: Mapping[str, Statistic],
+    pools: bool,
+) -> _Scored:
+    """Score the images in a pass over them: by the local scorer, or else by distances to histograms of references."""
+    distributed = sides.plan.arguments.distributed
+    typical = None
+    p_value = None
+    mapper = local
+    if mapper is None:
+        histograms = cast("list[HistogramDNA]", dnas)
+        mapper = Scorer(histograms, sides.extractor, sides.plan.averaging.weights)
+        if pools:
+            p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], sides.plan.averaging).p_value
+        reference_images = sides.images[1]
+        if isinstance(reference_images, ImageSource) and dnas[0].num_images > 1:
+            job = Job(sides.extractor, _distances(mapper), sides.job.reading)
+            of_sample = measure(job, reference_images.drawn(_MOST_TYPICAL), distributed=distributed)
+            typical = less_contrast(_left_out(of_sample.rows["distances"], dnas[0].num_images).T)
+    job = _job(sides, {**_distances(mapper), **features})
+    images = measure(job, sides.source(0, "A ranking"), distributed=distributed)
+    return _Scored(images, images.rows["distances"], mapper, typical, p_value)
 
 
 def _most_extreme(odd: OddImages, numbers: Sequence[int]) -> list[str]:
@@ -331,10 +374,14 @@ def _left_out(distances: Tensor, count: int) -> Tensor:
 
 def _rows_of_themselves(sides: Sides, images: Measured, index: Measured) -> Tensor | None:
     """Return the row of each image in an index of the source that the images are, or are a part of; else None."""
-    source, source_of_index = sides.images[0], sides.images[-1]
+    source = sides.images[0]
+    source_of_index = sides.images[-1]
     if source_of_index is source:
         return torch.arange(len(images.numbers))
     if not isinstance(source_of_index, ImageSource) or not isinstance(source, ImageSource):
         return None
-    numbers, rows = source.numbers_in(source_of_index), {number: i for i, number in enumerate(index.numbers)}
-    return None if numbers is None else torch.tensor([rows[numbers[i]] for i in images.numbers])
+    numbers = source.numbers_in(source_of_index)
+    if numbers is None:
+        return None
+    rows = {number: row for row, number in enumerate(index.numbers)}
+    return torch.tensor([rows[numbers[i]] for i in images.numbers])

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 Score = Literal["outlier", "local", "contrast", "distance"]
 WORST_FIRST = ("outlier", "local")
-_SHOWN = 5  # images of a table
-# columns of the table, in order
+# Number of images that a table shows by default.
+_SHOWN = 5
+# Columns of the table, in order.
 _COLUMNS = {
     "rank": "rank",
     "score": "score",
@@ -206,7 +207,8 @@ class Ranking(Saved):
     def notices(self) -> list[str]:
         """Caveats about the scores, one line each."""
         notices = []
-        if own := 0 if self.own is None or self.is_alone else int(self.own.sum()):
+        own = 0 if self.own is None or self.is_alone else int(self.own.sum())
+        if own:
             how_many = f"{own:,} of {self._size} {'is' if own == 1 else 'are'} the reference's own"
             if self.score == "local" or (self.typical is None and self.score == "outlier"):
                 notices.append(f"{how_many}, which it is made of, so that their scores are too low")
@@ -236,14 +238,16 @@ class Ranking(Saved):
         if self.nearest is None or not any(self.nearest.kinds):
             return None
         records = [record for record in self.rows() if record["kind"]]
-        if self.is_alone:  # each pair once
+        if self.is_alone:
+            # Each pair is listed once, by its first record: in reversed order, that one replaces the others.
             pairs = {frozenset((record["image"], record["nearest"])): record for record in records[::-1]}
             records = [*pairs.values()][::-1]
         records.sort(key=lambda record: (record["kind"] != "copy", -(record.get("likeness") or 0)))
         keys = [key for key in ("kind", "image", "nearest", "likeness", "nearest_ratio", "rank") if key in records[0]]
         header = [self._heading(key) for key in keys]
         cells = [[_cell(key, record[key]) for key in keys] for record in records]
-        copies, near = int(self.nearest.copies.sum()), int(self.nearest.near.sum())
+        copies = int(self.nearest.copies.sum())
+        near = int(self.nearest.near.sum())
         title = f"{copies:,} of {self._size} look like copies, {near:,} are near one"
         return Table(header, cells, title)
 
@@ -392,20 +396,7 @@ class Ranking(Saved):
         if not count:
             raise ValueError("A contact sheet shows images, but none is left in this ranking")
         columns = min(columns, count, most or count)
-        last = count - columns
-        shown: list[tuple[str, Sequence[int]]] = [
-            ("best", range(columns)),
-            ("middle", range(last // 2, last // 2 + columns)),
-            ("worst", range(last, count)),
-        ]
-        if self.worst_first or most is not None:
-            first = "best"
-            if self.score == "outlier":
-                first = "most unusual"
-            elif self.worst_first:
-                first = "worst"
-            order = range(min(count, most or 2 * columns))
-            shown = [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
+        shown = self._rows_of_sheet(columns, most)
         examples = _some(None if self.is_alone else self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
@@ -425,9 +416,29 @@ class Ranking(Saved):
                 _show(axis, picture, f"{place + 1}: {score}", self.names[place], reasons.get(self.numbers[place], ""))
             if maps:
                 _show_maps(next(rows), pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
-        unit, why = " in bins" * (not self.worst_first), ", why it is flagged" * bool(reasons)
-        put_title(figure, f"{self._title}: rank, score{unit}, name{why}", 1.25 * columns + 0.4)
+        captions = ["rank", "score" if self.worst_first else "score in bins", "name"]
+        if reasons:
+            captions.append("why it is flagged")
+        put_title(figure, f"{self._title}: {', '.join(captions)}", 1.25 * columns + 0.4)
         return figure
+
+    def _rows_of_sheet(self, columns: int, most: int | None) -> list[tuple[str, Sequence[int]]]:
+        """Return the label and the places of each row of a contact sheet."""
+        count = len(self.scores)
+        if not self.worst_first and most is None:
+            last = count - columns
+            return [
+                ("best", range(columns)),
+                ("middle", range(last // 2, last // 2 + columns)),
+                ("worst", range(last, count)),
+            ]
+        first = "best"
+        if self.score == "outlier":
+            first = "most unusual"
+        elif self.worst_first:
+            first = "worst"
+        order = range(min(count, most or 2 * columns))
+        return [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
 
     def _repr_html_(self) -> str:
         sentences = [*(self.verdict or "").splitlines(), *(f"{notice}." for notice in self.notices)]
@@ -454,7 +465,8 @@ def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
 
 
 def _cell(key: str, value: Any) -> Any:
-    if key == "likeness" and value is not None and abs(value) < 0.005:  # rounds to 0
+    rounds_to_zero = isinstance(value, float) and abs(value) < 0.005
+    if key == "likeness" and rounds_to_zero:
         return "-"
     if key == "percentile":
         return "above all" if value == 100 else f"{value:.1f}%"
@@ -490,5 +502,7 @@ def _show(axis: Any, image: Any, title: str, name: str, reason: str = "") -> Non
     axis.imshow(image)
     axis.set(visible=True, xticks=[], yticks=[])
     axis.set_title(title, fontsize=8)
-    lines = [shortened(visible(name), 22), *[visible(reason)] * bool(reason)]
-    axis.set_xlabel("\n".join(lines), fontsize=6, parse_math=False)
+    caption = shortened(visible(name), 22)
+    if reason:
+        caption += f"\n{visible(reason)}"
+    axis.set_xlabel(caption, fontsize=6, parse_math=False)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
 State = dict[str, Tensor]
-Origin = Mapping[str, Any]  # of activations: the fields of a DNA that `DNAExtractor.origin` has
+# Origin of activations: the fields of a DNA that `DNAExtractor.origin` has.
+Origin = Mapping[str, Any]
 Gather = Callable[..., list[Tensor]]
 _D = TypeVar("_D", bound=DNA)
 
@@ -35,10 +36,10 @@ _D = TypeVar("_D", bound=DNA)
 class Field(NamedTuple):
     """One flat tensor of a state, or a list of tensors with rows of images."""
 
-    size: int  # of the tensor, or of a row; 0 for rows that are numbers
+    size: int  # size of the tensor, or of a row; 0 for rows that are numbers
     dtype: torch.dtype
     fill: float = 0
-    # of tensors, stacked, of all processes, as in torchmetrics; "cat" for rows
+    # Reduction of the stacked tensors of all processes, as in torchmetrics; "cat" for rows.
     reduction: Literal["sum", "max", "cat"] | Callable[[Tensor], Tensor] = "sum"
     on_host: bool = False  # stays on the CPU, where updates read it
 
@@ -57,7 +58,8 @@ class Statistic(ABC):
     by_image: ClassVar[bool] = False  # True if the value has a row for each image, in order of addition
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
-        self.extractor, self._more = extractor, more
+        self.extractor = extractor
+        self._more = more
         self.neurons = extractor.neurons
 
     @property
@@ -183,7 +185,7 @@ class DNAStatistic(Statistic, Generic[_D]):
     tensor: ClassVar[str]  # name of the tensor
     dtype: ClassVar[torch.dtype]
     size: int  # numbers of all images
-    fold_size: int  # and of each fold
+    fold_size: int  # number of values of each fold
 
     def __init__(self, extractor: DNAExtractor, num_folds: int | None = None, **more: Any) -> None:
         if num_folds is not None:
@@ -200,7 +202,9 @@ class DNAStatistic(Statistic, Generic[_D]):
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        size = self.size + (self.num_folds or 0) * (self.fold_size + 1) + len(self.neurons) + 1
+        # Each fold has its number of images beside its values.
+        size_of_folds = 0 if self.num_folds is None else self.num_folds * (self.fold_size + 1)
+        size = self.size + size_of_folds + len(self.neurons) + 1
         return {self.tensor: Field(size, self.dtype, reduction=self.merged if self.aligned_by else "sum")}
 
     def numbers(self, state: State) -> Numbers:
@@ -215,7 +219,8 @@ class DNAStatistic(Statistic, Generic[_D]):
         """Return the DNA of a state; may be a view of it. Errors are those of :mod:`.nonfinite`."""
         num_folds = self.num_folds or 0
         *refused, images = map(int, state[self.tensor][-num_folds - len(self.neurons) - 1 :].tolist())
-        of_folds, refused = refused[:num_folds], refused[num_folds:]
+        of_folds = refused[:num_folds]
+        refused = refused[num_folds:]
         check_refused(refused, self.neurons)
         whole = self.dna_of(state, check_number(images), origin)
         if self.num_folds is None:

@@ -18,8 +18,10 @@ from torchmetrics_dna.images.tensors import lacks_float64
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import Pixels
 
+# Modulus of the hash: the Mersenne prime 2**31 - 1.
 _PRIME = 2_147_483_647
-_PIXELS = 2**18  # sampled from a large image, so that hashing takes about a millisecond
+# Number of pixels that are sampled from a large image, so that hashing takes about a millisecond.
+_PIXELS = 2**18
 
 
 def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:
@@ -96,7 +98,8 @@ def _levels(imgs: Tensor) -> list[Tensor]:
     imgs = imgs[..., ::step, ::step]
     if imgs.dtype == torch.uint8:
         return [imgs]
-    imgs = imgs.clamp(0, 1)  # as the network gets them
+    # The network also gets clamped values.
+    imgs = imgs.clamp(0, 1)
     levels = imgs.float().mul(255).round()
     # images of 16 bits may differ by less than a level of 8
     is_deep = imgs.dtype in (torch.float32, torch.float64)

@@ -20,7 +20,8 @@ from torchmetrics_dna.statistics.base import DNAStatistic, Origin, State
 if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
-_MOST_BINS_OF_FOLDS = 100  # enough for tests, and twenty folds take only twice the memory of the whole
+# Largest number of bins of folds: enough for tests, and twenty folds take only twice the memory of the whole.
+_MOST_BINS_OF_FOLDS = 100
 
 
 class _Histograms(DNAStatistic[HistogramDNA]):
@@ -37,7 +38,8 @@ class _Histograms(DNAStatistic[HistogramDNA]):
         few = _MOST_BINS_OF_FOLDS
         divisors = [bins for bins in range(few // 4, few + 1) if num_bins % bins == 0]
         self.bins_of_fold = num_bins if num_bins <= few or not divisors else divisors[-1]
-        self.cells, self.fold_size = self.neurons.total * num_bins, self.neurons.total * self.bins_of_fold
+        self.cells = self.neurons.total * num_bins
+        self.fold_size = self.neurons.total * self.bins_of_fold
         self.size = self.cells
 
     def add_counts_(
@@ -73,7 +75,8 @@ class HistogramStatistic(_Histograms):
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         device = activations.device
-        if self._bins[0].centre.device != device:  # where they stay for the next batch
+        # The bins stay on this device for the next batch.
+        if self._bins[0].centre.device != device:
             self._bins = [bins.to(device) for bins in self._bins]
         bins, bins_of_fold = self._bins
         self.add_counts_(state, activations, bins, bins_of_fold, keys)
@@ -146,8 +149,9 @@ class SelfRangingStatistic(_Histograms):
         of_folds = [*self._of_folds(state)]
         for num_bins, histograms in ((self.num_bins, [self._counts(state)]), (self.bins_of_fold, of_folds)):
             old, new = (dyadic_grid(*split_extremes(ends), num_bins) for ends in (own, united))
-            for counts in histograms if is_filled else ():
-                regrid_(counts, old, new)
+            if is_filled:
+                for counts in histograms:
+                    regrid_(counts, old, new)
             grids.append(new)
         self._stored(state).copy_(united)
         return grids[0], grids[1]

@@ -41,7 +41,8 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         moments = image_moments(activations).flatten(1)
         numbers = self.numbers(state)
-        numbers.whole.add_(moments.T.contiguous().sum(1))  # in one order, whatever layers stand beside
+        # The sums have one order of addition, whatever other layers there are.
+        numbers.whole.add_(moments.T.contiguous().sum(1))
         add_to_folds_(numbers.folds, moments, keys)
         self.count_images_(state, activations, keys)
 

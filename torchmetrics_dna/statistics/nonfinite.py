@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning import Activations
 
-_MOST = 1 << 40  # images, each with less than 2**22 activations of a neuron, whose counts fit into 63 bits
+# Largest number of images, each with less than 2**22 activations of a neuron, whose counts fit into 63 bits.
+_MOST = 1 << 40
 
 
 def note_refused_(refused: Tensor, activations: Activations) -> None:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics.base import State
 
-_STRIDE = 8  # pixels of the network's input between positions of the layer for local scores
-_SIZE = (224, 224)  # of an input, for networks without a size of their own
+# Pixels of the network's input between positions of the layer for local scores.
+_STRIDE = 8
+# Size of inputs for networks without a size of their own.
+_SIZE = (224, 224)
 
 
 def check_size(num_images: int, is_unknown: bool = False) -> None:
@@ -101,7 +103,8 @@ class OutlierScorer(ImageScorer):
 
     def __init__(self, reference: OutlierReference, extractor: DNAExtractor, wait: bool = True) -> None:
         super().__init__(extractor)
-        self.reference, self._wait = reference, wait
+        self.reference = reference
+        self._wait = wait
 
     @override
     def __call__(self, activations: Activations) -> Tensor:

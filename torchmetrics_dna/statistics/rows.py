@@ -33,12 +33,14 @@ class ImageRows(Statistic):
     by_image: ClassVar[bool] = True
 
     def __init__(self, rows: Callable[[Activations], Tensor]) -> None:
-        self._rows = rows  # without an extractor, since rows of different extractors are never merged
+        # There is no extractor, since rows of different extractors are never merged.
+        self._rows = rows
 
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return {"rows": Field(0, torch.float32, reduction="cat")}  # of any size and dtype
+        # Rows may have any size and dtype; those of the field are not used.
+        return {"rows": Field(0, torch.float32, reduction="cat")}
 
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
@@ -83,7 +85,8 @@ class RowStatistic(Statistic):
     def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
         from torchmetrics.utilities.distributed import gather_all_tensors
 
-        super().reduce_(state, group, gather)  # of what was refused
+        # The base class reduces the numbers of refused images.
+        super().reduce_(state, group, gather)
         for name in self.row_fields:
             rows = self.all_rows(state, name).to(state["refused"].device)
             shares = (gather or gather_all_tensors)(rows, group=group)
@@ -101,7 +104,8 @@ class RowStatistic(Statistic):
             shape = (0, field.size) if field.size else (0,)
             return torch.zeros(shape, dtype=field.dtype, device=state["refused"].device)
         if len(parts) > 1:
-            parts[:] = [torch.cat([part.to(parts[0].device) for part in parts])]  # or they take the memory twice
+            # The parts are replaced, since they would take the memory twice.
+            parts[:] = [torch.cat([part.to(parts[0].device) for part in parts])]
         return parts[0]
 
 

@@ -75,7 +75,8 @@ class Scorer(ImageScorer):
             if not reference.num_images:
                 raise ValueError("Argument `reference` expected to have at least one image, but it has none")
         super().__init__(extractor)
-        self.self_ranging, self._wait = first.self_ranging, wait
+        self.self_ranging = first.self_ranging
+        self._wait = wait
         self.weights = check_weights(weights, extractor.neurons.total)
         if first.self_ranging:
             low, high = first.to("cpu").ranged_counts().bounds()
@@ -102,7 +103,8 @@ class Scorer(ImageScorer):
     def _move(self, device: torch.device) -> None:
         """Move counts and bins to the device of activations."""
         if self._counts.device != device:
-            self._counts, self._bins = self._counts.to(device), self._bins.to(device)
+            self._counts = self._counts.to(device)
+            self._bins = self._bins.to(device)
 
 
 class RealismStatistic(RowStatistic):
@@ -162,7 +164,8 @@ class RealismStatistic(RowStatistic):
 
     def indices(self, state: State) -> Tensor:
         """Return the index of each image of :meth:`value`, on the CPU; without indices, its number."""
-        once, indices = self._once(state), self.all_rows(state, "indices").cpu()
+        once = self._once(state)
+        indices = self.all_rows(state, "indices").cpu()
         return once if (indices < 0).any() else indices[once]
 
     def _once(self, state: State) -> Tensor:

@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.statistics.base import DNAStatistic
 
-Feature = str | nn.Module | DNAExtractor | dict[str, Any]  # of arguments of an extractor that is built later
-DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
-_ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")  # of DNAExtractor, in a preparation
+# A dict has the arguments of an extractor that is built later.
+Feature = str | nn.Module | DNAExtractor | dict[str, Any]
+DEFAULT_FEATURE = "efficientnet_lite0"
+# Number of bins of each histogram, as in the paper.
+DEFAULT_BINS = 1000
+# Arguments of DNAExtractor that are part of a preparation.
+_ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")
 
 
 class Setup(NamedTuple):
@@ -36,7 +40,7 @@ class Setup(NamedTuple):
     extractor: DNAExtractor
     num_bins: int
     ranges: ActivationRanges | str  # "auto" for histograms that find their own
-    dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
+    dnas: tuple[DNA, ...]  # DNAs of the extractor's layers, in their order
 
     def statistic(self, kind: Kind, num_folds: int | None = None) -> DNAStatistic[Any]:
         """Return the statistic of DNAs of a kind; histograms have this many bins, within these ranges."""
@@ -135,7 +139,8 @@ def _extractor(
     settings = given_arguments(feature)
     network: Any = settings.pop("feature", None)
     layers = settings.pop("layers", layers)
-    if to_gpu and torch.cuda.is_available() and not isinstance(network, nn.Module):  # which the user would have moved
+    # A module stays where the user has put it.
+    if to_gpu and torch.cuda.is_available() and not isinstance(network, nn.Module):
         settings = {"device": "cuda"} | settings
     if not dnas:
         return DNAExtractor(default if network is None else network, layers=layers, **settings)

@@ -16,13 +16,19 @@ from torchmetrics_dna.images.properties import BANDS, LAYER, RECORDS, neuron_nam
 from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.neurons.index import Neurons
 
-_MAX_PROPERTIES = 6  # that are named
-_MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
-_CLEAREST = 2  # of the properties that changes move, of which one must fit for a guess
-_LEAST_UNTESTED = 10  # images on a side, for words without a test
+# Largest number of properties that an explanation names.
+_MAX_PROPERTIES = 6
+# Without a test, a property is named if its means differ by this many standard deviations.
+_MIN_EFFECT = 0.5
+# A change is only a guess if it moves one of this many of the clearest properties that changes move.
+_CLEAREST = 2
+# Without a test, an explanation needs this many images per set.
+_LEAST_UNTESTED = 10
 _NOT_MEASURED = "What differs was not measured: use `DNAExtractor(..., properties=True)`"
 _NO_PICTURES = "`top_neurons()` of compare names the neurons that differ"
 
@@ -52,11 +58,12 @@ def explain(
         lacks: What a test lacks, in words; empty if there is one, or none was wanted.
 
     """
-    p_value = test.p_value if p_value is None and test is not None else p_value
+    if p_value is None and test is not None:
+        p_value = test.p_value
     plain = Explanation(p_value, [], names=names, lacks=lacks)
     if properties is None and LAYER not in a.neurons:
-        preparation = a.preparation or {}
-        plain = replace(plain, unmeasured=_NO_PICTURES if {"inputs", "channels"} & {*preparation} else _NOT_MEASURED)
+        are_pictures = not {"inputs", "channels"} & {*(a.preparation or {})}
+        plain = replace(plain, unmeasured=_NOT_MEASURED if are_pictures else _NO_PICTURES)
     is_small = any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b))
     if not (has_means(a) and has_means(b)) or (p_value is None and (is_small or lacks)):
         return plain
@@ -64,23 +71,37 @@ def explain(
         return plain
     if properties is None:
         properties = property_differences(a, b, test)
+    if causes is None:
+        return replace(plain, properties=properties)
     moved = {each.name: each.direction for each in properties}
-
-    def signs(change: str) -> int:
-        """Return 1 if a property was measured as a change moves it, -1 if the other way round, else 0."""
-        move = CHANGES[change].moves
-        return moved.get(move[:-2], 0) * (-1 if move.endswith("-") else 1)
-
-    named = causes if causes is not None and causes.names and min(map(signs, causes.names)) >= 0 else None
-    guess, is_rejected = None, causes is None or bool(causes.names) or causes.is_rejected
-    if causes is not None and not is_rejected and causes.likeliest is not None and signs(causes.likeliest[0]) > 0:
-        by_changes = {change.moves[:-2] for change in CHANGES.values()}
-        clearest = [name for name in moved if name in by_changes][:_CLEAREST]
-        if CHANGES[causes.likeliest[0]].moves[:-2] in clearest:
-            guess = replace(causes, names=causes.likeliest[:1], amounts=causes.likeliest[1:])
+    is_contradicted = any(_agreement(name, moved) < 0 for name in causes.names)
+    is_rejected = bool(causes.names) or causes.is_rejected
     return replace(
-        plain, properties=properties, causes=named, is_searched=causes is not None, is_rejected=is_rejected, guess=guess
+        plain,
+        properties=properties,
+        causes=causes if causes.names and not is_contradicted else None,
+        is_searched=True,
+        is_rejected=is_rejected,
+        guess=None if is_rejected else _guess(causes, moved),
     )
+
+
+def _agreement(change: str, moved: Mapping[str, int]) -> int:
+    """Return 1 if a property was measured as a change moves it, -1 if the other way round, else 0."""
+    move = CHANGES[change].moves
+    direction = moved.get(move[:-2], 0)
+    return -direction if move.endswith("-") else direction
+
+
+def _guess(causes: Causes, moved: Mapping[str, int]) -> Causes | None:
+    """Return the likeliest change, if it moves one of the clearest properties as it was measured; else None."""
+    if causes.likeliest is None or _agreement(causes.likeliest[0], moved) <= 0:
+        return None
+    moved_by_changes = {change.moves[:-2] for change in CHANGES.values()}
+    clearest = [name for name in moved if name in moved_by_changes][:_CLEAREST]
+    if CHANGES[causes.likeliest[0]].moves[:-2] not in clearest:
+        return None
+    return replace(causes, names=causes.likeliest[:1], amounts=causes.likeliest[1:])
 
 
 def has_means(dna: DNA) -> bool:
@@ -99,16 +120,21 @@ def as_gaussian(dna: DNA) -> GaussianDNA:
 def shared_neurons(*dnas: DNA) -> Neurons:
     """Return the neurons of DNAs without properties of files, unless each has files, and not images in memory alone."""
     neurons = dnas[0].neurons
+    if LAYER not in neurons:
+        return neurons
     numbers = [i for i, record in enumerate(RECORDS.values()) if record.needs == "file"]
-    places = [neurons.index(LAYER, i) for i in numbers if LAYER in neurons and i in neurons.numbers(LAYER)]
-    for dna in dnas if places else ():
-        facts = dna.select(neurons=places)
-        above = (
-            facts.counts[facts.bin_edges()[:, :-1] > 0] if isinstance(facts, HistogramDNA) else as_gaussian(facts).mean
-        )
-        if not above.any():
-            return neurons.take(torch.tensor([i for i in range(neurons.total) if i not in places]))
-    return neurons
+    places = [neurons.index(LAYER, i) for i in numbers if i in neurons.numbers(LAYER)]
+    if not places or all(_are_above_zero(dna.select(neurons=places)) for dna in dnas):
+        return neurons
+    return neurons.take(torch.tensor([i for i in range(neurons.total) if i not in places]))
+
+
+def _are_above_zero(dna: DNA) -> bool:
+    """True if any image has a value above 0; without files, all file properties are 0."""
+    if isinstance(dna, HistogramDNA):
+        is_above = dna.bin_edges()[:, :-1] > 0
+        return bool(dna.counts[is_above].any())
+    return bool(as_gaussian(dna).mean.any())
 
 
 def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[PropertyDifference]:
@@ -120,9 +146,11 @@ def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[P
     layer = next((layer for layer in (LAYER, BANDS) if layer in a.neurons), None)
     if layer is None:
         return []
-    columns, shared = a.neurons.slices[layer], shared_neurons(a, b).numbers(layer)
+    columns = a.neurons.slices[layer]
+    shared = shared_neurons(a, b).numbers(layer)
     gaussian_a, gaussian_b = (as_gaussian(dna.select([layer]).to("cpu")) for dna in (a, b))
-    differences, others = [], []
+    differences: list[tuple[float, PropertyDifference]] = []
+    others: list[tuple[float, PropertyDifference]] = []
     for i, column in enumerate(gaussian_a.neurons.numbers(layer)):
         if column not in shared:
             continue
@@ -134,11 +162,14 @@ def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[P
             math.sqrt(gaussian_b.var[i]),
             None if test is None else float(test.q[columns][i]),
         )
-        clear = abs(of_property.effect) if test is None else float(test.z[columns][i])
-        if clear >= _MIN_EFFECT if of_property.q is None else of_property.q <= SIGNIFICANT:
-            differences.append((clear, of_property))
+        if of_property.q is None or test is None:
+            evidence = abs(of_property.effect)
+            differs = evidence >= _MIN_EFFECT
         else:
-            others.append((clear, of_property))
+            evidence = float(test.z[columns][i])
+            differs = of_property.q <= SIGNIFICANT
+        (differences if differs else others).append((evidence, of_property))
     if not differences and test is not None and test.p_value <= SIGNIFICANT:
         differences = [max(others, key=lambda pair: pair[0])]
-    return [of_property for _, of_property in sorted(differences, key=lambda pair: -pair[0])[:_MAX_PROPERTIES]]
+    differences.sort(key=lambda pair: -pair[0])
+    return [of_property for _, of_property in differences[:_MAX_PROPERTIES]]

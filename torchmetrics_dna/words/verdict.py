@@ -11,7 +11,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
+from torchmetrics_dna.files.visible import LEAST_P, bins_in_words, images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.noun import value_of
@@ -26,17 +26,26 @@ if TYPE_CHECKING:
     from torchmetrics_dna.functional.odd import Odd
     from torchmetrics_dna.functional.outliers import FewOff
 
-_WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
+# Number of characters that a line has at most, if names of sets and images have up to 12.
+_WIDTH = 100
+# Number of lines of a verdict.
 _MOST_LINES = 4
-_MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
-_MOST_OFF = 5  # odd images
-SAID_OF_SET = 0.25  # of images that are odd, above which it is said of the set
+# Number of properties, of images that a test finds, and of sets that a line names at most.
+_MOST_SHOWN = 3
+# Number of odd images that a line names at most.
+_MOST_OFF = 5
+# If a larger share of images is odd, the verdict is about the set.
+SAID_OF_SET = 0.25
 #: Faults that no property or number shows, by what was judged.
 UNSEEN = {"image": "most noise, watermarks, other content", "row": "other content", "input": "a flipped or rotated one"}
-_MUCH = 0.25  # of the distance, which a cause leaves
-_MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
-_INSTEAD = "use `diff` or `pairs=` (`--pairs name`)"  # of a test of independent images
-_FILES = " files"  # the end of the names of shares of formats
+# A cause leaves much to explain if more than this share of the distance remains.
+_MUCH = 0.25
+# Standard deviations between means, from which on a property is called higher or lower.
+_MIN_SHIFT = 0.2
+# What replaces the test of independent images.
+_INSTEAD = "use `diff` or `pairs=` (`--pairs name`)"
+# End of the names of properties that are shares of file formats.
+_FILES = " files"
 #: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
 _REASONS = {
     "all black": "is all black",
@@ -54,7 +63,8 @@ _PIXEL_CHANGES = {
     FULL: "expanded from limited range (16 to 235)",
     GAMMA: "with gamma {:.2f}",
 }
-_SHORT = ", |; | than any of"  # what ends a reason after words that name the reference
+# In short, a reason ends before these words, which lead to the reference.
+_SHORT = ", |; | than any of"
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
 
 
@@ -141,7 +151,7 @@ class Off(NamedTuple):
 
     named: Sequence[tuple[str, Odd]]  # names of images that are off, and why
     total: int  # images of the set
-    p_value: float | None  # of the test of a few of the others; None if there are none
+    p_value: float | None  # p-value of the test of a few of the others; None if there are none
     fewest: int | None  # images that are enough for it; None if there are too few for any
     by_test: int  # named images that this test shows to be off
     maybe: Sequence[str]  # images that it finds, none of them beyond all of the reference
@@ -162,8 +172,8 @@ class TwoSets:
     """Figures of two sets A and B."""
 
     names: tuple[str, str]
-    told: Result | None  # of dna-emd, or else of the first distance with a test; None if there is none
-    p_value: float | None  # of the test for any difference, by network and properties; None without one
+    told: Result | None  # result of dna-emd, or else of the first distance with a test; None if there is none
+    p_value: float | None  # p-value of the test for any difference, by network and properties; None without one
     p_of_network: float | None
     p_of_properties: float | None  # None if properties of images were not measured or tested
     is_one_source: bool
@@ -172,7 +182,7 @@ class TwoSets:
     is_few: bool  # so few images or groups that it is for want of these
     explanation: Explanation | None
     off: Off | None  # images of B that are unlike A; None if that was not asked
-    most: str  # where inputs that are no images differ most, in words
+    most: str  # place where inputs that are no images differ most, in words
     noun: str = "image"  # what the sets have: images, rows or other inputs
 
     @property
@@ -198,13 +208,17 @@ def two_sets(sets: TwoSets) -> list[str]:
             *pixels,
             f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same {sets.noun}s.",
         ]
-    likeness = [] if told is None and not sets.lacks else _likeness(sets)
-    # of few images the distance is hardly more than noise
-    distance = [] if told is None or (sets.is_few and told.interval is None) else [_distance(sets, told)]
-    likeness, distance = ([f"{line}." for line in part] for part in (likeness, distance))
+    likeness = []
+    if told is not None or sets.lacks:
+        likeness = [f"{line}." for line in _likeness(sets)]
+    distance = []
+    # The distance of few images is hardly more than noise.
+    if told is not None and not (sets.is_few and told.interval is None):
+        distance = [f"{_distance(sets, told)}."]
     explanation = None if sets.p_value is None else sets.explanation
     measured = [] if explanation is None else what_was_measured(explanation)
-    measured += [f"Most of all in {sets.most}."] * bool(sets.most and sets.differs)
+    if sets.most and sets.differs:
+        measured.append(f"Most of all in {sets.most}.")
     odd = [] if sets.off is None else _odd(sets, sets.off)
     if len(pixels + likeness + distance + measured + odd) > _MOST_LINES:
         if explanation is not None and (explanation.causes is not None or _has_exact_change(explanation)):
@@ -219,9 +233,10 @@ def two_sets(sets: TwoSets) -> list[str]:
 
 def pixels_of_pairs(explanation: Explanation) -> list[str]:
     """Return lines on the pixels of pairs: how many pairs differ, by how much, and the change that explains this."""
-    pixels, (a, b) = explanation.pixels, explanation.names
+    pixels = explanation.pixels
     if pixels is None:
         return []
+    a, b = explanation.names
     pairs = f"{pixels.num_pairs:,} pairs"
     if pixels.num_pairs == 1:
         pairs = "1 pair"
@@ -250,12 +265,14 @@ def pixels_of_pairs(explanation: Explanation) -> list[str]:
 
 def _explained_pairs(pixels: PixelDifferences) -> str:
     """Return the pairs that a change explains, in words."""
+    verb = "differ"
     if pixels.num_unequal == 1:
-        pairs, verb = "the one pair", "differs"
+        pairs = "the one pair"
+        verb = "differs"
     elif pixels.num_explained == pixels.num_unequal:
-        pairs, verb = f"all {pixels.num_unequal:,} pairs", "differ"
+        pairs = f"all {pixels.num_unequal:,} pairs"
     else:
-        pairs, verb = f"{pixels.num_explained:,} of {pixels.num_unequal:,} pairs", "differ"
+        pairs = f"{pixels.num_explained:,} of {pixels.num_unequal:,} pairs"
     rounding = f"{ROUNDING} grey level"
     if pixels.num_unequal < pixels.num_different:
         return f"{pairs} that {verb} by more than {rounding}"
@@ -270,71 +287,110 @@ def _has_exact_change(explanation: Explanation) -> bool:
 def _likeness(sets: TwoSets) -> list[str]:
     a, b = sets.names
     if sets.p_value is None:
-        return [f"{b} was not tested against {a}{sets.lacks and f': {sets.lacks}'}"]
+        line = f"{b} was not tested against {a}"
+        return [f"{line}: {sets.lacks}" if sets.lacks else line]
+    alike = ""
     count, total = sets.copies or (0, 0)
-    alike = f"{count:,} of {images_in_words(total, sets.noun)} of {b} look like {a}'s" * bool(total)
+    if total:
+        alike = f"{count:,} of {images_in_words(total, sets.noun)} of {b} look like {a}'s"
     if sets.differs:
-        sentences = [] if sets.explanation is None else difference(sets.explanation)
-        if sets.explanation is None or sets.explanation.causes is None:
-            sentences = [_what_shows_it(sets), *([] if alike else sentences[1:])]
-        sentences += [f"{alike}: {_INSTEAD}"] * bool(alike)
-        return sentences if len(line := ". ".join(sentences)) >= _WIDTH else [line]
+        return _what_differs(sets, alike)
     if alike:
         line = f"Not tested: {alike}: {_INSTEAD}"
         return [line] if len(line) < _WIDTH else [f"Not tested: {alike}", _INSTEAD.capitalize()]
-    return [f"No difference is shown between {a} and {b}{' as a whole' * bool(sets.off and sets.off.named)}"]
+    line = f"No difference is shown between {a} and {b}"
+    if sets.off is not None and sets.off.named:
+        line += " as a whole"
+    return [line]
+
+
+def _what_differs(sets: TwoSets, alike: str) -> list[str]:
+    """Return sentences on a difference that was shown, in one line if they fit.
+
+    ``alike`` counts the images that both sets share; it is empty if there are few.
+    """
+    sentences = [] if sets.explanation is None else difference(sets.explanation)
+    if sets.explanation is None or sets.explanation.causes is None:
+        # Shared images explain the difference better than changes that were searched for in vain.
+        unexplained = [] if alike else sentences[1:]
+        sentences = [_what_shows_it(sets), *unexplained]
+    if alike:
+        sentences.append(f"{alike}: {_INSTEAD}")
+    line = ". ".join(sentences)
+    return [line] if len(line) < _WIDTH else sentences
 
 
 def _what_shows_it(sets: TwoSets) -> str:
-    (a, b), by_network = sets.names, sets.p_of_network is not None and sets.p_of_network <= SIGNIFICANT
-    if by_network or sets.p_of_properties is None:
+    a, b = sets.names
+    is_shown_by_network = sets.p_of_network is not None and sets.p_of_network <= SIGNIFICANT
+    if is_shown_by_network or sets.p_of_properties is None:
         return f"{b} differs from {a}"
     return f"Properties of {a} and {b} differ; the network alone shows no difference"
 
 
 def _p_of_answer(sets: TwoSets) -> str:
     """Return the p-value that the answer is judged by, and what it is of if that is not the network alone."""
-    p, of_network = (p_figure(each, "p") for each in (sets.p_value, sets.p_of_network))
-    return f"{p}{' with properties' * (p != of_network and sets.p_of_properties is not None)}"
+    p = p_figure(sets.p_value, "p")
+    if sets.p_of_properties is not None and p != p_figure(sets.p_of_network, "p"):
+        return f"{p} with properties"
+    return p
 
 
 def _distance(sets: TwoSets, told: Result) -> str:
-    interval, name = told.interval, f"{told.averaging.adjective}{told.distance.name}"
+    interval = told.interval
+    name = f"{told.averaging.adjective}{told.distance.name}"
     far = bins_in_words if told.distance.unit == "bins" else partial(number, digits=3)
-    p = "" if sets.p_value is None or (sets.copies is not None and not sets.differs) else _p_of_answer(sets)
+    p = ""
+    is_tested = sets.copies is None or sets.differs
+    if sets.p_value is not None and is_tested:
+        p = _p_of_answer(sets)
     if interval is None or sets.copies is not None:
-        return f"{name}: {far(told.value)}, noise included{p and f' ({p})'}"
+        plain = f"{name}: {far(told.value)}, noise included"
+        return f"{plain} ({p})" if p else plain
     if sets.p_value is not None and not sets.differs:
-        most = f"; over {far(interval.high)} is excluded ({interval.level})"
-        return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
+        by_chance = f"No more than chance at this size ({p})"
+        if interval.high > 0:
+            return f"{by_chance}; over {far(interval.high)} is excluded ({interval.level})"
+        return by_chance
     if told.without_shift:
         return f"{told.without_shift[0].upper()}{told.without_shift[1:]} ({p})"
-    without_noise, sure = far(interval.value), interval.in_words
-    if not interval.value:
-        without_noise, sure = f"at most {far(interval.high)}", f"{interval.level} interval"
+    without_noise = far(interval.value)
+    evidence = [interval.in_words, p]
     if not interval.high:
-        without_noise, sure = "below noise", ""
-    return f"{name} without noise: {without_noise} ({'; '.join(filter(None, (sure, p)))})"
+        without_noise = "below noise"
+        evidence = [p]
+    elif not interval.value:
+        without_noise = f"at most {far(interval.high)}"
+        evidence = [f"{interval.level} interval", p]
+    return f"{name} without noise: {without_noise} ({'; '.join(filter(None, evidence))})"
 
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
     """Return the line on a few odd images, or nothing."""
     a, b = sets.names
+    # Many odd images without a reason of their own are just the difference between the sets.
     if off.are_many and sets.differs and not any(odd.reason in _REASONS for _, odd in off.named):
-        return []  # which says no more than that the sets differ
+        return []
+    if off.named and off.is_alone:
+        return [_which(off, "its others", f" of {b}", " beside its others")]
     if off.named:
-        if off.is_alone:
-            return [_which(off, "its others", f" of {b}", " beside its others")]
+        line = _which(off, a, f" of {b}")
         is_caused = sets.explanation is not None and sets.explanation.causes is not None
-        return [_fitted(lambda n: _which(off, a, f" of {b}", f" beside unchanged {a}" * (n > 1)), 1 + is_caused)]
-    if off.maybe and not sets.differs:  # of others it says no more than the test of all
+        if not is_caused:
+            return [line]
+        # The sentence before this one is about a changed A, so this one is made clear if it then fits.
+        clear = _which(off, a, f" of {b}", f" beside unchanged {a}")
+        return [clear if len(clear) <= _WIDTH else line]
+    # If the sets differ, the test of a few images adds nothing to that of all.
+    if off.maybe and not sets.differs:
         return [_first(f"A few {sets.noun}s of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
     return []
 
 
 def flagged_beside_reference(off: Off, reference: str) -> list[str]:
     """Return sentences on the images that a ranking flags as outliers relative to a reference."""
-    noun, p = off.noun, p_figure(off.p_value, "p")
+    noun = off.noun
+    p = p_figure(off.p_value, "p")
     lines = []
     if off.share is not None:
         interval = f"95% CI {off.share.low:.0%} to {off.share.high:.0%}"
@@ -425,7 +481,8 @@ def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
 
     Beside that, those of one colour or value are named.
     """
-    named, counted = off.named, list[str]()
+    named = off.named
+    counted: list[str] = []
     verb = "is" if len(named) == 1 else "are"
     size = images_in_words(off.total, off.noun)
     head = f"{len(named):,} of {size}{of_set} {verb} odd{beside}"
@@ -434,7 +491,8 @@ def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
         is_short = reason in _REASONS and (most < len(named) or bool(beside))
         why = _in_plural(_reason(reason, reference, short=is_short))
         if most == len(named):
-            return f"{most:,} of {size}{of_set} {why}{beside * (reason in _REASONS)}."
+            all_of_them = f"{most:,} of {size}{of_set} {why}"
+            return f"{all_of_them}{beside}." if reason in _REASONS else f"{all_of_them}."
         counted = [f"{most:,} {why}"]
         named = [(name, odd) for name, odd in named if odd.is_fact and odd.reason != reason][:_MOST_OFF]
 
@@ -442,8 +500,10 @@ def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
         parts = []
         for why, run in groupby(named[:count], lambda pair: _reason(pair[1].reason, reference, short=True)):
             names = [name for name, _ in run]
-            parts.append(f"{', '.join(names)} {_in_plural(why) if len(names) > 1 else why}")
-        parts += [f"and {len(named) - count:,} more"] * (count < len(named))
+            predicate = _in_plural(why) if len(names) > 1 else why
+            parts.append(f"{', '.join(names)} {predicate}")
+        if count < len(named):
+            parts.append(f"and {len(named) - count:,} more")
         return f"{head}: {'; '.join([*parts, *counted])}."
 
     return _fitted(naming, min(len(named), _MOST_OFF))
@@ -456,12 +516,18 @@ def _first(head: str, off: Off) -> str:
 
 def _fitted(line: Callable[[int], str], most: int) -> str:
     """Return a line of as many things as fit, one at least."""
-    return next((line(count) for count in range(most, 1, -1) if len(line(count)) <= _WIDTH), line(1))
+    for count in range(most, 1, -1):
+        fitted = line(count)
+        if len(fitted) <= _WIDTH:
+            return fitted
+    return line(1)
 
 
 def why_off(odd: Odd, reference: str, *, short: bool) -> str:
     """Say why an image is off: its property with that of the reference, or the layer where it is furthest."""
-    phrase, name = _reason(odd.reason, reference, short=short), odd.reason[:-2]
+    phrase = _reason(odd.reason, reference, short=short)
+    # A reason is a property and a sign.
+    name = odd.reason[:-2]
     record = RECORDS.get(name) or NUMBERS.get(name)
     if short or odd.reason not in _REASONS or record is None:
         return phrase
@@ -471,8 +537,11 @@ def why_off(odd: Odd, reference: str, *, short: bool) -> str:
 
 def _reason(reason: str, reference: str, *, short: bool) -> str:
     """Return what is said of an image for a reason, in short without details."""
-    phrase = _REASONS.get(reason, f"is unlike {{}}{reason and f', most of all in {reason}'}")
-    return (re.split(_SHORT, phrase)[0] if short else phrase).format(reference)
+    unlike = f"is unlike {{}}, most of all in {reason}" if reason else "is unlike {}"
+    phrase = _REASONS.get(reason, unlike)
+    if short:
+        phrase = re.split(_SHORT, phrase)[0]
+    return phrase.format(reference)
 
 
 def _in_plural(phrase: str) -> str:
@@ -483,7 +552,8 @@ def _in_plural(phrase: str) -> str:
 
 def difference(explanation: Explanation) -> list[str]:
     """Return clauses: do the sets differ, and what change of A comes near to B? None if no test was made."""
-    (a, b), causes = explanation.names, explanation.causes
+    a, b = explanation.names
+    causes = explanation.causes
     if explanation.differs is None:
         return []
     if not explanation.differs:
@@ -496,12 +566,16 @@ def difference(explanation: Explanation) -> list[str]:
         differs = f"{b} differs from {a}"
         return [differs, _unexplained(explanation)] if explanation.is_searched else [differs]
     share = causes.bins[-1] / causes.bins[0]
-    looks = f"{b} looks {'more ' * bool(share)}like"
-    left = f"{f'{100 * share:.0f} % of the distance' if share else 'no difference'} is left"
+    looks = f"{b} looks like {a}"
+    left = "no difference is left"
+    if share:
+        looks = f"{b} looks more like {a}"
+        left = f"{100 * share:.0f} % of the distance is left"
     for so_changed in ("so changed, ", ""):
-        if len(clause := f"{looks} {a}, {causes.in_words}: {so_changed}{left}") < _WIDTH:
+        clause = f"{looks}, {causes.in_words}: {so_changed}{left}"
+        if len(clause) < _WIDTH:
             return [clause]
-    return [f"{looks} {a} once changed: {left}", f"Changed: {causes.in_words}"]
+    return [f"{looks} once changed: {left}", f"Changed: {causes.in_words}"]
 
 
 def _unexplained(explanation: Explanation) -> str:
@@ -521,13 +595,17 @@ def _unexplained(explanation: Explanation) -> str:
 def what_was_measured(explanation: Explanation) -> list[str]:
     """Return the sentence on the plainest properties of images that differ, or nothing."""
     by_name = {each.name: each for each in explanation.properties}
-    if any(each.effect > 0 for name, each in by_name.items() if name.endswith(_FILES)):  # fewer of others say no more
+    if any(each.effect > 0 for name, each in by_name.items() if name.endswith(_FILES)):
+        # More files of one format imply fewer of the others.
         by_name = {name: each for name, each in by_name.items() if not name.endswith(_FILES) or each.effect > 0}
     if "width" in by_name:
         by_name.pop("height", None)
-    fits, causes = moved_by(explanation.guess), explanation.causes
-    # where a named cause leaves much, what it moves itself comes after other plain ones
-    explained = moved_by(causes) if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0] else []
+    fits = moved_by(explanation.guess)
+    causes = explanation.causes
+    explained: list[str] = []
+    if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0]:
+        # If a named cause leaves much of the distance, other plain properties come before those that it moves itself.
+        explained = moved_by(causes)
     order = [*(name for name in PLAIN if name not in explained), *explained, *by_name]
 
     def rank(name: str) -> tuple[bool, bool, int]:
@@ -535,8 +613,10 @@ def what_was_measured(explanation: Explanation) -> list[str]:
 
     names = sorted(by_name, key=rank)
     phrases = [_property(by_name[name]) for name in names[:_MOST_SHOWN]]
+    if not phrases:
+        return []
     head = f"Measured in {explanation.names[1]}: "
-    return [_fitted(lambda count: f"{head}{', '.join(phrases[:count])}.", _MOST_SHOWN)] if phrases else []
+    return [_fitted(lambda count: f"{head}{', '.join(phrases[:count])}.", _MOST_SHOWN)]
 
 
 def moved_by(causes: Causes | None) -> list[str]:
@@ -547,25 +627,42 @@ def moved_by(causes: Causes | None) -> list[str]:
 def _property(of: PropertyDifference) -> str:
     if not of.direction:
         return f"{'more' if of.spread_b > of.spread_a else 'less'} varied {of.name}"
-    comparatives = ("more", "fewer") if of.name.endswith("s") and not of.name.endswith("ss") else ("higher", "lower")
-    if of.name in ("width", "height"):
-        comparatives = "larger", "smaller"
+    higher, lower = _comparatives(of.name)
+    change = f"{lower if of.direction < 0 else higher} {of.name}"
     values = (of.a, of.b) if of.theirs is None else (of.b, *of.theirs)
-    ends = [[property_in_words(of.name, value, digits) for value in values] for digits in (2, 3)]
-    first, *others = ends[ends[0][0] in ends[0][1:]]
-    figures = " to ".join((first, *others) if of.theirs is None else dict.fromkeys(others))
-    return f"{comparatives[of.direction < 0]} {of.name} ({f'{first}; theirs ' * (of.theirs is not None)}{figures})"
+    first, *others = (property_in_words(of.name, value, 2) for value in values)
+    if first in others:
+        # Two digits do not show the difference.
+        first, *others = (property_in_words(of.name, value, 3) for value in values)
+    if of.theirs is None:
+        return f"{change} ({first} to {others[0]})"
+    # If both ends look the same, one is shown.
+    theirs = " to ".join(dict.fromkeys(others))
+    return f"{change} ({first}; theirs {theirs})"
+
+
+def _comparatives(name: str) -> tuple[str, str]:
+    """Return the adjectives for a property that is higher and for one that is lower."""
+    if name in ("width", "height"):
+        return "larger", "smaller"
+    if name.endswith("s") and not name.endswith("ss"):
+        return "more", "fewer"
+    return "higher", "lower"
 
 
 def what_differs(explanation: Explanation) -> str:
     """Return the explanation as a text."""
-    clauses, sentences = difference(explanation), what_was_measured(explanation)
     pixels = pixels_of_pairs(explanation)
+    clauses = difference(explanation)
     if clauses:
         clauses[0] += f" ({p_figure(explanation.p_value, 'p')})"
-    how = f"Not tested: {explanation.lacks}." if explanation.lacks else "`num_folds=20` gives a test."
-    sentences += [f"{explanation.unmeasured}."] * bool(explanation.unmeasured)
-    sentences += [how] * (not clauses and (bool(explanation.lacks or explanation.unmeasured) or not sentences))
+    sentences = what_was_measured(explanation)
+    if explanation.unmeasured:
+        sentences.append(f"{explanation.unmeasured}.")
+    if not clauses and explanation.lacks:
+        sentences.append(f"Not tested: {explanation.lacks}.")
+    elif not clauses and (explanation.unmeasured or not sentences):
+        sentences.append("`num_folds=20` gives a test.")
     return " ".join([*pixels, *(f"{clause}." for clause in clauses), *sentences])
 
 
@@ -575,12 +672,13 @@ class HeldOut(NamedTuple):
     name: str
     held_out: str
     ratio: Ratio | None  # times as far from the reference as these; None where that can't be said
-    num_sets: int  # for whose number p-values are corrected
-    sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
-    p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference? Corrected
+    num_sets: int  # number of sets, for which p-values are corrected
+    sharing: Sequence[str] = ()  # names of those of both that share images with the reference
+    # Corrected p-values of the tests of this set and of the held-out one against the reference.
+    p_values: tuple[float | None, float | None] = (None, None)
     further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
-    further_in_any: float | None = None  # the same in a layer, a neuron or a property, of which there is any
-    furthest_in: str | None = None  # which of these it is most clearly; None if none by itself
+    further_in_any: float | None = None  # p-value that it is further in a layer, a neuron or a property
+    furthest_in: str | None = None  # layer, neuron or property where this is clearest; None if none by itself
     property_ratio: Ratio | None = None  # times as far in image properties; None where that can't be said
     main_property: str | None = None  # property in which it is farthest from the reference
 
@@ -590,8 +688,8 @@ class OneSet(NamedTuple):
 
     name: str
     figure: str  # its distance from the reference, without noise if that is known
-    shares_images: bool  # with the reference
-    p_value: float | None  # that the nearest set is nearer than this one, corrected; None without a test
+    shares_images: bool  # whether it has images of the reference
+    p_value: float | None  # corrected p-value that the nearest set is nearer than this one; None without a test
 
 
 class SeveralSets(NamedTuple):
@@ -602,7 +700,7 @@ class SeveralSets(NamedTuple):
     sets: Sequence[OneSet]  # the nearest first, without the held-out one
     equal: Sequence[str]  # names of sets whose images are the reference's own
     held_out: HeldOut | None  # the nearest of the others beside the held-out one
-    p_values: Mapping[str, float]  # of the sets that were tested: does it differ from the reference? Corrected
+    p_values: Mapping[str, float]  # corrected p-values of the tests of sets against the reference
     noun: str = "image"  # what the sets have: images, rows or other inputs
 
 
@@ -610,9 +708,12 @@ def several_sets(of: SeveralSets) -> list[str]:
     """Return lines: which set is nearest and how surely, and how far it is beside held-out images."""
     if of.held_out is None:
         return _nearest(of)
-    says_it = of.held_out.ratio is not None or (_none_differs(of) and not of.held_out.sharing)
-    lines = [] if says_it and len(of.sets) + len(of.equal) == 1 else _nearest(of)
-    return [*lines, *_beside_held_out(of.held_out, of.reference, of.noun)][:_MOST_LINES]
+    lines = _beside_held_out(of.held_out, of.reference, of.noun)
+    is_one = len(of.sets) + len(of.equal) == 1
+    answers = of.held_out.ratio is not None or (_none_differs(of) and not of.held_out.sharing)
+    if not (is_one and answers):
+        lines = [*_nearest(of), *lines]
+    return lines[:_MOST_LINES]
 
 
 def _none_differs(of: SeveralSets) -> bool:
@@ -626,64 +727,94 @@ def _nearest(of: SeveralSets) -> list[str]:
         lines.append(f"{', '.join(of.equal)}: the same {of.noun}s as {of.reference}, {of.distance} 0.")
     if not of.sets:
         return lines
-    (best, *rest), more = of.sets, list[str]()
-    different = [name for name, p in of.p_values.items() if p <= SIGNIFICANT]
-    of_sets = f"of {len(of.sets)} {'other ' * bool(of.equal)}sets"
+    best, *rest = of.sets
     if _none_differs(of):
-        none, p = f"{best.name} is not", p_figure(min(of.p_values.values()), "p")
+        least = min(of.p_values.values())
         if rest:
-            none, p = f"None {of_sets} is", p_figure(min(of.p_values.values()), "least Holm p")
-        return [*lines, f"{none} shown to differ from {of.reference} ({p})."]
-    if different and not (of.held_out and of.held_out.sharing) and of.p_values.get(best.name, 0) > SIGNIFICANT:
-        is_one, p = len(different) == 1, p_figure(max(of.p_values[name] for name in different), "Holm p")
-        head = f"{len(different)} {of_sets} {'is' if is_one else 'are'} shown to differ from {of.reference}"
-        head += f" ({p if is_one else p.replace('=', '≤')})"
-        ends = [f"{', such as' if different[n:] else ':'} {', '.join(different[:n])}." for n in range(_MOST_SHOWN + 1)]
-        more = [_fitted(lambda count: head + ends[count], min(len(different), _MOST_SHOWN))]
+            return [
+                *lines,
+                f"None {_of_sets(of)} is shown to differ from {of.reference} ({p_figure(least, 'least Holm p')}).",
+            ]
+        return [*lines, f"{best.name} is not shown to differ from {of.reference} ({p_figure(least, 'p')})."]
     figure = f"{of.distance} {best.figure}"
-    shares = [each.name for each in of.sets[:2] if each.shares_images][:1]
-    alike = [f"{name} shares {of.noun}s with {of.reference}, or has some nearly alike" for name in shares]
+    sharing = next((each.name for each in of.sets[:2] if each.shares_images), None)
+    alike = "" if sharing is None else f"{sharing} shares {of.noun}s with {of.reference}, or has some nearly alike"
     if not rest:
         only = f"The only other set is {best.name}" if of.equal else f"{best.name} is the only set"
-        return [*lines, f"{only}, {figure}.", *(f"{why}." for why in alike)]
-    second = rest[0]
+        lines.append(f"{only}, {figure}.")
+        if alike:
+            lines.append(f"{alike}.")
+        return lines
+    nearest = f"{best.name} is nearest to {of.reference} ({figure})."
+    lines.append(f"Of the others, {nearest}" if of.equal else nearest)
     if alike:
-        surely = f"How surely can't be said: {alike[0]}."
-    elif second.p_value is None:
-        surely = f"Without folds of {of.noun}s nobody knows how surely."
-    elif second.p_value <= SIGNIFICANT:
-        surely = f"It is nearer than {second.name} ({p_figure(second.p_value, 'p')})."
+        lines.append(f"How surely can't be said: {alike}.")
     else:
-        count = sum((each.p_value or 0) > SIGNIFICANT for each in rest) - 1
-        ties = f"{second.name} and {count} other{'s' * (count > 1)}" if count else second.name
-        surely = f"It is not surely nearer than {ties} ({p_figure(second.p_value, 'p')})."
-    others = "Of the others, " * bool(of.equal)
-    return [*lines, f"{others}{best.name} is nearest to {of.reference} ({figure}).", surely, *more]
+        lines.append(_how_surely(rest, of.noun))
+    lines += _which_differ(of)
+    return lines
+
+
+def _of_sets(of: SeveralSets) -> str:
+    """Return the end of a number of sets: "of 3 sets", or "of 3 other sets" after those that are the reference."""
+    return f"of {len(of.sets)} other sets" if of.equal else f"of {len(of.sets)} sets"
+
+
+def _which_differ(of: SeveralSets) -> list[str]:
+    """Return the line on the sets that differ from the reference, if the nearest is not shown to; else nothing."""
+    different = [name for name, p in of.p_values.items() if p <= SIGNIFICANT]
+    if not different or of.p_values.get(of.sets[0].name, 0) <= SIGNIFICANT:
+        return []
+    if of.held_out is not None and of.held_out.sharing:
+        return []
+    largest = max(of.p_values[name] for name in different)
+    if len(different) == 1:
+        verb = "is"
+        p = p_figure(largest, "Holm p")
+    else:
+        verb = "are"
+        p = f"Holm p ≤ {max(largest, LEAST_P):.2g}"
+    head = f"{len(different)} {_of_sets(of)} {verb} shown to differ from {of.reference} ({p})"
+
+    def naming(count: int) -> str:
+        names = ", ".join(different[:count])
+        return f"{head}: {names}." if count == len(different) else f"{head}, such as {names}."
+
+    return [_fitted(naming, min(len(different), _MOST_SHOWN))]
+
+
+def _how_surely(rest: Sequence[OneSet], noun: str) -> str:
+    """Return the sentence on the test that the nearest set is nearer than the next one."""
+    second = rest[0]
+    if second.p_value is None:
+        return f"Without folds of {noun}s nobody knows how surely."
+    p = p_figure(second.p_value, "p")
+    if second.p_value <= SIGNIFICANT:
+        return f"It is nearer than {second.name} ({p})."
+    num_others = sum((each.p_value or 0) > SIGNIFICANT for each in rest) - 1
+    ties = second.name
+    if num_others == 1:
+        ties += " and 1 other"
+    elif num_others > 1:
+        ties += f" and {num_others} others"
+    return f"It is not surely nearer than {ties} ({p})."
 
 
 def _beside_held_out(of: HeldOut, reference: str, noun: str) -> list[str]:
     """Return lines: whether a set and the held-out one differ from the reference, and how many times as far it is."""
-    called = re.sub("(?i)^held.?out/?$", f"{noun}s", of.held_out)
-    held_out, lines, differs = f"the held-out {called}", list[str](), False
+    # A set that is named after what it is, such as "held_out/", is not called "the held-out held_out/".
+    is_named_so = re.fullmatch("(?i)held.?out/?", of.held_out) is not None
+    held_out = f"the held-out {noun}s" if is_named_so else f"the held-out {of.held_out}"
     if of.sharing:
         why = f"{reference} shares {noun}s with {' and '.join(of.sharing)}, or has some nearly alike."
         return [f"How far {of.name} is beside {held_out} can't be said.", why]
+    lines = _which_of_two_differ(of, reference)
     p, p_held_out = of.p_values
-    if p is not None and p_held_out is not None:
-        differs, too = p <= SIGNIFICANT, p_held_out <= SIGNIFICANT
-        pairs = zip((of.name, of.held_out), (p, p_held_out), strict=True)
-        (x, of_x), (y, of_y) = sorted(pairs, key=lambda pair: pair[1] > SIGNIFICANT)
-        how_many = [
-            f"Neither {x} nor {y} is shown to differ from {reference}",
-            f"{x} differs from {reference}, {y} is not shown to",
-            f"{x} and {y} differ from {reference}",
-        ]
-        shown = f"{p_figure(of_x, 'Holm p' if of.num_sets > 1 else 'p')}, {p_figure(of_y)}"
-        lines.append(f"{how_many[differs + too]} ({shown}).")
-    is_further, in_any = [differs and p is not None and p <= SIGNIFICANT for p in (of.further, of.further_in_any)]
+    differs = p is not None and p_held_out is not None and p <= SIGNIFICANT
+    is_further = differs and of.further is not None and of.further <= SIGNIFICANT
+    is_further_in_any = differs and of.further_in_any is not None and of.further_in_any <= SIGNIFICANT
     if of.ratio is not None and of.ratio.is_told:
-        far = f"{of.ratio.in_words} times as far".replace("least 1 times", "least").removeprefix("1 times ")
-        lines.append(f"{of.name} is {far} from {reference} as {held_out}{of.ratio.ends}.")
+        lines.append(f"{of.name} is {_times_as_far(of.ratio)} from {reference} as {held_out}{of.ratio.ends}.")
     elif of.property_ratio is not None and of.property_ratio.is_told:
         ratio = of.property_ratio
         lines.append(
@@ -693,15 +824,47 @@ def _beside_held_out(of: HeldOut, reference: str, noun: str) -> list[str]:
     elif is_further:
         how = f"how many times can't be said ({p_figure(of.further, 'p')})"
         lines.append(f"{of.name} is further than {held_out}; {how}.")
-    elif in_any:
-        where, in_any_of = of.furthest_in or "some layer or property", p_figure(of.further_in_any, "p")
-        lines.append(f"In {where} {of.name} is further than {held_out} ({in_any_of}).")
-    elif differs or not lines:  # of what is not shown to differ, nothing more can be told
-        why = f"from so few {noun}s" if lines else "without folds"
-        lines.append(f"Whether {of.name} is further than {held_out} can't be told {why}.")
+    elif is_further_in_any:
+        where = of.furthest_in or "some layer or property"
+        lines.append(f"In {where} {of.name} is further than {held_out} ({p_figure(of.further_in_any, 'p')}).")
+    elif not lines:
+        lines.append(f"Whether {of.name} is further than {held_out} can't be told without folds.")
+    elif differs:
+        lines.append(f"Whether {of.name} is further than {held_out} can't be told from so few {noun}s.")
     if p_held_out is not None and p_held_out <= SIGNIFICANT:
         lines.append(f"Beside {held_out}, which differs itself, others look too near.")
     return lines
+
+
+def _which_of_two_differ(of: HeldOut, reference: str) -> list[str]:
+    """Return the line on whether a set and the held-out one differ from the reference; nothing without tests."""
+    p, p_held_out = of.p_values
+    if p is None or p_held_out is None:
+        return []
+    first = of.name
+    p_first = p
+    second = of.held_out
+    p_second = p_held_out
+    if p > SIGNIFICANT and p_held_out <= SIGNIFICANT:
+        # The one that differs comes first.
+        first, p_first, second, p_second = second, p_second, first, p_first
+    if p_first > SIGNIFICANT:
+        answer = f"Neither {first} nor {second} is shown to differ from {reference}"
+    elif p_second > SIGNIFICANT:
+        answer = f"{first} differs from {reference}, {second} is not shown to"
+    else:
+        answer = f"{first} and {second} differ from {reference}"
+    label = "Holm p" if of.num_sets > 1 else "p"
+    return [f"{answer} ({p_figure(p_first, label)}, {p_figure(p_second)})."]
+
+
+def _times_as_far(ratio: Ratio) -> str:
+    """Return a ratio in words; "1 times as far" is "as far"."""
+    if ratio.in_words == "1":
+        return "as far"
+    if ratio.in_words == "at least 1":
+        return "at least as far"
+    return f"{ratio.in_words} times as far"
 
 
 def classes(count: int, num_different: int | None, furthest: str, figure: str) -> str:
@@ -710,8 +873,8 @@ def classes(count: int, num_different: int | None, furthest: str, figure: str) -
         return f"Of {count} classes, {furthest} is furthest ({figure})."
     if not num_different:
         return f"Of {count} classes, none differs by more than chance (q ≤ {SIGNIFICANT:g})."
-    differ = f"{num_different} differ{'s' * (num_different == 1)} (q ≤ {SIGNIFICANT:g})"
-    return f"Of {count} classes, {differ}, {furthest} most ({figure})."
+    verb = "differs" if num_different == 1 else "differ"
+    return f"Of {count} classes, {num_different} {verb} (q ≤ {SIGNIFICANT:g}), {furthest} most ({figure})."
 
 
 @dataclass(frozen=True)
@@ -737,7 +900,8 @@ class OddSets:
     lacks: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "properties", [PropertyDifference(*each) for each in self.properties])  # of a file
+        # Those that were read from a file are lists.
+        object.__setattr__(self, "properties", [PropertyDifference(*each) for each in self.properties])
 
     def to_dict(self) -> dict[str, Any]:
         """Return all in plain types, ready for json."""
@@ -747,18 +911,25 @@ class OddSets:
 
 def all_sets(of: OddSets) -> list[str]:
     """Return lines: which sets differ from the others together, and what was measured of the first."""
-    p, rest = p_figure(of.p_value, "p"), of.num_sets - len(of.odd)
     if of.p_value is None:
         return [f"Which set is odd was not tested: {of.lacks}."]
+    p = p_figure(of.p_value, "p")
     if not of.odd and of.p_value > SIGNIFICANT:
         return [f"None of {of.num_sets} sets is shown to differ from the others together ({p})."]
     if not of.odd:
         return [f"The {of.num_sets} sets differ ({p}), more than one of them: which are odd can't be said."]
 
+    num_others = of.num_sets - len(of.odd)
+
     def naming(count: int) -> str:
-        names = [*[*of.odd][:count], *[f"{len(of.odd) - count} more"] * (count < len(of.odd))]
-        who = f"{', '.join(names[:-1])} and {names[-1]} differ" if len(names) > 1 else f"{names[0]} differs"
-        return f"{who} from the other {rest}{' sets' * (len(names) == 1)} together ({p}); none of these is shown to."
+        names = [*of.odd][:count]
+        if count < len(of.odd):
+            names.append(f"{len(of.odd) - count} more")
+        if len(names) == 1:
+            differ = f"{names[0]} differs from the other {num_others} sets together"
+        else:
+            differ = f"{', '.join(names[:-1])} and {names[-1]} differ from the other {num_others} together"
+        return f"{differ} ({p}); none of these is shown to."
 
     explanation = Explanation(of.p_value, [*of.properties], names=("the others", next(iter(of.odd))))
     return [_fitted(naming, len(of.odd)), *what_was_measured(explanation)]
@@ -791,7 +962,8 @@ def versions(
 
 def how_far(value: float, unit: str, distance: str) -> str:
     """Return a figure: how far two versions, or parts of them, are apart."""
-    return f"{distance} {number(value, 3)}{' ' * bool(unit)}{unit}"
+    figure = f"{distance} {number(value, 3)}"
+    return f"{figure} {unit}" if unit else figure
 
 
 def against_kept(what: str, far: str, p_value: float | None, lacks: str, noun: str = "image") -> list[str]:
