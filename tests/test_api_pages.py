@@ -49,6 +49,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {page.name: page.read_text(encoding="utf-8") for page in (site / "api").glob("*.html")}
 
 
+@pytest.mark.outer
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The mapping interface for autodoc")  # Sphinx's own napoleon
 def test_pages_show_arguments_and_defaults(pages: dict[str, str]) -> None:

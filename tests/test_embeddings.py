@@ -305,6 +305,7 @@ _ANSWERS: dict[str, tuple[str, int]] = {
 }
 
 
+@pytest.mark.outer
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_relabelings")
 @pytest.mark.parametrize("what", _ANSWERS)

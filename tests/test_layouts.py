@@ -181,6 +181,7 @@ def test_arrays_of_rows(way: str, layout: str, tmp_path: Path) -> None:
     assert (OF_ROWS | IN_LISTS | IN_FILES)[way](rows, tmp_path) == expected("rows", AS_IF.get(way, way))
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("layout", ["C", "Fortran", "big-endian"])
 @pytest.mark.parametrize("way", OF_ROWS)
 def test_tables_of_rows(way: str, layout: str, tmp_path: Path) -> None:
@@ -188,6 +189,7 @@ def test_tables_of_rows(way: str, layout: str, tmp_path: Path) -> None:
     assert OF_ROWS[way](Frame(rows), tmp_path) == expected("rows", way)
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("layout", TENSORS)
 @pytest.mark.parametrize("way", [*OF_ROWS, *IN_LISTS])
 def test_tensors_of_rows(way: str, layout: str, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ KINDS.register(FileKind(".raw of 16 x 16", (".raw",), open_raw))
 """
 
 
+@pytest.mark.outer
 @pytest.mark.slow
 def test_an_installed_package_adds_its_own(tmp_path: Path) -> None:
     (tmp_path / "my_package.py").write_text(CODE)

@@ -268,6 +268,7 @@ def test_a_part_has_what_the_whole_has(again: str, folder: Path) -> None:
         assert whole.numbers_in(part) is None
 
 
+@pytest.mark.outer
 def test_a_ranking_of_which_nothing_is_kept(folder: Path, tmp_path: Path) -> None:
     paths = files(folder)
     far = np.full((16, 16, 3), 255, np.uint8)
@@ -287,6 +288,7 @@ def test_a_ranking_of_which_nothing_is_kept(folder: Path, tmp_path: Path) -> Non
         kept.plot()
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("kind", ["folder", "zip", "shards"])
 def test_what_a_path_holds_now_is_another_set(kind: str, folder: Path, tmp_path: Path) -> None:
     held, new = tmp_path / "held", tmp_path / "held" / ("new.png" if kind == "folder" else "new.tar")

@@ -121,6 +121,7 @@ def test_what_makes_files_ends_with_an_error_that_names_all(
     assert list(tmp_path.glob("*.npz")) == []
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_an_error_names_ten_files_at_most(num_workers: int, tmp_path: Path) -> None:
     folder = written(tmp_path / "damaged", 30, tuple(range(3, 25)), 2)
@@ -129,6 +130,7 @@ def test_an_error_names_ten_files_at_most(num_workers: int, tmp_path: Path) -> N
     assert named_in(str(refused.value)) == [f"{number:03}" for number in range(3, 13)]
 
 
+@pytest.mark.outer
 def test_nothing_more_is_read_of_an_iterable_without_an_end() -> None:
     def endless() -> Any:
         yield b"no image"

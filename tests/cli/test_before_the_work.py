@@ -190,6 +190,7 @@ def test_a_mistake_is_reported_before_any_work(
     assert set(files.iterdir()) == before
 
 
+@pytest.mark.outer
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",

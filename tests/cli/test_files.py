@@ -70,6 +70,7 @@ def interruptible(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.outer
 @pytest.mark.slow
 def test_interrupted_and_resumed(tmp_path: Path, cli: Command) -> None:
     # a part for each image, so that the signal comes before the last one also on a busy machine

@@ -410,7 +410,7 @@ def test_where_only_a_part_is_further_it_is_named(spoilt: np.ndarray, properties
         (SAME, images(0, 50, 60), 20, ""),
     ],
 )
-@pytest.mark.parametrize("sets", [1, 2])
+@pytest.mark.parametrize("sets", [1, pytest.param(2, marks=pytest.mark.outer)])
 def test_the_verdict_tells_of_the_held_out_set_or_why_not(
     generated: np.ndarray, held_out: np.ndarray, folds: int | None, sharing: str | None, sets: int
 ) -> None:

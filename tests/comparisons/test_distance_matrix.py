@@ -140,6 +140,7 @@ def same(a: Any, b: Any) -> bool:
     return a == pytest.approx(b, rel=1e-9, abs=1e-9) if isinstance(a, float) else a == b
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("told", [of_sets, of_matrix, of_classes, of_versions], ids=lambda told: told.__name__)
 def test_by_name_all_is_the_same(told: Callable[[list[int]], Told]) -> None:
     first, *others = map(told, ORDERS)

@@ -374,6 +374,7 @@ def share_folds(rank: int, world: int, expected: str) -> None:
     assert figures_of(metric) == torch.load(expected, weights_only=False)
 
 
+@pytest.mark.outer
 def test_processes_agree_with_one(tmp_path: Path) -> None:
     torch.save(figures_of(fed(emd(num_folds=5), CROWD, CROWD_FAKE)), tmp_path / "expected")
     run(3, share_folds, str(tmp_path / "expected"))

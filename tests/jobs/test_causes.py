@@ -65,6 +65,7 @@ def test_bins_before_a_change_are_about_the_distance_without_noise(
     assert result.causes.bins[0] == pytest.approx(result["dna-emd"].debiased, rel=0.2)
 
 
+@pytest.mark.outer
 @pytest.mark.slow
 def test_two_causes_of_pairs(extractor: DNAExtractor) -> None:
     grey = [np.asarray(Image.fromarray(photo).convert("L").convert("RGB")) for photo in darker(PHOTOS, 0.7)]
@@ -99,6 +100,7 @@ def test_it_can_be_left_out_and_needs_images(extractor: DNAExtractor) -> None:
         assert compare(a, b, extractor).causes is None
 
 
+@pytest.mark.outer
 def test_the_network_sees_few_images_again(extractor: DNAExtractor) -> None:
     """Those of A after changes, and 48 of many without; with ranges of the sets themselves, those of both sides."""
     reports: list[tuple[int, int]] = []
@@ -119,6 +121,7 @@ def test_the_network_sees_few_images_again(extractor: DNAExtractor) -> None:
         assert all(done <= total for done, total in reports)
 
 
+@pytest.mark.outer
 def test_a_resize_is_named_only_where_images_are_smaller(extractor: DNAExtractor) -> None:
     small = [change_image(photo, "resize", 20) for photo in PHOTOS]
     enlarged = [np.asarray(Image.fromarray(photo).resize((32, 32), Image.Resampling.BICUBIC)) for photo in small]

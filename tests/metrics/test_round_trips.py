@@ -90,6 +90,7 @@ def every_pair(names: list[str]) -> list[str]:
     ]
 
 
+@pytest.mark.outer
 @every_form
 def test_a_state_is_the_same_after_any_two_operations(form: str) -> None:
     make = FORMS[form].make
