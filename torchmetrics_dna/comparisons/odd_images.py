@@ -58,8 +58,7 @@ class OddImages:
     Attributes:
         names: Names of the images, the most unusual first, as in a ranking.
         numbers: Their indices in their source; in a stream, running numbers.
-        scores: Outlier scores, see :class:`~torchmetrics_dna.functional.outlier_score.OutlierReference`; float64,
-            ``(B,)``.
+        scores: Outlier scores, see :class:`~torchmetrics_dna.DNARealism`; float64, ``(B,)``.
         typical: Scores of the reference's own images, each left out of the reference, ``(n,)``.
         single: Images that a property shows to be off, see :func:`~torchmetrics_dna.functional.odd_by_properties`.
         beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
