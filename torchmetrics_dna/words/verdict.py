@@ -392,9 +392,13 @@ def flagged_beside_reference(off: Off, reference: str) -> list[str]:
     noun = off.noun
     p = p_figure(off.p_value, "p")
     lines = []
+    # The share counts outliers that no test can identify.
+    has_more = off.share is not None and len(off.named) < off.share.low * off.total
     if off.share is not None:
         interval = f"95% CI {off.share.low:.0%} to {off.share.high:.0%}"
         lines.append(f"About {off.share.share:.0%} of these {noun}s are outliers ({interval}).")
+        if has_more:
+            lines.append("Not all of them can be identified one by one.")
     lines += _flagged(off, reference)
     if off.by_test:
         which = "1 of these was" if off.by_test == 1 else f"{off.by_test:,} of these were"
@@ -403,7 +407,7 @@ def flagged_beside_reference(off: Off, reference: str) -> list[str]:
         which = f"Other {noun}s" if off.named else f"Some {noun}s"
         likeliest = ", ".join(off.maybe[:_MOST_SHOWN])
         lines.append(f"{which} may be outliers ({p}). The most unusual: {likeliest}.")
-    elif off.p_value is not None:
+    elif off.p_value is not None and not has_more:
         further = "further outliers" if off.named else "outliers"
         if off.fewest is None:
             lines.append(f"There are too few {noun}s for a test of the others.")
