@@ -165,7 +165,7 @@ def test_all_name_the_same_images_in_one_order(form: str, kind: str, tmp_path: P
     lines = [line for line in odd.verdict_lines if line.startswith(f"{len(off)} of")]
     assert len(lines) == (1 if off else 0)
     assert bool(odd.causes and odd.causes.names) == (kind == "darkened")
-    assert all((" beside unchanged A: " in line) == (kind == "darkened") for line in lines)
+    assert all((" relative to unchanged A: " in line) == (kind == "darkened") for line in lines)
     for text in [*lines, *[ranking.verdict] * bool(off)]:
         in_text = re.findall("|".join(sorted(map(re.escape, names), key=len, reverse=True)), text)
         assert in_text

@@ -407,7 +407,7 @@ class Comparisons(ManyComparisons):
         shown, _ = result._shown_at(self._own_p_values(self.distance)[name])
         if shown == result.without_shift:
             return f"{number(result.value)}, {shown}"
-        return shown if isinstance(shown, str) else f"{number(shown)} without noise"
+        return shown if isinstance(shown, str) else f"{number(shown, 3)}, debiased"
 
     def _order(self, name: str) -> float:
         """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie.

@@ -71,8 +71,9 @@ class Interval:
 
     @property
     def in_words(self) -> str:
-        """Level and ends for running text, as in "95 % interval 0.5 to 2"."""
-        return f"{self.level} interval {self._ends(3)}"
+        """Level and ends for running text: "95% CI [0.5, 2]", or "95% CI (0, 2]" if 0 does not belong to it."""
+        bracket = "(" if self.excludes_zero and self.low == 0 else "["
+        return f"{100 * self.confidence:.3g}% CI {bracket}{number(self.low, 3)}, {number(self.high, 3)}]"
 
     @property
     def level(self) -> str:
@@ -160,7 +161,7 @@ class Evidence:
         return None if self.interval is None else self.interval.value
 
     def __repr__(self) -> str:
-        parts = [] if self.interval is None else [f"{number(self.debiased)} without noise ({self.interval.in_words})"]
+        parts = [] if self.interval is None else [f"debiased {number(self.debiased)} ({self.interval.in_words})"]
         parts += [] if self.null is None else [f"{number(self.null)} by chance"]
         parts += [] if self.test is None else [p_figure(self.test.p_value, "p")]
         return f"Evidence({', '.join(parts)})"
@@ -299,8 +300,9 @@ class Ratio:
 
     @property
     def ends(self) -> str:
-        """Interval or level in brackets: " (95 % 2.6 to 3.8)", or " (95 %)" of what is "at least"."""
-        return f" ({' '.join(filter(None, (self.level, self._both)))})"
+        """Interval or level in brackets: " (95% CI 2.6 to 3.8)", or the level of a ratio of "at least"."""
+        level = f"{100 * self.confidence:.3g}%"
+        return f" ({level} CI {self._both})" if self._both else f" (one-sided {level} confidence bound)"
 
     @property
     def level(self) -> str:

@@ -43,7 +43,7 @@ _MUCH = 0.25
 # Standard deviations between means, from which on a property is called higher or lower.
 _MIN_SHIFT = 0.2
 # What replaces the test of independent images.
-_INSTEAD = "use `diff` or `pairs=` (`--pairs name`)"
+_INSTEAD = "Use `diff`, or `--pairs name` (`pairs=`) if the images correspond"
 # End of the names of properties that are shares of file formats.
 _FILES = " files"
 #: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
@@ -292,20 +292,21 @@ def _likeness(sets: TwoSets) -> list[str]:
     alike = ""
     count, total = sets.copies or (0, 0)
     if total:
-        alike = f"{count:,} of {images_in_words(total, sets.noun)} of {b} look like {a}'s"
+        noun = sets.noun
+        alike = f"{count:,} of {images_in_words(total, noun)} in {b} are near-duplicates of {noun}s in {a}"
     if sets.differs:
         return _what_differs(sets, alike)
     if alike:
-        line = f"Not tested: {alike}: {_INSTEAD}"
-        return [line] if len(line) < _WIDTH else [f"Not tested: {alike}", _INSTEAD.capitalize()]
-    line = f"No difference is shown between {a} and {b}"
+        line = f"Not tested: {alike}, but the test needs independent sets. {_INSTEAD}"
+        return [line]
+    line = f"No significant difference between {a} and {b}"
     if sets.off is not None and sets.off.named:
         line += " as a whole"
     return [line]
 
 
 def _what_differs(sets: TwoSets, alike: str) -> list[str]:
-    """Return sentences on a difference that was shown, in one line if they fit.
+    """Return sentences on a significant difference.
 
     ``alike`` counts the images that both sets share; it is empty if there are few.
     """
@@ -315,24 +316,23 @@ def _what_differs(sets: TwoSets, alike: str) -> list[str]:
         unexplained = [] if alike else sentences[1:]
         sentences = [_what_shows_it(sets), *unexplained]
     if alike:
-        sentences.append(f"{alike}: {_INSTEAD}")
-    line = ". ".join(sentences)
-    return [line] if len(line) < _WIDTH else sentences
+        sentences.append(f"{alike}. {_INSTEAD}")
+    return sentences
 
 
 def _what_shows_it(sets: TwoSets) -> str:
     a, b = sets.names
     is_shown_by_network = sets.p_of_network is not None and sets.p_of_network <= SIGNIFICANT
     if is_shown_by_network or sets.p_of_properties is None:
-        return f"{b} differs from {a}"
-    return f"Properties of {a} and {b} differ; the network alone shows no difference"
+        return f"{b} differs significantly from {a}"
+    return f"The image properties of {b} differ significantly from those of {a}, but the network's activations do not"
 
 
 def _p_of_answer(sets: TwoSets) -> str:
     """Return the p-value that the answer is judged by, and what it is of if that is not the network alone."""
     p = p_figure(sets.p_value, "p")
     if sets.p_of_properties is not None and p != p_figure(sets.p_of_network, "p"):
-        return f"{p} with properties"
+        return f"{p}, with properties"
     return p
 
 
@@ -345,24 +345,22 @@ def _distance(sets: TwoSets, told: Result) -> str:
     if sets.p_value is not None and is_tested:
         p = _p_of_answer(sets)
     if interval is None or sets.copies is not None:
-        plain = f"{name}: {far(told.value)}, noise included"
-        return f"{plain} ({p})" if p else plain
+        return ", ".join(filter(None, [f"{name}, not debiased: {far(told.value)}", p]))
     if sets.p_value is not None and not sets.differs:
-        by_chance = f"No more than chance at this size ({p})"
+        by_chance = f"{name} is within sampling noise ({p})"
         if interval.high > 0:
-            return f"{by_chance}; over {far(interval.high)} is excluded ({interval.level})"
+            level = f"{100 * interval.confidence:.3g}%"
+            return f"{by_chance}. Distances above {far(interval.high)} are excluded ({level} CI)"
         return by_chance
     if told.without_shift:
         return f"{told.without_shift[0].upper()}{told.without_shift[1:]} ({p})"
-    without_noise = far(interval.value)
-    evidence = [interval.in_words, p]
     if not interval.high:
-        without_noise = "below noise"
-        evidence = [p]
-    elif not interval.value:
-        without_noise = f"at most {far(interval.high)}"
-        evidence = [f"{interval.level} interval", p]
-    return f"{name} without noise: {without_noise} ({'; '.join(filter(None, evidence))})"
+        return f"{name} is below sampling noise ({p})" if p else f"{name} is below sampling noise"
+    if not interval.value:
+        # A 0 beside a small p would look like no difference.
+        level = f"{100 * interval.confidence:.3g}%"
+        return ", ".join(filter(None, [f"Debiased {name}: at most {far(interval.high)} ({level} CI)", p]))
+    return ", ".join(filter(None, [f"Debiased {name}: {far(interval.value)}", interval.in_words, p]))
 
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
@@ -372,18 +370,17 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
     if off.are_many and sets.differs and not any(odd.reason in _REASONS for _, odd in off.named):
         return []
     if off.named and off.is_alone:
-        return [_which(off, "its others", f" of {b}", " beside its others")]
+        return [_which(off, "the others", f" in {b}", " within the set")]
     if off.named:
-        line = _which(off, a, f" of {b}")
+        line = _which(off, a, f" in {b}", f" relative to {a}")
         is_caused = sets.explanation is not None and sets.explanation.causes is not None
         if not is_caused:
             return [line]
-        # The sentence before this one is about a changed A, so this one is made clear if it then fits.
-        clear = _which(off, a, f" of {b}", f" beside unchanged {a}")
-        return [clear if len(clear) <= _WIDTH else line]
+        # The sentence before this one is about a changed A.
+        return [_which(off, a, f" in {b}", f" relative to unchanged {a}")]
     # If the sets differ, the test of a few images adds nothing to that of all.
     if off.maybe and not sets.differs:
-        return [_first(f"A few {sets.noun}s of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
+        return [_first(f"A small number of {sets.noun}s in {b} may be outliers ({p_figure(off.p_value, 'p')})", off)]
     return []
 
 
@@ -487,9 +484,9 @@ def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
     """
     named = off.named
     counted: list[str] = []
-    verb = "is" if len(named) == 1 else "are"
     size = images_in_words(off.total, off.noun)
-    head = f"{len(named):,} of {size}{of_set} {verb} odd{beside}"
+    outliers = "is an outlier" if len(named) == 1 else "are outliers"
+    head = f"{len(named):,} of {size}{of_set} {outliers}{beside}"
     reason, most = Counter(odd.reason for _, odd in named).most_common(1)[0]
     if off.are_many and most > 1:
         is_short = reason in _REASONS and (most < len(named) or bool(beside))
@@ -515,7 +512,7 @@ def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
 
 def _first(head: str, off: Off) -> str:
     """Name the first images that a test finds."""
-    return _fitted(lambda count: f"{head}, first of all {', '.join(off.maybe[:count])}.", _MOST_SHOWN)
+    return _fitted(lambda count: f"{head}. The most unusual: {', '.join(off.maybe[:count])}.", _MOST_SHOWN)
 
 
 def _fitted(line: Callable[[int], str], most: int) -> str:
@@ -561,39 +558,39 @@ def difference(explanation: Explanation) -> list[str]:
     if explanation.differs is None:
         return []
     if not explanation.differs:
-        return [f"No difference is shown between {a} and {b}"]
+        return [f"No significant difference between {a} and {b}"]
     if explanation.colourless is not None and (causes is None or causes.names == ("less saturation",)):
         of_a, of_b, total = explanation.colourless
-        grey = f"{of_b:,} of {images_in_words(total)} have no colour, {of_a or 'none'} of {a}"
-        return [f"{b} differs from {a}", grey]
+        grey = f"{of_b:,} of {images_in_words(total)} in {b} have no colour, and {of_a or 'none'} in {a}"
+        return [f"{b} differs significantly from {a}", grey]
     if causes is None:
-        differs = f"{b} differs from {a}"
+        differs = f"{b} differs significantly from {a}"
         return [differs, _unexplained(explanation)] if explanation.is_searched else [differs]
     share = causes.bins[-1] / causes.bins[0]
-    looks = f"{b} looks like {a}"
-    left = "no difference is left"
-    if share:
-        looks = f"{b} looks more like {a}"
-        left = f"{100 * share:.0f} % of the distance is left"
-    for so_changed in ("so changed, ", ""):
-        clause = f"{looks}, {causes.in_words}: {so_changed}{left}"
-        if len(clause) < _WIDTH:
-            return [clause]
-    return [f"{looks} once changed: {left}", f"Changed: {causes.in_words}"]
+    if not share:
+        return [
+            f"{b} differs significantly from {a}, as if {a} were {causes.in_words}",
+            f"After this change of {a}, the remaining distance is within sampling noise",
+        ]
+    return [
+        f"{b} differs significantly from {a}, in part as if {a} were {causes.in_words}",
+        f"After this change of {a}, {100 * share:.0f}% of the distance remains",
+    ]
 
 
 def _unexplained(explanation: Explanation) -> str:
     """Return a clause on changes that were searched for, of which none is shown to explain the difference."""
     if explanation.guess is not None:
-        return f"Perhaps {explanation.guess.in_words}; too few images to tell"
-    if explanation.paired and explanation.is_rejected:
-        return "Of the changes tried, none explains it"
-    if explanation.paired:
+        a = explanation.names[0]
+        return f"Perhaps as if {a} were {explanation.guess.in_words}, but there are too few images to test this"
+    if explanation.paired and not explanation.is_rejected:
         # The pairs show the same, so what differs is measured in the next line, and more pairs would not say it better.
-        return "None of the changes tried is shown to explain it"
+        return "No tested change explains the difference significantly"
+    if explanation.paired:
+        return "No tested change explains the difference"
     if explanation.is_rejected:
-        return "Of the changes tried, none explains it: they may show other things"
-    return "Too few images to tell why: a change, or other things"
+        return "No tested change explains the difference, so the images may have other content"
+    return "There are too few images to test whether a change or other content explains the difference"
 
 
 def what_was_measured(explanation: Explanation) -> list[str]:
@@ -619,7 +616,9 @@ def what_was_measured(explanation: Explanation) -> list[str]:
     phrases = [_property(by_name[name]) for name in names[:_MOST_SHOWN]]
     if not phrases:
         return []
-    head = f"Measured in {explanation.names[1]}: "
+    a, b = explanation.names
+    are_several = any(each.theirs is not None for each in explanation.properties)
+    head = f"Properties that differ most in {b}: " if are_several else f"Properties that differ most ({a} → {b}): "
     return [_fitted(lambda count: f"{head}{', '.join(phrases[:count])}.", _MOST_SHOWN)]
 
 
@@ -630,28 +629,17 @@ def moved_by(causes: Causes | None) -> list[str]:
 
 def _property(of: PropertyDifference) -> str:
     if not of.direction:
-        return f"{'more' if of.spread_b > of.spread_a else 'less'} varied {of.name}"
-    higher, lower = _comparatives(of.name)
-    change = f"{lower if of.direction < 0 else higher} {of.name}"
+        return f"{of.name} (more varied)" if of.spread_b > of.spread_a else f"{of.name} (less varied)"
     values = (of.a, of.b) if of.theirs is None else (of.b, *of.theirs)
     first, *others = (property_in_words(of.name, value, 2) for value in values)
     if first in others:
         # Two digits do not show the difference.
         first, *others = (property_in_words(of.name, value, 3) for value in values)
     if of.theirs is None:
-        return f"{change} ({first} to {others[0]})"
+        return f"{of.name} {first} → {others[0]}"
     # If both ends look the same, one is shown.
     theirs = " to ".join(dict.fromkeys(others))
-    return f"{change} ({first}; theirs {theirs})"
-
-
-def _comparatives(name: str) -> tuple[str, str]:
-    """Return the adjectives for a property that is higher and for one that is lower."""
-    if name in ("width", "height"):
-        return "larger", "smaller"
-    if name.endswith("s") and not name.endswith("ss"):
-        return "more", "fewer"
-    return "higher", "lower"
+    return f"{of.name} {first} (other sets: {theirs})"
 
 
 def what_differs(explanation: Explanation) -> str:
@@ -728,31 +716,29 @@ def _none_differs(of: SeveralSets) -> bool:
 def _nearest(of: SeveralSets) -> list[str]:
     lines: list[str] = []
     if of.equal:
-        lines.append(f"{', '.join(of.equal)}: the same {of.noun}s as {of.reference}, {of.distance} 0.")
+        lines.append(f"{', '.join(of.equal)} and {of.reference} have the same {of.noun}s ({of.distance} 0).")
     if not of.sets:
         return lines
     best, *rest = of.sets
     if _none_differs(of):
         least = min(of.p_values.values())
         if rest:
-            return [
-                *lines,
-                f"None {_of_sets(of)} is shown to differ from {of.reference} ({p_figure(least, 'least Holm p')}).",
-            ]
-        return [*lines, f"{best.name} is not shown to differ from {of.reference} ({p_figure(least, 'p')})."]
+            p = p_figure(least, "smallest Holm p")
+            return [*lines, f"None {_of_sets(of)} differs significantly from {of.reference} ({p})."]
+        return [*lines, f"{best.name} does not differ significantly from {of.reference} ({p_figure(least, 'p')})."]
     figure = f"{of.distance} {best.figure}"
     sharing = next((each.name for each in of.sets[:2] if each.shares_images), None)
     alike = "" if sharing is None else f"{sharing} shares {of.noun}s with {of.reference}, or has some nearly alike"
     if not rest:
         only = f"The only other set is {best.name}" if of.equal else f"{best.name} is the only set"
-        lines.append(f"{only}, {figure}.")
+        lines.append(f"{only} ({figure}).")
         if alike:
             lines.append(f"{alike}.")
         return lines
-    nearest = f"{best.name} is nearest to {of.reference} ({figure})."
+    nearest = f"{best.name} is closest to {of.reference} ({figure})."
     lines.append(f"Of the others, {nearest}" if of.equal else nearest)
     if alike:
-        lines.append(f"How surely can't be said: {alike}.")
+        lines.append(f"This order was not tested, because {alike}.")
     else:
         lines.append(_how_surely(rest, of.noun))
     lines += _which_differ(of)
@@ -773,12 +759,12 @@ def _which_differ(of: SeveralSets) -> list[str]:
         return []
     largest = max(of.p_values[name] for name in different)
     if len(different) == 1:
-        verb = "is"
+        verb = "differs"
         p = p_figure(largest, "Holm p")
     else:
-        verb = "are"
+        verb = "differ"
         p = f"Holm p ≤ {max(largest, LEAST_P):.2g}"
-    head = f"{len(different)} {_of_sets(of)} {verb} shown to differ from {of.reference} ({p})"
+    head = f"{len(different)} {_of_sets(of)} {verb} significantly from {of.reference} ({p})"
 
     def naming(count: int) -> str:
         names = ", ".join(different[:count])
@@ -791,17 +777,17 @@ def _how_surely(rest: Sequence[OneSet], noun: str) -> str:
     """Return the sentence on the test that the nearest set is nearer than the next one."""
     second = rest[0]
     if second.p_value is None:
-        return f"Without folds of {noun}s nobody knows how surely."
+        return f"This order was not tested, because there are no folds of {noun}s."
     p = p_figure(second.p_value, "p")
     if second.p_value <= SIGNIFICANT:
-        return f"It is nearer than {second.name} ({p})."
+        return f"It is significantly closer than {second.name} ({p})."
     num_others = sum((each.p_value or 0) > SIGNIFICANT for each in rest) - 1
     ties = second.name
     if num_others == 1:
         ties += " and 1 other"
     elif num_others > 1:
         ties += f" and {num_others} others"
-    return f"It is not surely nearer than {ties} ({p})."
+    return f"It is not significantly closer than {ties} ({p})."
 
 
 def _beside_held_out(of: HeldOut, reference: str, noun: str) -> list[str]:
@@ -811,7 +797,7 @@ def _beside_held_out(of: HeldOut, reference: str, noun: str) -> list[str]:
     held_out = f"the held-out {noun}s" if is_named_so else f"the held-out {of.held_out}"
     if of.sharing:
         why = f"{reference} shares {noun}s with {' and '.join(of.sharing)}, or has some nearly alike."
-        return [f"How far {of.name} is beside {held_out} can't be said.", why]
+        return [f"{of.name} was not compared with {held_out}.", why]
     lines = _which_of_two_differ(of, reference)
     p, p_held_out = of.p_values
     differs = p is not None and p_held_out is not None and p <= SIGNIFICANT
@@ -826,17 +812,21 @@ def _beside_held_out(of: HeldOut, reference: str, noun: str) -> list[str]:
             f"{ratio.ends}, mostly in {of.main_property}."
         )
     elif is_further:
-        how = f"how many times can't be said ({p_figure(of.further, 'p')})"
-        lines.append(f"{of.name} is further than {held_out}; {how}.")
+        p_further = p_figure(of.further, "p")
+        lines.append(f"{of.name} is significantly farther from {reference} than {held_out} ({p_further}).")
+        lines.append(f"There are too few {noun}s to estimate the ratio.")
     elif is_further_in_any:
         where = of.furthest_in or "some layer or property"
-        lines.append(f"In {where} {of.name} is further than {held_out} ({p_figure(of.further_in_any, 'p')}).")
+        p_further = p_figure(of.further_in_any, "p")
+        lines.append(f"In {where}, {of.name} is significantly farther from {reference} than {held_out} ({p_further}).")
     elif not lines:
-        lines.append(f"Whether {of.name} is further than {held_out} can't be told without folds.")
+        lines.append(f"{of.name} was not tested against {held_out}, because there are no folds.")
     elif differs:
-        lines.append(f"Whether {of.name} is further than {held_out} can't be told from so few {noun}s.")
+        lines.append(
+            f"There are too few {noun}s to test whether {of.name} is farther from {reference} than {held_out}."
+        )
     if p_held_out is not None and p_held_out <= SIGNIFICANT:
-        lines.append(f"Beside {held_out}, which differs itself, others look too near.")
+        lines.append(f"{held_out[0].upper()}{held_out[1:]} differs from {reference} itself, so ratios are too small.")
     return lines
 
 
@@ -852,14 +842,14 @@ def _which_of_two_differ(of: HeldOut, reference: str) -> list[str]:
     if p > SIGNIFICANT and p_held_out <= SIGNIFICANT:
         # The one that differs comes first.
         first, p_first, second, p_second = second, p_second, first, p_first
-    if p_first > SIGNIFICANT:
-        answer = f"Neither {first} nor {second} is shown to differ from {reference}"
-    elif p_second > SIGNIFICANT:
-        answer = f"{first} differs from {reference}, {second} is not shown to"
-    else:
-        answer = f"{first} and {second} differ from {reference}"
     label = "Holm p" if of.num_sets > 1 else "p"
-    return [f"{answer} ({p_figure(p_first, label)}, {p_figure(p_second)})."]
+    of_first = p_figure(p_first, label)
+    of_second = p_figure(p_second, label)
+    if p_first > SIGNIFICANT:
+        return [f"Neither {first} ({of_first}) nor {second} ({of_second}) differs significantly from {reference}."]
+    if p_second > SIGNIFICANT:
+        return [f"{first} differs significantly from {reference} ({of_first}). {second} does not ({of_second})."]
+    return [f"{first} ({of_first}) and {second} ({of_second}) differ significantly from {reference}."]
 
 
 def _times_as_far(ratio: Ratio) -> str:
@@ -874,11 +864,12 @@ def _times_as_far(ratio: Ratio) -> str:
 def classes(count: int, num_different: int | None, furthest: str, figure: str) -> str:
     """Say how many classes differ, None without a test, and which of these, or of all, is furthest."""
     if num_different is None:
-        return f"Of {count} classes, {furthest} is furthest ({figure})."
+        return f"The largest difference of {count} classes is in {furthest} ({figure}). No class was tested."
     if not num_different:
-        return f"Of {count} classes, none differs by more than chance (q ≤ {SIGNIFICANT:g})."
+        return f"None of {count} classes differs significantly (q ≤ {SIGNIFICANT:g})."
     verb = "differs" if num_different == 1 else "differ"
-    return f"Of {count} classes, {num_different} {verb} (q ≤ {SIGNIFICANT:g}), {furthest} most ({figure})."
+    answer = f"{num_different} of {count} classes {verb} significantly (q ≤ {SIGNIFICANT:g})."
+    return f"{answer} The largest difference is in {furthest} ({figure})."
 
 
 @dataclass(frozen=True)
@@ -916,12 +907,15 @@ class OddSets:
 def all_sets(of: OddSets) -> list[str]:
     """Return lines: which sets differ from the others together, and what was measured of the first."""
     if of.p_value is None:
-        return [f"Which set is odd was not tested: {of.lacks}."]
+        return [f"The sets were not tested for outliers: {of.lacks}."]
     p = p_figure(of.p_value, "p")
     if not of.odd and of.p_value > SIGNIFICANT:
-        return [f"None of {of.num_sets} sets is shown to differ from the others together ({p})."]
+        return [f"None of {of.num_sets} sets differs significantly from the others together ({p})."]
     if not of.odd:
-        return [f"The {of.num_sets} sets differ ({p}), more than one of them: which are odd can't be said."]
+        return [
+            f"The {of.num_sets} sets differ significantly ({p}).",
+            "More than one of them does, so no set can be named.",
+        ]
 
     num_others = of.num_sets - len(of.odd)
 
@@ -930,10 +924,11 @@ def all_sets(of: OddSets) -> list[str]:
         if count < len(of.odd):
             names.append(f"{len(of.odd) - count} more")
         if len(names) == 1:
-            differ = f"{names[0]} differs from the other {num_others} sets together"
+            differ = f"{names[0]} differs significantly from the other {num_others} sets together"
         else:
-            differ = f"{', '.join(names[:-1])} and {names[-1]} differ from the other {num_others} together"
-        return f"{differ} ({p}); none of these is shown to."
+            together = f"the other {num_others} sets together"
+            differ = f"{', '.join(names[:-1])} and {names[-1]} differ significantly from {together}"
+        return f"{differ} ({p}). No other set does."
 
     explanation = Explanation(of.p_value, [*of.properties], names=("the others", next(iter(of.odd))))
     return [_fitted(naming, len(of.odd)), *what_was_measured(explanation)]
@@ -955,12 +950,12 @@ def versions(
     head = f"{images_in_words(before, noun)} before, {images_in_words(now, noun)} now: {same:,} the same"
     lines = [f"{head}, {added:,} added, {removed:,} removed."]
     if renamed:
-        lines.append(f"{images_in_words(renamed, noun)} the same under another name.")
+        lines.append(f"{images_in_words(renamed, noun)} renamed.")
     if edited:
         changed = "pixels" if noun == "image" else "values"
-        lines.append(f"{images_in_words(edited, noun)} edited: other {changed} under the same name.")
+        lines.append(f"{images_in_words(edited, noun)} edited (same name, different {changed}).")
     if far is not None:
-        lines.append(f"Between the two versions: {far}, noise included.")
+        lines.append(f"Distance between the two versions: {far}, not debiased.")
     return lines
 
 
@@ -973,7 +968,7 @@ def how_far(value: float, unit: str, distance: str) -> str:
 def against_kept(what: str, far: str, p_value: float | None, lacks: str, noun: str = "image") -> list[str]:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
-        apart = f"Between {noun}s {what} and those kept: {far}, noise included."
+        apart = f"Distance between {noun}s {what} and those kept: {far}, not debiased."
         return [apart, f"Not tested: {lacks}."] if lacks else [apart]
-    differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
+    differ = "differ significantly" if p_value <= SIGNIFICANT else "do not differ significantly"
     return [f"{noun.capitalize()}s {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]
