@@ -175,6 +175,7 @@ def test_without_folds(cli: Command) -> None:
     printed = cli("compare", A, B, *options).out
     assert "was not tested" in " ".join(printed.split())
     assert "without noise" not in printed
+    assert "Debiased" not in printed
     assert "clearly" not in printed
 
     assert "Each of 2 files is a set of its own; for one set of image files quote the pattern, such as " in (

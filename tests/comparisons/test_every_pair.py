@@ -340,7 +340,7 @@ def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
         assert document["verdict"] == comparison.verdict
         assert sentences == comparison.verdict_lines
         assert answer is None or p_figure(answer, "p").removeprefix("p ") in comparison.verdict
-        assert ("interval" not in comparison.verdict) or level in comparison.verdict
+        assert ("CI" not in comparison.verdict) or level.replace(" ", "") in comparison.verdict
 
 
 def joint(*statistics: Tensor) -> tuple[float, float]:

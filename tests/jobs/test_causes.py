@@ -94,7 +94,7 @@ def test_it_can_be_left_out_and_needs_images(extractor: DNAExtractor) -> None:
     reading = Reading(progress=lambda source, *_: seen.append(source))
     result = compare(PHOTOS[:36], darker(PHOTOS[36:]), extractor, causes=False, reading=reading)
     assert result.causes is None
-    assert result.verdict_lines[0] == "B differs from A."
+    assert result.verdict_lines[0] == "B differs significantly from A."
     assert LABEL not in seen
     for a, b in ((PHOTOS[:9], darker(PHOTOS[9:36])), (iter(PHOTOS[:36]), darker(PHOTOS[36:]))):
         assert compare(a, b, extractor).causes is None
