@@ -91,7 +91,7 @@ def tested() -> ClassComparisons:
 
 def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFixture[str]) -> None:
     assert tested.order[0] == "b"
-    assert ["1 differs" in tested.verdict, "b most" in tested.verdict] == [True, True]
+    assert ["1 of 3 classes differs significantly" in tested.verdict, "is in b (" in tested.verdict] == [True, True]
     p = {name: comparison.p_value for name, comparison in tested.items()}
     order = sorted(p, key=p.__getitem__)
     expected = [p[name] * 3 / (i + 1) for i, name in enumerate(order)]

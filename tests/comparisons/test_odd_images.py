@@ -269,6 +269,6 @@ def test_a_set_that_shares_images_is_judged_beside_itself() -> None:
     shared = compare(both, both[1:], EXTRACTOR, **SETTINGS)
     assert shared.shares_images
     assert (shared.odd.off, shared.odd.surely_off, shared.odd.few_off) == (["image 39"], ["image 39"], None)
-    assert shared.verdict_lines[-1].startswith("1 of 40 images of B ")
+    assert shared.verdict_lines[-1].startswith("1 of 40 images in B ")
     assert "image 39 is all black" in shared.verdict_lines[-1]
     assert rank(both[1:], both, EXTRACTOR).reasons == {39: "is all black"}

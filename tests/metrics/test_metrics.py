@@ -60,7 +60,7 @@ def test_what_differs_is_said_by_properties_that_the_network_measures() -> None:
         means = [float((side.double().mean((2, 3)).numpy() @ weights).mean()) / 255 for side in sides]
         (darker,) = (each for each in explanation.properties if each.name == "brightness")
         assert (darker.a, darker.b) == pytest.approx(means, abs=2e-3)
-        assert "lower brightness (0.5 to 0.25)" in str(explanation)
+        assert "brightness 0.5 → 0.25" in str(explanation)
 
 
 def test_a_plot_has_a_line_at_chance_unless_noise_is_taken_off() -> None:

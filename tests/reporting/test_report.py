@@ -76,7 +76,7 @@ def test_figures_are_those_of_compare(compared: Comparison, tmp_path: Path) -> N
     emd, words = compared["dna-emd"], " ".join(page.text.split())
     rows = {row[0]: row[1:] for row in page.rows if row}
     assert rows["dna-emd"][0] == f"{emd.value:.4g}"
-    assert f"{compared.interval.value:.3g} bins ({compared.interval.in_words};" in words
+    assert f"{compared.interval.value:.3g} bins, {compared.interval.in_words}," in words
     assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{emd.by_chance:.4g}"
     for layer, figures in compared.layers.items():
         assert rows[layer][0] == str(compared.neurons[layer])
@@ -195,7 +195,7 @@ def test_a_property_at_the_level_is_clear(
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     assert list(comparison.neurons) == LAYERS, "properties are beside them"
-    assert "more JPEG files (0 %" in comparison.verdict
+    assert "JPEG files 0 % → " in comparison.verdict
     write(tmp_path / "x.json", comparison)
     expected = comparison.to_dict() | {"version": __version__}
     assert json.loads((tmp_path / "x.json").read_text("utf-8")) == json.loads(strict_json(expected))

@@ -403,10 +403,10 @@ class Comparisons(ManyComparisons):
         """Return the figure in words: without noise, unless the set shares images with the reference."""
         result = self[name][self.distance]
         if self[name].shares_images or result.debiased is None:
-            return number(result.value)
+            return number(result.value, 3)
         shown, _ = result._shown_at(self._own_p_values(self.distance)[name])
         if shown == result.without_shift:
-            return f"{number(result.value)}, {shown}"
+            return f"{number(result.value, 3)}, {shown}"
         return shown if isinstance(shown, str) else f"{number(shown, 3)}, debiased"
 
     def _order(self, name: str) -> float:

@@ -224,7 +224,7 @@ def two_sets(sets: TwoSets) -> list[str]:
         if explanation is not None and (explanation.causes is not None or _has_exact_change(explanation)):
             # The change says better what differs.
             measured = []
-        elif sets.copies is not None:
+        elif sets.copies is not None or (sets.off is not None and sets.off.are_many):
             odd = []
         else:
             likeness = likeness[:1]
