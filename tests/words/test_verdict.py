@@ -407,6 +407,12 @@ def test_sentences_of_figures() -> None:
     recorded.check("sentences of figures", lines)
 
 
+def test_a_verdict_has_at_most_four_statements() -> None:
+    verdicts = [(function, figures) for function, figures in CALLS if function in (two_sets, several_sets)]
+    assert verdicts
+    assert all(len(function(*figures)) <= 4 for function, figures in verdicts)
+
+
 def test_a_p_of_exactly_the_level_is_a_difference_everywhere() -> None:
     """As one that is a little smaller is, in every sentence; one that is a little larger is none in some."""
 

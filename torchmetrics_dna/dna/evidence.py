@@ -73,7 +73,12 @@ class Interval:
     def in_words(self) -> str:
         """Level and ends for running text: "95% CI [0.5, 2]", or "95% CI (0, 2]" if 0 does not belong to it."""
         bracket = "(" if self.excludes_zero and self.low == 0 else "["
-        return f"{100 * self.confidence:.3g}% CI {bracket}{number(self.low, 3)}, {number(self.high, 3)}]"
+        return f"{self.ci} {bracket}{number(self.low, 3)}, {number(self.high, 3)}]"
+
+    @property
+    def ci(self) -> str:
+        """Name of the interval with its confidence: "95% CI"."""
+        return f"{100 * self.confidence:.3g}% CI"
 
     @property
     def level(self) -> str:

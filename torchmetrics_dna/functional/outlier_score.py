@@ -51,7 +51,7 @@ def surprisal(values: Tensor, own: Tensor) -> Tensor:
 
 
 class Unusualness(NamedTuple):
-    """How unusual images are, by network and properties."""
+    """Distances of images from a reference, by network and properties, and their tail probabilities."""
 
     layers: dict[str, Tensor]  # squared Mahalanobis distance per neuron of each layer, (B,)
     properties: Tensor | None = None  # squared distance of image properties, (B,)
@@ -59,7 +59,7 @@ class Unusualness(NamedTuple):
 
 
 class OutlierReference:
-    r"""What an image is compared with for its outlier score: a reference, and values of its own single images.
+    r"""Reference of outlier scores: the Gaussians of its layers, and values of its own single images.
 
     The score is the sum of three surprisals, see :func:`surprisal`: of the squared Mahalanobis distance of the image's
     spatial means, the mean over layers; of that of its transformed image properties; and of the smallest tail

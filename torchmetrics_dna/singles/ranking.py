@@ -122,7 +122,7 @@ class Ranking(Saved):
 
     @property
     def percentiles(self) -> Tensor | None:
-        """How many per cent of the reference's own images have a lower score, ``(B,)``; None without ``typical``."""
+        """Percentage of the reference's own images that have a lower score, ``(B,)``; None without ``typical``."""
         return None if self.typical is None else percentiles(self.scores, self.typical)
 
     @property

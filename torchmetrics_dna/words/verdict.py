@@ -297,8 +297,7 @@ def _likeness(sets: TwoSets) -> list[str]:
     if sets.differs:
         return _what_differs(sets, alike)
     if alike:
-        line = f"Not tested: {alike}, but the test needs independent sets. {_INSTEAD}"
-        return [line]
+        return [f"Not tested: {alike}, but the test needs independent sets. {_INSTEAD}"]
     line = f"No significant difference between {a} and {b}"
     if sets.off is not None and sets.off.named:
         line += " as a whole"
@@ -325,7 +324,8 @@ def _what_shows_it(sets: TwoSets) -> str:
     is_shown_by_network = sets.p_of_network is not None and sets.p_of_network <= SIGNIFICANT
     if is_shown_by_network or sets.p_of_properties is None:
         return f"{b} differs significantly from {a}"
-    return f"The image properties of {b} differ significantly from those of {a}, but the network's activations do not"
+    differ = f"The {sets.noun} properties of {b} differ significantly from those of {a}"
+    return f"{differ}, but the network's activations do not"
 
 
 def _p_of_answer(sets: TwoSets) -> str:
@@ -349,8 +349,7 @@ def _distance(sets: TwoSets, told: Result) -> str:
     if sets.p_value is not None and not sets.differs:
         by_chance = f"{name} is within sampling noise ({p})"
         if interval.high > 0:
-            level = f"{100 * interval.confidence:.3g}%"
-            return f"{by_chance}. Distances above {far(interval.high)} are excluded ({level} CI)"
+            return f"{by_chance}. Distances above {far(interval.high)} are excluded ({interval.ci})"
         return by_chance
     if told.without_shift:
         return f"{told.without_shift[0].upper()}{told.without_shift[1:]} ({p})"
@@ -358,8 +357,7 @@ def _distance(sets: TwoSets, told: Result) -> str:
         return f"{name} is below sampling noise ({p})" if p else f"{name} is below sampling noise"
     if not interval.value:
         # A 0 beside a small p would look like no difference.
-        level = f"{100 * interval.confidence:.3g}%"
-        return ", ".join(filter(None, [f"Debiased {name}: at most {far(interval.high)} ({level} CI)", p]))
+        return ", ".join(filter(None, [f"Debiased {name}: at most {far(interval.high)} ({interval.ci})", p]))
     return ", ".join(filter(None, [f"Debiased {name}: {far(interval.value)}", interval.in_words, p]))
 
 
@@ -808,13 +806,13 @@ def _beside_held_out(of: HeldOut, reference: str, noun: str) -> list[str]:
     elif of.property_ratio is not None and of.property_ratio.is_told:
         ratio = of.property_ratio
         lines.append(
-            f"In image properties, {of.name} is {ratio.in_words} times as far from {reference} as {held_out}"
+            f"In {noun} properties, {of.name} is {ratio.in_words} times as far from {reference} as {held_out}"
             f"{ratio.ends}, mostly in {of.main_property}."
         )
     elif is_further:
         p_further = p_figure(of.further, "p")
-        lines.append(f"{of.name} is significantly farther from {reference} than {held_out} ({p_further}).")
-        lines.append(f"There are too few {noun}s to estimate the ratio.")
+        farther = f"{of.name} is significantly farther from {reference} than {held_out} ({p_further})."
+        lines.append(f"{farther} There are too few {noun}s to estimate the ratio.")
     elif is_further_in_any:
         where = of.furthest_in or "some layer or property"
         p_further = p_figure(of.further_in_any, "p")
@@ -826,7 +824,8 @@ def _beside_held_out(of: HeldOut, reference: str, noun: str) -> list[str]:
             f"There are too few {noun}s to test whether {of.name} is farther from {reference} than {held_out}."
         )
     if p_held_out is not None and p_held_out <= SIGNIFICANT:
-        lines.append(f"{held_out[0].upper()}{held_out[1:]} differs from {reference} itself, so ratios are too small.")
+        verb = "differ" if is_named_so else "differs"
+        lines.append(f"T{held_out[1:]} {verb} from {reference}, too, so other sets look too close in comparison.")
     return lines
 
 
