@@ -303,7 +303,7 @@ def test_methods_of_a_ranking() -> None:
     each_changes(ranking.filter, {"share": 0.2}, share=0.9)
     each_changes(ranking.limit, {"share": 0.2}, share=0.9)
     each_changes(ranking.rows, {}, top=2, worst=2)
-    each_changes(lambda **options: ranking.table(**options).markdown(), {}, top=2, worst=1)
+    each_changes(lambda **options: ranking.table_of(**options).markdown(), {}, top=2, worst=1)
     each_changes(ranking.plot, {}, columns=3, maps=True, most=2)
 
 

@@ -191,8 +191,8 @@ def test_rank_and_monitor_and_several_sets() -> None:
     odd[4] *= 4
     ranking = rank(odd, B[:60], "identity")
     assert ranking.names[0] == "row 4"
-    assert "rows" in ranking.table().title
-    assert ranking.table().header[-1] != "image"
+    assert "rows" in ranking.table.title
+    assert ranking.table.header[-1] != "image"
     windows = list(monitor(A, np.concatenate([A, A + 3]), "identity", window=10, learn=6, order="source"))
     assert len(windows) == 12
     assert windows[-1].value > windows[5].value

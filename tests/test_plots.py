@@ -57,7 +57,7 @@ def test_layer_profile(comparison: object) -> None:
     intervals = [comparison["dna-emd"].layers[layer].interval for layer in LAYERS]
     whiskers = emd.collections[0].get_segments()
     np.testing.assert_allclose([[low, high] for (_, low), (_, high) in whiskers], [[i.low, i.high] for i in intervals])
-    assert comparison["dna-emd"].by_chance in [line.get_ydata()[0] for line in emd.lines]
+    assert comparison["dna-emd"].null_mean in [line.get_ydata()[0] for line in emd.lines]
     assert [axis.get_ylabel() for axis in figure.axes] == ["dna-emd\n(bins)", "dna-fd\n(squared activations)"]
     assert figure.get_suptitle().count("(20 images)") == 2
     assert drawn(figure).std() > 1

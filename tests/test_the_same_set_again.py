@@ -280,11 +280,11 @@ def test_a_ranking_of_which_nothing_is_kept(folder: Path, tmp_path: Path) -> Non
     far[:8] = 0
     ranking = rank([far], paths, EXTRACTOR, nearest=paths, reading=READING)
     kept = ranking.filter(0.5)
-    assert (kept.names, kept.scores.shape, kept.odd, kept.verdict, kept.off) == ([], (0,), None, None, [])
+    assert (kept.names, kept.scores.shape, kept.odd, kept.verdict, kept.off) == ([], (0,), None, "", [])
     assert repr(kept) == "Ranking(0 images, outlier)"
     assert "0 images by how unusual" in kept._repr_html_()
-    assert (kept.rows(), kept.table().rows, kept.to_dict()["images"], kept.copies_table) == ([], [], [], None)
-    assert kept.table().header == ranking.table().header
+    assert (kept.rows(), kept.table.rows, kept.to_dict()["images"], len(kept.tables)) == ([], [], [], 1)
+    assert kept.table.header == ranking.table.header
     kept.save(tmp_path / "x.ranking.npz")
     assert repr(Ranking.load(tmp_path / "x.ranking.npz")) == repr(kept)
     assert kept.filter(0.5).names == []

@@ -76,7 +76,7 @@ def test_what_compares_goes_on_and_names_each_file(name: str, folder: Path, soun
         result = call(folder, sound, reading=WITH_FIGURES)
     assert [named_in(line) for line in result.unreadable] == [[each] for each in NAMES]
     assert result.to_dict()["unreadable" if name != "compare with several" else "verdict"]
-    table = result.table() if callable(result.table) else result.table
+    table = result.table
     assert "3 images were left out because of read errors" in table.notes
     with warnings.catch_warnings():
         warnings.simplefilter("error")

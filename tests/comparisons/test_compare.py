@@ -28,9 +28,10 @@ from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import PROPERTIES
-from torchmetrics_dna.reporting.findings import tables_of
-from torchmetrics_dna.words.explanation import explain
-from torchmetrics_dna.words.verdict import PropertyDifference
+from torchmetrics_dna.reporting.figures import debiased_in_words
+from torchmetrics_dna.reporting.several_sets import evidence_table
+from torchmetrics_dna.words.differences import explain
+from torchmetrics_dna.words.explanation import PropertyDifference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,12 +50,12 @@ def test_a_distance_above_0_of_which_nothing_is_left(
     options = {"ranges": pixel_sets.RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
     comparison = compare(pixel_sets.A, pixel_sets.B, pixel_sets.EXTRACTOR, **options)
     evidence, layers = comparison["dna-emd"].evidence, list(comparison.neurons)
-    assert comparison["dna-emd"].overall.debiased_shown == comparison["dna-emd"].debiased > 0
+    assert debiased_in_words(comparison["dna-emd"].overall) == comparison["dna-emd"].debiased > 0
     interval = replace(evidence.interval, value=value, low=0.0, high=high)
     changed = replace(evidence, interval=interval, layer_intervals=(interval,) * len(layers))
     comparison = replace(comparison, results={"dna-emd": replace(comparison["dna-emd"], evidence=changed)})
     assert {
-        figure.debiased_shown for figure in (comparison["dna-emd"].overall, *comparison["dna-emd"].layers.values())
+        debiased_in_words(figure) for figure in (comparison["dna-emd"].overall, *comparison["dna-emd"].layers.values())
     } == {expected}
     assert comparison["dna-emd"].debiased == comparison.to_dict()["dna_emd_debiased"] == value  # for programs, a number
     end_by(gates_of({"B": comparison}, 0.05, {"fail_above": 1}))
@@ -108,26 +109,27 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
     classes = compare(np.concatenate([a, a]), np.concatenate([b, b]), extractor, by=(["x", "y"] * 24,) * 2, **options)
     result = comparison["dna-emd"]
     assert result.p_value <= 0.05
-    assert (result.value < result.by_chance) is few
-    words = "no shift on average; 1 neuron differs"
+    assert (result.value < result.null_mean) is few
+    words = "no shift on average, but 1 neuron differs"
     line = dict(zip(comparison.table.header, comparison.table.rows[0], strict=True))
-    summary = tables_of(comparison)[0]
+    summary = comparison.tables[0]
+    of_several = evidence_table(several)
     legend = [text.get_text() for text in comparison.plot().axes[0].get_legend().get_texts()]
-    evidence = dict(zip(several.evidence_table.header, several.evidence_table.rows[0], strict=True))
+    evidence = dict(zip(of_several.header, of_several.rows[0], strict=True))
     for told in (line, evidence):
-        assert (told["without noise"] == words, told["interval"] == "-") == (few, few)
+        assert (told["debiased"] == words, told["interval"] == "-") == (few, few)
     assert summary == comparison.table
     for text in (comparison.verdict, several.verdict, legend[1], repr(result)):
         assert (words in text.replace("No shift", "no shift")) is few
-        has_value = "without noise" in text or "ebiased" in text
+        has_value = "ebiased" in text
         assert few is not has_value
     assert comparison.verdict.count(p_figure(comparison.p_value_of_any, "p")) == 1
     results = {name: each["dna-emd"] for name, each in classes.items()}
-    shown = {name: each.without_shift or each.overall.debiased_shown for name, each in results.items()}
-    column = list(classes.table.header).index("without noise")
+    shown = {name: words if each.few_differ else debiased_in_words(each.overall) for name, each in results.items()}
+    column = list(classes.table.header).index("debiased")
     assert {row[0]: row[column] for row in classes.table.rows[:2]} == shown
     assert comparison.to_dict()["dna_emd_debiased"] == result.debiased  # for programs, a number
-    note = "p of dna-emd is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
+    note = "p of dna-emd tests the clearest layer or neuron, since the mean over all neurons is within sampling noise."
     report(a, b, tmp_path / "x.html", extractor, **options)
     for text in (comparison.table.notes, (tmp_path / "x.html").read_text(encoding="utf-8")):
         assert (note in text) is (shift == 6)
@@ -140,9 +142,10 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
         for each, p in zip(three.values(), p_values, strict=True):
             vars(each)["p_value_of_any"] = p  # which is of relabelings, too
         of_sets, of_classes = Comparisons("A", three), ClassComparisons(three, comparison, ((), ()))
-        shown = words if few and p_values[0] <= 0.0166 else result.overall.debiased_shown
-        assert of_sets.evidence_table.rows[0][2] == of_classes.table.rows[0][column] == shown
-        assert (of_sets.evidence_table.rows[0][3] == "-") is (shown == words)
+        shown = words if few and p_values[0] <= 0.0166 else debiased_in_words(result.overall)
+        tests_of_sets = evidence_table(of_sets)
+        assert tests_of_sets.rows[0][2] == of_classes.table.rows[0][column] == shown
+        assert (tests_of_sets.rows[0][3] == "-") is (shown == words)
         assert (words in of_sets.verdict) is (shown == words)
 
 

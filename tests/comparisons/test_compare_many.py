@@ -25,6 +25,8 @@ from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.reporting.build import document_of
 from torchmetrics_dna.reporting.document import FORMATS
+from torchmetrics_dna.reporting.figures import debiased_in_words, interval_in_words
+from torchmetrics_dna.reporting.several_sets import evidence_table
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8, properties=False)  # as of several sets
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 100}
@@ -155,8 +157,13 @@ def test_each_distance_has_its_own_error_and_tests(comparisons: Comparisons) -> 
             shown = number(result.value, error=result.standard_error)
             is_alike = by_one.p_holm[at] > 0.05
             assert comparisons.table.rows[i][column] == f"{shown}{' n.s.' * is_alike}"
-            figures = result.shown, result.ends, p_figure(by_one.p_holm[at]), p_figure(by_one.p_values[at])
-            assert [name, at, *figures] in [list(row) for row in comparisons.evidence_table.rows]
+            figures = (
+                debiased_in_words(result.overall),
+                interval_in_words(result.interval),
+                p_figure(by_one.p_holm[at]),
+                p_figure(by_one.p_values[at]),
+            )
+            assert [name, at, *figures] in [list(row) for row in evidence_table(comparisons).rows]
             assert comparisons.rows()[i][f"{key}_error"] == result.standard_error
             # the jackknife is of squares of dna-emd, by which an error of the value is twice the value as large
             slope = 2 * result.value if name == "dna-emd" else 1
@@ -164,7 +171,7 @@ def test_each_distance_has_its_own_error_and_tests(comparisons: Comparisons) -> 
     assert compare(REFERENCE, REFERENCE, EXTRACTOR, **EMD)["dna-emd"].standard_error is None
     untested = compare(REFERENCE, SETS, EXTRACTOR, num_folds=None, **OPTIONS)
     assert untested["step_100"]["dna-emd"].standard_error is None
-    assert (untested.evidence_table, untested.table.notes) == (None, [])
+    assert (evidence_table(untested), untested.table.notes) == (None, [])
 
 
 def test_more_metrics_than_sets_are_rows() -> None:
@@ -293,7 +300,7 @@ def test_the_held_out_set_is_no_candidate(other: Comparisons) -> None:
     assert [row[f"dna_emd_x_held_out{end}"] for end in ("", "_low", "_high")] == [ratio.value, ratio.low, ratio.high]
     assert lean.to_dict()["held_out"] == "validation"
     assert Comparisons("a", {}, "v").held_out == "v"
-    table = lean.evidence_table
+    table = evidence_table(lean)
     for text in (table.markdown(), table.latex(), table.html()):
         assert f"{ratio.value:.2g} ({ratio.low:.2g} to {ratio.high:.2g})" in text
 
@@ -444,14 +451,14 @@ def test_a_reference_without_folds_is_exact() -> None:
     assert ratio.value == pytest.approx(folded.value, rel=0.1)
 
 
-def test_times_chance_is_of_halves_of_a(other: Comparisons) -> None:
+def test_the_ratio_to_null_is_of_halves_of_a(other: Comparisons) -> None:
     """Two samples like A, of the same sizes, are so far apart; it does not grow with the distance of B."""
     expected = [
         compare(images(0, seed, 60), images(0, seed + 2, 60), EXTRACTOR, num_folds=None, **EMD)["dna-emd"].value
         for seed in range(20, 60, 4)
     ]
     result = other["far"]["dna-emd"]
-    assert result.by_chance == pytest.approx(np.mean(expected), rel=0.35)
-    assert result.times_chance == pytest.approx(result.value / result.by_chance)
-    assert result.evidence.null > 2 * result.by_chance  # relabelings still differ
-    assert other["real"]["dna-emd"].times_chance is None
+    assert result.null_mean == pytest.approx(np.mean(expected), rel=0.35)
+    assert result.ratio_to_null == pytest.approx(result.value / result.null_mean)
+    assert result.evidence.null > 2 * result.null_mean  # relabelings still differ
+    assert other["real"]["dna-emd"].ratio_to_null is None

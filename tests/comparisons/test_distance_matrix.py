@@ -21,6 +21,8 @@ from torchmetrics_dna.comparisons import Comparisons, DistanceMatrix, diff, matr
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.plots import plot_matrix
+from torchmetrics_dna.reporting.several_sets import evidence_table
+from torchmetrics_dna.reporting.two_sets import unit_of
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 64}
@@ -81,7 +83,7 @@ def of_sets(order: list[int]) -> Told:
     assert list(made) == names
     values = made.to_dict()
     assert [row.pop("set") for row in made.to_dict()["sets"]] == names
-    evidence = {tuple(row[:2]): row for row in made.evidence_table.rows}
+    evidence = {tuple(row[:2]): row for row in evidence_table(made).rows}
     rows = {row["set"]: row for row in values.pop("sets")}
     bold = {(made.table.rows[row][0], made.table.header[column]) for row, column in made.table.bold}
     return {**values, "rows": rows, "table": by_first(made.table), "evidence": evidence, "curve": of_curve(made),
@@ -257,7 +259,7 @@ def test_the_unit_of_self_ranging_histograms_is_told(compared: DistanceMatrix) -
     pair = compare(FOUR["a"], FOUR["b"], EXTRACTOR, ranges="auto", num_folds=None, **FIXED)
     values = pair["dna-emd"].value, float(compared.distances["dna-emd"][0, 1])
     assert values[0] != pytest.approx(values[1], rel=1e-3)
-    assert "of the range of A" in pair.about(pair["dna-emd"])
+    assert "of the range of A" in unit_of(pair, pair["dna-emd"])
     assert ["all these sets" in note for note in compared.notes] == [True]
     assert compared.table.notes == compared.to_dict()["notes"] == compared.notes
 
@@ -266,5 +268,5 @@ def test_many_sets_are_told_by_their_neighbours(tmp_path: Path, cli: Command) ->
     dna = make_dna(FOUR["a"], EXTRACTOR, ranges="auto", **FIXED)
     for i in range(11):
         dna.save(tmp_path / f"{i}.dna.npz")
-    assert "nearest" in cli("compare", "--all", *sorted(tmp_path.iterdir()), "--plot", tmp_path / "x.png").out
+    assert "closest" in cli("compare", "--all", *sorted(tmp_path.iterdir()), "--plot", tmp_path / "x.png").out
     assert (tmp_path / "x.png").stat().st_size > 5_000

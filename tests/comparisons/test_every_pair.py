@@ -47,7 +47,8 @@ from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.plots import plot_layers
-from torchmetrics_dna.reporting.findings import tables_of
+from torchmetrics_dna.reporting.figures import debiased_in_words, interval_in_words
+from torchmetrics_dna.reporting.several_sets import evidence_table
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
 
 GROUPS = "abcdefghijkabcdil"
@@ -260,11 +261,18 @@ def test_compare(row: Row, folder: Path) -> None:
             assert [at.get(f"{key}{end}") for end in ("", "_debiased", "_low", "_high", "_p_value")] == near(
                 of_distance["overall"]
             )
-        evidence = compared.evidence_table
+        evidence = evidence_table(compared)
         rows = {} if evidence is None else {line[0]: line for line in evidence.rows if line[1] == "b"}
         tested = [name for name, result in slow.items() if result is not None and result.evidence is not None]
         for name in tested:
-            assert [number(rows[name][2]), rows[name][3]] == [number(slow[name].shown), slow[name].ends]
+            assert [number(rows[name][2]), rows[name][3]] == shown_of(slow[name])
+
+
+def shown_of(slow: Result) -> list[str]:
+    """The debiased distance and its interval as tables show them."""
+    if slow.few_differ is not None:
+        return [f"no shift on average, but {slow.few_differ.in_words}", "-"]
+    return [number(debiased_in_words(slow.overall)), interval_in_words(slow.interval)]
 
 
 def near(figures: list[float | None]) -> list[Any]:
@@ -282,13 +290,17 @@ def told(slow: Result) -> dict[str, Any]:
     return {"name": slow.distance.name, "overall": by_layer.pop(None), "layers": by_layer, "slow": slow}
 
 
+# Figures of a row of csv.
+CSV = ("value", "debiased", "low", "high", "p_value")
+
+
 def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
     """Check that json, rows, scalars, tables, words and figure all tell these figures, of the options of the row."""
     document, scalars, rows = comparison.to_dict(), comparison.scalars("x/"), comparison.rows()
     ends = ("", "_debiased", "_p_value")
-    level = f"{100 * (row['confidence'] or 0.95):g} %"
+    level = f"{100 * (row['confidence'] or 0.95):g}% CI"
     summary = {line[0]: dict(zip(comparison.table.header, line, strict=True)) for line in comparison.table.rows}
-    sentences, tables = comparison.verdict_lines, tables_of(comparison)
+    sentences, tables = comparison.verdict_lines, comparison.tables
     by_layer = [table for table in tables if table.title == "By layer"]
     assert len(by_layer) == (comparison.explain().differs is not False)
     layers_table = [dict(zip(table.header, line, strict=True)) for table in by_layer for line in table.rows]
@@ -296,10 +308,10 @@ def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
     for key, of_distance in figures.items():
         name, overall, slow = of_distance["name"], of_distance["overall"], of_distance["slow"]
         chosen = [overall[place] for place in (0, 1, 4)]
-        assert [document.get(f"{key}{end}") for end in ends[:2]] == near(chosen[:2])
-        assert [document["p_values"][key], document["x_chance"].get(key)] == near([chosen[2], slow.times_chance])
+        assert [document.get(f"{key}{end}") for end in ends] == near(chosen)
+        assert document[f"{key}_ratio_to_null"] == near([slow.ratio_to_null])[0]
         assert [scalars.get(f"x/{key}{end}") for end in ends] == near(chosen)
-        by_layer = {each["layer"]: list(each.values())[2:] for each in rows if each["distance"] == name}
+        by_layer = {each["layer"]: [each[figure] for figure in CSV] for each in rows if each["distance"] == name}
         assert list(by_layer) == [None, *of_distance["layers"]]
         assert by_layer.pop(None) == near(overall)
         for line, (layer, expected) in zip(layers_table, of_distance["layers"].items(), strict=False):
@@ -310,10 +322,8 @@ def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
             assert [document["layers"][layer].get(f"{key}{end}") for end in ends] == near(chosen)
             assert [scalars.get(f"x/{layer}/{key}{end}") for end in ends] == near(chosen)
             if slow.evidence is not None:
-                interval = document["layer_intervals"][key][layer]
-                assert [interval["low"], interval["high"], interval["confidence"]] == near(
-                    [*expected[2:4], row["confidence"] or 0.95]
-                )
+                interval = [document["layers"][layer][f"{key}_{end}"] for end in ("low", "high")]
+                assert interval == near(expected[2:4])
         line, legend = summary[name], [text.get_text() for text in axes[key].get_legend().get_texts()]
         assert [line["value"]] == near(overall[:1])
         assert (line["unit"].split(", ")[1]) == f"{'mean' if row['weights'] is None else 'weighted sum'} over neurons"
@@ -322,17 +332,17 @@ def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
         assert legend[0] == f"all: {number(overall[0])}"
         assert [tick.get_text() for tick in axes[key].get_xticklabels()] == list(by_layer)
         if slow.evidence is not None:
-            assert (line["p"], line["interval"]) == (p_figure(overall[4]), slow.ends)
-            assert number(line["without noise"]) == number(slow.shown)
+            assert (line["p"], line["interval"]) == (p_figure(overall[4]), shown_of(slow)[1])
+            assert number(line["debiased"]) == shown_of(slow)[0]
             assert any(level in text for text in legend)
-            assert slow.without_shift or f"all, without noise: {number(overall[1])}\n({level} interval" in legend[1]
+            assert slow.few_differ or f"all, debiased: {number(overall[1])}\n({level}" in legend[1]
     assert ("as pairs" in comparison.table.notes[0]) is bool(row["pairs"]) is document["paired"]
     tested = [each["slow"].p_value for each in figures.values() if each["slow"].p_value is not None]
     explanation, first = comparison.explain(), tested[0] if tested else None
     assert [comparison.p_value, document["p_value"]] == near([first] * 2)
     answer = first
     if first is not None and comparison.properties is not None:
-        answer, of_properties = joint(comparison._test.overall, comparison.properties._test.overall)
+        answer, of_properties = joint(comparison.test.overall, comparison.properties.test.overall)
         assert document["p_value_of_properties"] == pytest.approx(of_properties)
     assert [explanation.p_value, comparison.p_value_of_any, document["p_value_of_any"]] == near([answer] * 3)
     assert explanation.differs is document["differs"] is (None if answer is None else answer <= 0.05)
@@ -340,7 +350,7 @@ def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
         assert document["verdict"] == comparison.verdict
         assert sentences == comparison.verdict_lines
         assert answer is None or p_figure(answer, "p").removeprefix("p ") in comparison.verdict
-        assert ("CI" not in comparison.verdict) or level.replace(" ", "") in comparison.verdict
+        assert ("CI" not in comparison.verdict) or level in comparison.verdict
 
 
 def joint(*statistics: Tensor) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.functional import Odd, few_are_off, odd_by_properties
 from torchmetrics_dna.images.properties import image_properties
-from torchmetrics_dna.words.verdict import flagged_beside_reference
+from torchmetrics_dna.reporting.outliers import flagged_beside_reference, outlier_sentences
 
 EXTRACTOR, RANGES = pixels()
 FIXED: dict[str, Any] = {"ranges": RANGES, "num_bins": 40}
@@ -79,16 +79,17 @@ def test_only_images_beyond_all_of_the_reference_are_named() -> None:
     few = few_are_off(scores[1:], typical)
     assert odd.few_off.share == few.share
     assert odd.few_off.p_value > 0.05  # two of 39 can't be shown
-    assert (odd.off, odd.figures().by_test) == (["0"], 0)
+    assert (odd.off, odd.num_by_test) == (["0"], 0)
     for has_properties, least in (({}, None), ({"has_properties": True}, 40)):
         few_references = OddImages(names, list(range(40)), scores, typical[:39], **has_properties)
-        assert few_references.figures().least == least
+        assert few_references.has_properties is bool(least)
+        assert few_references.too_few == 40
     far = OddImages(names, list(range(40)), scores, typical / 9, [], beyond)
     assert far.few_off.p_value <= 0.05
     assert far.off == names[:3]
     near = replace(far, beyond=[])
-    assert (near.off, near.figures().by_test) == ([], 0)
-    assert near.figures().maybe[0] == "0"
+    assert (near.off, near.num_by_test) == ([], 0)
+    assert near.candidates[0] == "0"
     assert replace(odd, single=beyond[:1] * 40, names=names[:1]).few_off is None  # which leaves none to test
 
 
@@ -185,7 +186,7 @@ def test_each_flagged_image_is_named_or_counted(compared: Comparison) -> None:
     blurred = [Odd(place, "sharpness -", 0, 0.1, 1) for place in (1, 2, 3, 5, 6)]
     flagged = replace(compared.odd, single=[Odd(0, "all black", 0, 0.1, 1), *blurred], beyond=[])
     names = flagged.names
-    lines = flagged_beside_reference(flagged.figures(), "A")
+    lines = flagged_beside_reference(flagged, "A", "image")
     assert "6 of 40 images are flagged as outliers." in lines
     assert f"{names[0]} is all black." in lines
     shown = ", ".join(names[place] for place in (1, 2, 3))
@@ -198,12 +199,12 @@ def test_the_share_of_outliers_comes_first() -> None:
     many = torch.cat([torch.full((24,), 30.0), torch.linspace(0.5, 2, 76)]).double()
     odd = OddImages(names, list(range(100)), many, typical, [], [Odd(place, "head", 0, 0, 0) for place in range(24)])
     few = few_are_off(many, typical)
-    first = odd.sentences("the reference", "image")[0]
+    first = outlier_sentences(odd, "the reference", "image")[0]
     assert first == f"About {few.share:.0%} of these images are outliers (95% CI {few.low:.0%} to {few.high:.0%})."
     assert few.low < 0.24 < few.high
     equal = replace(odd, scores=torch.linspace(0.5, 2, 100).double(), beyond=[])
     assert equal.share is None
-    assert equal.sentences("the reference", "image")[0].startswith("No evidence of outliers")
+    assert outlier_sentences(equal, "the reference", "image")[0].startswith("No evidence of outliers")
 
 
 def test_where_it_is_not_asked(compared: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

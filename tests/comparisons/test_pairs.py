@@ -138,7 +138,7 @@ def test_pairs_find_what_independent_sides_do_not() -> None:
     assert (equal["dna-emd"].value, equal.p_value, equal.interval.value) == (0, 1, 0)
     network = DNAExtractor(layers=["block_0"])  # sums of floating point, in other orders
     for result in compare(PHOTOS, PHOTOS, network, pairs=True, metrics=["dna-fd", "fd"], causes=False).values():
-        assert (result.value, result.by_chance) == (0, 0)
+        assert (result.value, result.null_mean) == (0, 0)
 
 
 @pytest.fixture(scope="module")

@@ -179,7 +179,7 @@ def test_compare_says_what_it_can_and_what_it_can_not() -> None:
     assert (fd.debiased, fd.layers["many"].debiased, comparison.interval) == (None, None, None)
     assert few.debiased < few.value
     as_json = comparison.to_dict()
-    assert (as_json["fd_debiased"], as_json["p_values"]["fd"]) == (None, comparison.p_value)
+    assert (as_json["fd_debiased"], as_json["fd_p_value"]) == (None, comparison.p_value)
     assert as_json["layers"]["few"]["fd_debiased"] == few.debiased
     (line,) = (line for line in comparison.notices if line.startswith("fd"))
     assert re.search("many .* 36 .* 34", line)

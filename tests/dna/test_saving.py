@@ -34,7 +34,7 @@ def test_a_file_gives_back_the_result(name: str, tmp_path: Path) -> None:
     assert repr(loaded) == repr(result)
     assert loaded.to_dict() == result.to_dict()
     if name == "a ranking":
-        assert (loaded.table(), loaded.notices) == (result.table(), result.notices)
+        assert (loaded.table, loaded.notices) == (result.table, result.notices)
     else:
         assert loaded.table == result.table
     loaded.save(tmp_path / "b.result.npz")  # every tensor and its dtype

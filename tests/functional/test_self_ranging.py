@@ -283,4 +283,4 @@ def test_the_null_mean_does_not_depend_on_the_range_of_b(scale: float) -> None:
         compare(*random.normal(size=(2, 60, 8)).astype(np.float32), num_folds=None, **options) for _ in range(10)
     ]
     expected = np.mean([each["dna-emd"].value for each in samples])
-    assert compare(a, scale * b, **options)["dna-emd"].by_chance == pytest.approx(expected, rel=0.15)
+    assert compare(a, scale * b, **options)["dna-emd"].null_mean == pytest.approx(expected, rel=0.15)

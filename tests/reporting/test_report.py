@@ -77,7 +77,7 @@ def test_figures_are_those_of_compare(compared: Comparison, tmp_path: Path) -> N
     rows = {row[0]: row[1:] for row in page.rows if row}
     assert rows["dna-emd"][0] == f"{emd.value:.4g}"
     assert f"{compared.interval.value:.3g} bins, {compared.interval.in_words}," in words
-    assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{emd.by_chance:.4g}"
+    assert next(row for row in page.rows if row[0] == "null mean")[1] == f"{emd.null_mean:.4g}"
     for layer, figures in compared.layers.items():
         assert rows[layer][0] == str(compared.neurons[layer])
         assert rows[layer][2:] == [

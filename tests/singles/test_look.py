@@ -21,7 +21,7 @@ from torchmetrics_dna.images.changes import Causes, change_image
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.singles.look import Gallery, look
-from torchmetrics_dna.words.verdict import Explanation
+from torchmetrics_dna.words.explanation import Explanation
 
 EXTRACTOR, RANGES = pixels()
 

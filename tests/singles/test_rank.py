@@ -65,7 +65,7 @@ def emd(one: HistogramDNA, other: HistogramDNA) -> float:
 
 def test_scores_are_distances_of_single_images(reference: HistogramDNA, mixed: list[HistogramDNA]) -> None:
     ranking = rank(MIXED, reference, score="distance")
-    assert ranking.table().header[:3] == ["rank", "dna-emd", "image"]
+    assert ranking.table.header[:3] == ["rank", "dna-emd", "image"]
     assert sorted(ranking.numbers) == list(range(8))
     assert ranking.scores.tolist() == sorted(ranking.scores.tolist())
     for number, name, score in zip(ranking.numbers, ranking.names, ranking.scores, strict=True):
@@ -167,7 +167,7 @@ def test_changed_copies_are_told_from_variants(extractor: DNAExtractor, tmp_path
         assert Path(rows[name]["nearest"]).stem == str(of)
         assert rows[name]["likeness"] > 0.97
     assert ranking.notices[-1].startswith("4 images of 6 look")
-    likeness = [rows[Path(row[1]).stem]["likeness"] for row in ranking.copies_table.rows if row[0] == "copy"]
+    likeness = [rows[Path(row[1]).stem]["likeness"] for row in ranking.tables[0].rows if row[0] == "copy"]
     assert likeness == sorted(likeness, reverse=True)
     both = tmp_path / "both"
     within = rank(both, tmp_path / "index", extractor, nearest=both)
@@ -245,7 +245,7 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     assert clean.few_off.p_value > 0.05
     assert f"{clean.few_off.p_value:.2g}" in clean.verdict
     assert f"can detect {clean.few_off.fewest} or more" in clean.verdict
-    assert "flagged" not in clean.table().header
+    assert "flagged" not in clean.table.header
     pool[4], pool[11], pool[17] = blur(pool[4], strength=8), np.full_like(pool[11], 255), pool[17] * 0
     ranking = rank(pool, photos[:40], extractor)
     assert set(ranking.numbers[:3]) == {4, 11, 17}
@@ -256,10 +256,10 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     assert ranking.off == [by_number[number] for number in ranking.numbers if number in (11, 17)]
     assert ranking.reasons[17] == "is all black"
     for worst, count in ((None, 5), (1, 1), (2, 2), (3, 3), (30, 20)):  # one order, and no more than asked for
-        table = ranking.table(worst=worst)
+        table = ranking.table_of(worst=worst)
         assert [row[table.header.index("image")] for row in table.rows] == ranking.names[:count]
         assert any("order alone does not mean" in note for note in table.notes)
-    best = ranking.table(top=3)
+    best = ranking.table_of(top=3)
     assert [row[best.header.index("image")] for row in best.rows] == ranking.names[:-4:-1]
     sheet = ranking.plot(most=3)
     shown = [axis.get_xlabel().split("\n")[0] for axis in sheet.axes if axis.get_title().count(":")]
@@ -276,7 +276,7 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
 def test_no_likeness_is_a_dash(extractor: DNAExtractor) -> None:
     black = np.zeros_like(PHOTOS[0])
     ranking = rank([black + 1, *PHOTOS[:2]], PHOTOS[2:5], extractor, nearest=[black, PHOTOS[1], black])
-    table = ranking.table()
+    table = ranking.table
     cells = {row[table.header.index("image")]: row[table.header.index("likeness")] for row in table.rows}
     likeness = {row["image"]: row["likeness"] for row in ranking.rows()}
     assert likeness["image 0"] == 0
@@ -380,7 +380,7 @@ def test_duplicates_within_one_set_take_no_reference(extractor: DNAExtractor) ->
     }  # fmt: skip
     alone = rank(images, feature=extractor)
     assert (alone.rows(), alone.is_alone) == (ranking.rows(), True)
-    assert [sorted((row[1], row[2])) for row in alone.copies_table.rows if row[0] == "copy"] == [["image 1", "image 4"]]
+    assert [sorted((row[1], row[2])) for row in alone.tables[0].rows if row[0] == "copy"] == [["image 1", "image 4"]]
     assert "With fewer than 15 images, only those of a single colour are flagged." in alone.verdict
     with pytest.raises(ValueError, match="`reference` expected .* but got None; give it, or leave out `score`"):
         rank(images, feature=extractor, score="local")

@@ -12,6 +12,7 @@ from torchmetrics_dna.cli.console import talk
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure
 from torchmetrics_dna.images.noun import value_of
+from torchmetrics_dna.reporting.figures import debiased_in_words
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import Opened
@@ -144,7 +145,7 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
             raise ValueError(_NO_INTERVAL.format(name))
         p_values[name] = p
     lines = {
-        name: f"{distance} without noise of {name} is {number(compared[name][distance].overall.debiased_shown)};"
+        name: f"debiased {distance} of {name} is {number(debiased_in_words(compared[name][distance].overall))};"
         f" that it is {limit:g} or more has {p_figure(p, 'p')}"
         for name, p in p_values.items()
     }
@@ -165,7 +166,7 @@ def _too_far(compared: Mapping[str, Comparison], limit: float, _: float) -> list
             lines[name] = f"{distance} of {name} is {number(result.value)}"
         else:
             figures[name] = result.debiased
-            lines[name] = f"{distance} without noise of {name} is {number(result.overall.debiased_shown)}"
+            lines[name] = f"debiased {distance} of {name} is {number(debiased_in_words(result.overall))}"
     failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in figures.items() if not value <= limit]
     largest = max(figures, key=figures.__getitem__)
     return failed or [f"Passed: {lines[largest]}{_of('largest', compared)}, not above {limit:g}."]

@@ -10,27 +10,24 @@ from io import StringIO
 from itertools import accumulate, chain, pairwise
 from pathlib import PurePath
 from posixpath import dirname, normpath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons
-from torchmetrics_dna.files.tables import Cell, Table
-from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.features import too_few
-from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
+from torchmetrics_dna.functional.permutation import rates_of_sorted
 from torchmetrics_dna.images import Images, ImageSource, ImageStream
 from torchmetrics_dna.images.parquet import labels_of
 from torchmetrics_dna.images.paths import is_image_name, lies_in_a_root, natural_key
-from torchmetrics_dna.images.sets import by_number, note_of_left_out
+from torchmetrics_dna.images.sets import by_number
 from torchmetrics_dna.images.sources import read_list
 from torchmetrics_dna.jobs.arguments import Arguments, only_published
 from torchmetrics_dna.jobs.groups import by_names
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
 from torchmetrics_dna.jobs.sides import Sides, open_sides
-from torchmetrics_dna.words.verdict import classes
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -55,6 +52,8 @@ class ClassComparisons(ManyComparisons):
             are not compared.
 
     """
+
+    SHOWN_BY: ClassVar[str] = "classes"
 
     results: Mapping[str, Comparison]
     total: Comparison
@@ -83,69 +82,11 @@ class ClassComparisons(ManyComparisons):
     @property
     def order(self) -> list[str]:
         """Names of the classes, furthest first, by the debiased distance if there is one."""
-        return sorted(self, key=self._figure, reverse=True)
+        return sorted(self, key=self.figure, reverse=True)
 
     @property
-    def verdict(self) -> str:
-        """One sentence: the number of classes that differ, and the furthest class."""
-        q_values = self.q_values
-        rates = {name: q for name, q in q_values.items() if q is not None}
-        different = [name for name in self.order if name in rates and rates[name] <= SIGNIFICANT]
-        furthest = (different or self.order)[0]
-        result = self[furthest][self.distance]
-        num_different = len(different) if rates else None
-        value = result.shown if rates else self._figure(furthest)
-        figure = f"{self.distance} {number(value)}"
-        return classes(len(self), num_different, furthest, result.without_shift or figure)
-
-    @property
-    def table(self) -> Table:
-        """The classes, furthest first, and all together."""
-        p_holm, q_values = self.p_holm, self.q_values
-        rows = [self._row(name, self[name], p_holm[name], q_values[name]) for name in self.order]
-        total = self._row("all together", self.total, self.total.p_value_of_any, None)
-        return Table.of([*rows, total], f"{len(self)} classes", note_of_left_out(self.unreadable))
-
-    def _row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Cell]:
-        values = {distance: comparison[distance].value if distance in comparison else None for distance in self.total}
-        return {
-            "class": name,
-            "images of A": comparison.num_images["a"],
-            "of B": comparison.num_images["b"],
-            **values,
-            "without noise": comparison[self.distance]._shown_at(p_holm if q is None else q)[0],
-            "p (Holm)": p_holm and p_figure(p_holm),
-            "q": q and p_figure(q),
-        }
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one record per class in plain types, furthest first."""
-        p_holm, q_values = self.p_holm, self.q_values
-        return [
-            {
-                "class": name,
-                "images_a": self[name].num_images["a"],
-                "images_b": self[name].num_images["b"],
-                **self._record(self[name], p_holm[name]),
-                "q_value": q_values[name],
-            }
-            for name in self.order
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all results in plain types, ready for json."""
-        return {
-            "distance": self.distance,
-            "verdict": self.verdict,
-            "classes": self.rows(),
-            "only_in_a": list(self.alone[0]),
-            "only_in_b": list(self.alone[1]),
-            "total": self.total.to_dict(),
-            "comparisons": {name: comparison.to_dict() for name, comparison in self.items()},
-        }
-
-    @property
-    def _distances(self) -> dict[str, Distance]:
+    def distances(self) -> dict[str, Distance]:
+        """All distances that were measured, by name."""
         return {name: result.distance for name, result in self.total.items()}
 
     def __repr__(self) -> str:

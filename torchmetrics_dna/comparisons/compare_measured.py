@@ -16,6 +16,7 @@ from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES, of_any_network
 from torchmetrics_dna.dna.evidence import Further, is_further, ratio_of
+from torchmetrics_dna.dna.shared import shared_neurons
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
@@ -27,7 +28,6 @@ from torchmetrics_dna.jobs.groups import groups_of
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
 from torchmetrics_dna.neurons.index import Neurons
-from torchmetrics_dna.words.explanation import shared_neurons
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Grain, Kind, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
-from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.tables import Cell, Table, as_html
-from torchmetrics_dna.files.visible import number, p_figure, plain_name
+from torchmetrics_dna.dna.shared import as_gaussian, has_means
+from torchmetrics_dna.dna.shown import Shown
+from torchmetrics_dna.files.visible import plain_name
 from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import BANDS, LAYER, PROPERTIES, neuron_in_words, neuron_name
-from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.plots import plot_layers
-from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
-from torchmetrics_dna.words.verdict import Explanation, PropertyDifference, TwoSets, two_sets
+from torchmetrics_dna.words.differences import explain, property_differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,33 +34,12 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.pixel_differences import PixelDifferences
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.words.explanation import Explanation, PropertyDifference
 
-# Number of columns that a verdict names.
-_SHOWN = 5
 # Two sets are no independent samples if more than this share of B's images is in A. In sets of different pictures,
 # up to 3% of the images are near-duplicates.
 SHARED = 0.1
 _T = TypeVar("_T")
-
-
-class Shown(Saved, ABC):
-    """Base of results that have a sentence and a table, which notebooks show."""
-
-    @property
-    @abstractmethod
-    def verdict(self) -> str:
-        """The result in sentences."""
-
-    @property
-    @abstractmethod
-    def table(self) -> Table:
-        """The result as a table."""
-
-    def __str__(self) -> str:
-        return self.verdict or repr(self)
-
-    def _repr_html_(self) -> str:
-        return as_html(self.verdict.splitlines(), [self.table])
 
 
 class ByName(Shown, Mapping[str, _T]):
@@ -111,6 +87,8 @@ class Comparison(ByName["Result"]):
 
     """
 
+    SHOWN_BY: ClassVar[str] = "two_sets"
+
     neurons: Neurons
     results: Mapping[str, Result]
     num_images: dict[str, int]
@@ -146,8 +124,18 @@ class Comparison(ByName["Result"]):
     @property
     def same_images(self) -> bool:
         """True if A and B are the same images: one source, or every neuron at distance 0."""
-        same_source = self.measured is not None and self.measured[0] is self.measured[1]
-        return same_source or any(not result.values.any() for result in self.of_grain("neuron"))
+        return self.is_one_source or any(not result.values.any() for result in self.of_grain("neuron"))
+
+    @property
+    def is_one_source(self) -> bool:
+        """True if A and B are one source."""
+        return self.measured is not None and self.measured[0] is self.measured[1]
+
+    @property
+    def main(self) -> Result | None:
+        """The distance that the verdict is about: dna-emd, or else the first with a test; None without either."""
+        tested = (result for result in self.values() if result.p_value is not None)
+        return self.results.get("dna-emd") or next(tested, None)
 
     @property
     def shares_images(self) -> bool:
@@ -165,7 +153,7 @@ class Comparison(ByName["Result"]):
     @property
     def p_value(self) -> float | None:
         """P-value of the network's own test: of dna-emd, or else of the first distance that has one."""
-        return None if self._test is None else self._test.p_value
+        return None if self.test is None else self.test.p_value
 
     @property
     def p_value_of_properties(self) -> float | None:
@@ -247,20 +235,6 @@ class Comparison(ByName["Result"]):
         candidates = (result.evidence for result in self.values())
         return next((evidence for evidence in candidates if evidence is not None and evidence.test is not None), None)
 
-    def about(self, result: Result) -> str:
-        """Return the unit of a distance, and what its value averages over."""
-        record = result.distance
-        of_range = f" of the range of {self.names[0]}" if self.ranges == "auto" else ""
-        unit = f"bins of {self.num_bins}{of_range}" if record.unit == "bins" else record.unit
-        of_layer = f"of layer {record.layer or list(self.neurons)[-1]}"
-        if record.protocol is not None:
-            reduction = f"{of_layer} of {record.protocol.feature}"
-        else:
-            reduction = of_layer if record.grain == "set" else result.averaging.over(f"{record.grain}s")
-        better = "higher is better" if record.higher_is_better else ""
-        spread = f"± {number(result.spread)} over subsets" if result.spread else ""
-        return ", ".join(filter(None, (unit, reduction, better, spread)))
-
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
         """Distances of each layer by key, plain and debiased, and their p-values."""
@@ -274,12 +248,13 @@ class Comparison(ByName["Result"]):
     def _by_key(self) -> dict[str | None, dict[str, float | None]]:
         """Distances by key, over all neurons (None) and of each layer: plain, debiased and p-values."""
         by_key: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
-        for row in self.rows():
-            record = self.results[row["distance"]].distance
-            figures = by_key[row["layer"]]
-            figures[record.key] = row["value"]
-            if record.folded:
-                figures |= {f"{record.key}_{figure}": row[figure] for figure in ("debiased", "p_value")}
+        for result in self.values():
+            key = result.distance.key
+            for layer, finding in result.findings.items():
+                by_key[layer][key] = finding.value
+                if result.distance.folded:
+                    by_key[layer][f"{key}_debiased"] = finding.debiased
+                    by_key[layer][f"{key}_p_value"] = finding.p_value
         return by_key
 
     @cached_property
@@ -371,10 +346,16 @@ class Comparison(ByName["Result"]):
             names: Names of A and B; by default ``names``.
 
         """
-        return self._explanation if names is None else replace(self._explanation, names=names)
+        explanation = self._explained
+        return explanation if names is None else replace(explanation, names=names)
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """What differs; None in a comparison without its DNAs."""
+        return None if self.measured is None else self._explained
 
     @cached_property
-    def _explanation(self) -> Explanation:
+    def _explained(self) -> Explanation:
         a, b = (side.first for side in self._sides())
         properties = self._property_differences()
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
@@ -394,7 +375,7 @@ class Comparison(ByName["Result"]):
         if p_value is not None and p_value > SIGNIFICANT:
             return []
         a, b = (side.dnas.get("gaussian", side.first) for side in self.properties._sides())
-        return property_differences(a, b, self.properties._test)
+        return property_differences(a, b, self.properties.test)
 
     def _colourless(self) -> tuple[int, int, int] | None:
         """Return the numbers of grey images in A and in B, and of all in B; None unless B clearly has more."""
@@ -408,57 +389,9 @@ class Comparison(ByName["Result"]):
         return (grey_a, grey_b, total) if is_more else None
 
     @property
-    def verdict(self) -> str:
-        """At most four lines: what B is, how far and how surely, what was measured, a few odd images."""
-        return "\n".join(self.verdict_lines)
-
-    @property
-    def verdict_lines(self) -> list[str]:
-        """The lines of :attr:`verdict`."""
-        tested = (result for result in self.values() if result.p_value is not None)
-        return two_sets(
-            TwoSets(
-                names=self.names,
-                told=self.results.get("dna-emd") or next(tested, None),
-                p_value=self.p_value_of_any,
-                p_of_network=self.p_value,
-                p_of_properties=self.p_value_of_properties,
-                is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
-                copies=(self.copies, self.num_images["b"]) if self.shares_images else None,
-                lacks=self.lacks,
-                is_few=self.is_few,
-                explanation=None if self.measured is None else self.explain(),
-                off=None if self.odd is None else self.odd.figures(self.noun),
-                most=self._most,
-                noun=self.noun,
-            )
-        )
-
-    @property
     def noun(self) -> str:
         """Noun of what was compared: ``"image"``, ``"row"`` of embeddings, or another ``"input"``."""
         return "image" if self.measured is None else noun_of(self.measured[0].first)
-
-    @property
-    def _most(self) -> str:
-        """Place where inputs that are no images differ most: the columns of embeddings, or the layer of a network."""
-        test = self._test
-        if test is None or self.noun == "image":
-            return ""
-        if len(self.neurons) > 1:
-            means = {layer: float(test.z[columns].mean()) for layer, columns in self.neurons.slices.items()}
-            return f"layer {max(means, key=lambda layer: means[layer])}"
-        order = test.z.argsort(descending=True).tolist()
-        numbers = [str(number) for number in order if test.neurons[number] <= SIGNIFICANT]
-        what = "column" if self.noun == "row" else "neuron"
-        if not numbers:
-            return ""
-        if len(numbers) > 1:
-            what += "s"
-        place = f"{what} {', '.join(numbers[:_SHOWN])}"
-        if len(numbers) > _SHOWN:
-            place += f" and {len(numbers) - _SHOWN} more"
-        return place
 
     @property
     def differs(self) -> bool | None:
@@ -466,106 +399,13 @@ class Comparison(ByName["Result"]):
         return None if self.p_value_of_any is None else self.p_value_of_any <= SIGNIFICANT
 
     @property
-    def _test(self) -> PermutationTest | None:
+    def test(self) -> PermutationTest | None:
         """Permutation test that :attr:`p_value` is from."""
         return None if self._first is None else self._first.test
-
-    @property
-    def table(self) -> Table:
-        """The distances, each with its interval and test; below them, of what they are."""
-        notes = [self._setting]
-        rows: list[dict[str, Cell]] = []
-        for name, result in self.items():
-            noise = {"without noise": result.shown, "interval": result.ends, "by chance": result.by_chance}
-            noise |= {"x chance": result.times_chance, "p": p_figure(result.p_value)}
-            if self.copied:
-                noise |= {"without noise": None, "interval": "-", "p": "-"}
-            rows.append({"distance": name, "value": result.value, **noise, "unit": self.about(result)})
-            note = self._why_small(result)
-            if note:
-                notes.append(note)
-        if any(result.by_chance is not None for result in self.values()):
-            legend = "by chance: equal sets of this size"
-            if any(result.times_chance is not None for result in self.values()):
-                legend += "; x chance: the value in multiples of that"
-            notes.append(legend)
-        notes += note_of_left_out(self.unreadable)
-        return Table.of(rows, notes=notes)
-
-    @property
-    def _setting(self) -> str:
-        """Line on the images, the extractor, the neurons and the ranges that were compared."""
-        counts = " and ".join(f"{count:,}" if count else "unknown" for count in self.num_images.values())
-        images = f"{counts} {self.noun}s in {' and '.join(self.names)}"
-        if self.paired:
-            images += ", as pairs"
-        network = f"{self.extractor}, {self.neurons.total:,} neurons"
-        if self.ranges:
-            network += f", ranges {self.ranges}"
-        return f"{images}; {network}"
-
-    def _why_small(self, result: Result) -> str:
-        """Return what a small p-value is of, where chance gives such a mean over all neurons; empty elsewhere."""
-        if result.p_value is None or result.p_value > SIGNIFICANT or result.without_shift:
-            return ""
-        high = None if result.evidence is None or result.distance.grain != "neuron" else result.evidence.null_high
-        if result.value <= (high or 0):
-            subject = f"p of {result.distance.name} is for the clearest layer or neuron"
-            return f"{subject}; chance alone gives such a mean over all neurons"
-        return ""
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
         return plot_layers(self, distance, ax=ax)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one record per distance, over all neurons (no layer) and then for each layer, in plain types."""
-        return [
-            {"distance": name, "layer": layer, **figure.to_dict()}
-            for name, result in self.items()
-            for layer, figure in [(None, result.overall), *result.layers.items()]
-            if layer is None or result.distance.protocol is None
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the per-neuron tensors in plain types, ready for json."""
-        overall = self._by_key[None]
-        records = [result.distance for result in self.values()]
-        return {
-            **{record.key: overall[record.key] for record in records},
-            **{f"{r.key}_std": self[r.name].spread for r in records if r.subsets},
-            "layers": self.layers,
-            **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in records if r.folded},
-            "top_neurons": self.top_neurons(),
-            "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
-            "p_value": self.p_value,
-            "p_value_of_properties": self.p_value_of_properties,
-            "p_value_of_any": self.p_value_of_any,
-            "differs": self.differs,
-            "few_off": None if self.odd is None else self.odd.to_dict(),
-            "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.folded},
-            "interval": self.interval and asdict(self.interval),
-            "layer_intervals": {
-                result.distance.key: {
-                    layer: figure.interval and asdict(figure.interval) for layer, figure in result.layers.items()
-                }
-                for result in self.values()
-                if result.evidence is not None
-            },
-            "null": self.null,
-            "x_chance": {result.distance.key: result.times_chance for result in self.of_grain("neuron")},
-            "notices": self.notices,
-            "verdict": self.verdict if self.measured else "",
-            "causes": None if self.causes is None else asdict(self.causes),
-            "pixels": None if self.pixels is None else asdict(self.pixels),
-            "num_images": self.num_images,
-            "paired": self.paired,
-            "extractor": self.extractor,
-            "average": {r.distance.key: r.averaging.over("neurons") for r in self.of_grain("neuron")},
-            "num_bins": self.num_bins,
-            "ranges": self.ranges,
-            "unreadable": self.unreadable,
-        }
 
     def __repr__(self) -> str:
         said = " ".join(self.verdict_lines[:2]) if "dna-emd" in self else ", ".join(map(repr, self.values()))

@@ -8,35 +8,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torchmetrics_dna.checks import brief
 from torchmetrics_dna.comparisons.comparison import ByName, Comparison
 from torchmetrics_dna.dna.evidence import Ratio, paired_p_value, ratio_of
-from torchmetrics_dna.files.tables import Cell, Table
-from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.images.properties import neuron_name
-from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
-from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.dna.result import Result
-
-# Header of the column of ratios.
-_X_HELD_OUT = "x held-out"
-_EVIDENCE = ("debiased", "low", "high", "p_value")
-_ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
-_P = (
-    "p (Holm): of this distance alone, corrected for the number of sets; p (best nearer): that the nearest set is no"
-    " nearer."
-)
-_ALIKE = "n.s."
-_BOLD = f"Bold: nearer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
 
 
 class ManyComparisons(ByName["Comparison"]):
@@ -59,33 +43,20 @@ class ManyComparisons(ByName["Comparison"]):
         """
         return holm({name: comparison.p_value_of_any for name, comparison in self.items()})
 
-    def _own_p_values(self, distance: str) -> dict[str, float | None]:
+    def own_p_values(self, distance: str) -> dict[str, float | None]:
         """Return the p-values of one distance by itself, corrected likewise."""
         results = {name: comparison.results.get(distance) for name, comparison in self.items()}
         return holm({name: None if result is None else result.p_value for name, result in results.items()})
 
-    def _figure(self, name: str) -> float:
+    def figure(self, name: str) -> float:
         """Return the debiased distance if there is one, else the plain one."""
         result = self[name][self.distance]
         return result.value if result.debiased is None else result.debiased
 
     @property
-    def _distances(self) -> dict[str, Distance]:
+    def distances(self) -> dict[str, Distance]:
         """All distances that were measured, by name; too few images can leave one out of some comparisons."""
         return {name: result.distance for comparison in self.values() for name, result in comparison.items()}
-
-    def _record(self, comparison: Comparison, p_holm: float | None) -> dict[str, Any]:
-        """Return value, error, interval and test of each distance in plain types, and the corrected p-value."""
-        figures: dict[str, Any] = {}
-        for name, record in self._distances.items():
-            result = comparison.get(name)
-            figures[record.key] = result and result.value
-            if record.folded or record.subsets:
-                figures[f"{record.key}_error"] = result and (result.standard_error or result.spread)
-            if record.folded:
-                of_result = dict.fromkeys(_EVIDENCE) if result is None else result.overall.to_dict()
-                figures |= {f"{record.key}_{key}": of_result[key] for key in _EVIDENCE}
-        return figures | {"p_holm": p_holm}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,6 +69,8 @@ class Comparisons(ManyComparisons):
         held_out: Name of the set of held-out images, which is no candidate for the nearest; None for none.
 
     """
+
+    SHOWN_BY: ClassVar[str] = "several_sets"
 
     reference: str
     results: Mapping[str, Comparison]
@@ -147,7 +120,7 @@ class Comparisons(ManyComparisons):
                 ratios[name] = ratio_of(evidence[0], evidence[1], questions)
         return ratios
 
-    def _main_property(self, name: str) -> str:
+    def main_property(self, name: str) -> str:
         """Return the property in which a set is farthest from the reference."""
         properties = self[name].properties
         assert properties is not None
@@ -165,11 +138,11 @@ class Comparisons(ManyComparisons):
         The test assumes that sets are independent of the reference. So a set that shares images with it has none, and
         sets of the reference's own images are left out: the best is then that of the others.
         """
-        ranked = self._ranked
+        ranked = self.ranked
         return dict.fromkeys(self) | holm({name: self._paired(ranked[0], name) for name in ranked[1:]})
 
     @property
-    def _ranked(self) -> list[str]:
+    def ranked(self) -> list[str]:
         """Names of the sets, the nearest first, without the held-out one and those of the reference's own images."""
         names = [name for name in self if name != self.held_out and not self[name].same_images]
         return sorted(names, key=self._order)
@@ -196,51 +169,17 @@ class Comparisons(ManyComparisons):
         """One line for each image that was left out, of the reference and of all sets."""
         return unreadable_of(side for comparison in self.values() for side in comparison.measured or ())
 
-    @property
-    def verdict(self) -> str:
-        """One sentence: the best set and the evidence for it; before it, one on sets of the reference's images.
+    def p_farther(self, name: str, distance: str | None = None) -> float | None:
+        """Return the p-value that a set is farther from the reference than the held-out one.
 
-        After it, how many times as far the best set is as the held-out one, or why that can't be said.
+        None for the held-out set itself, without folds of images, and for distances of sets.
         """
-        ranked = self._ranked
-        p_values = self.p_values
-        p_holm = self.p_holm
-        sets = [OneSet(name, self._shown(name), self[name].shares_images, p_values[name]) for name in ranked]
-        equal = [name for name in self if name != self.held_out and name not in ranked]
-        beside = None
-        if self.held_out is not None:
-            nearest = [*ranked, *equal][0]
-            beside = self._beside_held_out(nearest, self.held_out, p_holm)
-        tested: dict[str, float] = {}
-        for name in ranked:
-            p_value = p_holm[name]
-            if p_value is not None:
-                tested[name] = p_value
-        of_sets = SeveralSets(self.reference, self.distance, sets, equal, beside, tested, self._noun)
-        return "\n".join(several_sets(of_sets))
-
-    def _beside_held_out(self, name: str, held_out: str, p_holm: Mapping[str, float | None]) -> HeldOut:
-        """Return the figures of a set relative to the held-out one."""
-        comparison = self[name]
-        evidence = comparison[self.distance].evidence
-        further = None if evidence is None or evidence.further is None else evidence.further.p_value
-        of_properties = self.property_ratios()[name]
-        return HeldOut(
-            name,
-            held_out,
-            self.ratios()[name],
-            len(self),
-            sharing=[each for each in (name, held_out) if self[each].shares_images],
-            p_values=(p_holm[name], p_holm[held_out]),
-            further=further,
-            further_in_any=comparison.p_value_of_further,
-            furthest_in=comparison.furthest_in,
-            property_ratio=of_properties,
-            main_property=None if of_properties is None else self._main_property(name),
-        )
+        result = self[name].get(distance or self.distance)
+        further = None if result is None or result.evidence is None else result.evidence.further
+        return None if further is None else further.p_value
 
     @property
-    def _noun(self) -> str:
+    def noun(self) -> str:
         """Noun of what was compared, as of :class:`Comparison`."""
         return next(iter(self.values())).noun
 
@@ -265,149 +204,9 @@ class Comparisons(ManyComparisons):
         is_nearer_than_all = all(p is not None and p <= SIGNIFICANT for p in p_values)
         return compared.best if p_values and is_nearer_than_all else None
 
-    @property
-    def table(self) -> Table:
-        """The values, with units and standard errors: a row for each set; of more metrics than sets a column each."""
-        headers = {name: _header(record) for name, record in self._distances.items()}
-        p_values = {name: self._own_p_values(name) for name in headers}
-        rows: list[dict[str, Cell]] = []
-        for set_name, comparison in self.items():
-            row: dict[str, Cell] = {"set": set_name, f"{comparison.noun}s": comparison.num_images["b"]}
-            for distance, header in headers.items():
-                row[header] = _cell(comparison, comparison.results.get(distance), p_values[distance][set_name])
-            rows.append(row)
-        bold: set[tuple[int, int]] = set()
-        for distance, header in headers.items():
-            nearest = self.surely_nearest(distance)
-            if nearest is not None:
-                bold.add((list(self).index(nearest), list(rows[0]).index(header)))
-        cells = [str(row[header]) for row in rows for header in headers.values()]
-        has_errors = any("±" in cell for cell in cells)
-        notes: list[str] = []
-        if has_errors:
-            notes.append(_ERRORS)
-        if any(_ALIKE in cell for cell in cells):
-            notes.append(f"{_ALIKE}: no more than chance, by this distance alone (p > {SIGNIFICANT}, Holm-corrected).")
-        if bold:
-            notes.append(_BOLD)
-        if has_errors:
-            notes += self._without_errors()
-        notes += note_of_left_out(self.unreadable)
-        table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
-        return table.transposed() if len(self._distances) > len(self) else table
-
-    @property
-    def evidence_table(self) -> Table | None:
-        """Distances without noise, their intervals and tests: a row for each distance and set; None without any."""
-        rows: list[dict[str, Cell]] = []
-        for name, record in self._distances.items():
-            if record.higher_is_better or not all(name in comparison for comparison in self.values()):
-                continue
-            by_one = self.by(name)
-            p_holm = self._own_p_values(name)
-            p_values = by_one.p_values
-            ratios = by_one.ratios()
-            for at, comparison in by_one.items():
-                result = comparison[name]
-                if result.interval is None and result.p_value is None:
-                    continue
-                row: dict[str, Cell] = {"distance": name, "set": at}
-                row |= zip(("without noise", "interval"), result._shown_at(p_holm[at]), strict=True)
-                row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
-                ratio = "1" if at == self.held_out else ratios.get(at)
-                rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
-        if not rows:
-            return None
-        return Table.of(rows, "Without noise, and tests", [_P, *self._notes_on_ratios()])
-
-    def _notes_on_ratios(self) -> list[str]:
-        """Return the line below a table of ratios that says what they are, if there are any."""
-        all_ratios = [ratio for distance in self._distances for ratio in self.ratios(distance).values()]
-        ratios = [ratio for ratio in all_ratios if ratio is not None]
-        if not ratios and self.held_out is not None and self[self.held_out].shares_images:
-            shares = f"{self.held_out} shares {self._noun}s with {self.reference}, or has some nearly alike"
-            return [f"No {_X_HELD_OUT}: {shares}."]
-        if not all_ratios:
-            return []
-        if not ratios:
-            return [f"No {_X_HELD_OUT}: too few {self._noun}s to tell."]
-        note = f"{_X_HELD_OUT}: times as far as {self.held_out}, without the noise of either"
-        note += f" ({ratios[0].level} interval)."
-        if any(ratio.high is None for ratio in ratios):
-            note += f" At least: how far {self.held_out} is from {self.reference} can't be told from 0."
-        if len(ratios) < len(all_ratios):
-            note += f" -: too few {self._noun}s to tell."
-        return [note]
-
-    def _without_errors(self) -> list[str]:
-        """Return why some values have no standard error, one line each."""
-        # Dictionaries keep each line and each distance once, in order.
-        lines: dict[str, None] = {}
-        unknown: dict[str, None] = {}
-        for name, comparison in self.items():
-            if comparison.shares_images and not comparison.paired:
-                lines[f"No ± of {name}, which shares {self._noun}s with {self.reference}."] = None
-                continue
-            for distance, result in comparison.items():
-                if not result.value or result.standard_error or result.spread:
-                    continue
-                for limit in result.limits:
-                    lines[f"No ±: {limit}."] = None
-                if not result.limits:
-                    unknown[distance] = None
-        if unknown:
-            return [*lines, f"No ± is known of {', '.join(unknown)}."]
-        return [*lines]
-
     def plot(self) -> Any:
         """Plot the distances of the sets, see :func:`~torchmetrics_dna.plots.plot_curve`."""
         return plot_curve(self)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one record per set in plain types."""
-        p_values = self.p_values
-        p_holm = self.p_holm
-        best = self.best
-        rows: list[dict[str, Any]] = []
-        for name, comparison in self.items():
-            row = {"set": name, "num_images": comparison.num_images["b"], **self._record(comparison, p_holm[name])}
-            rows.append(row | {"p_best_is_nearer": p_values[name], "best": name == best})
-        if self.held_out is None:
-            return rows
-        for distance, record in self._distances.items():
-            if record.higher_is_better:
-                continue
-            ratios = self.ratios(distance)
-            property_ratios = self.property_ratios(distance)
-            for row in rows:
-                name = row["set"]
-                row.update(_ratio_record(record.key, ratios.get(name), property_ratios.get(name)))
-                result = self[name].get(distance)
-                further = result and result.evidence and result.evidence.further
-                row[f"{record.key}_p_further"] = further and further.p_value
-        return rows
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all results in plain types, ready for json."""
-        return {
-            "reference": self.reference,
-            "held_out": self.held_out,
-            "distance": self.distance,
-            "best": self.best,
-            "verdict": self.verdict,
-            "sets": self.rows(),
-            "comparisons": {name: comparison.to_dict() for name, comparison in self.items()},
-        }
-
-    def _shown(self, name: str) -> str:
-        """Return the figure in words: without noise, unless the set shares images with the reference."""
-        result = self[name][self.distance]
-        if self[name].shares_images or result.debiased is None:
-            return number(result.value, 3)
-        shown, _ = result._shown_at(self._own_p_values(self.distance)[name])
-        if shown == result.without_shift:
-            return f"{number(result.value, 3)}, {shown}"
-        return shown if isinstance(shown, str) else f"{number(shown, 3)}, debiased"
 
     def _order(self, name: str) -> float:
         """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie.
@@ -418,7 +217,7 @@ class Comparisons(ManyComparisons):
             return -inf
         evidence = self[name][self.distance].evidence
         debiased = nan if evidence is None or self[name].shares_images else evidence.centre
-        return self._figure(name) ** self._distances[self.distance].power if isnan(debiased) else debiased
+        return self.figure(name) ** self.distances[self.distance].power if isnan(debiased) else debiased
 
     def _paired(self, best: str, name: str) -> float | None:
         if self[best].shares_images or self[name].shares_images:
@@ -433,39 +232,6 @@ class Comparisons(ManyComparisons):
 
     def __repr__(self) -> str:
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
-
-
-def _header(record: Distance) -> str:
-    """Return the header of a distance's column, with its direction or unit."""
-    if record.higher_is_better:
-        return f"{record.name} ↑"
-    if record.unit == "bins":
-        return f"{record.name} (bins)"
-    return record.name
-
-
-def _ratio_record(key: str, ratio: Ratio | None, of_properties: Ratio | None) -> dict[str, float | None]:
-    """Return the ratios to the held-out set, by network and by properties, with the ends of their intervals."""
-    figures: dict[str, float | None] = {}
-    for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
-        figures[f"{key}_x_held_out{end}"] = None if ratio is None else getattr(ratio, field)
-        figures[f"{key}_properties_x_held_out{end}"] = None if of_properties is None else getattr(of_properties, field)
-    return figures
-
-
-def _cell(comparison: Comparison, result: Result | None, p_value: float | None) -> Cell:
-    """Return the value with its error, None if it was not measured; a set that shares images has no standard error.
-
-    A value that is not shown to be more than noise is marked.
-    """
-    if result is None:
-        return None
-    error = None
-    if comparison.paired or not comparison.shares_images:
-        error = result.standard_error or result.spread
-    shown = number(result.value, 3, zeros=True, error=error)
-    is_alike = p_value is not None and p_value > SIGNIFICANT
-    return f"{shown} {_ALIKE}" if is_alike else shown
 
 
 def label(source: Any, default: str) -> str:

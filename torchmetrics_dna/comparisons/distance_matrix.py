@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.comparisons import by_name
-from torchmetrics_dna.comparisons.odd_sets import LEAST_SETS, in_fewer_folds, odd_sets
+from torchmetrics_dna.comparisons.odd_sets import LEAST_SETS, OddSets, in_fewer_folds, odd_sets
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.base import check_comparable, check_enough
-from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.dna.shown import Shown
 from torchmetrics_dna.extras import require
-from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.images.sets import note_of_left_out, warn_of_left_out
+from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
-from torchmetrics_dna.words.verdict import OddSets, all_sets, how_far
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.statistics.setup import Feature
 
 _OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
-# Largest number of sets whose full matrix fits the width of a terminal.
-_WIDE = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +51,8 @@ class DistanceMatrix(Shown):
         noun: What is compared, as in :class:`Ranking`.
 
     """
+
+    SHOWN_BY: ClassVar[str] = "matrix"
 
     names: Sequence[str]
     num_images: Sequence[int]
@@ -90,78 +88,9 @@ class DistanceMatrix(Shown):
         """Numbers of the sets in the order of the tree."""
         return [int(i) for i in require("scipy.cluster.hierarchy", "plot").leaves_list(self.linkage)]
 
-    @property
-    def verdict(self) -> str:
-        """Sets that differ from the others together, and by what; of two, how far they are apart."""
-        if self.odd is not None:
-            return "\n".join(all_sets(self.odd))
-        unit = "bins" if DISTANCES[self.distance].unit == "bins" else ""
-        far = how_far(float(self.distances[self.distance][0, 1]), unit, self.distance)
-        return f"Between the two sets: {far}, noise included."
-
-    @property
-    def table(self) -> Table:
-        """The matrix, one row per set in the order of the tree."""
-        unit = " (bins)" if DISTANCES[self.distance].unit == "bins" else ""
-        title = f"{self.distance}{unit}, noise included; {len(self.names)} sets in the order of their tree"
-        header = ["set", f"{self.noun}s", *(self.names[i] for i in self.order)]
-        notes = [*self.notes, *note_of_left_out(self.unreadable)]
-        return Table(header, [[*row.values()] for row in self.rows()], title, notes)
-
-    @property
-    def narrow_table(self) -> Table:
-        """The matrix for a terminal, columns numbered like rows; of more than 10 sets the nearest and furthest each."""
-        full = self.table
-        names = [self.names[i] for i in self.order]
-        rows: list[list[Cell]] = []
-        if len(names) <= _WIDE:
-            columns = [str(number) for number in range(1, len(names) + 1)]
-            for i, (name, images, *values) in enumerate(full.rows):
-                figures: list[Any] = [None if j == i else value for j, value in enumerate(values)]
-                rows.append([f"{i + 1} {name}", images, *figures])
-        else:
-            columns = ["nearest", "distance", "furthest", "distance", "mean of all"]
-            for i, (name, images, *values) in enumerate(full.rows):
-                others: list[Any] = sorted((value, j) for j, value in enumerate(values) if j != i)
-                mean = sum(value for value, _ in others) / len(others)
-                near, nearest = others[0]
-                far, furthest = others[-1]
-                rows.append([name, images, names[nearest], near, names[furthest], far, mean])
-        return replace(full, header=[*full.header[:2], *columns], rows=rows)
-
     def plot(self) -> Any:
         """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
         return plot_matrix(self)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the matrix in plain types, one row per set in the order of the tree; ``"to b"`` has distances to b."""
-        values = self.distances[self.distance]
-        order = self.order
-        return [
-            {"set": self.names[i], "num_images": self.num_images[i]}
-            | {f"to {self.names[j]}": float(values[i, j]) for j in order}
-            for i in order
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all results in plain types, ready for json; matrices are in the given order of the sets."""
-        return {
-            "sets": list(self.names),
-            "num_images": list(self.num_images),
-            "extractor": self.extractor,
-            "distance": self.distance,
-            "notes": list(self.notes),
-            "verdict": self.verdict,
-            "odd_sets": self.odd and self.odd.to_dict(),
-            "distances": {name: values.tolist() for name, values in self.distances.items()},
-            "layers": {
-                name: {layer: values.tolist() for layer, values in layers.items()}
-                for name, layers in self.layers.items()
-            },
-            "order": self.order,
-            "linkage": self.linkage.tolist(),
-            "unreadable": list(self.unreadable),
-        }
 
     def __repr__(self) -> str:
         return f"DistanceMatrix({len(self.names)} sets, {', '.join(self.distances)})"

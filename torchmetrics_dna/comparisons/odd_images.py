@@ -39,7 +39,7 @@ from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.job import MEANS
-from torchmetrics_dna.words.verdict import Off, flagged_beside_reference, flagged_in_folder, why_off
+from torchmetrics_dna.words.reasons import why_flagged
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
@@ -145,31 +145,27 @@ class OddImages:
         for odd in self.named:
             # A fact about one image, such as a single colour, makes no statement about the others of its set.
             is_fact_alone = self.is_alone and " " not in odd.reason[-2:]
-            reasons[self.numbers[odd.image]] = why_off(odd, others, short=short or is_fact_alone)
+            reasons[self.numbers[odd.image]] = why_flagged(odd, others, short=short or is_fact_alone)
         return reasons
 
-    def figures(self, noun: str = "image") -> Off:
-        """Return the figures that sentences on these images say; the noun is what the images are."""
-        finds_more = self._finds_few and not self.beyond
-        single = {odd[0] for odd in self.single}
-        return Off(
-            named=list(zip(self.off, self.named, strict=True)),
-            total=len(self.names),
-            p_value=self.few_off and self.few_off.p_value,
-            fewest=self.few_off and self.few_off.fewest,
-            by_test=len(self.beyond) if self._finds_few else 0,
-            maybe=[name for place, name in enumerate(self.names) if finds_more and place not in single],
-            least=self.too_few if self.has_properties else None,
-            is_alone=self.is_alone,
-            has_properties=self.has_properties,
-            noun=noun,
-            share=self.share,
-        )
+    @property
+    def flagged(self) -> list[tuple[str, Odd]]:
+        """Names of the images that are flagged, in their order, and why."""
+        return list(zip(self.off, self.named, strict=True))
 
-    def sentences(self, reference: str, noun: str) -> list[str]:
-        """Return which images are flagged and why, and the result of the test of the others."""
-        figures = self.figures(noun)
-        return flagged_in_folder(figures) if self.is_alone else flagged_beside_reference(figures, reference)
+    @property
+    def num_by_test(self) -> int:
+        """Number of flagged images that the test for a small number of outliers finds."""
+        return len(self.beyond) if self._finds_few else 0
+
+    @property
+    def candidates(self) -> list[str]:
+        """Names of the images among which the test finds outliers, where none is beyond all of the reference."""
+        if not self._finds_few or self.beyond:
+            return []
+        # Those of a file are tuples.
+        single = {odd[0] for odd in self.single}
+        return [name for place, name in enumerate(self.names) if place not in single]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images, with why they are off, and the result of the test of the others, in plain types."""

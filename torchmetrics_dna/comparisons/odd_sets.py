@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torchmetrics_dna.comparisons.compare_measured import why_untested
 from torchmetrics_dna.comparisons.comparison import SHARED
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.evidence import Relabeled, test_relabeled
+from torchmetrics_dna.dna.shared import as_gaussian, shared_neurons
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
@@ -26,8 +27,8 @@ from torchmetrics_dna.functional.permutation import (
 from torchmetrics_dna.images.likeness import near_duplicates
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
-from torchmetrics_dna.words.explanation import as_gaussian, property_differences, shared_neurons
-from torchmetrics_dna.words.verdict import OddSets, PropertyDifference
+from torchmetrics_dna.words.differences import property_differences
+from torchmetrics_dna.words.explanation import PropertyDifference
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
@@ -46,6 +47,38 @@ _FOLDS = 160
 _ROWS = 6400
 _FEWEST = 200
 _MOST = 400
+
+
+@dataclass(frozen=True)
+class OddSets:
+    """Those of several sets that differ from the others together.
+
+    Attributes:
+        num_sets: Number of the sets.
+        p_value: P-value of the test that any differs; None without a test.
+        odd: Sets that differ, by name, with the p-values by which each was named; empty if none is shown to, and if
+            more than a quarter do.
+        p_of_rest: P-value of the test that any of the rest differs; None if no set is named.
+        properties: Properties of the first of these that are beyond those of each other set, the clearest first.
+        lacks: What a test lacks; empty if there is one.
+
+    """
+
+    num_sets: int
+    p_value: float | None = None
+    odd: Mapping[str, float] = field(default_factory=dict)
+    p_of_rest: float | None = None
+    properties: Sequence[PropertyDifference] = ()
+    lacks: str = ""
+
+    def __post_init__(self) -> None:
+        # Those that were read from a file are lists.
+        object.__setattr__(self, "properties", [PropertyDifference(*each) for each in self.properties])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all in plain types, ready for json."""
+        properties = [each._asdict() | {"theirs": each.theirs and list(each.theirs)} for each in self.properties]
+        return asdict(self) | {"properties": properties}
 
 
 def in_fewer_folds(side: Measured, num_sets: int) -> Measured:

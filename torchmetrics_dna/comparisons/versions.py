@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparison import Comparison, Shown
-from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.dna.shown import Shown
 from torchmetrics_dna.images import Reading, Source
 from torchmetrics_dna.images.likeness import contents, digest_note
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.images.sets import indexed, note_of_left_out, warn_of_left_out
+from torchmetrics_dna.images.sets import indexed, warn_of_left_out
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure, measured_of
 from torchmetrics_dna.jobs.sides import open_sides
-from torchmetrics_dna.words.verdict import against_kept, how_far, versions, what_was_measured
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images.likeness import Content
     from torchmetrics_dna.jobs.job import Activated
     from torchmetrics_dna.statistics.setup import Feature
-
-# Number of letters of names that a table shows; one name is always shown.
-_WIDE = 60
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,6 +44,8 @@ class Versions(Shown):
 
     """
 
+    SHOWN_BY: ClassVar[str] = "versions"
+
     num_images: tuple[int, int]
     added: Sequence[str]
     removed: Sequence[str]
@@ -59,74 +57,9 @@ class Versions(Shown):
     unreadable: Sequence[str]
     noun: str = "image"
 
-    @property
-    def verdict(self) -> str:
-        """The differences in words."""
-        changes = {"added": self.added, "removed": self.removed, "renamed": self.renamed, "edited": self.edited}
-        whole = None if self.whole is None else _how_far(self.whole)
-        counts = {change: len(names) for change, names in changes.items()}
-        lines = versions(*self.num_images, far=whole, noun=self.noun, **counts)
-        for change, result in (("added", self.of_added), ("removed", self.of_removed)):
-            what = f"{change} or edited" if self.edited else change
-            if result is not None:
-                lines += against_kept(what, _how_far(result), result.p_value_of_any, result.lacks, self.noun)
-                lines += what_was_measured(result.explain(("kept", what)))
-        return "\n".join(lines)
-
-    @property
-    def table(self) -> Table:
-        """The changed images: their number, and the names of the first."""
-        names: dict[str, list[str]] = {change: [] for change in ("added", "removed", "renamed", "edited")}
-        for row in self.rows():
-            names[row["change"]].append(f"{row['before']} -> {row['image']}" if row["before"] else row["image"])
-        rows: list[tuple[str, int, str]] = []
-        is_cut = False
-        for change, all_names in names.items():
-            shown = all_names[:1]
-            for name in all_names[1:]:
-                if len(", ".join([*shown, name])) > _WIDE:
-                    break
-                shown.append(name)
-            if len(shown) < len(all_names):
-                is_cut = True
-                shown.append("...")
-            rows.append((change, len(all_names), ", ".join(shown)))
-        notes = note_of_left_out(self.unreadable)
-        if is_cut:
-            notes.append("All names: -o changes.csv.")
-        return Table([f"{self.noun}s", "number", "such as"], rows, notes=notes)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one record per changed image in plain types; ``"before"`` is the old name of a renamed one."""
-        changes = {"added": self.added, "removed": self.removed, "edited": self.edited}
-        rows = [
-            {"change": change, "image": name, "before": None} for change, names in changes.items() for name in names
-        ]
-        return rows + [{"change": "renamed", "image": now, "before": before} for before, now in self.renamed]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all results in plain types, ready for json."""
-        parts = {"whole": self.whole, "of_added": self.of_added, "of_removed": self.of_removed}
-        return {
-            "num_images": {"old": self.num_images[0], "new": self.num_images[1]},
-            "added": list(self.added),
-            "removed": list(self.removed),
-            "renamed": [list(pair) for pair in self.renamed],
-            "edited": list(self.edited),
-            "verdict": self.verdict,
-            **{name: None if comparison is None else comparison.to_dict() for name, comparison in parts.items()},
-            "unreadable": list(self.unreadable),
-        }
-
     def __repr__(self) -> str:
         numbers = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.edited)} edited"
         return f"Versions({numbers} of {self.num_images[0]} {self.noun}s)"
-
-
-def _how_far(result: Comparison) -> str:
-    first = next(iter(result.values()))
-    unit = "bins" if first.distance.unit == "bins" else ""
-    return how_far(first.value, unit, first.distance.name)
 
 
 @taking("layers", "num_bins", "ranges", "num_folds", "reading")

@@ -29,21 +29,28 @@ _UNTESTABLE = (
 )
 
 
-class Figure(NamedTuple):
-    """Distance over all neurons, or of one layer.
+class Finding(NamedTuple):
+    """Figures of a distance, over all neurons or of one layer; ``reporting/figures.py`` says how each is shown.
 
     Attributes:
         value: The distance.
         interval: Confidence interval around the debiased distance; None without folds of images, and for fd with fewer
-            than two images per neuron of a layer and side.
-        p_value: P-value of a permutation test, for a layer corrected for the number of layers; None without folds on
-            both sides, and for fd where the test would take too long.
+            than two images per neuron of a layer and set.
+        p_value: P-value of a permutation test, for a layer corrected for the number of layers; None without folds of
+            both sets, and for fd where the test would take too long.
+        error: Standard error of the value over draws of images, or else its standard deviation over subsets; None if
+            neither is known, and of layers.
+        null_mean: Mean distance of samples of the same distribution, of this size; None without a test, and of layers.
+        ratio_to_null: The value divided by this, if the difference is significant; it grows with the number of images.
 
     """
 
     value: float
     interval: Interval | None = None
     p_value: float | None = None
+    error: float | None = None
+    null_mean: float | None = None
+    ratio_to_null: float | None = None
 
     @property
     def debiased(self) -> float | None:
@@ -51,21 +58,28 @@ class Figure(NamedTuple):
         return None if self.interval is None else self.interval.value
 
     @property
-    def debiased_shown(self) -> float | str | None:
-        """:attr:`debiased`; if nothing is left of a distance, "below noise" and the end of the interval."""
-        if self.interval is None or self.interval.value != 0 or self.value == 0:
-            return self.debiased
-        return "below noise" + (f", at most {number(self.interval.high)}" if self.interval.high > 0 else "")
+    def low(self) -> float | None:
+        """Lower end of the interval."""
+        return None if self.interval is None else self.interval.low
 
     @property
-    def ends(self) -> str:
-        """Ends of the interval in words; a dash without one, or if both are 0."""
-        return "-" if self.interval is None or not self.interval.high else self.interval.ends
+    def high(self) -> float | None:
+        """Upper end of the interval."""
+        return None if self.interval is None else self.interval.high
 
-    def to_dict(self) -> dict[str, float | None]:
-        """Return all figures in plain types."""
-        low, high = (None, None) if self.interval is None else (self.interval.low, self.interval.high)
-        return {"value": self.value, "debiased": self.debiased, "low": low, "high": high, "p_value": self.p_value}
+
+class FewDiffer(NamedTuple):
+    """Number of neurons or layers that differ where the mean over all neurons does not."""
+
+    number: int
+    what: str
+
+    @property
+    def in_words(self) -> str:
+        """The number with a verb: "1 neuron differs", or "3 layers differ"."""
+        if self.number == 1:
+            return f"1 {self.what} differs"
+        return f"{self.number:,} {self.what}s differ"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,10 +108,10 @@ class Result:
     def __repr__(self) -> str:
         value = f"{self.distance.name} {number(self.value, 3)}"
         parts = [f"{value} bins" if self.distance.unit == "bins" else value]
-        if isinstance(self.shown, str):
-            parts.append(self.shown)
+        if self.few_differ is not None:
+            parts.append(f"no shift on average, but {self.few_differ.in_words}")
         elif self.interval is not None:
-            parts.append(f"{number(self.shown, 3)} without noise ({self.interval.ends})")
+            parts.append(f"debiased {number(self.debiased, 3)} ({self.interval.in_words})")
         if self.p_value is not None:
             parts.append(p_figure(self.p_value, "p"))
         return ", ".join(parts)
@@ -124,38 +138,53 @@ class Result:
         return {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
 
     @cached_property
-    def overall(self) -> Figure:
-        """Distance over all neurons or layers, with its interval and test."""
-        interval = None if self.evidence is None else self.evidence.interval
-        return Figure(float(self.mean), interval, None if self._test is None else self._test.p_value)
+    def overall(self) -> Finding:
+        """Figures of the distance over all neurons or layers."""
+        return Finding(
+            value=float(self.mean),
+            interval=None if self.evidence is None else self.evidence.interval,
+            p_value=None if self._test is None else self._test.p_value,
+            error=self.standard_error or self.spread,
+            null_mean=self.null_mean,
+            ratio_to_null=self.ratio_to_null,
+        )
 
     @cached_property
-    def layers(self) -> dict[str, Figure]:
-        """Distance of each layer, with its interval and test; empty for a distance of sets."""
+    def layers(self) -> dict[str, Finding]:
+        """Figures of each layer; empty for a distance of sets."""
         means = self.layer_means
         intervals = [None] * len(means) if self.evidence is None else self.evidence.layer_intervals
         p_values = [None] * len(means) if self._test is None else self._test.layers.tolist()
-        figures = zip(means.items(), intervals, p_values, strict=False)  # a distance of sets has no layers
-        return {layer: Figure(float(mean), interval, p) for (layer, mean), interval, p in figures}
+        # A distance of sets has no layers.
+        figures = zip(means.items(), intervals, p_values, strict=False)
+        return {layer: Finding(float(mean), interval, p) for (layer, mean), interval, p in figures}
+
+    @property
+    def findings(self) -> dict[str | None, Finding]:
+        """Figures over all neurons (None), and of each layer; a published metric has none of layers."""
+        findings: dict[str | None, Finding] = {None: self.overall}
+        if self.distance.protocol is None:
+            findings.update(self.layers)
+        return findings
 
     @property
     def _test(self) -> PermutationTest | None:
         return None if self.evidence is None else self.evidence.test
 
-    @property
+    @cached_property
     def value(self) -> float:
         """Distance over all neurons or layers."""
-        return self.overall.value
+        return float(self.mean)
 
     @property
     def debiased(self) -> float | None:
-        """Distance corrected for sampling noise; see :class:`Figure`."""
-        return self.overall.debiased
+        """Distance corrected for sampling noise; see :class:`Finding`."""
+        return None if self.interval is None else self.interval.value
 
     @property
     def interval(self) -> Interval | None:
         """Confidence interval around the debiased distance."""
-        return self.overall.interval
+        return None if self.evidence is None else self.evidence.interval
 
     @property
     def standard_error(self) -> float | None:
@@ -169,58 +198,46 @@ class Result:
     @property
     def p_value(self) -> float | None:
         """P-value of the permutation test: share of random relabelings of folds that are at least as far apart."""
-        return self.overall.p_value
+        return None if self._test is None else self._test.p_value
 
     @property
-    def by_chance(self) -> float | None:
-        """Mean distance of equal sets of this size: over relabelings, or of halves of A if a difference is shown.
+    def null_mean(self) -> float | None:
+        """Mean distance of samples of the same distribution, of this size.
 
-        Relabelings of sets that differ still differ.
+        It is taken over relabelings, or over halves of A if the difference is significant, since relabelings of sets
+        that differ still differ.
         """
         if self.evidence is None:
             return None
-        return self.evidence.null if self.times_chance is None else self.evidence.chance
+        return self.evidence.null if self.ratio_to_null is None else self.evidence.chance
 
     @property
-    def times_chance(self) -> float | None:
-        """Value over what chance gives at this size, if a difference is shown; it grows with the number of images.
+    def ratio_to_null(self) -> float | None:
+        """The value divided by the null mean, if the difference is significant; it grows with the number of images.
 
         None for distances of layers and of sets, and where A has too few folds.
         """
-        chance = None if self.evidence is None else self.evidence.chance
+        null_mean = None if self.evidence is None else self.evidence.chance
         differs = self.p_value is not None and self.p_value <= SIGNIFICANT
-        return self.value / chance if chance and differs and self.distance.grain == "neuron" else None
+        return self.value / null_mean if null_mean and differs and self.distance.grain == "neuron" else None
 
     @property
-    def without_shift(self) -> str:
-        """Words for what differs, if a difference is shown but chance gives as large a value; empty for all others.
+    def few_differ(self) -> FewDiffer | None:
+        """Number of neurons or layers that differ, if the difference is significant, but no larger than the null mean.
 
-        Few neurons then differ. What noise adds to the others hides these from the value, and can't be taken off it.
+        The sampling noise of all other neurons then hides these few from the mean. None otherwise.
         """
-        test, chance = self._test, self.by_chance
-        if test is None or test.p_value > SIGNIFICANT or self.distance.grain != "neuron" or chance is None:
-            return ""
-        if self.value > chance:
-            return ""
-        counts = {name: int((p <= SIGNIFICANT).sum()) for name, p in (("neuron", test.neurons), ("layer", test.layers))}
-        name, count = next((pair for pair in counts.items() if pair[1]), ("layer or neuron", 1))
-        differ = f"{count:,} {name}s differ" if count > 1 else f"1 {name} differs"
-        return f"no shift on average; {differ}"
-
-    @property
-    def shown(self) -> float | str | None:
-        """The distance without noise as people read it: :attr:`without_shift`, or :attr:`Figure.debiased_shown`."""
-        return self.without_shift or self.overall.debiased_shown
-
-    @property
-    def ends(self) -> str:
-        """Ends of the interval around it, in words; a dash without one."""
-        return "-" if self.without_shift else self.overall.ends
-
-    def _shown_at(self, p_value: float | None) -> tuple[float | str | None, str]:
-        """Return :attr:`shown` and :attr:`ends`, but no words for what differs unless a corrected p-value shows it."""
-        figure = self.overall
-        return (self.shown, self.ends) if (p_value or 1) <= SIGNIFICANT else (figure.debiased_shown, figure.ends)
+        test = self._test
+        null_mean = self.null_mean
+        if test is None or test.p_value > SIGNIFICANT or self.distance.grain != "neuron" or null_mean is None:
+            return None
+        if self.value > null_mean:
+            return None
+        for what, p_values in (("neuron", test.neurons), ("layer", test.layers)):
+            count = int((p_values <= SIGNIFICANT).sum())
+            if count:
+                return FewDiffer(count, what)
+        return FewDiffer(1, "layer or neuron")
 
     def p_value_of_at_least(self, distance: float) -> float | None:
         """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.

@@ -43,7 +43,7 @@ _HOMES = {  # modules of the classes that files hold, imported when a file is re
     "Measured": "jobs.measure",
     "Nearest": "singles.nearest",
     "OddImages": "comparisons.odd_images",
-    "OddSets": "words.verdict",
+    "OddSets": "comparisons.odd_sets",
     "PermutationTest": "functional.permutation",
     "PixelDifferences": "images.pixel_differences",
     "Ranking": "singles.ranking",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics import DNAStatistic
-    from torchmetrics_dna.words.verdict import Explanation
+    from torchmetrics_dna.words.explanation import Explanation
 
 MetricReduction = Literal["mean", "layer", "none"]
 _D = TypeVar("_D", bound=DNA)
@@ -146,7 +146,9 @@ class DNAMetric(ImageMetric, Generic[_D]):
             RuntimeError: If a side has too few images.
 
         """
-        from torchmetrics_dna.words.explanation import explain, shared_neurons  # which no other method needs
+        # No other method needs these.
+        from torchmetrics_dna.dna.shared import shared_neurons
+        from torchmetrics_dna.words.differences import explain
 
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
@@ -209,7 +211,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         level, words = 0.0 if self.debias else None, "equal sets of this size"
         if self.reduction == "mean" and not self.debias and self._statistic.num_folds is not None:
             with suppress(RuntimeError), self._whole():  # a side may have been reset
-                level = self._result(with_evidence=True).by_chance
+                level = self._result(with_evidence=True).null_mean
         axes.set_ylabel(f"{self.distance.label}{', without noise' * self.debias}")
         axes.set_ylim(bottom=0)
         if level is not None:

@@ -137,22 +137,22 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
     if evidence is None:
         axis.bar(x, values, color=colour, width=0.7)
         return
-    axis.bar(x - 0.2, values, color=colour, alpha=0.4, width=0.38, label="with noise")
-    axis.bar(x + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label="without noise")
+    axis.bar(x - 0.2, values, color=colour, alpha=0.4, width=0.38, label="not debiased")
+    axis.bar(x + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label="debiased")
     interval = evidence.interval
     if interval:
-        sure = f"{interval.level} interval"
+        sure = interval.ci
         ends = [(ci.value - ci.low, ci.high - ci.value) if ci else (nan, nan) for ci in evidence.layer_intervals]
         style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{sure} of each"}
         axis.errorbar(x + 0.2, evidence.layers.numpy(), np.array(ends).T, **style)
-        if result.without_shift:
-            axis.plot([], [], linestyle="", label=f"all: {result.without_shift}")
+        if result.few_differ is not None:
+            axis.plot([], [], linestyle="", label=f"all: no shift on average, but {result.few_differ.in_words}")
         else:
-            debiased_label = f"all, without noise: {number(interval.value)}\n({sure} {interval.ends})"
+            debiased_label = f"all, debiased: {number(interval.value)}\n({interval.in_words})"
             axis.axhspan(interval.low, interval.high, color="black", alpha=0.08, linewidth=0, label=debiased_label)
-    if result.by_chance is not None:
-        by_chance = f"all, by chance: {number(result.by_chance)}"
-        axis.axhline(result.by_chance, color="black", linestyle=":", linewidth=1, label=by_chance)
+    if result.null_mean is not None:
+        label = f"all, null mean: {number(result.null_mean)}"
+        axis.axhline(result.null_mean, color="black", linestyle=":", linewidth=1, label=label)
 
 
 def plot_histograms(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from torchmetrics_dna.comparisons.compare import open_sets
 from torchmetrics_dna.comparisons.comparison import Comparison
-from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
 from torchmetrics_dna.comparisons.versions import Versions
 from torchmetrics_dna.dna import HistogramDNA
@@ -21,7 +20,7 @@ from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.reporting.document import FORMATS, HTML, Document, Format, format_of, save
-from torchmetrics_dna.reporting.findings import tables_of
+from torchmetrics_dna.reporting.matrix import narrow_table
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.singles.look import Gallery, look
 from torchmetrics_dna.singles.ranking import Ranking
@@ -29,6 +28,7 @@ from torchmetrics_dna.singles.ranking import Ranking
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
     from torchmetrics_dna.statistics.setup import Feature
 
     AnyResult: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions | Ranking
@@ -171,36 +171,27 @@ def document_of(
         called: Words for sets in the title of a ranking, by those that stand there.
 
     """
-    sentences = (result.verdict or "").splitlines()
-    text: list[Any] = []
-    columns: Sequence[str] = ()
     more: dict[str, Any] = {} if gates is None else {"gates": [gate._asdict() for gate in gates]}
-    page = None
-    records = cast("Callable[[], Sequence[Mapping[str, Any]]]", result.rows)
-    if isinstance(result, Comparison):
-        tables = tables_of(result)
-        if _has_page(result):
-            page = partial(as_html, result, gallery)
-    elif isinstance(result, Ranking):
-        shown = result.rows(top, worst)
-        table = result.table(top, worst)
+    document = Document(
+        whole=lambda: result.to_dict() | more,
+        records=cast("Callable[[], Sequence[Mapping[str, Any]]]", result.rows),
+        sentences=result.verdict_lines,
+        tables=result.tables,
+    )
+    if isinstance(result, Comparison) and _has_page(result):
+        return replace(document, page=partial(as_html, result, gallery))
+    if isinstance(result, Ranking):
+        more["images"] = result.rows(top, worst)
+        of_images = result.table_of(top, worst)
         for word, name in (called or {}).items():
-            table = replace(table, title=table.title.replace(word, name))
-        copies = result.copies_table
-        tables = [table] if copies is None else [copies, table]
-        more["images"] = shown
-        records = partial(result.rows, top, worst)
-    else:
-        tables = [result.table]
-    if isinstance(result, Comparisons):
-        evidence = result.evidence_table
-        if evidence is not None:
-            tables.append(evidence)
-    elif isinstance(result, DistanceMatrix):
-        text = [*sentences, "", result.narrow_table]
-    elif isinstance(result, Versions):
-        columns = ("change", "image", "before")
-    return Document(lambda: result.to_dict() | more, records, sentences, tables, text, columns, page)
+            of_images = replace(of_images, title=of_images.title.replace(word, name))
+        tables = [*result.tables[:-1], of_images]
+        return replace(document, records=partial(result.rows, top, worst), tables=tables)
+    if isinstance(result, DistanceMatrix):
+        return replace(document, text=[*result.verdict_lines, "", narrow_table(result)])
+    if isinstance(result, Versions):
+        return replace(document, columns=("change", "image", "before"))
+    return document
 
 
 def gallery_of(opened: Opened, result: AnyResult) -> Gallery | None:

@@ -24,7 +24,7 @@ class Document:
     records: Callable[[], Sequence[Mapping[str, Any]]]  # rows for csv
     sentences: Sequence[str]
     tables: Sequence[Table]
-    text: Sequence[Any]  # parts for a terminal, also what rich renders; if empty, ``sentences`` and ``tables``
+    text: Sequence[Any] = ()  # parts for a terminal, also what rich renders; if empty, ``sentences`` and ``tables``
     columns: Sequence[str] = ()  # header of a csv file if ``records`` may be empty
     page: Callable[[], str] | None = None  # a page of its own; by default it has ``sentences`` and ``tables``
 

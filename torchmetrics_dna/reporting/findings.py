@@ -1,4 +1,4 @@
-"""A comparison in tables."""
+"""What the page of a comparison shows, as plain values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.histogram import grouped
-from torchmetrics_dna.files.tables import Cell, Table
-from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
+from torchmetrics_dna.files.visible import images_in_words, in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.paths import public
 from torchmetrics_dna.images.properties import LAYER, RECORDS, neuron_name, property_in_words
@@ -33,15 +32,6 @@ def sides_in_words(comparison: Comparison) -> dict[str, str]:
         side: counts[side] if name == side.upper() else f"{name} ({counts[side]})"
         for side, name in zip("ab", comparison.names, strict=True)
     }
-
-
-def clearly(comparison: Comparison) -> str:
-    """Say how many neurons differ significantly; an empty string without a test."""
-    evidence = next((result.evidence for result in comparison.of_grain("neuron") if result.evidence), None)
-    if evidence is None or evidence.test is None:
-        return ""
-    count = int((evidence.test.neurons <= SIGNIFICANT).sum())
-    return f"{count:,} of {comparison.neurons.total:,} significantly, p ≤ {SIGNIFICANT}"
 
 
 def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -97,47 +87,3 @@ def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, st
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
     }
-
-
-def tables_of(comparison: Comparison) -> list[Table]:
-    """Return what a comparison says in tables, for a terminal, Markdown and LaTeX."""
-    if comparison.same_images or comparison.differs is False:
-        return [comparison.table]
-    tables = [comparison.table, _table_of_layers(comparison), _table_of_neurons(comparison)]
-    return [table for table in tables if table is not None]
-
-
-def _table_of_layers(comparison: Comparison) -> Table | None:
-    """Return the distances of each layer; None if no distance is known by layer."""
-    results = comparison.of_grain("neuron", "layer")
-    if not results:
-        return None
-    # The first result with an interval and a test.
-    tested = next((result for result in results if result.evidence), None)
-    rows: list[dict[str, Cell]] = []
-    for layer, count in comparison.neurons.items():
-        row: dict[str, Cell] = {"layer": layer, "neurons": count}
-        for result in results:
-            figure = result.layers[layer]
-            row[result.distance.name] = figure.value
-            if result is tested:
-                row |= {"without noise": figure.debiased_shown, "interval": figure.ends, "p": p_figure(figure.p_value)}
-        rows.append(row)
-    return Table(list(rows[0]), [[*row.values()] for row in rows], "By layer")
-
-
-def _table_of_neurons(comparison: Comparison) -> Table | None:
-    """Return the neurons that differ most, with a test only those that differ significantly; None if there are none."""
-    top = [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT]
-    if not top:
-        return None
-    keys = {"layer": "layer", "neuron": "name"}
-    keys |= {result.distance.name: result.distance.key for result in comparison.of_grain("neuron")}
-    header = [*keys, "mean shift"]
-    cells = [[*(neuron[key] for key in keys.values()), neuron["shift"]] for neuron in top]
-    significant = clearly(comparison)
-    if not significant:
-        return Table(header, cells, "Neurons that differ most")
-    for row, neuron in zip(cells, top, strict=True):
-        row.extend([p_figure(neuron["p_value"]), p_figure(neuron["q"])])
-    return Table([*header, "p", "q"], cells, f"Neurons that differ most clearly ({significant})")

@@ -23,7 +23,9 @@ from torchmetrics_dna.files.tables import sentence_in_html
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
 from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.properties import neuron_in_words
-from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
+from torchmetrics_dna.reporting.figures import debiased_in_words, interval_in_words
+from torchmetrics_dna.reporting.findings import GROUPS, property_rows, settings_of, sides_in_words
+from torchmetrics_dna.reporting.two_sets import num_significant, unit_of, why_small
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -69,6 +71,8 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
     env.filters |= {"number": number, "p": p_figure, "images": images_in_words, "path": step_path, "jpeg": jpeg}
+    env.filters |= {"debiased": debiased_in_words, "ends": interval_in_words}
+    env.globals |= {"unit_of": unit_of, "why_small": why_small}
     # `sentence_in_html` escapes the text.
     env.filters["sentence"] = lambda text: Markup(sentence_in_html(text))
     env.filters["parts"] = re.compile("[^/_.-]*[/_.-]?").findall
@@ -97,7 +101,7 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         odd=odd,
         unlike=unlike,
         sure=comparison["dna-emd"].evidence is not None,
-        tested=clearly(comparison),
+        tested=num_significant(comparison),
         axis=_axis(comparison),
         differs=differs,
         top=top_histograms(comparison) if differs else [],

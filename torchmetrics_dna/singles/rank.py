@@ -49,7 +49,7 @@ from torchmetrics_dna.statistics.outliers import (
 )
 from torchmetrics_dna.statistics.rows import ImageRows, SpatialMeans
 from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
-from torchmetrics_dna.words.verdict import extreme_in_words
+from torchmetrics_dna.words.reasons import extreme_in_words
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import Pixels

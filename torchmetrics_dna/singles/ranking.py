@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.tables import Table, as_html
+from torchmetrics_dna.dna.shown import Shown
+from torchmetrics_dna.files.tables import as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
-from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outlier_score import percentiles
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -21,7 +20,6 @@ from torchmetrics_dna.functional.realism import heat
 from torchmetrics_dna.images import Images, ImageSource, Reading, open_source
 from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.pixels import as_bytes
-from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.plots.figures import new_figure, put_title
@@ -35,30 +33,15 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
+    from torchmetrics_dna.files.tables import Table
     from torchmetrics_dna.statistics.scores import ImageScorer
 
 Score = Literal["outlier", "local", "contrast", "distance"]
 WORST_FIRST = ("outlier", "local")
-# Number of images that a table shows by default.
-_SHOWN = 5
-# Columns of the table, in order.
-_COLUMNS = {
-    "rank": "rank",
-    "score": "score",
-    "dna_emd": "dna-emd",
-    "percentile": "percentile",
-    "image": "image",
-    "most_extreme": "most extreme",
-    "reason": "flagged",
-    "kind": "copy?",
-    "likeness": "likeness",
-    "nearest_ratio": "ratio",
-    "nearest": "nearest",
-}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Ranking(Saved):
+class Ranking(Shown):
     """Ranked images: by outlier and local scores the worst first, by contrasts and distances the best first.
 
     A file of it has neither images nor DNAs, so these are None in a ranking that was loaded.
@@ -92,6 +75,7 @@ class Ranking(Saved):
 
     """
 
+    SHOWN_BY: ClassVar[str] = "ranking"
     UNSAVED: ClassVar[tuple[str, ...]] = ("images", "reference", "contrast", "index", "mapper", "reference_images")
 
     score: Score
@@ -194,22 +178,12 @@ class Ranking(Saved):
         )
 
     @property
-    def verdict(self) -> str | None:
-        """Sentences on the images that are off, with the reasons, and on the result of :attr:`few_off`; or why none."""
-        if self.odd is None and self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST:
-            size = images_in_words(len(self.typical), self.noun)
-            return f"No {self.noun} is flagged: the reference has {size}, but at least {LEAST} are needed."
-        if self.odd is not None:
-            return "\n".join(self.odd.sentences("the reference", self.noun))
-        return self.why or None
-
-    @property
     def notices(self) -> list[str]:
         """Caveats about the scores, one line each."""
         notices = []
         own = 0 if self.own is None or self.is_alone else int(self.own.sum())
         if own:
-            how_many = f"{own:,} of {self._size} {'is' if own == 1 else 'are'} the reference's own"
+            how_many = f"{own:,} of {self.size} {'is' if own == 1 else 'are'} the reference's own"
             if self.score == "local" or (self.typical is None and self.score == "outlier"):
                 notices.append(f"{how_many}, which it is made of, so that their scores are too low")
             elif self.reference is None or self.reference.num_images > 1:
@@ -231,25 +205,6 @@ class Ranking(Saved):
             original = "another" if self.is_alone else f"one of the {self.noun}s that were looked up"
             notices.append(f"{images_in_words(copies, self.noun)} of {len(self.names)} {look} of {original}: {rule}")
         return notices
-
-    @property
-    def copies_table(self) -> Table | None:
-        """Copies, and images that are near one, the surest first; None if there are none."""
-        if self.nearest is None or not any(self.nearest.kinds):
-            return None
-        records = [record for record in self.rows() if record["kind"]]
-        if self.is_alone:
-            # Each pair is listed once, by its first record: in reversed order, that one replaces the others.
-            pairs = {frozenset((record["image"], record["nearest"])): record for record in records[::-1]}
-            records = [*pairs.values()][::-1]
-        records.sort(key=lambda record: (record["kind"] != "copy", -(record.get("likeness") or 0)))
-        keys = [key for key in ("kind", "image", "nearest", "likeness", "nearest_ratio", "rank") if key in records[0]]
-        header = [self._heading(key) for key in keys]
-        cells = [[_cell(key, record[key]) for key in keys] for record in records]
-        copies = int(self.nearest.copies.sum())
-        near = int(self.nearest.near.sum())
-        title = f"{copies:,} of {self._size} look like copies, {near:,} are near one"
-        return Table(header, cells, title)
 
     def maps(self, places: Sequence[int]) -> Tensor:
         """Compute where images are off, by one more pass over them.
@@ -280,99 +235,37 @@ class Ranking(Saved):
             raise ValueError("A ranking that was loaded has no images to show")
         return self.images, self.mapper
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all results in plain types, ready for json."""
-        return {
-            "score": self.score,
-            "question": self.question,
-            "verdict": self.verdict,
-            "few_off": None if self.odd is None else self.odd.to_dict(),
-            "off": self.off,
-            "notices": self.notices,
-            "unreadable": self.unreadable,
-            "images": self.rows(),
-        }
-
     def rows(self, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
-        """Return a dict per image in plain types.
+        """Return a record of each image in plain types.
 
         Args:
             top: Return so many of the best images only, best first.
             worst: Return so many of the worst images only, worst first.
 
         """
-        columns = self._columns()
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        ranked = [{"rank": i, **row} for i, row in enumerate(rows, 1)]
-        if worst is not None:
-            return (ranked if self.worst_first else ranked[::-1])[:worst]
-        if top is not None:
-            return (ranked[::-1] if self.worst_first else ranked)[:top]
-        return ranked
+        rows: list[dict[str, Any]] = self._shown_by.rows(self, top, worst)
+        return rows
 
-    def _columns(self) -> dict[str, Sequence[Any]]:
-        """Return what is known of each image, by the keys of :meth:`rows`."""
-        columns: dict[str, Sequence[Any]] = {"image": self.names, "score": self.scores.tolist()}
-        if self.distances is not None:
-            columns["dna_emd"] = self.distances.tolist()
-        if self.percentiles is not None:
-            columns["percentile"] = self.percentiles.tolist()
-        if self.most_extreme is not None:
-            columns["most_extreme"] = self.most_extreme
-        if self.reasons:
-            columns["reason"] = [self.reasons.get(image, "") for image in self.numbers]
-        if self.nearest is not None:
-            columns["nearest"] = self.nearest.names
-            columns["nearest_ratio"] = [None if x != x else x for x in self.nearest.ratios.tolist()]
-            columns["copy"] = self.nearest.copies.tolist()
-            columns["kind"] = self.nearest.kinds
-            if self.nearest.likeness is not None:
-                columns["likeness"] = [None if x != x else x for x in self.nearest.likeness.tolist()]
-        return columns
-
-    @property
-    def _size(self) -> str:
-        """Number of what was ranked, in words."""
-        return images_in_words(len(self.names), self.noun)
-
-    def _heading(self, key: str) -> str:
-        """Return the heading of a column of the table."""
-        return self.noun if key == "image" else _COLUMNS[key]
-
-    @property
-    def _title(self) -> str:
-        """Title of the table."""
-        return f"{self._size} {self.question}"
-
-    def table(self, top: int | None = None, worst: int | None = None) -> Table:
-        """Return a table of images, in their order; by default of 5.
+    def table_of(self, top: int | None = None, worst: int | None = None) -> Table:
+        """Return a table of images, in their order.
 
         Args:
             top: Show so many of the best images.
             worst: Show so many of the worst images.
 
         """
-        rows = self.rows(top, worst)
-        notes = []
-        if top is worst is None and len(rows) > _SHOWN:
-            rows = rows[:_SHOWN]
-            notes.append(f"These are the first {_SHOWN}. All are in the file of -o ranking.csv.")
-        if self.most_extreme is not None:
-            notes.append(f"This order alone does not mean that something is wrong with the {self.noun}s.")
-            if any(row["most_extreme"].startswith("distance") for row in rows):
-                notes.append("Most extreme: distances are in multiples of their median.")
-        notes += note_of_left_out(self.unreadable)
-        columns = {"rank", *self._columns()}
-        shown = [key for key in _COLUMNS if key in columns]
-        if "likeness" in shown:  # the table of copies has both
-            shown.remove("nearest_ratio")
-        if self.is_alone:  # the table of copies has these
-            shown = [key for key in shown if key not in ("kind", "likeness", "nearest_ratio", "nearest")]
-        header = [self._heading(key) for key in shown]
-        if self.score == "distance":
-            header[1] = "dna-emd"
-        cells = [[_cell(key, row[key]) for key in shown] for row in rows]
-        return Table(header, cells, self._title, notes)
+        table: Table = self._shown_by.table(self, top, worst)
+        return table
+
+    @property
+    def size(self) -> str:
+        """Number of what was ranked, in words."""
+        return images_in_words(len(self.names), self.noun)
+
+    @property
+    def title(self) -> str:
+        """Title of the table."""
+        return f"{self.size} {self.question}"
 
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
         """Plot a contact sheet below examples of the reference.
@@ -419,7 +312,7 @@ class Ranking(Saved):
         captions = ["rank", "score" if self.worst_first else "score in bins", "name"]
         if reasons:
             captions.append("why it is flagged")
-        put_title(figure, f"{self._title}: {', '.join(captions)}", 1.25 * columns + 0.4)
+        put_title(figure, f"{self.title}: {', '.join(captions)}", 1.25 * columns + 0.4)
         return figure
 
     def _rows_of_sheet(self, columns: int, most: int | None) -> list[tuple[str, Sequence[int]]]:
@@ -441,16 +334,15 @@ class Ranking(Saved):
         return [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
 
     def _repr_html_(self) -> str:
-        sentences = [*(self.verdict or "").splitlines(), *(f"{notice}." for notice in self.notices)]
-        return as_html(sentences, [self.table()])
+        return as_html([*self.verdict_lines, *(f"{notice}." for notice in self.notices)], [self.table])
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, (self.verdict, *(f"{notice}." for notice in self.notices)))) or repr(self)
+        return "\n".join([*self.verdict_lines, *(f"{notice}." for notice in self.notices)]) or repr(self)
 
     def __repr__(self) -> str:
         ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""
         unit = "" if self.worst_first or not ends else " bins"
-        return f"Ranking({self._size}, {f'{self.score} {ends}'.strip()}{unit})"
+        return f"Ranking({self.size}, {f'{self.score} {ends}'.strip()}{unit})"
 
 
 def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
@@ -462,15 +354,6 @@ def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
 
     job = Job(mapper.extractor, {"heat": ImageRows(maps)}, Reading(num_workers=0))
     return measure(job, images).rows["heat"]
-
-
-def _cell(key: str, value: Any) -> Any:
-    rounds_to_zero = isinstance(value, float) and abs(value) < 0.005
-    if key == "likeness" and rounds_to_zero:
-        return "-"
-    if key == "percentile":
-        return "above all" if value == 100 else f"{value:.1f}%"
-    return number(value, 3, zeros=True) if isinstance(value, float) else value
 
 
 def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> None:

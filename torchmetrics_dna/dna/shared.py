@@ -1,0 +1,48 @@
+"""What DNAs of different representations have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
+from torchmetrics_dna.dna.histogram import HistogramDNA
+from torchmetrics_dna.images.properties import LAYER, RECORDS
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.neurons.index import Neurons
+
+
+def has_means(dna: DNA) -> bool:
+    """True if the means of neurons are known, which they are not for histograms of unknown ranges."""
+    return not (isinstance(dna, HistogramDNA) and dna.ranges is None)
+
+
+def as_gaussian(dna: DNA) -> GaussianDNA:
+    """Return the mean and variance of each neuron: of all activations for histograms, else of spatial means."""
+    if isinstance(dna, GaussianDNA):
+        return dna
+    assert isinstance(dna, (HistogramDNA, LayerGaussianDNA))
+    return dna.to_gaussian()
+
+
+def shared_neurons(*dnas: DNA) -> Neurons:
+    """Return the neurons of DNAs without properties of files, unless each has files, and not images in memory alone."""
+    neurons = dnas[0].neurons
+    if LAYER not in neurons:
+        return neurons
+    numbers = [i for i, record in enumerate(RECORDS.values()) if record.needs == "file"]
+    places = [neurons.index(LAYER, i) for i in numbers if i in neurons.numbers(LAYER)]
+    if not places or all(_are_above_zero(dna.select(neurons=places)) for dna in dnas):
+        return neurons
+    return neurons.take(torch.tensor([i for i in range(neurons.total) if i not in places]))
+
+
+def _are_above_zero(dna: DNA) -> bool:
+    """True if any image has a value above 0; without files, all file properties are 0."""
+    if isinstance(dna, HistogramDNA):
+        is_above = dna.bin_edges()[:, :-1] > 0
+        return bool(dna.counts[is_above].any())
+    return bool(as_gaussian(dna).mean.any())

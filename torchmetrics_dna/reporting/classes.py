@@ -1,0 +1,99 @@
+"""The comparison of two sets class by class in sentences, tables and records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.files.tables import Cell, Table
+from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images.sets import note_of_left_out
+from torchmetrics_dna.reporting.figures import debiased_in_words, of_result
+from torchmetrics_dna.reporting.several_sets import figures_of
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+    from torchmetrics_dna.comparisons.comparison import Comparison
+
+
+def sentences(classes: ClassComparisons) -> list[str]:
+    """Return one sentence on the number of classes that differ, and one on the class that is farthest."""
+    q_values = {name: q for name, q in classes.q_values.items() if q is not None}
+    different = [name for name in classes.order if name in q_values and q_values[name] <= SIGNIFICANT]
+    farthest = (different or classes.order)[0]
+    figure = _figure_in_words(classes, farthest, is_tested=bool(q_values))
+    count = len(classes)
+    if not q_values:
+        return [f"The largest difference of {count} classes is in {farthest} ({figure}). No class was tested."]
+    if not different:
+        return [f"None of {count} classes differs significantly (q ≤ {SIGNIFICANT:g})."]
+    verb = "differs" if len(different) == 1 else "differ"
+    answer = f"{len(different)} of {count} classes {verb} significantly (q ≤ {SIGNIFICANT:g})."
+    return [f"{answer} The largest difference is in {farthest} ({figure})."]
+
+
+def _figure_in_words(classes: ClassComparisons, name: str, *, is_tested: bool) -> str:
+    """Return the distance of a class: debiased if there is a test."""
+    result = classes[name][classes.distance]
+    if result.few_differ is not None:
+        return f"no shift on average, but {result.few_differ.in_words}"
+    value = debiased_in_words(result.overall) if is_tested else classes.figure(name)
+    return f"{classes.distance} {number(value)}"
+
+
+def table(classes: ClassComparisons) -> Table:
+    """Return the classes, the farthest first, and all together."""
+    p_holm, q_values = classes.p_holm, classes.q_values
+    rows = [_row(classes, name, classes[name], p_holm[name], q_values[name]) for name in classes.order]
+    rows.append(_row(classes, "all together", classes.total, classes.total.p_value_of_any, None))
+    return Table.of(rows, f"{len(classes)} classes", note_of_left_out(classes.unreadable))
+
+
+def _row(
+    classes: ClassComparisons, name: str, comparison: Comparison, p_holm: float | None, q: float | None
+) -> dict[str, Cell]:
+    values = {distance: comparison[distance].value if distance in comparison else None for distance in classes.total}
+    debiased, _ = of_result(comparison[classes.distance], p_holm if q is None else q)
+    return {
+        "class": name,
+        "images of A": comparison.num_images["a"],
+        "of B": comparison.num_images["b"],
+        **values,
+        "debiased": debiased,
+        "p (Holm)": p_holm and p_figure(p_holm),
+        "q": q and p_figure(q),
+    }
+
+
+def tables(classes: ClassComparisons) -> list[Table]:
+    """Return the table of the classes."""
+    return [classes.table]
+
+
+def rows(classes: ClassComparisons) -> list[dict[str, Any]]:
+    """Return one record per class in plain types, the farthest first."""
+    p_holm, q_values = classes.p_holm, classes.q_values
+    return [
+        {
+            "class": name,
+            "images_a": classes[name].num_images["a"],
+            "images_b": classes[name].num_images["b"],
+            **figures_of(classes, classes[name]),
+            "p_holm": p_holm[name],
+            "q_value": q_values[name],
+        }
+        for name in classes.order
+    ]
+
+
+def whole(classes: ClassComparisons) -> dict[str, Any]:
+    """Return all results in plain types, ready for json."""
+    return {
+        "distance": classes.distance,
+        "verdict": classes.verdict,
+        "classes": classes.rows(),
+        "only_in_a": list(classes.alone[0]),
+        "only_in_b": list(classes.alone[1]),
+        "total": classes.total.to_dict(),
+        "comparisons": {name: comparison.to_dict() for name, comparison in classes.items()},
+    }

@@ -1,0 +1,129 @@
+"""The figures of a distance. Each is listed here once, and json, csv and tables show it as its entry says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna.evidence import Interval
+    from torchmetrics_dna.dna.result import Finding, Result
+    from torchmetrics_dna.files.tables import Cell
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Registry entry of a figure.
+
+    Args:
+        heading: Heading of its column in tables.
+        keys: Attributes of a :class:`~torchmetrics_dna.dna.result.Finding`, by which json and csv list it.
+        tables: Tables that show it: ``"two sets"`` and ``"layers"``.
+        cell: Function of a finding that returns its cell in a table; by default its first attribute.
+        meaning: Note below a table that shows it; empty for none.
+
+    """
+
+    heading: str
+    keys: tuple[str, ...]
+    tables: tuple[str, ...] = ()
+    cell: Callable[[Finding], Cell] | None = None
+    meaning: str = ""
+
+    def cell_of(self, finding: Finding) -> Cell:
+        """Return the cell of a finding."""
+        if self.cell is not None:
+            return self.cell(finding)
+        value: Cell = getattr(finding, self.keys[0])
+        return value
+
+
+def debiased_in_words(finding: Finding) -> Cell:
+    """Return the debiased distance; if it is 0 but the distance is not, that it is within sampling noise.
+
+    A bare 0 next to a small p-value would look like no difference.
+    """
+    if finding.interval is None or finding.interval.value != 0 or finding.value == 0:
+        return finding.debiased
+    if finding.interval.high > 0:
+        return f"below noise, at most {number(finding.interval.high)}"
+    return "below noise"
+
+
+def interval_in_words(interval: Interval | None) -> str:
+    """Return both ends of an interval; a dash without one, or if both are 0."""
+    return "-" if interval is None or not interval.high else interval.ends
+
+
+def of_result(result: Result, p_value: float | None) -> tuple[Cell, str]:
+    """Return the cells of the debiased distance and its interval, as of a comparison with this corrected p-value.
+
+    If a difference is significant but the distance is no larger than its null mean, the first cell says so.
+    """
+    if p_value is not None and p_value <= SIGNIFICANT and result.few_differ is not None:
+        return f"no shift on average, but {result.few_differ.in_words}", "-"
+    return debiased_in_words(result.overall), interval_in_words(result.interval)
+
+
+#: All figures, in the order of columns.
+FIGURES = (
+    Figure("value", ("value",), ("two sets",)),
+    Figure("±", ("error",)),
+    Figure("debiased", ("debiased",), ("two sets", "layers"), debiased_in_words),
+    Figure("interval", ("low", "high"), ("two sets", "layers"), lambda finding: interval_in_words(finding.interval)),
+    Figure(
+        "null mean",
+        ("null_mean",),
+        ("two sets",),
+        meaning="Null mean: the mean distance of samples of the same distribution, of this size.",
+    ),
+    Figure(
+        "ratio to null",
+        ("ratio_to_null",),
+        ("two sets",),
+        meaning="Ratio to null: the value divided by the null mean.",
+    ),
+    Figure("p", ("p_value",), ("two sets", "layers"), lambda finding: p_figure(finding.p_value)),
+)
+
+
+def cells_of(finding: Finding, table: str) -> dict[str, Cell]:
+    """Return the cells of a finding in a table, by heading."""
+    return {figure.heading: figure.cell_of(finding) for figure in FIGURES if table in figure.tables}
+
+
+def meanings_of(rows: Sequence[Mapping[str, Cell]]) -> list[str]:
+    """Return the notes on the columns of a table that have any value."""
+    return [
+        figure.meaning
+        for figure in FIGURES
+        if figure.meaning and any(row.get(figure.heading) is not None for row in rows)
+    ]
+
+
+def values_of(finding: Finding) -> dict[str, Any]:
+    """Return all figures of a finding by key, in plain types."""
+    return {key: getattr(finding, key) for figure in FIGURES for key in figure.keys}
+
+
+def values_by_distance(findings: Mapping[str, Finding | None]) -> dict[str, Any]:
+    """Return the figures of several distances in one record, None for a distance that was not measured.
+
+    Args:
+        findings: Findings by key of the distance.
+
+    Returns:
+        The values, such as ``dna_emd``, and all other figures, such as ``dna_emd_debiased``.
+
+    """
+    record: dict[str, Any] = {}
+    for distance, finding in findings.items():
+        for figure in FIGURES:
+            for key in figure.keys:
+                name = distance if key == "value" else f"{distance}_{key}"
+                record[name] = None if finding is None else getattr(finding, key)
+    return record

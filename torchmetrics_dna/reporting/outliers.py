@@ -1,0 +1,189 @@
+"""Sentences on the images of a set that are flagged as outliers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from torchmetrics_dna.files.visible import images_in_words, p_figure
+from torchmetrics_dna.images.noun import value_of
+from torchmetrics_dna.words.reasons import REASONS, in_plural, reason_in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.functional.odd import Odd
+
+# Number of images without a reason of their own that a sentence names at most.
+_MOST_UNUSUAL = 3
+# Number of flagged images that a sentence names at most.
+_MOST_FLAGGED = 5
+# If a larger share of images is flagged, the sentence is about the set.
+_SAID_OF_SET = 0.25
+#: Faults that no property or number shows, by what was judged.
+UNSEEN = {"image": "most noise, watermarks, other content", "row": "other content", "input": "a flipped or rotated one"}
+
+
+def are_many(odd: OddImages) -> bool:
+    """True if so many images are flagged that sentences are about the set."""
+    return len(odd.named) > max(_MOST_FLAGGED, _SAID_OF_SET * len(odd.names))
+
+
+def outlier_sentences(odd: OddImages, reference: str, noun: str) -> list[str]:
+    """Return which images of a ranking are flagged and why, and the result of the test of the others."""
+    return flagged_in_folder(odd, noun) if odd.is_alone else flagged_beside_reference(odd, reference, noun)
+
+
+def flagged_beside_reference(odd: OddImages, reference: str, noun: str) -> list[str]:
+    """Return sentences on the images that a ranking flags as outliers relative to a reference."""
+    # The share counts outliers that no test can identify.
+    has_more = odd.share is not None and len(odd.named) < odd.share.low * len(odd.names)
+    lines = []
+    if odd.share is not None:
+        interval = f"95% CI {odd.share.low:.0%} to {odd.share.high:.0%}"
+        lines.append(f"About {odd.share.share:.0%} of these {noun}s are outliers ({interval}).")
+        if has_more:
+            lines.append("Not all of them can be identified one by one.")
+    lines += _flagged(odd, reference, noun)
+    lines += _test_of_the_others(odd, noun, has_more=has_more)
+    if are_many(odd) and odd.has_properties:
+        lines.append(f"So many {noun}s may have been changed in the same way. Use `compare` to find the change.")
+    if odd.has_properties and odd.too_few is not None and not odd.num_by_test:
+        single = f"{noun}s of a single {value_of(noun)}"
+        lines.append(f"With fewer than {odd.too_few} {noun}s in {reference}, only {single} are flagged one by one.")
+    return lines
+
+
+def _test_of_the_others(odd: OddImages, noun: str, *, has_more: bool) -> list[str]:
+    """Return the result of the test of the images that no property flags; nothing without a test."""
+    test = odd.few_off
+    if test is None:
+        return []
+    p = p_figure(test.p_value, "p")
+    if odd.num_by_test:
+        which = "1 of these was" if odd.num_by_test == 1 else f"{odd.num_by_test:,} of these were"
+        return [f"{which} flagged by the test for a small number of outliers ({p})."]
+    if odd.candidates:
+        which = f"Other {noun}s" if odd.named else f"Some {noun}s"
+        unusual = ", ".join(odd.candidates[:_MOST_UNUSUAL])
+        return [f"{which} may be outliers ({p}). The most unusual: {unusual}."]
+    if has_more:
+        return []
+    if test.fewest is None:
+        return [f"There are too few {noun}s for a test of the others."]
+    outliers = "further outliers" if odd.named else "outliers"
+    return [f"No evidence of {outliers} ({p}). The test can detect {test.fewest:,} or more among {len(odd.names):,}."]
+
+
+def flagged_in_folder(odd: OddImages, noun: str) -> list[str]:
+    """Return sentences on the images that are flagged among the others of their set, and what can't be detected."""
+    if not odd.has_properties:
+        return [f"No {noun}s were checked for faults, since properties are only measured of grey and RGB images."]
+    lines = _flagged(odd, "the others", noun) or [f"No {noun} is flagged."]
+    if odd.too_few is not None:
+        single = f"those of a single {value_of(noun)}"
+        lines.append(f"With fewer than {odd.too_few} {noun}s, only {single} are flagged.")
+    elif noun != "image":
+        lines.append(
+            f"{noun.capitalize()}s of a single value, and {noun}s far beyond all others, are flagged. This check can't"
+            f" detect faults that more than a tenth of the {noun}s share, or {UNSEEN[noun]}."
+        )
+    else:
+        lines.append(
+            "This check flags images of a single colour, and images far beyond all others in brightness, contrast,"
+            " saturation, blur, noise, pixelation or JPEG blocks. It can't detect faults that more than a tenth of the"
+            " images share, slight faults, most noise, watermarks, or other content."
+        )
+    if noun == "image":
+        lines.append("A reference of about 16 sound images (`--reference`) reveals more faults.")
+    return lines
+
+
+def _flagged(odd: OddImages, reference: str, noun: str) -> list[str]:
+    """Return how many images are flagged, and a sentence for each reason."""
+    flagged = odd.flagged
+    if not flagged:
+        return []
+    total = images_in_words(len(odd.names), noun)
+    if len(flagged) == 1:
+        lines = [f"1 of {total} is flagged as an outlier."]
+    else:
+        lines = [f"{len(flagged):,} of {total} are flagged as outliers."]
+    by_reason: dict[str, list[str]] = {}
+    for name, image in flagged:
+        by_reason.setdefault(image.reason, []).append(name)
+    for reason, names in by_reason.items():
+        phrase = reason_in_words(reason, reference, short=False)
+        if len(names) == 1:
+            lines.append(f"{names[0]} {phrase}.")
+            continue
+        shown = ", ".join(names[:_MOST_UNUSUAL])
+        if len(names) > _MOST_UNUSUAL:
+            shown += f" and {len(names) - _MOST_UNUSUAL:,} more"
+        lines.append(f"{len(names):,} {in_plural(phrase)}: {shown}.")
+    return lines
+
+
+def outliers_of_b(comparison: Comparison) -> list[str]:
+    """Return the sentence on a small number of outliers among the images of B, or nothing."""
+    odd = comparison.odd
+    if odd is None:
+        return []
+    a, b = comparison.names
+    noun = comparison.noun
+    # Many flagged images without a reason of their own are just the difference between the sets.
+    if are_many(odd) and comparison.differs and not any(image.reason in REASONS for image in odd.named):
+        return []
+    if odd.named and odd.is_alone:
+        return [_which(odd, "the others", noun, f" in {b}", " within the set")]
+    if odd.named:
+        explanation = comparison.explanation
+        if explanation is not None and explanation.causes is not None:
+            # The sentence before this one is about a changed A.
+            return [_which(odd, a, noun, f" in {b}", f" relative to unchanged {a}")]
+        return [_which(odd, a, noun, f" in {b}", f" relative to {a}")]
+    # If the sets differ, the test of a small number of images adds nothing to that of all.
+    if odd.candidates and odd.few_off is not None and not comparison.differs:
+        p = p_figure(odd.few_off.p_value, "p")
+        unusual = ", ".join(odd.candidates[:_MOST_UNUSUAL])
+        return [f"A small number of {noun}s in {b} may be outliers ({p}). The most unusual: {unusual}."]
+    return []
+
+
+def _which(odd: OddImages, reference: str, noun: str, of_set: str, relative_to: str) -> str:
+    """Name images in their order with the reasons; if more than a quarter are flagged, count those of one reason.
+
+    Images of one colour or value are always named.
+    """
+    flagged: Sequence[tuple[str, Odd]] = odd.flagged
+    total = images_in_words(len(odd.names), noun)
+    outliers = "is an outlier" if len(flagged) == 1 else "are outliers"
+    head = f"{len(flagged):,} of {total}{of_set} {outliers}{relative_to}"
+    counted: list[str] = []
+    reason, most = Counter(image.reason for _, image in flagged).most_common(1)[0]
+    if are_many(odd) and most > 1:
+        why = in_plural(reason_in_words(reason, reference, short=reason in REASONS))
+        if most == len(flagged):
+            all_of_them = f"{most:,} of {total}{of_set} {why}"
+            return f"{all_of_them}{relative_to}." if reason in REASONS else f"{all_of_them}."
+        counted = [f"{most:,} {why}"]
+        flagged = [(name, image) for name, image in flagged if image.is_fact and image.reason != reason]
+        parts = _with_reasons(flagged[:_MOST_FLAGGED], reference)
+        return f"{head}: {'; '.join([*parts, *counted])}."
+    parts = _with_reasons(flagged[:_MOST_FLAGGED], reference)
+    if len(flagged) > _MOST_FLAGGED:
+        parts.append(f"and {len(flagged) - _MOST_FLAGGED:,} more")
+    return f"{head}: {'; '.join(parts)}."
+
+
+def _with_reasons(flagged: Sequence[tuple[str, Odd]], reference: str) -> list[str]:
+    """Return a clause for each run of images with the same reason."""
+    clauses = []
+    for reason, run in groupby(flagged, lambda pair: reason_in_words(pair[1].reason, reference, short=True)):
+        names = [name for name, _ in run]
+        predicate = in_plural(reason) if len(names) > 1 else reason
+        clauses.append(f"{', '.join(names)} {predicate}")
+    return clauses

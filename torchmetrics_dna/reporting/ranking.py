@@ -1,0 +1,163 @@
+"""A ranking of single images in sentences, tables and records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.files.tables import Cell, Table
+from torchmetrics_dna.files.visible import images_in_words, number
+from torchmetrics_dna.functional.odd import LEAST
+from torchmetrics_dna.images.sets import note_of_left_out
+from torchmetrics_dna.reporting.outliers import outlier_sentences
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.singles.ranking import Ranking
+
+# Number of images that a table shows by default.
+_SHOWN = 5
+# Headings of the columns, in order.
+_COLUMNS = {
+    "rank": "rank",
+    "score": "score",
+    "dna_emd": "dna-emd",
+    "percentile": "percentile",
+    "image": "image",
+    "most_extreme": "most extreme",
+    "reason": "flagged",
+    "kind": "copy?",
+    "likeness": "likeness",
+    "nearest_ratio": "ratio",
+    "nearest": "nearest",
+}
+# Columns of the table of copies.
+_OF_COPIES = ("kind", "image", "nearest", "likeness", "nearest_ratio", "rank")
+# A likeness below this rounds to 0.
+_ROUNDS_TO_ZERO = 0.005
+
+
+def sentences(ranking: Ranking) -> list[str]:
+    """Return which images are flagged and why, and the result of the test of the others; or why none are."""
+    if ranking.odd is not None:
+        return outlier_sentences(ranking.odd, "the reference", ranking.noun)
+    if ranking.typical is not None and ranking.score == "outlier" and len(ranking.typical) < LEAST:
+        size = images_in_words(len(ranking.typical), ranking.noun)
+        return [f"No {ranking.noun} is flagged: the reference has {size}, but at least {LEAST} are needed."]
+    return [ranking.why] if ranking.why else []
+
+
+def table(ranking: Ranking, top: int | None = None, worst: int | None = None) -> Table:
+    """Return a table of images, in their order: by default of 5, or so many of the best or of the worst."""
+    records = rows(ranking, top, worst)
+    notes = []
+    if top is worst is None and len(records) > _SHOWN:
+        records = records[:_SHOWN]
+        notes.append(f"These are the first {_SHOWN}. All are in the file of -o ranking.csv.")
+    if ranking.most_extreme is not None:
+        notes.append(f"This order alone does not mean that something is wrong with the {ranking.noun}s.")
+        if any(record["most_extreme"].startswith("distance") for record in records):
+            notes.append("Most extreme: distances are in multiples of their median.")
+    notes += note_of_left_out(ranking.unreadable)
+    known = {"rank", *_columns(ranking)}
+    keys = [key for key in _COLUMNS if key in known]
+    if "likeness" in keys:  # the table of copies has both
+        keys.remove("nearest_ratio")
+    if ranking.is_alone:  # the table of copies has these
+        keys = [key for key in keys if key not in ("kind", "likeness", "nearest_ratio", "nearest")]
+    header = [_heading(ranking, key) for key in keys]
+    if ranking.score == "distance":
+        header[1] = "dna-emd"
+    cells = [[_cell(key, record[key]) for key in keys] for record in records]
+    return Table(header, cells, ranking.title, notes)
+
+
+def copies_table(ranking: Ranking) -> Table | None:
+    """Return copies, and images that are near one, the surest first; None if there are none."""
+    nearest = ranking.nearest
+    if nearest is None or not any(nearest.kinds):
+        return None
+    records = [record for record in rows(ranking) if record["kind"]]
+    if ranking.is_alone:
+        # Each pair is listed once, by its first record: in reversed order, that one replaces the others.
+        pairs = {frozenset((record["image"], record["nearest"])): record for record in records[::-1]}
+        records = [*pairs.values()][::-1]
+    records.sort(key=lambda record: (record["kind"] != "copy", -(record.get("likeness") or 0)))
+    keys = [key for key in _OF_COPIES if key in records[0]]
+    header = [_heading(ranking, key) for key in keys]
+    cells = [[_cell(key, record[key]) for key in keys] for record in records]
+    num_copies = int(nearest.copies.sum())
+    num_near = int(nearest.near.sum())
+    title = f"{num_copies:,} of {ranking.size} look like copies, {num_near:,} are near one"
+    return Table(header, cells, title)
+
+
+def tables(ranking: Ranking) -> list[Table]:
+    """Return the table of images, and before it that of copies if there are any."""
+    copies = copies_table(ranking)
+    return [table(ranking)] if copies is None else [copies, table(ranking)]
+
+
+def _heading(ranking: Ranking, key: str) -> str:
+    """Return the heading of a column."""
+    return ranking.noun if key == "image" else _COLUMNS[key]
+
+
+def _cell(key: str, value: Any) -> Cell:
+    """Return a value as the cell of its column."""
+    if key == "likeness" and isinstance(value, float) and abs(value) < _ROUNDS_TO_ZERO:
+        return "-"
+    if key == "percentile":
+        return "above all" if value == 100 else f"{value:.1f}%"
+    if isinstance(value, float):
+        return number(value, 3, zeros=True)
+    cell: Cell = value
+    return cell
+
+
+def rows(ranking: Ranking, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
+    """Return one record per image in plain types: of all, or of so many of the best or of the worst."""
+    columns = _columns(ranking)
+    records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    ranked = [{"rank": i, **record} for i, record in enumerate(records, 1)]
+    if worst is not None:
+        return (ranked if ranking.worst_first else ranked[::-1])[:worst]
+    if top is not None:
+        return (ranked[::-1] if ranking.worst_first else ranked)[:top]
+    return ranked
+
+
+def _columns(ranking: Ranking) -> dict[str, Sequence[Any]]:
+    """Return what is known of each image, by the keys of :func:`rows`."""
+    columns: dict[str, Sequence[Any]] = {"image": ranking.names, "score": ranking.scores.tolist()}
+    if ranking.distances is not None:
+        columns["dna_emd"] = ranking.distances.tolist()
+    if ranking.percentiles is not None:
+        columns["percentile"] = ranking.percentiles.tolist()
+    if ranking.most_extreme is not None:
+        columns["most_extreme"] = ranking.most_extreme
+    if ranking.reasons:
+        columns["reason"] = [ranking.reasons.get(image, "") for image in ranking.numbers]
+    nearest = ranking.nearest
+    if nearest is None:
+        return columns
+    columns["nearest"] = nearest.names
+    columns["nearest_ratio"] = [None if x != x else x for x in nearest.ratios.tolist()]
+    columns["copy"] = nearest.copies.tolist()
+    columns["kind"] = nearest.kinds
+    if nearest.likeness is not None:
+        columns["likeness"] = [None if x != x else x for x in nearest.likeness.tolist()]
+    return columns
+
+
+def whole(ranking: Ranking) -> dict[str, Any]:
+    """Return all results in plain types, ready for json."""
+    return {
+        "score": ranking.score,
+        "question": ranking.question,
+        "verdict": ranking.verdict,
+        "few_off": None if ranking.odd is None else ranking.odd.to_dict(),
+        "off": ranking.off,
+        "notices": ranking.notices,
+        "unreadable": ranking.unreadable,
+        "images": rows(ranking),
+    }

@@ -1,0 +1,443 @@
+"""The comparison of several sets in sentences, tables and records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.files.tables import Cell, Table
+from torchmetrics_dna.files.visible import LEAST_P, number, p_figure
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images.sets import note_of_left_out
+from torchmetrics_dna.reporting.figures import of_result, values_by_distance
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.comparisons import Comparisons, ManyComparisons
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.evidence import Ratio
+    from torchmetrics_dna.dna.result import Result
+
+# Number of sentences of a verdict.
+_MOST_SENTENCES = 4
+# Number of sets that a sentence names at most.
+_MOST_NAMES = 3
+# Heading of the column of ratios.
+_X_HELD_OUT = "x held-out"
+# Mark of a value that does not differ significantly from the reference.
+_NOT_SIGNIFICANT = "n.s."
+_ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
+_P = (
+    "p (Holm): of this distance alone, corrected for the number of sets. p (best closer): that the closest set is no"
+    " closer."
+)
+_BOLD = f"Bold: closer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
+
+
+# Sentences
+
+
+def sentences(sets: Comparisons) -> list[str]:
+    """Return at most four sentences: which set is closest, and how far it is relative to the held-out set."""
+    if sets.held_out is None:
+        return _closest(sets)
+    equal = _equal_sets(sets)
+    first = [*sets.ranked, *equal][0]
+    lines = _relative_to_held_out(sets, first, sets.held_out)
+    is_one = len(sets.ranked) + len(equal) == 1
+    answers = sets.ratios()[first] is not None or (_none_differs(sets) and not _sharing(sets, [first, sets.held_out]))
+    if not (is_one and answers):
+        lines = [*_closest(sets), *lines]
+    return lines[:_MOST_SENTENCES]
+
+
+def _equal_sets(sets: Comparisons) -> list[str]:
+    """Return the names of sets whose images are the reference's own."""
+    return [name for name in sets if name != sets.held_out and name not in sets.ranked]
+
+
+def _sharing(sets: Comparisons, names: Sequence[str]) -> list[str]:
+    """Return those of these sets that share images with the reference."""
+    return [name for name in names if sets[name].shares_images]
+
+
+def _tested(sets: Comparisons) -> dict[str, float]:
+    """Return the corrected p-values of the tests of sets against the reference, without the held-out one."""
+    p_holm = sets.p_holm
+    return {name: p for name in sets.ranked if (p := p_holm[name]) is not None}
+
+
+def _none_differs(sets: Comparisons) -> bool:
+    """True if no set differs significantly from the reference, and all have a valid test."""
+    return min(_tested(sets).values(), default=0) > SIGNIFICANT and not _sharing(sets, sets.ranked)
+
+
+def _closest(sets: Comparisons) -> list[str]:
+    """Return sentences on the closest set, and on sets that are the reference itself."""
+    lines: list[str] = []
+    equal = _equal_sets(sets)
+    reference, noun = sets.reference, sets.noun
+    if equal:
+        lines.append(f"{', '.join(equal)} and {reference} have the same {noun}s ({sets.distance} 0).")
+    if not sets.ranked:
+        return lines
+    best, *rest = sets.ranked
+    if _none_differs(sets):
+        least = min(_tested(sets).values())
+        if rest:
+            p = p_figure(least, "smallest Holm p")
+            return [*lines, f"None {_of_sets(sets)} differs significantly from {reference} ({p})."]
+        return [*lines, f"{best} does not differ significantly from {reference} ({p_figure(least, 'p')})."]
+    figure = f"{sets.distance} {_figure_in_words(sets, best)}"
+    sharing = _sharing(sets, sets.ranked[:2])
+    why_untested = f"{sharing[0]} shares {noun}s with {reference}, or has some nearly alike" if sharing else ""
+    if not rest:
+        only = f"The only other set is {best}" if equal else f"{best} is the only set"
+        lines.append(f"{only} ({figure}).")
+        if why_untested:
+            lines.append(f"{why_untested}.")
+        return lines
+    closest = f"{best} is closest to {reference} ({figure})."
+    lines.append(f"Of the others, {closest}" if equal else closest)
+    if why_untested:
+        lines.append(f"This order was not tested, because {why_untested}.")
+    else:
+        lines.append(_is_closer(sets, rest))
+    lines += _which_differ(sets)
+    return lines
+
+
+def _figure_in_words(sets: Comparisons, name: str) -> str:
+    """Return the distance of a set: debiased, unless the set shares images with the reference."""
+    result = sets[name][sets.distance]
+    if sets[name].shares_images or result.debiased is None:
+        return number(result.value, 3)
+    shown, _ = of_result(result, sets.own_p_values(sets.distance)[name])
+    if isinstance(shown, str):
+        return f"{number(result.value, 3)}, {shown}" if result.few_differ is not None else shown
+    return f"{number(shown, 3)}, debiased"
+
+
+def _of_sets(sets: Comparisons) -> str:
+    """Return the end of a number of sets: "of 3 sets", or "of 3 other sets" after those that are the reference."""
+    count = len(sets.ranked)
+    return f"of {count} other sets" if _equal_sets(sets) else f"of {count} sets"
+
+
+def _which_differ(sets: Comparisons) -> list[str]:
+    """Return the sentence on the sets that differ significantly, if the closest does not; else nothing."""
+    p_values = _tested(sets)
+    different = [name for name, p in p_values.items() if p <= SIGNIFICANT]
+    if not different or p_values.get(sets.ranked[0], 0) <= SIGNIFICANT:
+        return []
+    if sets.held_out is not None and _sharing(sets, [sets.ranked[0], sets.held_out]):
+        return []
+    largest = max(p_values[name] for name in different)
+    if len(different) == 1:
+        verb = "differs"
+        p = p_figure(largest, "Holm p")
+    else:
+        verb = "differ"
+        p = f"Holm p ≤ {max(largest, LEAST_P):.2g}"
+    head = f"{len(different)} {_of_sets(sets)} {verb} significantly from {sets.reference} ({p})"
+    names = ", ".join(different[:_MOST_NAMES])
+    return [f"{head}: {names}." if len(different) <= _MOST_NAMES else f"{head}, such as {names}."]
+
+
+def _is_closer(sets: Comparisons, rest: Sequence[str]) -> str:
+    """Return the sentence on the test that the closest set is closer than the next one."""
+    p_values = sets.p_values
+    second = rest[0]
+    p_second = p_values[second]
+    if p_second is None:
+        return f"This order was not tested, because there are no folds of {sets.noun}s."
+    p = p_figure(p_second, "p")
+    if p_second <= SIGNIFICANT:
+        return f"It is significantly closer than {second} ({p})."
+    num_others = sum((p_values[name] or 0) > SIGNIFICANT for name in rest) - 1
+    ties = second
+    if num_others == 1:
+        ties += " and 1 other"
+    elif num_others > 1:
+        ties += f" and {num_others} others"
+    return f"It is not significantly closer than {ties} ({p})."
+
+
+def _relative_to_held_out(sets: Comparisons, name: str, held_out: str) -> list[str]:
+    """Return whether a set and the held-out one differ from the reference, and how many times as far the set is."""
+    reference, noun = sets.reference, sets.noun
+    # A set that is named after what it is, such as "held_out/", is not called "the held-out held_out/".
+    is_named_so = re.fullmatch("(?i)held.?out/?", held_out) is not None
+    the_held_out = f"held-out {noun}s" if is_named_so else f"held-out {held_out}"
+    sharing = _sharing(sets, [name, held_out])
+    if sharing:
+        why = f"{reference} shares {noun}s with {' and '.join(sharing)}, or has some nearly alike."
+        return [f"{name} was not compared with the {the_held_out}.", why]
+    lines = _which_of_two_differ(sets, name, held_out)
+    p, p_held_out = sets.p_holm[name], sets.p_holm[held_out]
+    differs = p is not None and p_held_out is not None and p <= SIGNIFICANT
+    how_far = _how_far(sets, name, f"the {the_held_out}", differs=differs)
+    if how_far:
+        lines.append(how_far)
+    elif not lines:
+        lines.append(f"{name} was not tested against the {the_held_out}, because there are no folds.")
+    elif differs:
+        lines.append(
+            f"There are too few {noun}s to test whether {name} is farther from {reference} than the {the_held_out}."
+        )
+    if p_held_out is not None and p_held_out <= SIGNIFICANT:
+        verb = "differ" if is_named_so else "differs"
+        lines.append(f"The {the_held_out} {verb} from {reference}, too, so other sets look too close in comparison.")
+    return lines
+
+
+def _how_far(sets: Comparisons, name: str, the_held_out: str, *, differs: bool) -> str:
+    """Return how many times as far a set is as the held-out one, or that it is farther; empty if neither is known."""
+    reference, noun = sets.reference, sets.noun
+    comparison = sets[name]
+    ratio = sets.ratios()[name]
+    if ratio is not None and ratio.is_told:
+        return f"{name} is {_ratio_in_words(ratio)} from {reference} as {the_held_out}{ratio.ends}."
+    ratio = sets.property_ratios()[name]
+    if ratio is not None and ratio.is_told:
+        return (
+            f"In {noun} properties, {name} is {ratio.in_words} times as far from {reference} as {the_held_out}"
+            f"{ratio.ends}, mostly in {sets.main_property(name)}."
+        )
+    p_farther = sets.p_farther(name)
+    if differs and p_farther is not None and p_farther <= SIGNIFICANT:
+        farther = f"{name} is significantly farther from {reference} than {the_held_out} ({p_figure(p_farther, 'p')})."
+        return f"{farther} There are too few {noun}s to estimate the ratio."
+    p_anywhere = comparison.p_value_of_further
+    if differs and p_anywhere is not None and p_anywhere <= SIGNIFICANT:
+        where = comparison.furthest_in or "some layer or property"
+        p = p_figure(p_anywhere, "p")
+        return f"In {where}, {name} is significantly farther from {reference} than {the_held_out} ({p})."
+    return ""
+
+
+def _which_of_two_differ(sets: Comparisons, name: str, held_out: str) -> list[str]:
+    """Return the sentence on whether a set and the held-out one differ from the reference; nothing without tests."""
+    p_first, p_second = sets.p_holm[name], sets.p_holm[held_out]
+    if p_first is None or p_second is None:
+        return []
+    first, second = name, held_out
+    if p_first > SIGNIFICANT and p_second <= SIGNIFICANT:
+        # The one that differs comes first.
+        first, p_first, second, p_second = second, p_second, first, p_first
+    label = "Holm p" if len(sets) > 1 else "p"
+    of_first = p_figure(p_first, label)
+    of_second = p_figure(p_second, label)
+    reference = sets.reference
+    if p_first > SIGNIFICANT:
+        return [f"Neither {first} ({of_first}) nor {second} ({of_second}) differs significantly from {reference}."]
+    if p_second > SIGNIFICANT:
+        return [f"{first} differs significantly from {reference} ({of_first}). {second} does not ({of_second})."]
+    return [f"{first} ({of_first}) and {second} ({of_second}) differ significantly from {reference}."]
+
+
+def _ratio_in_words(ratio: Ratio) -> str:
+    """Return a ratio in words; "1 times as far" is "as far"."""
+    if ratio.in_words == "1":
+        return "as far"
+    if ratio.in_words == "at least 1":
+        return "at least as far"
+    return f"{ratio.in_words} times as far"
+
+
+# Tables
+
+
+def table(sets: Comparisons) -> Table:
+    """Return the values, with units and standard errors: a row for each set, or a column if there are more metrics."""
+    headings = {name: _heading(record) for name, record in sets.distances.items()}
+    p_values = {name: sets.own_p_values(name) for name in headings}
+    rows: list[dict[str, Cell]] = []
+    for set_name, comparison in sets.items():
+        row: dict[str, Cell] = {"set": set_name, f"{comparison.noun}s": comparison.num_images["b"]}
+        for distance, heading in headings.items():
+            row[heading] = _cell(comparison, comparison.results.get(distance), p_values[distance][set_name])
+        rows.append(row)
+    bold: set[tuple[int, int]] = set()
+    for distance, heading in headings.items():
+        closest = sets.surely_nearest(distance)
+        if closest is not None:
+            bold.add((list(sets).index(closest), list(rows[0]).index(heading)))
+    cells = [str(row[heading]) for row in rows for heading in headings.values()]
+    has_errors = any("±" in cell for cell in cells)
+    notes: list[str] = []
+    if has_errors:
+        notes.append(_ERRORS)
+    if any(_NOT_SIGNIFICANT in cell for cell in cells):
+        notes.append(
+            f"{_NOT_SIGNIFICANT}: not significant, by this distance alone (p > {SIGNIFICANT}, Holm-corrected)."
+        )
+    if bold:
+        notes.append(_BOLD)
+    if has_errors:
+        notes += _without_errors(sets)
+    notes += note_of_left_out(sets.unreadable)
+    of_sets = replace(Table.of(rows, f"{len(sets)} sets against {sets.reference}", notes), bold=bold)
+    return of_sets.transposed() if len(headings) > len(sets) else of_sets
+
+
+def _heading(record: Distance) -> str:
+    """Return the heading of a distance's column, with its direction or unit."""
+    if record.higher_is_better:
+        return f"{record.name} ↑"
+    if record.unit == "bins":
+        return f"{record.name} (bins)"
+    return record.name
+
+
+def _cell(comparison: Comparison, result: Result | None, p_value: float | None) -> Cell:
+    """Return the value with its error, None if it was not measured; a set that shares images has no standard error.
+
+    A value that does not differ significantly is marked.
+    """
+    if result is None:
+        return None
+    error = None
+    if comparison.paired or not comparison.shares_images:
+        error = result.overall.error
+    shown = number(result.value, 3, zeros=True, error=error)
+    is_significant = p_value is None or p_value <= SIGNIFICANT
+    return shown if is_significant else f"{shown} {_NOT_SIGNIFICANT}"
+
+
+def _without_errors(sets: Comparisons) -> list[str]:
+    """Return why some values have no standard error, one line each."""
+    # Dictionaries keep each line and each distance once, in order.
+    lines: dict[str, None] = {}
+    unknown: dict[str, None] = {}
+    for name, comparison in sets.items():
+        if comparison.shares_images and not comparison.paired:
+            lines[f"No ± of {name}, which shares {sets.noun}s with {sets.reference}."] = None
+            continue
+        for distance, result in comparison.items():
+            if not result.value or result.overall.error:
+                continue
+            for limit in result.limits:
+                lines[f"No ±: {limit}."] = None
+            if not result.limits:
+                unknown[distance] = None
+    if unknown:
+        return [*lines, f"No ± is known of {', '.join(unknown)}."]
+    return [*lines]
+
+
+def tables(sets: Comparisons) -> list[Table]:
+    """Return the values, and the table of tests if there are any."""
+    evidence = evidence_table(sets)
+    return [sets.table] if evidence is None else [sets.table, evidence]
+
+
+def evidence_table(sets: Comparisons) -> Table | None:
+    """Return debiased distances, their intervals and tests: a row for each distance and set; None without any."""
+    rows: list[dict[str, Cell]] = []
+    for name, record in sets.distances.items():
+        if record.higher_is_better or not all(name in comparison for comparison in sets.values()):
+            continue
+        by_one = sets.by(name)
+        p_holm = sets.own_p_values(name)
+        p_values = by_one.p_values
+        ratios = by_one.ratios()
+        for set_name, comparison in by_one.items():
+            result = comparison[name]
+            if result.interval is None and result.p_value is None:
+                continue
+            debiased, interval = of_result(result, p_holm[set_name])
+            ratio = "1" if set_name == sets.held_out else ratios.get(set_name)
+            rows.append(
+                {
+                    "distance": name,
+                    "set": set_name,
+                    "debiased": debiased,
+                    "interval": interval,
+                    "p (Holm)": p_figure(p_holm[set_name]),
+                    "p (best closer)": p_figure(p_values[set_name]),
+                    _X_HELD_OUT: None if ratio is None else str(ratio),
+                }
+            )
+    if not rows:
+        return None
+    return Table.of(rows, "Debiased distances, and tests", [_P, *_notes_on_ratios(sets)])
+
+
+def _notes_on_ratios(sets: Comparisons) -> list[str]:
+    """Return the note below a table of ratios that says what they are, if there are any."""
+    all_ratios = [ratio for distance in sets.distances for ratio in sets.ratios(distance).values()]
+    ratios = [ratio for ratio in all_ratios if ratio is not None]
+    held_out = sets.held_out
+    if not ratios and held_out is not None and sets[held_out].shares_images:
+        return [f"No {_X_HELD_OUT}: {held_out} shares {sets.noun}s with {sets.reference}, or has some nearly alike."]
+    if not all_ratios:
+        return []
+    if not ratios:
+        return [f"No {_X_HELD_OUT}: there are too few {sets.noun}s to estimate it."]
+    note = f"{_X_HELD_OUT}: times as far as {held_out}, both debiased ({ratios[0].level} interval)."
+    if any(ratio.high is None for ratio in ratios):
+        note += f" At least: {held_out} does not differ significantly from {sets.reference}."
+    if len(ratios) < len(all_ratios):
+        note += f" -: there are too few {sets.noun}s to estimate it."
+    return [note]
+
+
+# Records
+
+
+def rows(sets: Comparisons) -> list[dict[str, Any]]:
+    """Return one record per set in plain types."""
+    p_values = sets.p_values
+    p_holm = sets.p_holm
+    best = sets.best
+    rows: list[dict[str, Any]] = []
+    for name, comparison in sets.items():
+        row = {"set": name, "num_images": comparison.num_images["b"], **figures_of(sets, comparison)}
+        row |= {"p_holm": p_holm[name], "p_best_is_nearer": p_values[name], "best": name == best}
+        rows.append(row)
+    if sets.held_out is None:
+        return rows
+    for distance, record in sets.distances.items():
+        if record.higher_is_better:
+            continue
+        ratios = sets.ratios(distance)
+        property_ratios = sets.property_ratios(distance)
+        for row in rows:
+            name = row["set"]
+            row |= _ratio_figures(record.key, ratios.get(name), property_ratios.get(name))
+            row[f"{record.key}_p_further"] = sets.p_farther(name, distance)
+    return rows
+
+
+def figures_of(sets: ManyComparisons, comparison: Comparison) -> dict[str, Any]:
+    """Return the figures of all distances of one of several comparisons, in plain types."""
+    findings = {}
+    for name, record in sets.distances.items():
+        result = comparison.get(name)
+        findings[record.key] = None if result is None else result.overall
+    return values_by_distance(findings)
+
+
+def _ratio_figures(key: str, ratio: Ratio | None, of_properties: Ratio | None) -> dict[str, float | None]:
+    """Return the ratios to the held-out set, by network and by properties, with the ends of their intervals."""
+    figures: dict[str, float | None] = {}
+    for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
+        figures[f"{key}_x_held_out{end}"] = None if ratio is None else getattr(ratio, field)
+        figures[f"{key}_properties_x_held_out{end}"] = None if of_properties is None else getattr(of_properties, field)
+    return figures
+
+
+def whole(sets: Comparisons) -> dict[str, Any]:
+    """Return all results in plain types, ready for json."""
+    return {
+        "reference": sets.reference,
+        "held_out": sets.held_out,
+        "distance": sets.distance,
+        "best": sets.best,
+        "verdict": sets.verdict,
+        "sets": sets.rows(),
+        "comparisons": {name: comparison.to_dict() for name, comparison in sets.items()},
+    }

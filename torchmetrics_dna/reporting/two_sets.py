@@ -1,0 +1,346 @@
+"""The comparison of two sets in sentences, tables and records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.files.tables import Cell, Table
+from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images.sets import note_of_left_out
+from torchmetrics_dna.reporting.figures import cells_of, meanings_of, values_by_distance, values_of
+from torchmetrics_dna.reporting.outliers import are_many, outliers_of_b
+from torchmetrics_dna.words.explanation import difference, has_exact_change, pixels_of_pairs, what_was_measured
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.result import Result
+
+# Number of sentences of a verdict.
+_MOST_SENTENCES = 4
+# Number of columns of embeddings that a verdict names at most.
+_MOST_COLUMNS = 5
+# What replaces the test of independent images.
+_INSTEAD = "Use `diff`, or `--pairs name` (`pairs=`) if the images correspond"
+
+
+# Sentences
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """Return at most four sentences.
+
+    They say how the pixels of pairs differ, whether B differs, how far it is, which properties differ, and which images
+    are outliers.
+    """
+    a, b = comparison.names
+    noun = comparison.noun
+    if comparison.is_one_source:
+        given = f"the same {noun}s" if a == "A" else a
+        return [f"You gave {given} twice: A and B are the same {noun}s."]
+    explanation = comparison.explanation
+    pixels = [] if explanation is None else pixels_of_pairs(explanation)
+    main = comparison.main
+    if main is not None and main.value == 0 and main.distance.unit == "bins":
+        return [*pixels, f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same {noun}s."]
+    answer = []
+    if main is not None or comparison.lacks:
+        answer = [f"{sentence}." for sentence in _do_they_differ(comparison)]
+    distance = []
+    # The distance of few images is hardly more than noise.
+    if main is not None and not (comparison.is_few and main.interval is None):
+        distance = [f"{_how_far(comparison, main)}."]
+    measured = []
+    if explanation is not None and comparison.p_value_of_any is not None:
+        measured = what_was_measured(explanation)
+    where = _where_most(comparison)
+    if where and comparison.differs:
+        measured.append(f"Most of all in {where}.")
+    outliers = outliers_of_b(comparison)
+    if len(pixels + answer + distance + measured + outliers) > _MOST_SENTENCES:
+        if explanation is not None and (explanation.causes is not None or has_exact_change(explanation)):
+            # The change says better what differs.
+            measured = []
+        elif comparison.shares_images or (comparison.odd is not None and are_many(comparison.odd)):
+            outliers = []
+        else:
+            answer = answer[:1]
+    return pixels + answer + distance + measured + outliers
+
+
+def _do_they_differ(comparison: Comparison) -> list[str]:
+    """Return the answer of the test, or why there is none."""
+    a, b = comparison.names
+    if comparison.p_value_of_any is None:
+        untested = f"{b} was not tested against {a}"
+        return [f"{untested}: {comparison.lacks}" if comparison.lacks else untested]
+    duplicates = _near_duplicates(comparison)
+    if comparison.differs:
+        return _significant_difference(comparison, duplicates)
+    if duplicates:
+        return [f"Not tested: {duplicates}, but the test needs independent sets. {_INSTEAD}"]
+    answer = f"No significant difference between {a} and {b}"
+    if comparison.odd is not None and comparison.odd.named:
+        answer += " as a whole"
+    return [answer]
+
+
+def _near_duplicates(comparison: Comparison) -> str:
+    """Return the number of images of B that are near-duplicates of A's; empty if they are few."""
+    if not comparison.shares_images:
+        return ""
+    a, b = comparison.names
+    total = images_in_words(comparison.num_images["b"], comparison.noun)
+    return f"{comparison.copies:,} of {total} in {b} are near-duplicates of {comparison.noun}s in {a}"
+
+
+def _significant_difference(comparison: Comparison, duplicates: str) -> list[str]:
+    """Return sentences on a significant difference; ``duplicates`` counts the images that both sets share."""
+    explanation = comparison.explanation
+    explained = [] if explanation is None else difference(explanation)
+    if explanation is None or explanation.causes is None:
+        # Shared images explain the difference better than changes that were searched for in vain.
+        unexplained = [] if duplicates else explained[1:]
+        explained = [_what_differs(comparison), *unexplained]
+    if duplicates:
+        explained.append(f"{duplicates}. {_INSTEAD}")
+    return explained
+
+
+def _what_differs(comparison: Comparison) -> str:
+    a, b = comparison.names
+    is_shown_by_network = comparison.p_value is not None and comparison.p_value <= SIGNIFICANT
+    if is_shown_by_network or comparison.p_value_of_properties is None:
+        return f"{b} differs significantly from {a}"
+    differ = f"The {comparison.noun} properties of {b} differ significantly from those of {a}"
+    return f"{differ}, but the network's activations do not"
+
+
+def _p_of_answer(comparison: Comparison) -> str:
+    """Return the p-value of the answer, and what it tests if that is not the network alone."""
+    p = p_figure(comparison.p_value_of_any, "p")
+    if comparison.p_value_of_properties is not None and p != p_figure(comparison.p_value, "p"):
+        return f"{p}, with properties"
+    return p
+
+
+def _how_far(comparison: Comparison, result: Result) -> str:
+    """Return the distance, with its interval and p-value if it has them."""
+    interval = result.interval
+    name = f"{result.averaging.adjective}{result.distance.name}"
+    is_tested = comparison.p_value_of_any is not None and (comparison.differs or not comparison.shares_images)
+    p = _p_of_answer(comparison) if is_tested else ""
+    if interval is None or comparison.shares_images:
+        return _joined(f"{name}, not debiased: {_in_unit(result, result.value)}", p)
+    if comparison.p_value_of_any is not None and not comparison.differs:
+        within_noise = f"{name} is within sampling noise ({p})"
+        if interval.high > 0:
+            return f"{within_noise}. Distances above {_in_unit(result, interval.high)} are excluded ({interval.ci})"
+        return within_noise
+    if result.few_differ is not None:
+        return f"No shift on average, but {result.few_differ.in_words} ({p})"
+    if not interval.high:
+        return f"{name} is below sampling noise ({p})" if p else f"{name} is below sampling noise"
+    if not interval.value:
+        # A 0 next to a small p-value would look like no difference.
+        return _joined(f"Debiased {name}: at most {_in_unit(result, interval.high)} ({interval.ci})", p)
+    return _joined(f"Debiased {name}: {_in_unit(result, interval.value)}", interval.in_words, p)
+
+
+def _in_unit(result: Result, value: float) -> str:
+    return bins_in_words(value) if result.distance.unit == "bins" else number(value, 3)
+
+
+def _joined(*parts: str) -> str:
+    """Join the parts that are not empty by commas."""
+    return ", ".join(part for part in parts if part)
+
+
+def _where_most(comparison: Comparison) -> str:
+    """Return where inputs that are no images differ most: columns of embeddings, or a layer; empty for images."""
+    test = comparison.test
+    if test is None or comparison.noun == "image":
+        return ""
+    if len(comparison.neurons) > 1:
+        means = {layer: float(test.z[neurons].mean()) for layer, neurons in comparison.neurons.slices.items()}
+        return f"layer {max(means, key=lambda layer: means[layer])}"
+    order = test.z.argsort(descending=True).tolist()
+    numbers = [str(number) for number in order if test.neurons[number] <= SIGNIFICANT]
+    if not numbers:
+        return ""
+    what = "column" if comparison.noun == "row" else "neuron"
+    if len(numbers) > 1:
+        what += "s"
+    place = f"{what} {', '.join(numbers[:_MOST_COLUMNS])}"
+    if len(numbers) > _MOST_COLUMNS:
+        place += f" and {len(numbers) - _MOST_COLUMNS} more"
+    return place
+
+
+# Tables
+
+
+def table(comparison: Comparison) -> Table:
+    """Return the distances, each with its interval and test, and what they are of."""
+    notes = [_setting(comparison)]
+    rows: list[dict[str, Cell]] = []
+    for name, result in comparison.items():
+        row = {"distance": name, **cells_of(result.overall, "two sets")}
+        if comparison.copied:
+            row |= {"debiased": None, "interval": "-", "p": "-"}
+        elif result.few_differ is not None:
+            # Noise of the other neurons hides the difference from the mean, so its interval says nothing.
+            row |= {"debiased": f"no shift on average, but {result.few_differ.in_words}", "interval": "-"}
+        rows.append(row | {"unit": unit_of(comparison, result)})
+        note = why_small(result)
+        if note:
+            notes.append(f"{note}.")
+    notes += meanings_of(rows)
+    notes += note_of_left_out(comparison.unreadable)
+    return Table.of(rows, notes=notes)
+
+
+def _setting(comparison: Comparison) -> str:
+    """Return the note on the images, the network, the neurons and the ranges that were compared."""
+    counts = " and ".join(f"{count:,}" if count else "unknown" for count in comparison.num_images.values())
+    images = f"{counts} {comparison.noun}s in {' and '.join(comparison.names)}"
+    if comparison.paired:
+        images += ", as pairs"
+    network = f"{comparison.extractor}, {comparison.neurons.total:,} neurons"
+    if comparison.ranges:
+        network += f", ranges {comparison.ranges}"
+    return f"{images}; {network}"
+
+
+def unit_of(comparison: Comparison, result: Result) -> str:
+    """Return the unit of a distance, and what its value averages over."""
+    record = result.distance
+    unit = record.unit
+    if unit == "bins":
+        unit = f"bins of {comparison.num_bins}"
+        if comparison.ranges == "auto":
+            unit += f" of the range of {comparison.names[0]}"
+    layer = f"of layer {record.layer or list(comparison.neurons)[-1]}"
+    if record.protocol is not None:
+        average = f"{layer} of {record.protocol.feature}"
+    elif record.grain == "set":
+        average = layer
+    else:
+        average = result.averaging.over(f"{record.grain}s")
+    direction = "higher is better" if record.higher_is_better else ""
+    spread = f"± {number(result.spread)} over subsets" if result.spread else ""
+    return _joined(unit, average, direction, spread)
+
+
+def why_small(result: Result) -> str:
+    """Return what a small p-value tests, where the mean over all neurons is not beyond chance; empty elsewhere."""
+    if result.p_value is None or result.p_value > SIGNIFICANT or result.few_differ is not None:
+        return ""
+    high = None if result.evidence is None or result.distance.grain != "neuron" else result.evidence.null_high
+    if result.value > (high or 0):
+        return ""
+    name = result.distance.name
+    return f"p of {name} tests the clearest layer or neuron, since the mean over all neurons is within sampling noise"
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """Return the distances, and where they are significant also those of layers and neurons."""
+    if comparison.same_images or comparison.differs is False:
+        return [comparison.table]
+    of_all = [comparison.table, _table_of_layers(comparison), _table_of_neurons(comparison)]
+    return [each for each in of_all if each is not None]
+
+
+def _table_of_layers(comparison: Comparison) -> Table | None:
+    """Return the distances of each layer; None if no distance is known by layer."""
+    results = comparison.of_grain("neuron", "layer")
+    if not results:
+        return None
+    # The first result with an interval and a test.
+    tested = next((result for result in results if result.evidence), None)
+    rows: list[dict[str, Cell]] = []
+    for layer, count in comparison.neurons.items():
+        row: dict[str, Cell] = {"layer": layer, "neurons": count}
+        for result in results:
+            row[result.distance.name] = result.layers[layer].value
+            if result is tested:
+                row |= cells_of(result.layers[layer], "layers")
+        rows.append(row)
+    return Table(list(rows[0]), [[*row.values()] for row in rows], "By layer")
+
+
+def num_significant(comparison: Comparison) -> str:
+    """Return how many neurons differ significantly; empty without a test."""
+    evidence = next((result.evidence for result in comparison.of_grain("neuron") if result.evidence), None)
+    if evidence is None or evidence.test is None:
+        return ""
+    count = int((evidence.test.neurons <= SIGNIFICANT).sum())
+    return f"{count:,} of {comparison.neurons.total:,} significantly, p ≤ {SIGNIFICANT}"
+
+
+def _table_of_neurons(comparison: Comparison) -> Table | None:
+    """Return the neurons that differ most, with a test only those that differ significantly; None if there are none."""
+    top = [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT]
+    if not top:
+        return None
+    keys = {"layer": "layer", "neuron": "name"}
+    keys |= {result.distance.name: result.distance.key for result in comparison.of_grain("neuron")}
+    header = [*keys, "mean shift"]
+    cells = [[*(neuron[key] for key in keys.values()), neuron["shift"]] for neuron in top]
+    significant = num_significant(comparison)
+    if not significant:
+        return Table(header, cells, "Neurons that differ most")
+    for row, neuron in zip(cells, top, strict=True):
+        row.extend([p_figure(neuron["p_value"]), p_figure(neuron["q"])])
+    return Table([*header, "p", "q"], cells, f"Neurons that differ most clearly ({significant})")
+
+
+# Records
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one record per distance, over all neurons (no layer) and then for each layer, in plain types."""
+    return [
+        {"distance": name, "layer": layer, **values_of(finding)}
+        for name, result in comparison.items()
+        for layer, finding in result.findings.items()
+    ]
+
+
+def whole(comparison: Comparison) -> dict[str, Any]:
+    """Return everything but the per-neuron tensors in plain types, ready for json."""
+    overall = {result.distance.key: result.overall for result in comparison.values()}
+    properties = comparison.properties
+    return {
+        **values_by_distance(overall),
+        "layers": {layer: values_by_distance(findings) for layer, findings in _by_layer(comparison).items()},
+        "top_neurons": comparison.top_neurons(),
+        "properties": [] if properties is None else properties.top_neurons(properties.neurons.total),
+        "p_value": comparison.p_value,
+        "p_value_of_properties": comparison.p_value_of_properties,
+        "p_value_of_any": comparison.p_value_of_any,
+        "differs": comparison.differs,
+        "few_off": None if comparison.odd is None else comparison.odd.to_dict(),
+        "interval": comparison.interval and asdict(comparison.interval),
+        "notices": comparison.notices,
+        "verdict": comparison.verdict if comparison.measured else "",
+        "causes": None if comparison.causes is None else asdict(comparison.causes),
+        "pixels": None if comparison.pixels is None else asdict(comparison.pixels),
+        "num_images": comparison.num_images,
+        "paired": comparison.paired,
+        "extractor": comparison.extractor,
+        "average": {each.distance.key: each.averaging.over("neurons") for each in comparison.of_grain("neuron")},
+        "num_bins": comparison.num_bins,
+        "ranges": comparison.ranges,
+        "unreadable": comparison.unreadable,
+    }
+
+
+def _by_layer(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """Return the findings of each layer by key of the distance; of a published metric, none."""
+    by_layer: dict[str, dict[str, Any]] = {layer: {} for layer in comparison.neurons}
+    for result in comparison.of_grain("neuron", "layer"):
+        for layer, finding in result.layers.items():
+            by_layer[layer][result.distance.key] = finding
+    return by_layer

@@ -1,0 +1,117 @@
+"""The differences between two versions of a data set in sentences, tables and records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images.sets import note_of_left_out
+from torchmetrics_dna.words.explanation import what_was_measured
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.versions import Versions
+
+# Number of letters of names that a table shows; one name is always shown.
+_MOST_LETTERS = 60
+
+
+def sentences(versions: Versions) -> list[str]:
+    """Return how many images changed, and whether added and removed images differ from those in both versions."""
+    lines = _counts(versions)
+    if versions.whole is not None:
+        lines.append(f"Distance between the two versions: {_how_far(versions.whole)}, not debiased.")
+    for change, comparison in (("added", versions.of_added), ("removed", versions.of_removed)):
+        if comparison is not None:
+            changed = f"{change} or edited" if versions.edited else change
+            lines += _against_kept(comparison, changed, versions.noun)
+            lines += what_was_measured(comparison.explain(("kept", changed)))
+    return lines
+
+
+def _counts(versions: Versions) -> list[str]:
+    """Return how many images changed."""
+    noun = versions.noun
+    before, now = versions.num_images
+    same = before - len(versions.removed) - len(versions.edited)
+    numbers = f"{images_in_words(before, noun)} before, {images_in_words(now, noun)} now: {same:,} the same"
+    lines = [f"{numbers}, {len(versions.added):,} added, {len(versions.removed):,} removed."]
+    if versions.renamed:
+        lines.append(f"{images_in_words(len(versions.renamed), noun)} renamed.")
+    if versions.edited:
+        changed = "pixels" if noun == "image" else "values"
+        lines.append(f"{images_in_words(len(versions.edited), noun)} edited (same name, different {changed}).")
+    return lines
+
+
+def _how_far(comparison: Comparison) -> str:
+    result = next(iter(comparison.values()))
+    in_unit = bins_in_words(result.value) if result.distance.unit == "bins" else number(result.value, 3)
+    return f"{result.distance.name} {in_unit}"
+
+
+def _against_kept(comparison: Comparison, changed: str, noun: str) -> list[str]:
+    """Return whether added or removed images differ from those that both versions have."""
+    distance = _how_far(comparison)
+    p_value = comparison.p_value_of_any
+    if p_value is None:
+        apart = f"Distance between {noun}s {changed} and those kept: {distance}, not debiased."
+        return [apart, f"Not tested: {comparison.lacks}."] if comparison.lacks else [apart]
+    differ = "differ significantly" if p_value <= SIGNIFICANT else "do not differ significantly"
+    return [f"{noun.capitalize()}s {changed} {differ} from those kept ({distance}, {p_figure(p_value, 'p')})."]
+
+
+def table(versions: Versions) -> Table:
+    """Return the changed images: their number, and the names of the first."""
+    names: dict[str, list[str]] = {change: [] for change in ("added", "removed", "renamed", "edited")}
+    for row in versions.rows():
+        name = f"{row['before']} -> {row['image']}" if row["before"] else row["image"]
+        names[row["change"]].append(name)
+    rows: list[tuple[str, int, str]] = []
+    is_cut = False
+    for change, all_names in names.items():
+        shown = all_names[:1]
+        for name in all_names[1:]:
+            if len(", ".join([*shown, name])) > _MOST_LETTERS:
+                break
+            shown.append(name)
+        if len(shown) < len(all_names):
+            is_cut = True
+            shown.append("...")
+        rows.append((change, len(all_names), ", ".join(shown)))
+    notes = note_of_left_out(versions.unreadable)
+    if is_cut:
+        notes.append("All names: -o changes.csv.")
+    return Table([f"{versions.noun}s", "number", "such as"], rows, notes=notes)
+
+
+def tables(versions: Versions) -> list[Table]:
+    """Return the table of changed images."""
+    return [versions.table]
+
+
+def rows(versions: Versions) -> list[dict[str, Any]]:
+    """Return one record per changed image in plain types; ``"before"`` is the old name of a renamed one."""
+    changes = {"added": versions.added, "removed": versions.removed, "edited": versions.edited}
+    rows: list[dict[str, Any]] = []
+    for change, names in changes.items():
+        rows += [{"change": change, "image": name, "before": None} for name in names]
+    rows += [{"change": "renamed", "image": now, "before": before} for before, now in versions.renamed]
+    return rows
+
+
+def whole(versions: Versions) -> dict[str, Any]:
+    """Return all results in plain types, ready for json."""
+    parts = {"whole": versions.whole, "of_added": versions.of_added, "of_removed": versions.of_removed}
+    return {
+        "num_images": {"old": versions.num_images[0], "new": versions.num_images[1]},
+        "added": list(versions.added),
+        "removed": list(versions.removed),
+        "renamed": [list(pair) for pair in versions.renamed],
+        "edited": list(versions.edited),
+        "verdict": versions.verdict,
+        **{name: None if comparison is None else comparison.to_dict() for name, comparison in parts.items()},
+        "unreadable": list(versions.unreadable),
+    }
