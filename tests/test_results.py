@@ -165,4 +165,4 @@ def test_several_sets_by_another_distance_have_its_results() -> None:
     sets = compare(A, {"b": B, "c": C}, EXTRACTOR, metrics=["dna-emd", "dna-fd"], **FIXED)
     by_moments = sets.by("dna-fd")
     assert {name: each["dna-fd"] for name, each in by_moments.items()} == {name: sets[name]["dna-fd"] for name in "bc"}
-    assert by_moments.best == min("bc", key=lambda name: sets[name]["dna-fd"].shown)
+    assert by_moments.best == min("bc", key=lambda name: sets[name]["dna-fd"].debiased)

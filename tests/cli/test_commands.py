@@ -174,7 +174,7 @@ def test_without_folds(cli: Command) -> None:
     options = ("--layers", "block_0", "--num-folds", "0")
     printed = cli("compare", A, B, *options).out
     assert "was not tested" in " ".join(printed.split())
-    assert "without noise" not in printed
+    assert "ebiased" not in printed
     assert "Debiased" not in printed
     assert "clearly" not in printed
 

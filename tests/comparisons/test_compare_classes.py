@@ -103,7 +103,7 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     assert {row["class"]: (row["dna_emd_p_value"], row["p_holm"]) for row in rows} == {
         name: (p[name], tested.p_holm[name]) for name in p
     }
-    assert tested.table.header[-3:] == ["without noise", "p (Holm)", "q"]
+    assert tested.table.header[-3:] == ["debiased", "p (Holm)", "q"]
     assert tested.table.rows[0][-2:] == ["0.003", "0.003"]
     without_b = {name: comparison for name, comparison in tested.items() if name != "b"}
     assert [gate.passed for gate in gates_of(without_b, 0.05, {"fail_if_different": 0.05})] == [True]

@@ -220,8 +220,8 @@ def test_names_are_short_and_without_secrets() -> None:
 @pytest.mark.parametrize(
     ("options", "code", "expected"),
     [
-        (["--fail-above", "1000"], 0, "Passed: dna-emd without noise of step_100"),
-        (["--fail-above", "5"], 1, "Failed: dna-emd without noise of step_100"),
+        (["--fail-above", "1000"], 0, "Passed: debiased dna-emd of step_100"),
+        (["--fail-above", "5"], 1, "Failed: debiased dna-emd of step_100"),
         (["--fail-if-different"], 1, "Failed: step_100.dna.npz differs, p (Holm) = 0.003"),
         (["--fail-if-different", "--confidence", "0.999"], 2, "one of 3 that differs: its p would be 0.001"),
     ],
@@ -235,9 +235,9 @@ def test_exit_codes(
 
 def test_a_curve_is_of_one_kind_of_figure(comparisons: Comparisons) -> None:
     axis = plot_curve(comparisons).axes[0]
-    assert axis.get_ylabel() == f"{DISTANCES['dna-emd'].label}, without noise"
+    assert axis.get_ylabel() == f"{DISTANCES['dna-emd'].label}, debiased"
     assert (axis.get_xscale(), axis.get_xlabel()) == ("symlog", "step")
-    few = {"early_1": SETS["step_100"], "late_2": SETS["step_2000"][:3]}  # 3 images have no value without noise
+    few = {"early_1": SETS["step_100"], "late_2": SETS["step_2000"][:3]}  # 3 images have no debiased value
     axis = plot_curve(compare(REFERENCE, few, EXTRACTOR)).axes[0]
     values = [compare(REFERENCE, images, EXTRACTOR)["dna-emd"].value for images in few.values()]
     assert [container.lines[0].get_ydata()[0] for container in axis.containers] == pytest.approx(values)

@@ -25,6 +25,7 @@ from torchmetrics_dna.dna.distances import Distance, all_published
 from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.jobs.arguments import Arguments, by_network
+from torchmetrics_dna.reporting.two_sets import unit_of
 
 INCEPTION = ["fid", "kid", "is", "sfid", "precision", "recall"]
 PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(24)]
@@ -128,7 +129,7 @@ def test_each_metric_is_that_of_its_network_and_layer() -> None:
     assert result["FID"] is result["fid"]
     assert result["inception_score"] is result["is"]
     about = ["of B", "of layer head of efficientnet_lite0", "higher is better"]
-    assert result.about(result["is"]).split(", ") == [*about, f"± {result['is'].spread:.4g} over subsets"]
+    assert unit_of(result, result["is"]).split(", ") == [*about, f"± {result['is'].spread:.4g} over subsets"]
     assert any(notice.startswith("fid has no value") for notice in result.notices)
     record = result.to_dict()
     assert record["fid"] == result["fid"].value
@@ -142,7 +143,7 @@ def test_published_statistics_are_a_side(tmp_path: Path) -> None:
     dna = make_dna(SETS["a"], layers=["block_1"], kind="layer-gaussian", num_folds=None)
     save_fid_statistics(dna, tmp_path / "a.npz")
     of_images = compare(SETS["a"], SETS["b"], metrics="fid", num_folds=None)
-    assert "of layer block_1 of efficientnet_lite0" in of_images.about(of_images["fid"])
+    assert "of layer block_1 of efficientnet_lite0" in unit_of(of_images, of_images["fid"])
     expected = of_images["fid"].value
     assert compare(tmp_path / "a.npz", SETS["b"], metrics="fid", num_folds=None)["fid"].value == pytest.approx(
         expected, rel=1e-6

@@ -18,6 +18,7 @@ from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.dna.distances import DISTANCES, of_any_network, resolve_distances
 from torchmetrics_dna.images import Reading
+from torchmetrics_dna.reporting.two_sets import unit_of
 
 ALL = tuple(of_any_network())
 
@@ -49,9 +50,9 @@ def test_all_from_one_pass(comparison: Comparison) -> None:
     assert plain["dna-emd"].value == comparison["dna-emd"].value
     assert plain["dna-fd"].value == pytest.approx(comparison["dna-fd"].value, rel=1e-9)
     assert list(plain) == ["dna-emd", "dna-fd"]
-    scores = {name for name in comparison if "higher" in comparison.about(comparison[name])}
+    scores = {name for name in comparison if "higher" in unit_of(comparison, comparison[name])}
     assert scores == {"precision", "recall", "clipped-density", "clipped-coverage", "density", "coverage"}
-    assert "layer mean" in comparison.about(comparison["recall"])
+    assert "layer mean" in unit_of(comparison, comparison["recall"])
     with_evidence = [name for name, result in comparison.items() if result.evidence is not None]
     assert with_evidence == [name for name in ALL if DISTANCES[name].folded]
     kid = KernelInceptionDistance(EXTRACTOR.pooled("mean"), subsets=100, subset_size=17)

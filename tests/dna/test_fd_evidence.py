@@ -158,7 +158,7 @@ def test_the_permutation_test_against_one_written_out() -> None:
         ({"a": 20}, (91, 60), False, ("a",), ["no test .* of 60 and 91 images finds too much; .* test dna-emd"]),
         ({"a": 1280}, (3840, 3840), False, ("a",), ["no test .* take about 210 s; test dna-emd"]),
         ({"a": 1280}, (3840, None), False, (), ["no test and no value .*, since a stream does not say how long it is"]),
-        ({"a": 10}, (10**8, 10**8), False, (), ["no test and no value without noise .*, since that keeps 10 numbers"]),
+        ({"a": 10}, (10**8, 10**8), False, (), ["no test and no debiased value .*, since that keeps 10 numbers"]),
     ],
 )
 def test_what_would_be_wrong_or_too_dear_is_refused(
@@ -183,7 +183,7 @@ def test_compare_says_what_it_can_and_what_it_can_not() -> None:
     assert as_json["layers"]["few"]["fd_debiased"] == few.debiased
     (line,) = (line for line in comparison.notices if line.startswith("fd"))
     assert re.search("many .* 36 .* 34", line)
-    assert "without noise" in [text.get_text() for text in plot_layers(comparison).axes[0].get_legend().get_texts()]
+    assert "debiased" in [text.get_text() for text in plot_layers(comparison).axes[0].get_legend().get_texts()]
     uneven = compare(images, images[:16], FEW_AND_MANY, metrics=["fd"])
     assert (uneven.p_value, uneven["fd"].debiased) == (None, None)
     assert any("no test here" in line and "16 and 34" in line for line in uneven.notices)

@@ -82,7 +82,7 @@ class Comparisons(ManyComparisons):
         return min((name for name in self if name != self.held_out), key=self._order)
 
     def ratios(self, distance: str | None = None) -> dict[str, Ratio | None]:
-        """Return how many times as far from the reference each other set is as the held-out one, without noise.
+        """Return how many times as far from the reference each other set is as the held-out one, by debiased distances.
 
         Args:
             distance: Name of the distance; by default that which orders the sets.

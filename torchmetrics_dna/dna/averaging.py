@@ -46,11 +46,11 @@ class Averaging:
 
     @property
     def why_noisy(self) -> str:
-        """Why there is no interval and no value without noise; empty if there are."""
+        """Why there is no interval and no debiased value; empty if there are."""
         if self.weights is None or not (self.weights < 0).any():
             return ""
         least = f"weights below 0 (the least is {float(self.weights.min()):g})"
-        return f"{least} have no interval and no value without noise, since noise can move their sum either way"
+        return f"{least} have no interval and no debiased value, since noise can move their sum either way"
 
     @property
     def adjective(self) -> str:

@@ -167,7 +167,7 @@ class Evidence:
 
     def __repr__(self) -> str:
         parts = [] if self.interval is None else [f"debiased {number(self.debiased)} ({self.interval.in_words})"]
-        parts += [] if self.null is None else [f"{number(self.null)} by chance"]
+        parts += [] if self.null is None else [f"null mean {number(self.null)}"]
         parts += [] if self.test is None else [p_figure(self.test.p_value, "p")]
         return f"Evidence({', '.join(parts)})"
 

@@ -143,7 +143,7 @@ def plan_for(
 
     """
     if reason := why_not_kept(neurons, num_images, "watch fewer layers", noun):
-        limit = f"{name} has no test and no value without noise here, since {reason}"
+        limit = f"{name} has no test and no debiased value here, since {reason}"
         return PlanOfLayers(neurons, False, (), (limit,))
     sizes = [size for size in num_images if size is not None]
     few = min(sizes)
@@ -168,7 +168,7 @@ def plan_for(
         named = ", ".join(lacking) if len(lacking) <= 3 else f"{len(lacking)} layers"
         scope = f"of {named} and of the whole" if debiased else "here"
         limits.append(
-            f"{name} has no value without noise and no interval {scope}: that takes {_IMAGES} {noun}s a side for each"
+            f"{name} has no debiased value and no interval {scope}: that takes {_IMAGES} {noun}s a side for each"
             f" neuron, {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
         )
     return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)

@@ -158,7 +158,7 @@ class Causes:
     Attributes:
         names: Names of one change, or of two in the order in which they were made; empty for none.
         amounts: Their amounts, see ``CHANGES``.
-        bins: dna-emd without noise between images of A and of B: without a change, with the one that takes more, and
+        bins: debiased dna-emd between images of A and of B: without a change, with the one that takes more, and
             with both.
         num_images: Number of these images of A.
         is_rejected: True if each change that was checked clearly takes less than half.

@@ -419,13 +419,13 @@ class Apart:
 
     @property
     def bins(self) -> float:
-        """dna-emd without noise: times the root of the share of :attr:`square` in what it is with noise."""
+        """Debiased dna-emd: times the root of the share of :attr:`square` in what it is with noise."""
         square, emd, with_noise = self._figures
         return emd * (max(0.0, square) / with_noise) ** 0.5 if with_noise else 0.0
 
     @property
     def square(self) -> float:
-        """Squared difference of the cumulative histograms, summed over bins, its mean over neurons, without noise.
+        """Squared difference of the cumulative histograms, summed over bins, its debiased mean over neurons.
 
         It is unbiased, so it is negative about half of the time where nothing differs.
         """
@@ -444,7 +444,7 @@ class Apart:
         return self._distance()
 
     def _distance(self, side: int = -1, fold: int = 0) -> tuple[float, float, float]:
-        """Return the squared distance without noise, and dna-emd and the squared distance with it."""
+        """Return the debiased squared distance, and dna-emd and the squared distance with it."""
         parts = [folds.mean_and_noise(fold if k == side else None) for k, folds in enumerate(self.sides)]
         difference = parts[0][0] if len(parts) == 1 else parts[0][0] - parts[1][0]
         with_noise = difference.square().sum(1)

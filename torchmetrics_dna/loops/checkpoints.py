@@ -66,7 +66,7 @@ class Checkpoints:
 
     Args:
         reference: Images, which are measured once and kept in the folder, or a DNA or the path of one, of any kind;
-            give it folds for a test and for values without noise (``make_dna(..., num_folds=20)``).
+            give it folds for a test and for debiased values (``make_dna(..., num_folds=20)``).
         folder: Folder of the files; created if it does not exist.
         feature: As for :func:`compare`.
         held_out: Real images that the model does not see, or a DNA of them, likewise kept: the table says how many

@@ -212,7 +212,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if self.reduction == "mean" and not self.debias and self._statistic.num_folds is not None:
             with suppress(RuntimeError), self._whole():  # a side may have been reset
                 level = self._result(with_evidence=True).null_mean
-        axes.set_ylabel(f"{self.distance.label}{', without noise' * self.debias}")
+        axes.set_ylabel(f"{self.distance.label}{', debiased' if self.debias else ''}")
         axes.set_ylim(bottom=0)
         if level is not None:
             axes.axhline(level, color="black", linestyle="--", linewidth=1)

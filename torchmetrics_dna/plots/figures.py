@@ -268,7 +268,7 @@ def plot_curve(comparisons: Comparisons) -> Any:
         level = figure_of_it.debiased if debiased else figure_of_it.value
         axis.axhline(level, color="black", linestyle=":", label=visible(comparisons.held_out))
         axis.legend(frameon=False)
-    axis.set_ylabel(record.label + (", without noise" if debiased else ""))
+    axis.set_ylabel(record.label + (", debiased" if debiased else ""))
     if positions is None:
         axis.set_xticks(x, [visible(name)[-30:] for name in names], rotation=30, ha="right")
     else:
