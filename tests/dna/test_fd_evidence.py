@@ -157,7 +157,13 @@ def test_the_permutation_test_against_one_written_out() -> None:
         ({"a": 20, "b": 30}, (59, 59), True, (), ["no interval here: that takes 3 images .* 90 .* are 59"]),
         ({"a": 20}, (91, 60), False, ("a",), ["no test .* of 60 and 91 images finds too much; .* test dna-emd"]),
         ({"a": 1280}, (3840, 3840), False, ("a",), ["no test .* take about 210 s; test dna-emd"]),
-        ({"a": 1280}, (3840, None), False, (), ["no test and no value .*, since a stream does not say how long it is"]),
+        (
+            {"a": 1280},
+            (3840, None),
+            False,
+            (),
+            ["no test and no debiased value .*, since a stream does not say how long it is"],
+        ),
         ({"a": 10}, (10**8, 10**8), False, (), ["no test and no debiased value .*, since that keeps 10 numbers"]),
     ],
 )
