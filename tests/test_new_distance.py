@@ -73,7 +73,7 @@ def test_in_a_report_and_in_figures(tmp_path: Path) -> None:
         assert DISTANCES[name].sentence in shown[name][1]
     (header,) = (row for row in rows if row[:2] == ["layer", "neurons"])
     others = ["fd(squared activations)", "dna-hellinger"]
-    assert header[3:] == ["withoutnoise", "95 %interval", "p", "dna-emd(bins)", *others]
+    assert header[3:] == ["debiased", "95% CI", "p", "dna-emd(bins)", *others]
     axes = {axis.get_ylabel(): axis for axis in plot_layers(comparison).axes}
     assert set(axes) == {"dna-emd\n(bins)", "dna-hellinger", "fd\n(squared activations)"}
     heights = [bar.get_height() for bar in axes["dna-hellinger"].patches]

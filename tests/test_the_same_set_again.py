@@ -170,7 +170,7 @@ def test_ranked_against_itself(score: Any, folder: Path) -> None:
         if score == "outlier":  # which judges each beside the others, of which there are too few here
             assert "15 images" in ranking.verdict
         else:
-            assert ranking.verdict is None
+            assert ranking.verdict == ""
             assert ranking.notices[0].startswith("12 of 12 images are")
         some = [*files(folder)[:3], foreign]
         given = [np.asarray(Image.open(some[0])), *some[1:]]

@@ -42,7 +42,7 @@ def test_figures_for_programs(monkeypatch: pytest.MonkeyPatch, cli: Command) -> 
         assert figures["dna_emd"] == pytest.approx(float(golden[f"emd_layer-{layer}"]), abs=2e-3)
         assert figures["fd"] == pytest.approx(float(golden[f"fd_layer_exact-{layer}"]), rel=1e-5)
         assert figures["dna_fd"] == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
-    assert printed["kid_error"] > 0
+    assert printed["kid_std"] > 0
     assert len(printed["top_neurons"]) == 10
     assert talk.startswith(f"{A}: 7 of 7\n{B}: 5 of 5\n")
 

@@ -62,7 +62,7 @@ def test_all_from_one_pass(comparison: Comparison) -> None:
     mean, deviation = kid.compute()
     figures = (comparison["kid"].value, comparison["kid"].spread)
     assert figures == (pytest.approx(float(mean), rel=1e-3), pytest.approx(float(deviation), rel=1e-3))
-    assert comparison.to_dict()["kid_error"] == comparison["kid"].spread
+    assert comparison.to_dict()["kid_std"] == comparison["kid"].spread
 
 
 def test_a_distance_has_its_name_its_key_and_that_of_its_metric(comparison: Comparison) -> None:

@@ -312,8 +312,10 @@ def whole(comparison: Comparison) -> dict[str, Any]:
     """Return everything but the per-neuron tensors in plain types, ready for json."""
     overall = {result.distance.key: result.overall for result in comparison.values()}
     properties = comparison.properties
+    with_subsets = [result for result in comparison.values() if result.distance.subsets]
     return {
         **values_by_distance(overall),
+        **{f"{result.distance.key}_std": result.spread for result in with_subsets},
         "layers": {layer: values_by_distance(findings) for layer, findings in _by_layer(comparison).items()},
         "top_neurons": comparison.top_neurons(),
         "properties": [] if properties is None else properties.top_neurons(properties.neurons.total),
