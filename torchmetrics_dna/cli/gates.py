@@ -12,7 +12,6 @@ from torchmetrics_dna.cli.console import talk
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure
 from torchmetrics_dna.images.noun import value_of
-from torchmetrics_dna.reporting.figures import debiased_in_words
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import Opened
@@ -133,6 +132,9 @@ def _distance_of(compared: Mapping[str, Comparison]) -> str:
 def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) -> list[str]:
     """Check that each set is shown to be nearer; each is tested at the full level, since all have to pass."""
     distance = _distance_of(compared)
+    # It imports torch, which the command starts without.
+    from torchmetrics_dna.reporting.figures import debiased_in_words
+
     p_values: dict[str, float] = {}
     for name, comparison in compared.items():
         if comparison.shares_images and not comparison.same_images:
@@ -155,6 +157,9 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
 
 
 def _too_far(compared: Mapping[str, Comparison], limit: float, _: float) -> list[str]:
+    # It imports torch, which the command starts without.
+    from torchmetrics_dna.reporting.figures import debiased_in_words
+
     distance = _distance_of(compared)
     figures: dict[str, float] = {}
     lines: dict[str, str] = {}
