@@ -271,7 +271,7 @@ def test_compare(row: Row, folder: Path) -> None:
 def shown_of(slow: Result) -> list[str]:
     """The debiased distance and its interval as tables show them."""
     if slow.few_differ is not None:
-        return [f"no shift on average, but {slow.few_differ.in_words}", "-"]
+        return [slow.few_differ.in_words, "-"]
     return [number(debiased_in_words(slow.overall)), interval_in_words(slow.interval)]
 
 
@@ -292,6 +292,8 @@ def told(slow: Result) -> dict[str, Any]:
 
 # Figures of a row of csv.
 CSV = ("value", "debiased", "low", "high", "p_value")
+# Figures that layers do not have.
+ONLY_OF_ALL = ("null_mean", "ratio_to_null")
 
 
 def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
@@ -313,6 +315,8 @@ def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
         assert [scalars.get(f"x/{key}{end}") for end in ends] == near(chosen)
         by_layer = {each["layer"]: [each[figure] for figure in CSV] for each in rows if each["distance"] == name}
         assert list(by_layer) == [None, *of_distance["layers"]]
+        (of_all,) = (each for each in rows if each["distance"] == name and each["layer"] is None)
+        assert [of_all[figure] for figure in ONLY_OF_ALL] == near([getattr(slow, name) for name in ONLY_OF_ALL])
         assert by_layer.pop(None) == near(overall)
         for line, (layer, expected) in zip(layers_table, of_distance["layers"].items(), strict=False):
             assert (line["layer"], line[name]) == (layer, *near(expected[:1]))

@@ -82,8 +82,7 @@ def test_only_images_beyond_all_of_the_reference_are_named() -> None:
     assert (odd.off, odd.num_by_test) == (["0"], 0)
     for has_properties, least in (({}, None), ({"has_properties": True}, 40)):
         few_references = OddImages(names, list(range(40)), scores, typical[:39], **has_properties)
-        assert few_references.has_properties is bool(least)
-        assert few_references.too_few == 40
+        assert ("With fewer than 40" in " ".join(flagged_beside_reference(few_references, "A", "image"))) is bool(least)
     far = OddImages(names, list(range(40)), scores, typical / 9, [], beyond)
     assert far.few_off.p_value <= 0.05
     assert far.off == names[:3]

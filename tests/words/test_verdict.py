@@ -9,6 +9,7 @@ import pytest
 import recorded
 
 from torchmetrics_dna.comparisons.odd_sets import OddSets
+from torchmetrics_dna.comparisons.versions import Versions
 from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Interval, Ratio
@@ -17,7 +18,7 @@ from torchmetrics_dna.functional.odd import Odd
 from torchmetrics_dna.functional.outliers import FewOff
 from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import FAULTS
-from torchmetrics_dna.reporting import several_sets, two_sets
+from torchmetrics_dna.reporting import classes, several_sets, two_sets, versions
 from torchmetrics_dna.reporting.matrix import outlier_sets
 from torchmetrics_dna.reporting.outliers import flagged_beside_reference, flagged_in_folder
 from torchmetrics_dna.words.explanation import Explanation, PropertyDifference, difference, what_was_measured
@@ -455,6 +456,52 @@ def order(
     return said(several_sets.sentences, SeveralSets(sets, equal, held_out, p_values))
 
 
+@dataclass(frozen=True)
+class Classes:
+    """The attributes of a ``ClassComparisons`` that sentences read."""
+
+    q_values: dict[str, float | None]
+    distance: str = "dna-emd"
+
+    @property
+    def order(self) -> list[str]:
+        return list(self.q_values)
+
+    def figure(self, name: str) -> float:
+        return 2.0
+
+    def __len__(self) -> int:
+        return len(self.q_values)
+
+    def __getitem__(self, name: str) -> dict[str, OneDistance]:
+        return {self.distance: OneDistance(3.0, replace(INTERVAL, value=2.0))}
+
+
+def of_classes(*q_values: float | None) -> list[str]:
+    return said(classes.sentences, Classes(dict(zip(("dog", "cat", "emu"), q_values, strict=True))))
+
+
+@dataclass(frozen=True)
+class AgainstKept:
+    """The attributes of a ``Comparison`` that sentences on versions read."""
+
+    value: float
+    p_value_of_any: float | None = None
+    lacks: str = ""
+    distance: Any = DISTANCES["dna-emd"]
+
+    def values(self) -> list[OneDistance]:
+        return [OneDistance(self.value, distance=self.distance)]
+
+    def explain(self, names: tuple[str, str]) -> Explanation:
+        return Explanation(self.p_value_of_any, [], names=names)
+
+
+def of_versions(before: int, now: int, **changed: Any) -> list[str]:
+    nothing = Versions((before, now), [], [], [], [], None, None, None, [])
+    return said(versions.sentences, replace(nothing, **changed))
+
+
 def odd_of(odd: OddSets) -> list[str]:
     return said(outlier_sets, odd)
 
@@ -526,6 +573,10 @@ SEVERAL = [
     order(NEAR, *FIVE, held_out=APART, p_values=(0.3, *[0.01] * 5)),
     order(NEAR, replace(FAR, shares_images=True), p_values=(0.3, 0.02)),
     order(NEAR, FAR, p_values=(0.01, 0.02)),
+    of_classes(None, None, None),
+    of_classes(0.3, 0.2, None),
+    of_classes(0.3, 0.02, 0.3),
+    of_classes(0.01, 0.02, 0.3),
     odd_of(OddSets(4, lacks="b has 4 images, about 10 are needed")),
     odd_of(OddSets(4, 0.31)),
     odd_of(OddSets(4, 0.003)),
@@ -533,6 +584,18 @@ SEVERAL = [
     odd_of(OddSets(4, 0.0031, {"a": 0.0031}, 0.4, [DARKER_SET, NOISIER_SET])),
     odd_of(OddSets(8, 0.0025, {"a": 0.0025, "c": 0.0075}, 0.4, [CLOSE_SET])),
     odd_of(OddSets(20, 0.0025, dict.fromkeys(("a", "c", "near", "far", "x"), 0.0025), 0.4)),
+    of_versions(
+        46,
+        81,
+        added=["x"] * 35,
+        renamed=[("a", "b")] * 2,
+        edited=["y"] * 6,
+        whole=AgainstKept(2.345),
+        of_added=AgainstKept(23.5, 0.03),
+        of_removed=AgainstKept(23.7, 0.21),
+    ),
+    of_versions(1, 1000, added=["x"] * 999),
+    of_versions(9, 9, edited=["y"], of_added=AgainstKept(2.0, None, "b has 3 images", DISTANCES["kid"])),
 ]
 
 

@@ -351,7 +351,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def explanation(self) -> Explanation | None:
-        """What differs; None in a comparison without its DNAs."""
+        """Description of what differs; None in a comparison without its DNAs."""
         return None if self.measured is None else self._explained
 
     @cached_property

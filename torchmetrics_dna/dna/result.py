@@ -75,11 +75,16 @@ class FewDiffer(NamedTuple):
     what: str
 
     @property
-    def in_words(self) -> str:
+    def number_in_words(self) -> str:
         """The number with a verb: "1 neuron differs", or "3 layers differ"."""
         if self.number == 1:
             return f"1 {self.what} differs"
         return f"{self.number:,} {self.what}s differ"
+
+    @property
+    def in_words(self) -> str:
+        """The finding, as it stands in tables and legends."""
+        return f"no shift on average, but {self.number_in_words}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,7 +114,7 @@ class Result:
         value = f"{self.distance.name} {number(self.value, 3)}"
         parts = [f"{value} bins" if self.distance.unit == "bins" else value]
         if self.few_differ is not None:
-            parts.append(f"no shift on average, but {self.few_differ.in_words}")
+            parts.append(self.few_differ.in_words)
         elif self.interval is not None:
             parts.append(f"debiased {number(self.debiased, 3)} ({self.interval.in_words})")
         if self.p_value is not None:

@@ -42,7 +42,7 @@ class Shown(Saved):
 
     @property
     def tables(self) -> list[Table]:
-        """The result as tables, :attr:`table` first."""
+        """The result as tables, one of which is :attr:`table`."""
         tables: list[Table] = self._shown_by.tables(self)
         return tables
 

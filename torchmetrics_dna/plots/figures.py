@@ -146,7 +146,7 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
         style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{sure} of each"}
         axis.errorbar(x + 0.2, evidence.layers.numpy(), np.array(ends).T, **style)
         if result.few_differ is not None:
-            axis.plot([], [], linestyle="", label=f"all: no shift on average, but {result.few_differ.in_words}")
+            axis.plot([], [], linestyle="", label=f"all: {result.few_differ.in_words}")
         else:
             debiased_label = f"all, debiased: {number(interval.value)}\n({interval.in_words})"
             axis.axhspan(interval.low, interval.high, color="black", alpha=0.08, linewidth=0, label=debiased_label)

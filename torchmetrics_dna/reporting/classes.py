@@ -8,7 +8,7 @@ from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.sets import note_of_left_out
-from torchmetrics_dna.reporting.figures import debiased_in_words, of_result
+from torchmetrics_dna.reporting.figures import debiased_cells, debiased_in_words
 from torchmetrics_dna.reporting.several_sets import figures_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _figure_in_words(classes: ClassComparisons, name: str, *, is_tested: bool) -
     """Return the distance of a class: debiased if there is a test."""
     result = classes[name][classes.distance]
     if result.few_differ is not None:
-        return f"no shift on average, but {result.few_differ.in_words}"
+        return result.few_differ.in_words
     value = debiased_in_words(result.overall) if is_tested else classes.figure(name)
     return f"{classes.distance} {number(value)}"
 
@@ -53,7 +53,7 @@ def _row(
     classes: ClassComparisons, name: str, comparison: Comparison, p_holm: float | None, q: float | None
 ) -> dict[str, Cell]:
     values = {distance: comparison[distance].value if distance in comparison else None for distance in classes.total}
-    debiased, _ = of_result(comparison[classes.distance], p_holm if q is None else q)
+    debiased, _ = debiased_cells(comparison[classes.distance], p_holm if q is None else q)
     return {
         "class": name,
         "images of A": comparison.num_images["a"],

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.files.visible import bins_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.evidence import Interval
     from torchmetrics_dna.dna.result import Finding, Result
     from torchmetrics_dna.files.tables import Cell
@@ -59,13 +60,18 @@ def interval_in_words(interval: Interval | None) -> str:
     return "-" if interval is None or not interval.high else interval.ends
 
 
-def of_result(result: Result, p_value: float | None) -> tuple[Cell, str]:
+def distance_in_words(distance: Distance, value: float) -> str:
+    """Return a distance with its unit, if that is bins."""
+    return bins_in_words(value) if distance.unit == "bins" else number(value, 3)
+
+
+def debiased_cells(result: Result, p_value: float | None) -> tuple[Cell, str]:
     """Return the cells of the debiased distance and its interval, as of a comparison with this corrected p-value.
 
     If a difference is significant but the distance is no larger than its null mean, the first cell says so.
     """
     if p_value is not None and p_value <= SIGNIFICANT and result.few_differ is not None:
-        return f"no shift on average, but {result.few_differ.in_words}", "-"
+        return result.few_differ.in_words, "-"
     return debiased_in_words(result.overall), interval_in_words(result.interval)
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.tables import Cell, Table
-from torchmetrics_dna.files.visible import bins_in_words, number, p_figure
+from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.sets import note_of_left_out
+from torchmetrics_dna.reporting.figures import distance_in_words
 from torchmetrics_dna.words.explanation import Explanation, what_was_measured
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def sentences(matrix: DistanceMatrix) -> list[str]:
     if matrix.odd is not None:
         return outlier_sets(matrix.odd)
     value = float(matrix.distances[matrix.distance][0, 1])
-    in_unit = bins_in_words(value) if DISTANCES[matrix.distance].unit == "bins" else number(value, 3)
-    return [f"Between the two sets: {matrix.distance} {in_unit}, not debiased."]
+    in_words = distance_in_words(DISTANCES[matrix.distance], value)
+    return [f"Between the two sets: {matrix.distance} {in_words}, not debiased."]
 
 
 def outlier_sets(test: OddSets) -> list[str]:

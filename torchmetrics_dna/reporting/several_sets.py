@@ -11,7 +11,7 @@ from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import LEAST_P, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.sets import note_of_left_out
-from torchmetrics_dna.reporting.figures import of_result, values_by_distance
+from torchmetrics_dna.reporting.figures import debiased_cells, values_by_distance
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -114,7 +114,7 @@ def _figure_in_words(sets: Comparisons, name: str) -> str:
     result = sets[name][sets.distance]
     if sets[name].shares_images or result.debiased is None:
         return number(result.value, 3)
-    shown, _ = of_result(result, sets.own_p_values(sets.distance)[name])
+    shown, _ = debiased_cells(result, sets.own_p_values(sets.distance)[name])
     if isinstance(shown, str):
         return f"{number(result.value, 3)}, {shown}" if result.few_differ is not None else shown
     return f"{number(shown, 3)}, debiased"
@@ -348,7 +348,7 @@ def evidence_table(sets: Comparisons) -> Table | None:
             result = comparison[name]
             if result.interval is None and result.p_value is None:
                 continue
-            debiased, interval = of_result(result, p_holm[set_name])
+            debiased, interval = debiased_cells(result, p_holm[set_name])
             ratio = "1" if set_name == sets.held_out else ratios.get(set_name)
             rows.append(
                 {

@@ -6,10 +6,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.tables import Cell, Table
-from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
+from torchmetrics_dna.files.visible import images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.sets import note_of_left_out
-from torchmetrics_dna.reporting.figures import cells_of, meanings_of, values_by_distance, values_of
+from torchmetrics_dna.reporting.figures import (
+    cells_of,
+    debiased_cells,
+    distance_in_words,
+    meanings_of,
+    values_by_distance,
+    values_of,
+)
 from torchmetrics_dna.reporting.outliers import are_many, outliers_of_b
 from torchmetrics_dna.words.explanation import difference, has_exact_change, pixels_of_pairs, what_was_measured
 
@@ -132,24 +139,23 @@ def _how_far(comparison: Comparison, result: Result) -> str:
     is_tested = comparison.p_value_of_any is not None and (comparison.differs or not comparison.shares_images)
     p = _p_of_answer(comparison) if is_tested else ""
     if interval is None or comparison.shares_images:
-        return _joined(f"{name}, not debiased: {_in_unit(result, result.value)}", p)
+        return _joined(f"{name}, not debiased: {distance_in_words(result.distance, result.value)}", p)
     if comparison.p_value_of_any is not None and not comparison.differs:
         within_noise = f"{name} is within sampling noise ({p})"
         if interval.high > 0:
-            return f"{within_noise}. Distances above {_in_unit(result, interval.high)} are excluded ({interval.ci})"
+            largest = distance_in_words(result.distance, interval.high)
+            return f"{within_noise}. Distances above {largest} are excluded ({interval.ci})"
         return within_noise
     if result.few_differ is not None:
-        return f"No shift on average, but {result.few_differ.in_words} ({p})"
+        return f"No shift on average, but {result.few_differ.number_in_words} ({p})"
     if not interval.high:
         return f"{name} is below sampling noise ({p})" if p else f"{name} is below sampling noise"
     if not interval.value:
         # A 0 next to a small p-value would look like no difference.
-        return _joined(f"Debiased {name}: at most {_in_unit(result, interval.high)} ({interval.ci})", p)
-    return _joined(f"Debiased {name}: {_in_unit(result, interval.value)}", interval.in_words, p)
-
-
-def _in_unit(result: Result, value: float) -> str:
-    return bins_in_words(value) if result.distance.unit == "bins" else number(value, 3)
+        return _joined(
+            f"Debiased {name}: at most {distance_in_words(result.distance, interval.high)} ({interval.ci})", p
+        )
+    return _joined(f"Debiased {name}: {distance_in_words(result.distance, interval.value)}", interval.in_words, p)
 
 
 def _joined(*parts: str) -> str:
@@ -189,9 +195,8 @@ def table(comparison: Comparison) -> Table:
         row = {"distance": name, **cells_of(result.overall, "two sets")}
         if comparison.copied:
             row |= {"debiased": None, "interval": "-", "p": "-"}
-        elif result.few_differ is not None:
-            # Noise of the other neurons hides the difference from the mean, so its interval says nothing.
-            row |= {"debiased": f"no shift on average, but {result.few_differ.in_words}", "interval": "-"}
+        else:
+            row["debiased"], row["interval"] = debiased_cells(result, result.p_value)
         rows.append(row | {"unit": unit_of(comparison, result)})
         note = why_small(result)
         if note:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
+from torchmetrics_dna.files.visible import images_in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.sets import note_of_left_out
+from torchmetrics_dna.reporting.figures import distance_in_words
 from torchmetrics_dna.words.explanation import what_was_measured
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def _counts(versions: Versions) -> list[str]:
 
 def _how_far(comparison: Comparison) -> str:
     result = next(iter(comparison.values()))
-    in_unit = bins_in_words(result.value) if result.distance.unit == "bins" else number(result.value, 3)
-    return f"{result.distance.name} {in_unit}"
+    return f"{result.distance.name} {distance_in_words(result.distance, result.value)}"
 
 
 def _against_kept(comparison: Comparison, changed: str, noun: str) -> list[str]:
