@@ -310,16 +310,16 @@ def main() -> None:
     def truth(name: str, size: int) -> float:
         return float(np.mean([row["truth"] for row in every(found[name][size])]))
 
-    header = ["found with so many a side", *(f"{size}" for size in sizes)]
+    header = ["images per set", *(f"{size}" for size in sizes)]
     rows = [
         *(
             [name, *(results.percent(share(every(cell))) for cell in found[name].values())]
             for name in (*CHANGES, MIXED)
         ),
         ["false alarms", *(results.percent(share(every(cell))) for cell in found[EQUAL].values())],
-        ["distance off by (RMSE, bins)", *(f"{value:.1f}" for value in off.values())],
-        ["interval: length (median, bins)", *(f"{value:.1f}" for value in length.values())],
-        ["interval holds the truth", *(results.percent(value) for value in held.values())],
+        ["error of the distance (RMSE, bins)", *(f"{value:.1f}" for value in off.values())],
+        ["length of the interval (median, bins)", *(f"{value:.1f}" for value in length.values())],
+        ["interval contains the true value", *(results.percent(value) for value in held.values())],
     ]
     others = [
         ["causes right; wrong; of", *(f"{s['right']}; {s['wrong']}; {s['asked']}" for s in sums.values())],
@@ -343,9 +343,10 @@ def main() -> None:
         folder,
         "small_sets",
         here=(
-            f"false alarms at 5 % are {results.span(alarms, '.0f')} % of draws, by kind and size. Of sets of which half"
-            f" are copies of A and half are blurred, {truth(TRAINED, sizes[-1]):.1f} bins are true; beside A, the"
-            f" training images, {told(TRAINED)} are told with so many images, beside held-out ones {told(HELD_OUT)}."
+            f"False alarms at the 5% level are {results.span(alarms, '.0f')}% of draws, by domain and size. In a further"
+            f" test, half of B are copies of A and half are blurred, so {truth(TRAINED, sizes[-1]):.1f} bins are the true"
+            f" distance. Relative to A, the training images, the median estimates are {told(TRAINED)} with these numbers"
+            f" of images. Relative to held-out images, they are {told(HELD_OUT)}."
         ),
         tables=[results.table(header, some) for some in (rows, others, by_kind, values)],
         figures={"": draw(found)},
