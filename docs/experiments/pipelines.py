@@ -250,7 +250,7 @@ def main() -> None:
                     partial(draws, kind, (before, after), exchanged, size, of_each, quick),
                 )
             ]
-    header = [f"p ≤ 0.05 (% of draws) with {', '.join(map(str, sizes))} a side, or with all", *METHODS]
+    header = [f"p ≤ 0.05 (% of draws) with {', '.join(map(str, sizes))} images per set", *METHODS]
     rows = [
         [f"{name} (control)" if name in CONTROLS else name, *(shares(list(of.values()), method) for method in METHODS)]
         for name, of in found.items()
@@ -270,13 +270,13 @@ def main() -> None:
         folder,
         "pipelines",
         here=(
-            f"dna-emd by pairs finds a step in {100 * min(of_pairs):.0f} to {100 * max(of_pairs):.0f} % of draws, by"
-            f" step and number of pairs, and a difference in {results.span(alarms, '.1f')} % of controls."
+            f"dna-emd by pairs finds a step in {100 * min(of_pairs):.0f} to {100 * max(of_pairs):.0f}% of draws, by"
+            f" step and number of pairs. It finds a difference in {results.span(alarms, '.1f')}% of controls."
         ),
         tables=[
             results.table(header, rows),
             results.table(
-                ["dna-emd without noise, mean ± deviation of draws", *(f"{n} pairs" for n in sizes), "furthest layer"],
+                ["debiased dna-emd, mean ± deviation of draws", *(f"{n} pairs" for n in sizes), "furthest layer"],
                 values,
             ),
         ],
