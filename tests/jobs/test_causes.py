@@ -157,3 +157,17 @@ def test_changed_images() -> None:
     grey = ChangedImages(source, [1], [("darker", 50.0)]).decode(0, channels=1).pixels
     assert grey.shape == (32, 32, 1)
     assert grey.mean() == pytest.approx(PHOTOS[1].mean() / 2, abs=4)
+
+
+def test_changed_images_of_floats_stay_floats() -> None:
+    images = [(photo / 255).astype(np.float32) for photo in PHOTOS[:2]]
+    changed = ChangedImages(open_source(images), [1], [("darker", 50.0)])[0]
+    assert changed.dtype == np.float32
+    np.testing.assert_allclose(changed, change_image(PHOTOS[1], "darker", 50) / 255, atol=1e-6)
+
+
+def test_a_network_without_mean_and_std_takes_changed_images_of_floats() -> None:
+    network = DNAExtractor(Filters(), layers=["0", "2"])
+    a = [(photo / 255).astype(np.float32) for photo in PHOTOS[:12]]
+    b = [(photo / 510).astype(np.float32) for photo in PHOTOS[12:24]]
+    assert compare(a, b, network).p_value_of_any <= 0.05

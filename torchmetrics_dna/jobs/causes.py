@@ -86,7 +86,11 @@ class ChangedImages(ImageSource):
         decoded = self._source.decode(number, channels)
         if not self._changes:
             return decoded
-        return Decoded(_changed(as_bytes(as_rgb(decoded.pixels)), self._changes, number)[..., :channels])
+        changed = _changed(as_bytes(as_rgb(decoded.pixels)), self._changes, number)[..., :channels]
+        if decoded.pixels.dtype == np.uint8:
+            return Decoded(changed)
+        # The network gets floats for images of floats, and may take nothing else.
+        return Decoded(np.divide(changed, 255, dtype=np.float32))
 
 
 def _changed(pixels: NDArray[np.uint8], changes: Sequence[Change], seed: int) -> NDArray[np.uint8]:
