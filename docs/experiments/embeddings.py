@@ -132,8 +132,9 @@ def main() -> None:
     ]
     none = [row[2] for row in rows if row[0] == CASES[0]]
     here = (
-        f"of {draws} draws a row, of clip art and of icons by halves, the share in which each says that B differs. "
-        f"Of equal sets, `compare` says so in {results.span([float(each) for each in none])}."
+        f"The tables contain the share of {draws} draws per row in which a test finds a difference. The draws are halves of"
+        f" sets of clip art and of icons. Without a shift, `compare` finds a difference in"
+        f" {results.span([float(each) for each in none])} of draws."
     )
     versions = "each draw by its kind, shift, size and number"
     results.write(folder, "embeddings", here=here, tables=tables, seeds=versions, data=[data.DRAWINGS, ICONS])
