@@ -132,8 +132,8 @@ def main() -> None:
     ]
     none = [row[2] for row in rows if row[0] == CASES[0]]
     here = (
-        f"The tables contain the share of {draws} draws per row in which a test finds a difference. The draws are halves of"
-        f" sets of clip art and of icons. Without a shift, `compare` finds a difference in"
+        f"The tables contain the share of {draws} draws per row in which a test finds a difference. The draws are"
+        f" halves of sets of clip art and of icons. Without a shift, `compare` finds a difference in"
         f" {results.span([float(each) for each in none])} of draws."
     )
     versions = "each draw by its kind, shift, size and number"

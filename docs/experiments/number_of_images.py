@@ -205,8 +205,8 @@ def report(found: Tensor, lines: list[float], sizes: list[int]) -> tuple[str, li
     ]
     emd, *fds = (enough[name] for name in ("dna-emd", "fd, all layers", "fd, last layer"))
     here = (
-        f"On average over the seeds, dna-emd is within 5% of its value with all {sizes[-1]:,} emoji from {emd[0]:,} images"
-        f" on. With every seed, it is from {emd[1]:,} images on. For fd over all layers, these numbers are"
+        f"On average over the seeds, dna-emd is within 5% of its value with all {sizes[-1]:,} emoji from {emd[0]:,}"
+        f" images on. With every seed, it is from {emd[1]:,} images on. For fd over all layers, these numbers are"
         f" {fds[0][0]:,} and {fds[0][1]:,}. For fd of the last layer, they are {fds[1][0]:,} and {fds[1][1]:,}."
     )
     return here, [results.table(["emoji", *DISTANCES], rows)]
@@ -248,7 +248,8 @@ def main() -> None:
     results.write(
         folder,
         "number_of_images",
-        paper="ADE20K is compared with more and more images of COCO. fd is stable from 10,000 images on, and dna-emd from 400.",
+        paper="ADE20K is compared with more and more images of COCO. fd is stable from 10,000 images on,"
+        " and dna-emd from 400.",
         here=here,
         tables=tables,
         figures={"": draw(found, lines, sizes)},

@@ -212,7 +212,10 @@ def main() -> None:
     clean_rows = [[kind, f"{sum(each)} of {len(each)}"] for kind, each in false.items()]
     tables = [
         results.table(
-            ["one of 25 inputs is", *(f"flagged, {'blocks of a brain' if key == 'real' else 'by formula'}" for key in named)],
+            [
+                "one of 25 inputs is",
+                *(f"flagged, {'blocks of a brain' if key == 'real' else 'by formula'}" for key in named),
+            ],
             rows,
         ),
         results.table(["clean sets of 25", "with a name"], clean_rows),
@@ -222,9 +225,7 @@ def main() -> None:
         ),
     ]
     total = [each for of_kind in false.values() for each in of_kind]
-    here = (
-        f"An input is flagged in {sum(total)} of {len(total)} clean sets. A flipped volume is hardly ever flagged."
-    )
+    here = f"An input is flagged in {sum(total)} of {len(total)} clean sets. A flipped volume is hardly ever flagged."
     seeds = "kind and draw; 0 of the network's weights"
     results.write(folder, "odd_inputs", here=here, tables=tables, seeds=seeds, data=[BRAIN])
 

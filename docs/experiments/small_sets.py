@@ -257,6 +257,10 @@ def every(cell: Cell) -> list[Draw]:
     return [row for rows in cell.values() for row in rows]
 
 
+def percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
 def draw(found: dict[str, dict[int, Cell]]) -> Figure:
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     figure.suptitle("Share of draws in which the test finds a difference, by images a side")
@@ -312,27 +316,24 @@ def main() -> None:
 
     header = ["images per set", *(f"{size}" for size in sizes)]
     rows = [
-        *(
-            [name, *(results.percent(share(every(cell))) for cell in found[name].values())]
-            for name in (*CHANGES, MIXED)
-        ),
-        ["false alarms", *(results.percent(share(every(cell))) for cell in found[EQUAL].values())],
+        *([name, *(percent(share(every(cell))) for cell in found[name].values())] for name in (*CHANGES, MIXED)),
+        ["false alarms", *(percent(share(every(cell))) for cell in found[EQUAL].values())],
         ["error of the distance (RMSE, bins)", *(f"{value:.1f}" for value in off.values())],
         ["length of the interval (median, bins)", *(f"{value:.1f}" for value in length.values())],
-        ["interval contains the true value", *(results.percent(value) for value in held.values())],
+        ["interval contains the true value", *(percent(value) for value in held.values())],
     ]
     others = [
         ["causes right; wrong; of", *(f"{s['right']}; {s['wrong']}; {s['asked']}" for s in sums.values())],
         ["odd images named; others; of", *(f"{s['found']}; {s['others']}; {s['odd']}" for s in sums.values())],
-        *([name, *(results.percent(cell["changed"]) for cell in of.values())] for name, of in scans.items()),
+        *([name, *(percent(cell["changed"]) for cell in of.values())] for name, of in scans.items()),
     ]
     by_kind = [
         *(
-            [f"{name}, {kind}", *(results.percent(share(cell[kind])) for cell in found[name].values())]
+            [f"{name}, {kind}", *(percent(share(cell[kind])) for cell in found[name].values())]
             for name in found
             for kind in kinds
         ),
-        *([f"{name}: equal", *(results.percent(cell["equal"]) for cell in of.values())] for name, of in scans.items()),
+        *([f"{name}: equal", *(percent(cell["equal"]) for cell in of.values())] for name, of in scans.items()),
     ]
     values = [
         [f"{name}: median value ({truth(name, sizes[0]):.1f} is true)", *(f"{median(name, n):.1f}" for n in sizes)]
@@ -343,10 +344,10 @@ def main() -> None:
         folder,
         "small_sets",
         here=(
-            f"False alarms at the 5% level are {results.span(alarms, '.0f')}% of draws, by domain and size. In a further"
-            f" test, half of B are copies of A and half are blurred, so {truth(TRAINED, sizes[-1]):.1f} bins are the true"
-            f" distance. Relative to A, the training images, the median estimates are {told(TRAINED)} with these numbers"
-            f" of images. Relative to held-out images, they are {told(HELD_OUT)}."
+            f"False alarms at the 5% level are {results.span(alarms, '.0f')}% of draws, by domain and size. In a"
+            f" further test, half of B are copies of A and half are blurred, so {truth(TRAINED, sizes[-1]):.1f} bins are the"
+            f" true distance. Relative to A, the training images, the median estimates are {told(TRAINED)} with these"
+            f" numbers of images. Relative to held-out images, they are {told(HELD_OUT)}."
         ),
         tables=[results.table(header, some) for some in (rows, others, by_kind, values)],
         figures={"": draw(found)},
