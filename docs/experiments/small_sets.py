@@ -345,9 +345,9 @@ def main() -> None:
         "small_sets",
         here=(
             f"False alarms at the 5% level are {results.span(alarms, '.0f')}% of draws, by domain and size. In a"
-            f" further test, half of B are copies of A and half are blurred, so {truth(TRAINED, sizes[-1]):.1f} bins are the"
-            f" true distance. Relative to A, the training images, the median estimates are {told(TRAINED)} with these"
-            f" numbers of images. Relative to held-out images, they are {told(HELD_OUT)}."
+            f" further test, half of B are copies of A and half are blurred, so {truth(TRAINED, sizes[-1]):.1f} bins"
+            f" are the true distance. Relative to A, the training images, the median estimates are {told(TRAINED)} with"
+            f" these numbers of images. Relative to held-out images, they are {told(HELD_OUT)}."
         ),
         tables=[results.table(header, some) for some in (rows, others, by_kind, values)],
         figures={"": draw(found)},
