@@ -12,6 +12,7 @@ from .metrics import ActivationRange as ActivationRange
 from .metrics import DNAFrechet as DNAFrechet
 from .metrics import DNARealism as DNARealism
 from .metrics import LayerFrechetDistance as LayerFrechetDistance
+from .metrics import OutlierShare as OutlierShare
 from .metrics import SharedCollection as SharedCollection
 from .metrics import published_metrics as published_metrics
 from .neurons.ranges import ActivationRanges as ActivationRanges

@@ -14,6 +14,7 @@ from torchmetrics_dna import (
     DNAFrechet,
     DNARealism,
     LayerFrechetDistance,
+    OutlierShare,
     make_dna,
 )
 
@@ -55,6 +56,11 @@ def outlier_realism(**kwargs: object) -> DNARealism:
     return DNARealism(EXTRACTOR, **{"reference": reference} | kwargs)
 
 
+def outlier_share(**kwargs: object) -> OutlierShare:
+    reference = make_dna(REAL, EXTRACTOR, kind="layer-gaussian")
+    return OutlierShare(EXTRACTOR, **{"reference": reference} | kwargs)
+
+
 def activation_range(**kwargs: object) -> ActivationRange:
     return ActivationRange(EXTRACTOR, **kwargs)
 
@@ -67,7 +73,7 @@ MAKERS: dict[str, Callable[..., Metric]] = {
 # without the forms that differ in what they count by alone
 CLASSES = {maker.__name__: maker for maker in (emd, frechet, layer_frechet)}
 ONE_SIDED: dict[str, Callable[..., Metric]] = {
-    maker.__name__: maker for maker in (realism, outlier_realism, activation_range)
+    maker.__name__: maker for maker in (realism, outlier_realism, outlier_share, activation_range)
 }
 
 

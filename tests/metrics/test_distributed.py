@@ -363,7 +363,7 @@ def test_a_sync_takes_two_copies_of_the_state_at_most(tmp_path: Path) -> None:
 
 
 def tensor_of(value: Tensor | dict[str, Tensor]) -> Tensor:
-    return torch.cat(list(value.values())) if isinstance(value, dict) else value
+    return torch.cat([part.flatten() for part in value.values()]) if isinstance(value, dict) else value
 
 
 class Holder(nn.Module):

@@ -289,10 +289,45 @@ def _p_value(scores: Tensor, typical: Tensor) -> float:
 
 def _share(scores: Tensor, typical: Tensor) -> tuple[float, float, float]:
     """Return Storey's estimate of the share, and its range."""
-    beyond = float((scores > typical.quantile(1 - _TAIL)).double().mean())
+    num_beyond = int((scores > share_limit(typical)).sum())
+    return share_beyond(num_beyond, len(scores), len(typical))
+
+
+def share_limit(typical: Tensor) -> float:
+    """Return the score beyond which images are counted to estimate the share of outliers.
+
+    Args:
+        typical: Scores of the reference's own images, each left out of the reference, shape ``(n,)``.
+
+    Example:
+        >>> share_limit(torch.arange(11.0))
+        9.0
+
+    """
+    return float(typical.double().quantile(1 - _TAIL))
+
+
+def share_beyond(num_beyond: int, num_images: int, num_typical: int) -> tuple[float, float, float]:
+    """Estimate the share of outliers (Storey, 2002) from how many images are beyond :func:`share_limit`.
+
+    Args:
+        num_beyond: Number of images beyond the limit.
+        num_images: Number of all images.
+        num_typical: Number of the reference's own images.
+
+    Returns:
+        The share, and the lower and upper end of its range, which two standard errors of both sides' counts give.
+
+    Example:
+        >>> share, low, high = share_beyond(28, 100, 1000)
+        >>> f"{share:.2f}, from {low:.2f} to {high:.2f}"
+        '0.20, from 0.10 to 0.30'
+
+    """
+    beyond = num_beyond / num_images
     share = min(1.0, max(0.0, (beyond - _TAIL) / (1 - _TAIL)))
-    # the quantile is an estimate, too; the images that are not off move with it
-    variance = beyond * (1 - beyond) / len(scores) + (1 - share) ** 2 * _TAIL * (1 - _TAIL) / len(typical)
+    # The limit is an estimate, too. It moves the share of those images that are no outliers.
+    variance = beyond * (1 - beyond) / num_images + (1 - share) ** 2 * _TAIL * (1 - _TAIL) / num_typical
     error = 2 * variance**0.5 / (1 - _TAIL)
     return share, max(0.0, share - error), min(1.0, share + error)
 

@@ -133,7 +133,7 @@ class DNARealism(ImageMetric):
         **kwargs: Any,
     ) -> None:
         dnas = given_dna(reference, DNA, ranges)  # type: ignore[type-abstract]
-        self.score = _score_of(next(iter(dnas), None), score, contrast)
+        self.score = score_of(next(iter(dnas), None), score, contrast)
         if self.score == "outlier":
             check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
             setup = set_up(feature, layers, dnas=dnas, histograms=False)
@@ -183,9 +183,8 @@ class DNARealism(ImageMetric):
     @override
     def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
         parts = super()._parts_of(imgs)
-        scorer = self._scorer
-        if isinstance(scorer, OutlierScorer) and scorer.reference.has_properties and isinstance(imgs, Tensor):
-            return _with_properties(parts, image_properties(imgs).to(self.device))
+        if isinstance(self._scorer, OutlierScorer):
+            return with_properties(parts, imgs, self._scorer, self.device)
         return parts
 
     def map(self, imgs: Inputs) -> dict[str, Tensor]:
@@ -319,7 +318,7 @@ class DNARealism(ImageMetric):
         return self._statistic.in_order(self._state(SEEN))  # of a batch: a mask of its scores selects from it
 
 
-def _score_of(reference: DNA | None, score: Score | None, contrast: object) -> Score:
+def score_of(reference: DNA | None, score: Score | None, contrast: object) -> Score:
     """Return the score that fits the reference and the contrast; an error that names the remedy if none does."""
     if score is not None:
         check_one_of("score", score, Score)
@@ -344,8 +343,16 @@ def _score_of(reference: DNA | None, score: Score | None, contrast: object) -> S
     return score
 
 
-def _with_properties(parts: Iterator[dict[str, Tensor]], properties: Tensor) -> Iterator[dict[str, Tensor]]:
-    """Add the properties of images to the activations of each part of a batch."""
+def with_properties(
+    parts: Iterator[dict[str, Tensor]], imgs: Inputs, scorer: OutlierScorer, device: torch.device
+) -> Iterator[dict[str, Tensor]]:
+    """Add the properties of images to the activations of each part of a batch, if the reference has properties."""
+    if not scorer.reference.has_properties or not isinstance(imgs, Tensor):
+        return parts
+    return _with_rows(parts, image_properties(imgs).to(device))
+
+
+def _with_rows(parts: Iterator[dict[str, Tensor]], properties: Tensor) -> Iterator[dict[str, Tensor]]:
     begin = 0
     for part in parts:
         end = begin + len(next(iter(part.values())))

@@ -19,15 +19,18 @@ from torchmetrics_dna.functional.outliers import (
     layers_for_outliers,
     left_out_distances,
     neighbourhoods,
+    share_limit,
 )
 from torchmetrics_dna.images.properties import LAYER, VERSION
+from torchmetrics_dna.statistics.base import Field, Statistic
 from torchmetrics_dna.statistics.moments import CrossMomentStatistic
+from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 from torchmetrics_dna.statistics.scores import ImageScorer
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import LayerGaussianDNA
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.statistics.base import State
+    from torchmetrics_dna.statistics.base import Origin, State
 
 # Pixels of the network's input between positions of the layer for local scores.
 _STRIDE = 8
@@ -130,6 +133,45 @@ class OutlierScorer(ImageScorer):
             for layer, gaussian in self.reference.gaussians.items()
         }
         return {layer: values / len(maps) for layer, values in maps.items()}
+
+
+class OutlierCountStatistic(Statistic):
+    """Number of images whose outlier score is beyond the limit of the reference, and number of all images.
+
+    A state has ``counts``, int64, ``(2,)``, and ``refused``, see :mod:`.nonfinite`. Both add up over processes.
+
+    Args:
+        scorer: Scorer with the reference.
+        more: Further values that must be equal for two states to be merged.
+
+    """
+
+    kind = "outlier counts"
+
+    def __init__(self, scorer: OutlierScorer, **more: object) -> None:
+        super().__init__(scorer.extractor, **more)
+        self.scorer = scorer
+        self._limit = share_limit(scorer.reference.own_scores.cpu())
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {"counts": Field(2, torch.int64), "refused": Field(len(self.neurons), torch.int64)}
+
+    @override
+    def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
+        (scores,) = self.scorer(activations)
+        note_refused_(state["refused"], activations.only(self.neurons))
+        num_beyond, num_images = state["counts"]
+        num_beyond += (scores > self._limit).sum()
+        num_images += len(scores)
+
+    @override
+    def value(self, state: State, origin: Origin) -> tuple[int, int]:
+        """Return how many images are beyond the limit, and how many there are; ValueError if images were refused."""
+        check_refused(state["refused"].tolist(), self.neurons)
+        num_beyond, num_images = state["counts"].tolist()
+        return num_beyond, num_images
 
 
 class LocalMomentStatistic(CrossMomentStatistic):
