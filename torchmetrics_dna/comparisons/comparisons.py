@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torchmetrics_dna.checks import brief
 from torchmetrics_dna.comparisons.comparison import ByName, Comparison
 from torchmetrics_dna.dna.evidence import Ratio, paired_p_value, ratio_of
+from torchmetrics_dna.functional.improvement import Improvement, improvement_of
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.images.properties import neuron_name
@@ -163,6 +164,22 @@ class Comparisons(ManyComparisons):
             return None
         last = [float(numbers[-1]) for numbers in numbers_of_names]
         return last if len(set(last)) == len(last) else None
+
+    @property
+    def improvement(self) -> Improvement | None:
+        """Last set, in the order of :attr:`positions`, that is significantly closer than the last such set before it.
+
+        The first set counts as one. The distance is that which orders the sets. None without positions, or without
+        folds of images.
+        """
+        positions = self.positions
+        if positions is None:
+            return None
+        names = [name for name in self if name != self.held_out]
+        by_name = {name: place for name, place in zip(names, positions, strict=True) if not self[name].same_images}
+        if any(self[name][self.distance].evidence is None for name in by_name):
+            return None
+        return improvement_of(by_name, self._paired, self._order)
 
     @property
     def unreadable(self) -> list[str]:

@@ -4,6 +4,7 @@ from torchmetrics_dna.binning import activation_histogram
 from torchmetrics_dna.functional.emd import dna_emd
 from torchmetrics_dna.functional.features import cmmd, mind, prdc
 from torchmetrics_dna.functional.frechet import dna_frechet
+from torchmetrics_dna.functional.improvement import Improvement, last_improvement
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.functional.layer_frechet_estimate import FrechetEstimate, layer_frechet_estimate
 from torchmetrics_dna.functional.odd import Odd, odd_by_properties
@@ -14,6 +15,7 @@ from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select
 __all__ = [
     "FewOff",
     "FrechetEstimate",
+    "Improvement",
     "Odd",
     "activation_histogram",
     "cmmd",
@@ -23,6 +25,7 @@ __all__ = [
     "dna_realism_map",
     "few_are_off",
     "heat",
+    "last_improvement",
     "layer_frechet_distance",
     "layer_frechet_estimate",
     "learn_neuron_weights",

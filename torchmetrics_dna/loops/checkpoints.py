@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.functional.improvement import Improvement
     from torchmetrics_dna.statistics.setup import Feature
 
 _REFERENCE = "reference.dna.npz"
@@ -179,6 +180,14 @@ class Checkpoints:
         if self._of_held_out is None:
             return Comparisons("the reference", sets)
         return Comparisons("the reference", sets | {"held-out": self._of_held_out}, "held-out")
+
+    @property
+    def improvement(self) -> Improvement | None:
+        """Last checkpoint that is significantly closer to the reference than those before it.
+
+        Its ``scalars()`` are for a logger. None without folds of images. It warns and raises as :attr:`comparisons`.
+        """
+        return self.comparisons.improvement
 
     def add(self, step: int, images: Source | DNA) -> Comparison:
         """Score a checkpoint, keep its DNA, and draw the curve anew.

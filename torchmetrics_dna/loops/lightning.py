@@ -31,10 +31,11 @@ class DNACallback:
     """Callback of ``lightning`` or ``pytorch_lightning`` that scores generated images during training.
 
     At the end of a validation epoch, it logs distances from a reference: over all neurons as ``dna/dna_emd``, debiased
-    as ``dna/dna_emd_debiased``, and of each layer as ``dna/block_0/dna_emd``. ``ModelCheckpoint`` and
-    ``EarlyStopping`` can monitor them. It keeps DNAs, a table and a curve in a folder, by the trainer's
-    ``global_step``, see :class:`Checkpoints`. Processes share the work. Parameters and checkpoints of the model stay as
-    they are.
+    as ``dna/dna_emd_debiased``, and of each layer as ``dna/block_0/dna_emd``. ``ModelCheckpoint`` can monitor them. It
+    also logs ``dna/last_improvement`` and ``dna/newest_p_value``, see :attr:`Checkpoints.improvement`. With
+    ``mode="max"``, ``EarlyStopping`` can monitor the first of these. It keeps DNAs, a table and a curve in a folder, by
+    the trainer's ``global_step``, see :class:`Checkpoints`. Processes share the work. Parameters and checkpoints of the
+    model stay as they are.
 
     Args:
         reference: Images, which are measured once, when the training starts, or a DNA or the path of one.
@@ -143,8 +144,11 @@ class DNACallback:
             generated = metric.to_dna(real=False)
         else:
             generated = self.images(pl_module)
-        comparison = self.checkpoints.add(trainer.global_step, generated)
-        pl_module.log_dict(comparison.scalars(self.prefix), sync_dist=trainer.world_size > 1)
+        scalars = self.checkpoints.add(trainer.global_step, generated).scalars(self.prefix)
+        improvement = self.checkpoints.improvement
+        if improvement is not None:
+            scalars |= improvement.scalars(self.prefix)
+        pl_module.log_dict(scalars, sync_dist=trainer.world_size > 1)
 
     def _is_due(self, trainer: Any) -> bool:
         """True if this epoch is scored; the trainer's sanity check is not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _MOST_SENTENCES = 4
 # Number of sets that a sentence names at most.
 _MOST_NAMES = 3
+# Number of checkpoints from which on a sentence says whether training still improves.
+_LEAST_CHECKPOINTS = 3
+# Word before the last number of a name, and those of checkpoints.
+_WORD = re.compile(r"([^\W\d_]+)[\W_]*\d+(?:\.\d+)?\D*$")
+_OF_CHECKPOINTS = {"checkpoint", "ckpt", "epoch", "iter", "iteration", "kimg", "snapshot", "step"}
 # Heading of the column of ratios.
 _X_HELD_OUT = "x held-out"
 # Mark of a value that does not differ significantly from the reference.
@@ -105,6 +110,7 @@ def _closest(sets: Comparisons) -> list[str]:
         lines.append(f"This order was not tested, because {why_untested}.")
     else:
         lines.append(_is_closer(sets, rest))
+    lines += _still_improves(sets)
     lines += _which_differ(sets)
     return lines
 
@@ -163,6 +169,33 @@ def _is_closer(sets: Comparisons, rest: Sequence[str]) -> str:
     elif num_others > 1:
         ties += f" and {num_others} others"
     return f"It is not significantly closer than {ties} ({p})."
+
+
+def _still_improves(sets: Comparisons) -> list[str]:
+    """Return the sentence on the last significant improvement of a training; nothing if the sets are none."""
+    found = sets.improvement if _are_checkpoints(sets.ranked) else None
+    if found is None:
+        return []
+    if found.least_p_value is not None:
+        p = p_figure(found.least_p_value, "smallest p")
+        return [f"No checkpoint after {found.name} is significantly closer to {sets.reference} ({p})."]
+    closer = f"{found.name} is significantly closer to {sets.reference} than {found.before}"
+    return [f"Training still improves: {closer} ({p_figure(found.p_value, 'p')})."]
+
+
+def _are_checkpoints(names: Collection[str]) -> bool:
+    """True if there are three names or more, and all count steps, epochs or the like.
+
+    Example:
+        >>> _are_checkpoints(["epoch=1-step=50", "epoch=2-step=100", "epoch=3-step=150"])
+        True
+        >>> _are_checkpoints(["blur_1", "blur_2", "blur_3"])
+        False
+
+    """
+    words = [_WORD.search(name) for name in names]
+    are_of_training = all(word is not None and word[1].lower().removesuffix("s") in _OF_CHECKPOINTS for word in words)
+    return len(names) >= _LEAST_CHECKPOINTS and are_of_training
 
 
 def _relative_to_held_out(sets: Comparisons, name: str, held_out: str) -> list[str]:
@@ -437,6 +470,7 @@ def whole(sets: Comparisons) -> dict[str, Any]:
         "held_out": sets.held_out,
         "distance": sets.distance,
         "best": sets.best,
+        "improvement": None if sets.improvement is None else sets.improvement._asdict(),
         "verdict": sets.verdict,
         "sets": sets.rows(),
         "comparisons": {name: comparison.to_dict() for name, comparison in sets.items()},
