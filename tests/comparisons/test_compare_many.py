@@ -79,6 +79,46 @@ def test_sets_that_are_alike_are_not_told_apart() -> None:
     assert f"{only['set 1']['dna-emd'].debiased:.3g}, debiased" in only.verdict
 
 
+def test_the_last_improvement_is_told() -> None:
+    """Sets in any order; p-values are those of the paired test, times k (k + 1)."""
+    near = images(4, 4)
+    sets = {"epoch_4": images(4, 14), "epoch_1": images(80, 2), "epoch_2": near, "epoch_3": images(60, 6)}
+    comparisons = compare(REFERENCE, sets, EXTRACTOR, **EMD)
+    evidence = {name: comparison["dna-emd"].evidence for name, comparison in comparisons.items()}
+    first, second, fourth = (evidence[f"epoch_{epoch}"] for epoch in (1, 2, 4))
+    found = comparisons.improvement
+    assert (found.name, found.position, found.before, found.num_checkpoints) == ("epoch_2", 2, "epoch_1", 4)
+    assert found.p_value == pytest.approx(2 * paired_p_value(second, first))
+    is_closer = fourth.jackknife.left <= second.jackknife.left
+    p_newest = paired_p_value(fourth, second) if is_closer else 1
+    assert found.newest_p_value == pytest.approx(p_newest)
+    assert found.least_p_value == pytest.approx(min(1, 6 * p_newest))
+    assert found.scalars("x/") == {"x/last_improvement": 2, "x/newest_p_value": found.newest_p_value}
+    sentence = "No checkpoint after epoch_2 is significantly closer to the reference (smallest p"
+    assert sentence in comparisons.verdict
+    assert comparisons.to_dict()["improvement"]["name"] == "epoch_2"
+    improving = {name: sets[name] for name in ("epoch_1", "epoch_3", "epoch_2")}
+    improving = {f"step_{i}": each for i, each in enumerate(improving.values())}
+    told = compare(REFERENCE, improving, EXTRACTOR, **EMD)
+    assert told.improvement.name == "step_2"
+    assert told.improvement.least_p_value is None
+    assert "Training still improves: step_2 is significantly closer to the reference than " in told.verdict
+
+
+def test_where_no_improvement_is_told(comparisons: Comparisons) -> None:
+    blurred = {name.replace("step", "blur"): SETS[name] for name in SETS}
+    by_name = compare(REFERENCE, blurred, EXTRACTOR, **EMD)
+    assert by_name.improvement.name == "blur_2000"
+    assert "No checkpoint" not in by_name.verdict
+    assert "No checkpoint after step_2000 " in comparisons.verdict
+    assert compare(REFERENCE, SETS, EXTRACTOR, num_folds=None, **EMD).improvement is None
+    assert compare(REFERENCE, {"a": SETS["step_100"], "b": REFERENCE // 2}, EXTRACTOR, **EMD).improvement is None
+    only = compare(REFERENCE, {"step_5": SETS["step_100"]}, EXTRACTOR, **EMD).improvement
+    assert only.scalars() == {"dna/last_improvement": 5, "dna/newest_p_value": 1}
+    held_out = compare(REFERENCE, SETS | {"step_0": images(0, 30)}, EXTRACTOR, held_out="step_0", **EMD)
+    assert held_out.improvement.num_checkpoints == 3
+
+
 def test_the_order_is_that_of_the_values_shown(comparisons: Comparisons) -> None:
     """The paired test is of jackknife estimates; where these have another order, it shows nothing."""
 

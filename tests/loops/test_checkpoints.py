@@ -318,6 +318,8 @@ def share_checkpoints(rank: int, world: int, folder: Path) -> None:
     for step, own in ((500, CROWD_FAKE[rank::world]), (1000, CROWD_FAKE if rank else CROWD_FAKE[:0])):
         assert checkpoints.add(step, own).scalars() == compare(*dnas).scalars()
         assert list(checkpoints.comparisons)[-1] == f"step_{step:06}"
+    # Both steps have the same images.
+    assert checkpoints.improvement.scalars() == {"dna/last_improvement": 500, "dna/newest_p_value": 1}
     for name, dna in zip(("reference", "step_000500", "step_001000"), (*dnas, dnas[1]), strict=True):
         assert load_dna(folder / f"{name}.dna.npz").digest == dna.digest
     with pytest.raises(ValueError, match="There are no images in"):

@@ -76,7 +76,9 @@ def test_logs_keeps_and_resumes(name: str, tmp_path: Path) -> None:
     assert list(checkpoints.comparisons) == ["step_000002", "step_000004"]  # and none of the sanity check
     last = checkpoints.comparisons["step_000004"].scalars()
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    assert logged == pytest.approx(last, rel=1e-6)  # Lightning keeps float32
+    improvement = checkpoints.improvement.scalars()
+    assert improvement.keys() == {"dna/last_improvement", "dna/newest_p_value"}
+    assert logged == pytest.approx(last | improvement, rel=1e-6)  # Lightning keeps float32
     assert last["dna/dna_emd"] < checkpoints.comparisons["step_000002"]["dna-emd"].value
     assert trainer.checkpoint_callback.best_model_score == pytest.approx(last["dna/dna_emd"])
     saved = torch.load(tmp_path / "models" / "last.ckpt", weights_only=True)
@@ -96,6 +98,23 @@ def test_logs_keeps_and_resumes(name: str, tmp_path: Path) -> None:
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     expected = metric.scalars("x/")
     assert {name: logged[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_early_stopping_counts_checkpoints_without_improvement(tmp_path: Path) -> None:
+    """Images get closer to the reference twice, and then stay as they are."""
+    package = import_module("lightning.pytorch")
+    gains = iter([0.2, 0.5, 0.9, *[0.9] * 20])
+    callback = DNACallback(REFERENCE, lambda _: (INPUTS * next(gains) * 255).round() / 255, tmp_path / "dna", **OPTIONS)
+    stopping = package.callbacks.EarlyStopping(monitor="dna/last_improvement", mode="max", patience=3)
+    trainer = package.Trainer(
+        accelerator="cpu", max_epochs=20, default_root_dir=tmp_path, logger=False, callbacks=[callback, stopping],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    data = DataLoader(INPUTS, batch_size=6)
+    trainer.fit(module_of(package), data, data)
+    assert callback.checkpoints.improvement.name == "step_000006"
+    assert len(callback.checkpoints.comparisons) == 6
 
 
 def test_mistakes() -> None:
