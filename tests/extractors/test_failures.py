@@ -60,6 +60,28 @@ def test_the_meta_device_takes_no_network(extractor: DNAExtractor) -> None:
     assert value_of(DNAEMD(extractor)) == before
 
 
+class OfOneSize(nn.Module):
+    """A network for images of one size, which it does not tell."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 2, 3), nn.Linear(2 * (side - 2) ** 2, 5)
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        return self.head(self.conv(imgs).flatten(1))
+
+
+def test_a_network_of_one_size_asks_for_it() -> None:
+    extractor = DNAExtractor(OfOneSize(224), layers=["conv"], mean=0.5, std=0.5)
+    for call in (extractor, lambda imgs: DNAEMD(extractor).update(imgs, real=True)):
+        with pytest.raises(ValueError, match="OfOneSize can't take images of 32 x 40 pixels .*; give `input_size=224`"):
+            call(IMAGES)
+    assert DNAExtractor(OfOneSize(224), layers=["conv"], mean=0.5, std=0.5, input_size=224)(IMAGES)["conv"].ndim == 4
+    with pytest.raises(ValueError, match="an image of 224 x 224 pixels .*; say which size it takes with `input_size`"):
+        DNAExtractor(OfOneSize(32), layers=["conv"])
+    assert DNAExtractor(OfOneSize(32), layers=["conv"], mean=0.5, std=0.5, input_size=32)(IMAGES)["conv"].ndim == 4
+
+
 @pytest.fixture
 def device() -> Iterator[Accelerator]:
     """The stand-in for a GPU, to which torch moves a network by replacing its parameters."""

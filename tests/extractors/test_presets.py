@@ -16,6 +16,7 @@ import dnas
 import numpy as np
 import pytest
 import skimage.data
+import timm
 import torch
 from official import SHALLOW, clip_with_projection, dinov2, random_official, small_inception_of_fid
 from PIL import Image
@@ -268,6 +269,36 @@ def test_cmmd_is_of_the_normalised_embedding(monkeypatch: pytest.MonkeyPatch, tm
     activations = extractor(tensors)
     assert {layer: x.shape for layer, x in activations.items()} == {"last_norm": (2, 1024), "projected": (2, 768)}
     assert close(activations["projected"], official.activations(normalised(PHOTOS, by_pillow, name))["projected"])
+
+
+def test_the_final_norm_has_two_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The layer has the network's own name, so that DNAs by either name are of the same layer."""
+    name = "dino_vit_base"
+    shallow(monkeypatch, name, 1, ["block_0", "last_norm"])
+    torch.manual_seed(0)
+    network = timm.create_model("vit_base_patch16_224", depth=1, num_classes=0)
+    torch.save(network.state_dict(), tmp_path / "dino.pth")
+    path = {"weights_path": tmp_path / "dino.pth"}
+    by_preset = [DNAExtractor(name, layers=["block_0", norm], **path) for norm in ("last_norm", "norm")]
+    by_timm = [DNAExtractor(network, layers=["blocks.0", norm]) for norm in ("last_norm", "norm")]
+    assert [list(extractor.neurons) for extractor in by_preset] == [["block_0", "last_norm"]] * 2
+    assert [list(extractor.neurons) for extractor in by_timm] == [["blocks.0", "norm"]] * 2
+    assert by_preset[0].digest == by_preset[1].digest
+    assert by_timm[0].digest == by_timm[1].digest
+    photos = torch.from_numpy(np.stack(PHOTOS)).movedim(3, 1)
+    activations = [extractor(photos)["norm"] for extractor in by_timm]
+    assert torch.equal(*activations)
+    assert list(DNAExtractor(network, layers=["last_norm:class"]).neurons) == ["norm:class"]
+    assert list(DNAExtractor(name, layers=["norm:class", "properties"], **path).neurons) == [
+        "last_norm:class", "properties",
+    ]  # fmt: skip
+    for feature, options in ((name, path), (network, {})):
+        with pytest.raises(ValueError, match="expected to name each layer once, but got \\['norm', 'last_norm'\\]"):
+            DNAExtractor(feature, layers=["norm", "last_norm"], **options)
+        with pytest.raises(ValueError, match="^Unknown layer 'last_nrm'; the"):
+            DNAExtractor(feature, layers=["last_nrm"], **options)
+    with pytest.raises(ValueError, match="^Unknown layer 'last_norm'; the submodules"):
+        DNAExtractor(timm.create_model("resnet18"), layers=["last_norm"])
 
 
 def test_a_dna_of_an_unknown_network_says_to_give_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from golden import GOLDEN, load
 from makers import EXTRACTOR, FAKE, RANGES, REAL, emd, fed, frechet, layer_frechet, self_ranging_emd
-from networks import Pixels
+from networks import Pixels, random_images
 from torchmetrics import Metric, MetricCollection
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, SharedCollection, make_dna
@@ -39,10 +40,30 @@ def test_a_remedy_is_no_error(statistics: str | None) -> None:
 
 def test_evidence_without_folds_names_those_of_the_reference() -> None:
     reference = make_dna(REAL, EXTRACTOR, num_folds=7)
-    metric = DNAEMD(EXTRACTOR, reference=reference)
+    metric = DNAEMD(EXTRACTOR, reference=reference, num_folds=0)
     metric.update(FAKE, real=False)
     with pytest.raises(ValueError, match="num_folds=7"):
         metric.evidence()
+
+
+@pytest.mark.parametrize("cls", [DNAEMD, DNAFrechet])
+def test_folds_are_those_of_the_reference(cls: type[DNAEMD | DNAFrechet], tmp_path: Path) -> None:
+    """The value is that without folds, to the last bit."""
+    many, others = random_images(40, 0), random_images(40, 1) // 2
+    kind = "histogram" if cls is DNAEMD else "gaussian"
+    make_dna(many, EXTRACTOR, kind=kind, num_folds=8).save(tmp_path / "reference.npz")
+    metrics = [cls(EXTRACTOR, reference=tmp_path / "reference.npz", num_folds=count) for count in (None, 8, 0)]
+    for metric in metrics:
+        metric.update(others, real=False)
+    by_default, with_folds, without = metrics
+    assert by_default.evidence().test.p_value == with_folds.evidence().test.p_value
+    assert by_default.evidence().interval == with_folds.evidence().interval
+    assert torch.equal(by_default.compute(), without.compute())
+    assert len(by_default.to_dna(real=False).folds) == 8
+    assert without.to_dna(real=False).folds == ()
+    assert len(cls(EXTRACTOR, reference=tmp_path / "reference.npz", debias=True).to_dna(real=False).folds) == 20
+    with pytest.raises(ValueError, match="`num_folds` expected to be an integer of at least 5"):
+        cls(EXTRACTOR, num_folds=0, debias=True)
 
 
 def test_what_differs_is_said_by_properties_that_the_network_measures() -> None:

@@ -65,6 +65,8 @@ class DNAExtractor(nn.Module):
             output. Default: all layers of a preset; every block or stage and the final norm of a timm model; the output
             of another module. A name may end with a view: ``"last_norm:class"`` is the class token of that layer,
             ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each position divided by their norm.
+            The final norm of a transformer is ``"last_norm"`` in presets and, mostly, ``"norm"`` in timm models. Both
+            names are accepted for either; the layer has the network's own name.
         weights_path: Weights for a preset or timm model, instead of the default source: a file (a state dict, or the
             official file), or a folder, which is searched for ``NAME.safetensors``, ``NAME.pth`` and the path of the
             file in its repository; ``NAME.ranges.json`` or the official ranges in that folder are used with it.
@@ -164,6 +166,7 @@ class DNAExtractor(nn.Module):
         self.is_named = not isinstance(feature, nn.Module)
         with float32_by_default():
             built = build(feature, layers, weights_path, example is None)
+        layers = layers if built.layers is None else built.layers
         self.name = built.name
         prepared = Preparation(channels=0)
         self.allowed_channels: tuple[int, ...] = ()

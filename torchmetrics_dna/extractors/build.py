@@ -31,6 +31,8 @@ from torchmetrics_dna.images.properties import LAYER
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
 _CONTAINERS = ("blocks", "stages", "layers")  # of timm's models
 _FINAL_NORMS = ("norm", "bn2", "head.norm", "fc_norm")
+# Name of the final norm of a transformer in presets. In timm's models, it has the name of its submodule.
+_LAST_NORM = "last_norm"
 _INITIALIZERS = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.erfinv_, Tensor.normal_, Tensor.uniform_)
 
 
@@ -44,6 +46,8 @@ class Built(NamedTuple):
     views: Mapping[str, View] | None = None  # of each layer; None for all outputs, empty if no output is used
     ranges: Path | str | None = None  # packaged file of activation ranges, or a reference for ``download.py``
     load: Callable[[], None] = lambda: None  # loads the weights, if they are not loaded yet
+    renamed: Mapping[str, str] = {}  # own name of each output that was asked for by the name in other networks
+    layers: Sequence[str] | None = None  # layers that were asked for, by their own names
 
 
 _FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz", ".json")
@@ -63,8 +67,7 @@ def build(
         if isinstance(layers, str) or not layers or not all(isinstance(layer, str) and layer for layer in layers):
             remedy = f"; give [{layers!r}]" if isinstance(layers, str) else ""
             raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {brief(layers)}{remedy}")
-        if len(set(layers)) != len(layers):
-            raise ValueError(f"Argument `layers` expected to name each layer once, but got {list(layers)}")
+        _check_distinct(layers, layers)
     if is_identity(feature) and layers is None and weights_path is None:
         return Built(str(feature), nn.Identity(), views={"embedding": View("output")})
     if feature == LAYER:
@@ -76,6 +79,10 @@ def build(
     views = {layer: View.of(layer) for layer in layers if layer != LAYER}
     sources = list(dict.fromkeys(view.source for view in views.values()))
     built = _build(feature, sources or None, weights_path, of_images)
+    own_names = [_own_name(layer, built.renamed) for layer in layers]
+    _check_distinct(own_names, layers)
+    views = {layer: View.of(layer) for layer in own_names if layer != LAYER}
+    built = built._replace(layers=own_names)
     if not views:
         return built._replace(submodules={}, views={})
     if any(view.steps for view in views.values()):  # ranges are those of outputs, not of views
@@ -83,6 +90,18 @@ def build(
     # the outputs of a preset may be views themselves
     own = {layer: view.after(built.views[view.source].steps) if built.views else view for layer, view in views.items()}
     return built._replace(views=own)
+
+
+def _check_distinct(names: Sequence[str], layers: Sequence[str]) -> None:
+    """Raise ValueError if two of the names are equal; ``layers`` are the names as they were given."""
+    if len(set(names)) != len(names):
+        raise ValueError(f"Argument `layers` expected to name each layer once, but got {list(layers)}")
+
+
+def _own_name(layer: str, renamed: Mapping[str, str]) -> str:
+    """Return the name of a layer, or of a view of one, with the network's own name of the output."""
+    source, colon, steps = layer.partition(":")
+    return renamed.get(source, source) + colon + steps
 
 
 def _build(
@@ -143,6 +162,9 @@ def _build(
 
 def _of_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Built:
     chosen = (preset.default_layers or list(preset.submodules)) if layers is None else layers
+    path_of_norm = preset.submodules.get(_LAST_NORM)
+    renamed = {} if path_of_norm is None or path_of_norm not in chosen else {path_of_norm: _LAST_NORM}
+    chosen = [renamed.get(layer, layer) for layer in chosen]
     for layer in chosen:
         if layer not in preset.submodules:
             layer_names = ", ".join(preset.submodules)
@@ -158,6 +180,7 @@ def _of_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str |
         {layer: View(layer, view.steps) for layer, view in views.items()},
         find_ranges(preset, weights_path),
         partial(load_weights, network, path, preset),
+        renamed,
     )
 
 
@@ -183,10 +206,13 @@ def _of_timm(network: nn.Module, name: str, layers: Sequence[str] | None) -> Bui
 
     inner = unwrapped(network)
     chosen = _default_layers(inner) if layers is None else layers
+    norm = _final_norm(inner)
+    renamed = {} if norm is None or _LAST_NORM not in chosen else {_LAST_NORM: norm}
+    chosen = [renamed.get(layer, layer) for layer in chosen]
     _check_submodules(inner, chosen)
     config = resolve_model_data_config(inner)
     preparation = Preparation(tuple(config["input_size"][1:]), mean=tuple(config["mean"]), std=tuple(config["std"]))
-    return Built(name, network, preparation, {layer: layer for layer in chosen})
+    return Built(name, network, preparation, {layer: layer for layer in chosen}, renamed=renamed)
 
 
 def is_timm_name(name: str) -> bool:
@@ -225,8 +251,15 @@ def _default_layers(network: nn.Module) -> list[str]:
     if paths is None:
         feature_info: Any = getattr(network, "feature_info", [])
         paths = [info["module"] for info in feature_info if info.get("module") in modules]  # an HRNet's stem is none
-    norms = [n for n in _FINAL_NORMS if n in modules and not isinstance(modules[n], nn.Identity)]
-    return paths + norms[:1]
+    norm = _final_norm(network)
+    return paths if norm is None else [*paths, norm]
+
+
+def _final_norm(network: nn.Module) -> str | None:
+    """Return the name of the final norm of a timm model; None if it has none."""
+    modules = dict(network.named_modules())
+    norms = [name for name in _FINAL_NORMS if name in modules and not isinstance(modules[name], nn.Identity)]
+    return norms[0] if norms else None
 
 
 def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from torchmetrics_dna.images.inputs import Inputs, called, count_of, mapped, ten
 DUMMY_SIZE = (224, 224)
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
 # What torch and other libraries say of an input whose height or width does not fit the weights.
-_ABOUT_SIZES = re.compile(r"multiplied|must match|normalized_shape|match the size|too small|can't be greater")
+ABOUT_SIZES = re.compile(r"multiplied|must match|normalized_shape|match the size|too small|can't be greater")
 _ABOUT_CHANNELS = re.compile(r"to have (\d+) channels")
 
 # Outputs of each layer, each with torch's counter of writes to it.
@@ -68,7 +68,7 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
 def _probe_error(error: Exception, size: tuple[int, int], channels: int) -> UnfitError:
     """Return what to raise for a network that failed on an image."""
     reason = first_line(error)
-    if _ABOUT_SIZES.search(reason):
+    if ABOUT_SIZES.search(reason):
         return UnfitError(
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason}); say which size it takes with"
             " `input_size`"

@@ -17,9 +17,10 @@ from torchmetrics_dna.extractors.cpu import keep_freed_memory, rounding_alike
 from torchmetrics_dna.extractors.guard import borrowed, lock_of
 from torchmetrics_dna.extractors.layout import Layout, layout_of_example, layout_of_images
 from torchmetrics_dna.extractors.modules import device_of, own_dtype
-from torchmetrics_dna.extractors.probing import DUMMY_SIZE
+from torchmetrics_dna.extractors.probing import ABOUT_SIZES, DUMMY_SIZE
 from torchmetrics_dna.extractors.repeatable import check_repeatable, two_images, two_inputs
 from torchmetrics_dna.extractors.watch import Watch
+from torchmetrics_dna.files.damage import first_line
 from torchmetrics_dna.images.inputs import Example, Inputs, mapped, tensors_of
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class Runner:
             ):
                 outputs = capture(self.network, self.submodules, inputs, copied, stops=self.is_named)
         except RuntimeError as err:
-            self._explain(err, first.dtype)
+            self._explain(err, first)
             raise
         return self.layout.read(outputs, len(first))
 
@@ -207,8 +208,17 @@ class Runner:
             return nullcontext()
         return rounding_alike(device)
 
-    def _explain(self, err: RuntimeError, dtype: torch.dtype) -> None:
-        """Raise ValueError if a pass failed because of the dtype of images or weights."""
+    def _explain(self, err: RuntimeError, batch: Tensor) -> None:
+        """Raise ValueError if a pass failed because of the size or dtype of images, or the dtype of weights."""
+        size = tuple(batch.shape[-2:])
+        is_other_size = self._takes_images and self.preparation.size is None and size != DUMMY_SIZE
+        if is_other_size and ABOUT_SIZES.search(str(err)):
+            # The network was tried with an image of this size when its extractor was made.
+            raise ValueError(
+                f"{self.name} can't take images of {size[0]} x {size[1]} pixels ({first_line(err)}); give"
+                f" `input_size={DUMMY_SIZE[0]}`, a size that it takes"
+            ) from err
+        dtype = batch.dtype
         if dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
             halves = [0.5] * self.preparation.channels
             raise ValueError(

@@ -312,7 +312,8 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
         num_folds: Number of folds of images to keep, at least 5, such as 20, for the interval and test of
-            :meth:`evidence`. Twenty make the state three times as large; the distance is the same.
+            :meth:`evidence`; 0 for none. By default, it is that of the reference. Twenty make the state three times as
+            large; the distance is the same.
         debias: Whether to correct the distance for the sampling noise of finite sets. This needs folds (by default 20)
             with images in 5 of them on each side; the value is 0 if nothing is left of it.
         pairs: Whether images of both sides correspond, such as originals and their compressed versions: ``update`` then
@@ -355,7 +356,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         **kwargs: Any,
     ) -> None:
         setup = set_up(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
-        statistic = setup.statistic("histogram", _folds_for(num_folds, debias))
+        statistic = setup.statistic("histogram", _folds_for(num_folds, debias, setup))
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
         super().__init__(DISTANCES["dna-emd"], setup, statistic, *options, **kwargs)
@@ -440,11 +441,12 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         from_histograms = statistics == "activations"
         if not from_histograms and (num_bins is not None or ranges is not None):
             raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'")
-        if from_histograms and (num_folds is not None or debias or pairs):
+        if from_histograms and (num_folds or debias or pairs):
             raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'")
         dnas = given_dna(reference, GaussianDNA)
         setup = set_up(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
-        statistic = setup.statistic("histogram" if from_histograms else "gaussian", _folds_for(num_folds, debias))
+        kept_folds = None if from_histograms else _folds_for(num_folds, debias, setup)
+        statistic = setup.statistic("histogram" if from_histograms else "gaussian", kept_folds)
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
         super().__init__(DISTANCES["dna-fd"], setup, statistic, *options, **kwargs)
@@ -536,6 +538,13 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         self.layer_weights = weights
 
 
-def _folds_for(num_folds: int | None, debias: bool) -> int | None:
-    """Return the number of folds, by default 20 to debias."""
-    return NUM_FOLDS if num_folds is None and debias else num_folds
+def _folds_for(num_folds: int | None, debias: bool, setup: Setup) -> int | None:
+    """Return the number of folds to keep: by default 20 to debias, else that of the reference; None for none."""
+    if num_folds == 0 and not debias:
+        return None
+    if num_folds is not None:
+        return num_folds
+    if debias:
+        return NUM_FOLDS
+    folds_of_reference = sum(len(dna.folds) for dna in setup.dnas)
+    return folds_of_reference if folds_of_reference >= LEAST_FOLDS else None
