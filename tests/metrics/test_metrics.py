@@ -20,6 +20,20 @@ from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.resize import resize_image
 
 
+def test_a_plot_names_layers_at_its_axis() -> None:
+    metric = fed(emd(reduction="layer"))
+    value = metric.compute()
+    own = mpl.figure.Figure().subplots()
+    for axes in (metric.plot()[1], metric.plot(value)[1], metric.plot(value, ax=own)[1]):
+        assert [label.get_text() for label in axes.get_xticklabels()] == list(value)
+        assert axes.get_xaxis().get_visible()
+        assert axes.get_legend() is None
+        places = {float(line.get_xdata()[0]): float(line.get_ydata()[0]) for line in axes.lines}
+        assert places == {i: float(distance) for i, distance in enumerate(value.values())}
+    _, axes = metric.plot([value, value])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(value)
+
+
 @pytest.mark.parametrize("statistics", ["means", "activations", None])
 def test_a_remedy_is_no_error(statistics: str | None) -> None:
     """Whatever is asked of a metric that keeps no folds, what the error advises works."""

@@ -51,6 +51,15 @@ def _rows_of(saved: str | bytes) -> list[Tensor]:
     return rows
 
 
+def _name_scalars(axes: Any, names: Sequence[str]) -> None:
+    """Write the names of scalars that torchmetrics has drawn at the horizontal axis, in the place of its legend."""
+    axes.get_xaxis().set_visible(True)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    legend = axes.get_legend()
+    if legend is not None:
+        legend.remove()
+
+
 class CheckedMetric(Metric):
     """Metric whose states are reduced in place, restored after errors, and checked before they are merged.
 
@@ -126,6 +135,8 @@ class CheckedMetric(Metric):
     ) -> tuple[Any, Any]:
         """Plot one value or several; a distance with folds of images also what equal sets of this size give, as a line.
 
+        If a value is a dict of scalars, such as those of layers, their names are at the horizontal axis.
+
         Args:
             val: A value of ``forward`` or ``compute``, or a list of them; by default ``compute`` is called.
             ax: Matplotlib axes to draw in; by default new ones.
@@ -137,7 +148,13 @@ class CheckedMetric(Metric):
             ModuleNotFoundError: If matplotlib is missing.
 
         """
-        figure, axes = self._plot(val, ax)
+        value = self.compute() if val is None else val
+        figure, axes = self._plot(value, ax)
+        if isinstance(value, dict) and all(part.numel() == 1 for part in value.values()):
+            _name_scalars(axes, list(value))
+            if ax is None:
+                # Names at the axis take more room than numbers.
+                figure.set_layout_engine("constrained")
         self._finish(axes)
         return figure, axes
 
