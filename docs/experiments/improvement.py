@@ -270,10 +270,10 @@ def main() -> None:
     here = (
         f"a checkpoint that is no improvement is reported in {span(false)} of draws, by kind of sequence; without"
         f" correction, in {span(false, 'last')}. One better checkpoint after six equal ones is found in"
-        f" {span(by_step)}, by the size of the step. If each of 12 checkpoints is slightly better, an improvement in the"
-        f" second half is found in {span(half)}; if a checkpoint must be closer than each one before it, in"
-        f" {span(half, 'all before')}. If the stop itself is not found, a later checkpoint can be reported in its place,"
-        f" which happens in {span(late)}; for the rule with each one before it, in {span(late, 'all before')}."
+        f" {span(by_step)}, by the size of the step. If each of 12 checkpoints is slightly better, an improvement in"
+        f" the second half is found in {span(half)}; if a checkpoint must be closer than each one before it, in"
+        f" {span(half, 'all before')}. If the stop itself is not found, a later checkpoint can be reported in its"
+        f" place, which happens in {span(late)}; for the rule with each one before it, in {span(late, 'all before')}."
     )
     results.write(
         folder,

@@ -92,6 +92,15 @@ class Checkpoints:
         ...     checkpoints.comparisons.best, comparison.num_images, sorted(comparison.scalars())[:2]
         ('step_000200', {'a': 6, 'b': 6}, ['dna/block_0/dna_emd', 'dna/dna_emd'])
 
+        >>> generator = np.random.default_rng(0)
+        >>> real, early, late = (generator.integers(0, most, (30, 32, 32, 3), np.uint8) for most in (256, 64, 256))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoints = Checkpoints(real, folder, layers=["block_0"])
+        ...     for step, generated in ((100, early), (200, late)):
+        ...         comparison = checkpoints.add(step, generated)
+        ...     checkpoints.improvement.name, checkpoints.improvement.scalars()["dna/last_improvement"]
+        ('step_000200', 200.0)
+
     """
 
     @taking("layers", "num_bins", "ranges", "num_folds", "reading", "distributed")
@@ -183,7 +192,7 @@ class Checkpoints:
 
     @property
     def improvement(self) -> Improvement | None:
-        """Last checkpoint that is significantly closer to the reference than those before it.
+        """Last checkpoint that is significantly closer to the reference than the last such checkpoint before it.
 
         Its ``scalars()`` are for a logger. None without folds of images. It warns and raises as :attr:`comparisons`.
         """
