@@ -102,7 +102,7 @@ def test_the_last_improvement_is_told() -> None:
     told = compare(REFERENCE, improving, EXTRACTOR, **EMD)
     assert told.improvement.name == "step_2"
     assert told.improvement.least_p_value is None
-    assert "Training still improves: step_2 is significantly closer to the reference than " in told.verdict
+    assert "The newest checkpoint, step_2, is significantly closer to the reference than step_" in told.verdict
 
 
 def test_where_no_improvement_is_told(comparisons: Comparisons) -> None:

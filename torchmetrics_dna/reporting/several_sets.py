@@ -179,8 +179,10 @@ def _still_improves(sets: Comparisons) -> list[str]:
     if found.least_p_value is not None:
         p = p_figure(found.least_p_value, "smallest p")
         return [f"No checkpoint after {found.name} is significantly closer to {sets.reference} ({p})."]
-    closer = f"{found.name} is significantly closer to {sets.reference} than {found.before}"
-    return [f"Training still improves: {closer} ({p_figure(found.p_value, 'p')})."]
+    p = p_figure(found.p_value, "p")
+    return [
+        f"The newest checkpoint, {found.name}, is significantly closer to {sets.reference} than {found.before} ({p})."
+    ]
 
 
 def _are_checkpoints(names: Collection[str]) -> bool:
