@@ -65,8 +65,13 @@ def tensors(value: Any) -> Iterator[Tensor]:
         yield torch.tensor(value)
 
 
+# Takes p-values, and no tensors.
+OF_NO_TENSORS = {"last_improvement"}
+
+
 def test_every_function_has_a_row() -> None:
-    assert sorted(CALLS) == sorted(name for name in functional.__all__ if isfunction(getattr(functional, name)))
+    functions = {name for name in functional.__all__ if isfunction(getattr(functional, name))}
+    assert set(CALLS) == functions - OF_NO_TENSORS
 
 
 NO_STAND_IN = {"learn_neuron_weights"}  # torch differentiates on real devices alone
