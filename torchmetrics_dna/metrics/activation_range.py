@@ -101,4 +101,5 @@ class ActivationRange(ImageMetric):
     @override
     def _value(self) -> dict[str, Tensor]:
         minimum, maximum = self._statistic.minimum_and_maximum(self._state(SEEN))
-        return {"minimum": minimum, "maximum": maximum.clone()}  # a copy: the state changes later
+        # The maximum is a view of the state, which changes later.
+        return {"minimum": minimum, "maximum": maximum.clone()}

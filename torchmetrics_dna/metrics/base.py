@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
-_HELD = 4  # activations that are added together, relative to a state: adding goes through all of it, however few
-SEEN = "seen"  # the side of a metric without real and fake images
+# Parts of a batch are added together until their activations have this size, relative to the state. Adding passes
+# through the whole state, even if it adds few activations.
+_ADDED_SIZE = 4
+# The side of a metric that does not distinguish real and fake images.
+SEEN = "seen"
 _NOT_MERGED = "Can't merge the states of these metrics"
 
 
@@ -44,7 +47,7 @@ class ImageMetric(CheckedMetric):
     is a :class:`CountedWith`.
 
     A subclass defines :meth:`_value`, :meth:`_nan` if that may be without a value, and ``update`` if it takes more or
-    less than images and their side. Its ``_settings`` are what a result depends on beside the states, which must be
+    less than images and their side. Its ``_settings`` are all that a result depends on besides the states. They must be
     equal in all processes.
     """
 
@@ -60,36 +63,51 @@ class ImageMetric(CheckedMetric):
         normalize: bool,
         reset_real_features: bool = True,
         reference: DNA | Features | None = None,
-        /,  # so that torchmetrics names what no metric takes
+        # Positional-only arguments leave their names to `kwargs`, so that torchmetrics reports unknown ones.
+        /,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_bool("normalize", normalize)
         check_bool("reset_real_features", reset_real_features)
-        self._latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
+        if normalize and statistic.extractor.example is not None:
+            raise ValueError("Argument `normalize` is for images, but the extractor's `inputs` are 'any'")
+        self.normalize = normalize
+        self.reset_real_features = reset_real_features
+        self.reference = reference
+        self._statistic = statistic
+        self._sides = tuple(sides)
         # True from a `reset` that kept real images to the next `update` with real images.
         self._has_kept_real = False
-        extractor = statistic.extractor
-        if normalize and extractor.example is not None:
-            raise ValueError("Argument `normalize` is for images, but the extractor's `inputs` are 'any'")
-        self.normalize, self.reset_real_features, self.reference = normalize, reset_real_features, reference
-        self._statistic, self._sides = statistic, tuple(sides)
+        # Version of the weights for which the identity was computed last, and that identity.
+        self._cached_identity: tuple[Any, CountedWith] | None = None
         self._settings: dict[str, Any] = {"metrics": type(self).__name__}
-        # of states, beside weights and preparation
-        self._settings_of_states = statistic.settings | {"values of `normalize`": normalize}
+        # Settings that two states must share before they can be merged. Weights and preparation are compared apart.
+        self._state_settings = statistic.settings | {"values of `normalize`": normalize}
         if "real" in sides:
-            self._settings_of_states["values of `reset_real_features`"] = reset_real_features
+            self._state_settings["values of `reset_real_features`"] = reset_real_features
         if SEEN not in sides:
-            self._settings_of_states["references"] = "none" if reference is None else reference.digest
-        self._of_reference: dict[str, Any] = {}
+            self._state_settings["references"] = "none" if reference is None else reference.digest
+        self._reference_identity: dict[str, Any] = {}
         if reference is not None:
-            self._of_reference = {"weights (digest)": reference.weights_digest, FINGERPRINT: reference.fingerprint}
-        length = self._now().length_of_state([] if extractor.is_named else list(extractor.neurons))
-        for side in sides:
-            for name, state in statistic.empty("cpu").items():
-                self._add_large_state(f"{side}_{name}", state, statistic.fields[name].reduction)
-            self.add_state(f"{side}_identity", torch.zeros(length, dtype=torch.uint8), dist_reduce_fx="max")
-        self._modules["extractor"] = extractor  # so that `to` moves the network
+            self._reference_identity = {
+                "weights (digest)": reference.weights_digest,
+                FINGERPRINT: reference.fingerprint,
+            }
+        self._add_states()
+        # As a submodule, the network moves with the metric.
+        self._modules["extractor"] = statistic.extractor
+
+    def _add_states(self) -> None:
+        """Add the states of all sides."""
+        # Only modules of the user's have fingerprints, with an entry for each layer.
+        fingerprint_layers = [] if self.extractor.is_named else list(self.extractor.neurons)
+        identity_length = self._current_identity().length_of_state(fingerprint_layers)
+        for side in self._sides:
+            for name, state in self._statistic.empty("cpu").items():
+                self._add_large_state(f"{side}_{name}", state, self._statistic.fields[name].reduction)
+            no_identity = torch.zeros(identity_length, dtype=torch.uint8)
+            self.add_state(f"{side}_identity", no_identity, dist_reduce_fx="max")
 
     @property
     def extractor(self) -> DNAExtractor:
@@ -175,8 +193,8 @@ class ImageMetric(CheckedMetric):
     def _add(self, side: str, imgs: Inputs, keys: Tensor | None = None) -> None:
         """Add images to a side, without a device sync; on the CPU ValueError, and nothing added, if not finite.
 
-        One part is added to the state itself, since a copy would take as long; the side is marked as incomplete until
-        it is. Several are added to a copy, which then takes its place.
+        A batch in one part is added to the state itself, since a copy would take as long as the addition. The side is
+        marked as incomplete meanwhile. A batch in several parts is added to a copy, which then replaces the state.
 
         Args:
             side: Name of the side.
@@ -184,124 +202,180 @@ class ImageMetric(CheckedMetric):
             keys: The fold or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
 
         """
-        counted_with, num_images = self._counting_with(side, imgs), count_of(imgs)
-        if side == "real" and self._has_kept_real:
+        counted_with = self._identity_for(side, imgs)
+        if side == "real":
+            self._warn_of_kept_images()
+        self._set_earlier_state_apart(side)
+        state = self._state(side)
+        identity = getattr(self, f"{side}_identity")
+        if counted_with == CountedWith.of_state(identity):
+            new_identity = identity
+        else:
+            new_identity = counted_with.as_state(len(identity))
+        state_size = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
+        with torch.inference_mode():
+            groups = _grouped(self._parts_of(imgs), _ADDED_SIZE * state_size)
+            activations = next(groups, None)
+            is_one_group = activations is not None and len(activations) == count_of(imgs)
+            if is_one_group:
+                setattr(self, f"{side}_identity", incomplete(identity))
+            else:
+                state = copied(state)
+            begin = 0
+            while activations is not None:
+                end = begin + len(activations)
+                try:
+                    self._statistic.add_(state, activations, None if keys is None else keys[begin:end])
+                except ValueError:
+                    # An activation is not finite, and the statistic has added nothing.
+                    setattr(self, f"{side}_identity", identity)
+                    raise
+                begin = end
+                # Free these activations before the next ones are computed.
+                del activations
+                activations = next(groups, None)
+            self._set_state(side, state | {"identity": new_identity})
+
+    def _warn_of_kept_images(self) -> None:
+        """Warn once if real images are added to those that ``reset`` kept."""
+        if self._has_kept_real:
             self._has_kept_real = False
             warn(
                 "The real images of before `reset` were kept, since `reset_real_features` is False, and more are added"
                 " to them now; add real images once, or set `reset_real_features=True`"
             )
-        if self._apart is not None and side not in self._apart:  # the value of this batch alone follows
+
+    def _set_earlier_state_apart(self, side: str) -> None:
+        """In ``forward``, move the state to ``_apart`` and begin an empty one, for the value of the batch alone."""
+        if self._apart is not None and side not in self._apart:
             self._apart[side] = self._state(side)
             self._set_state(side, self._statistic.empty(self.device))
-        state = self._state(side)
-        name = f"{side}_identity"
-        identity = getattr(self, name)
-        num_bytes = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
-        with torch.inference_mode():
-            groups = _grouped(self._parts_of(imgs), _HELD * num_bytes)
-            begin, activations = 0, next(groups, None)
-            is_whole = activations is not None and len(activations) == num_images
-            added_to = state if is_whole else copied(state)
-            same = counted_with == CountedWith.of_state(identity)
-            after = identity if same else counted_with.as_state(len(identity))
-            if is_whole:
-                setattr(self, name, incomplete(identity))
-            while activations is not None:
-                end = begin + len(activations)
-                try:
-                    self._statistic.add_(added_to, activations, None if keys is None else keys[begin:end])
-                except ValueError:  # of an activation that is not finite
-                    setattr(self, name, identity)
-                    raise
-                del activations  # before the next ones are computed
-                begin, activations = end, next(groups, None)
-            self._set_state(side, added_to | {"identity": after})
 
     def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
         """Compute activations, part by part, where they are accumulated, without a device sync."""
 
         def moved(part: dict[str, Tensor]) -> dict[str, Tensor]:
-            runs_elsewhere = lacks_float64(next(iter(part.values())).device)  # the network; accumulation on the CPU
-            return {layer: values.to(self.device) for layer, values in part.items()} if runs_elsewhere else part
+            # The network may run on a device without float64. Its activations are accumulated on the CPU.
+            first_layer = next(iter(part.values()))
+            if not lacks_float64(first_layer.device):
+                return part
+            return {layer: values.to(self.device) for layer, values in part.items()}
 
-        return map(moved, self.extractor.in_parts(imgs, wait=False))  # a generator would hold the part before
+        # A generator would keep each part while the next one is computed. `map` does not.
+        return map(moved, self.extractor.in_parts(imgs, wait=False))
 
     # Weights that images are counted with
 
-    def _now(self) -> CountedWith:
-        """Return what images would be counted with now; the device is waited for only if weights may have changed."""
+    def _current_identity(self) -> CountedWith:
+        """Return the identity of images that were counted now.
+
+        The device is waited for only if weights may have changed.
+        """
         extractor = self.extractor
         version = extractor.weights_version, repr(extractor.preparation)
-        if self._latest is None or self._latest[0] != version:
-            settings = self._settings_of_states | {"extractors (digest)": extractor.digest}
-            self._latest = version, CountedWith(extractor.weights_digest, extractor.preparation, settings)
-        return self._latest[1]
+        if self._cached_identity is None or self._cached_identity[0] != version:
+            settings = self._state_settings | {"extractors (digest)": extractor.digest}
+            current = CountedWith(extractor.weights_digest, extractor.preparation, settings)
+            self._cached_identity = version, current
+        return self._cached_identity[1]
 
     def _counted_with(self, side: str) -> CountedWith | None:
-        """Return what images of a side were counted with; None without images."""
+        """Return the identity of the images of a side; None without images."""
         return CountedWith.of_state(getattr(self, f"{side}_identity"))
 
-    def _identity_of(self, side: str, counted_with: Sequence[CountedWith]) -> dict[str, Tensor]:
-        """Return the state of the first of several that are equal within rounding; none without images."""
-        return {"identity": counted_with[0].as_state(len(getattr(self, f"{side}_identity")))} if counted_with else {}
+    def _counted_sides(self) -> list[CountedWith]:
+        """Return the identities of all sides that have images."""
+        identities = [self._counted_with(side) for side in self._sides]
+        return [identity for identity in identities if identity is not None]
 
-    def _counting_with(self, side: str, imgs: Inputs) -> CountedWith:
-        """Return what images of a side are counted with now.
+    def _identity_state(self, side: str, identities: Sequence[CountedWith]) -> dict[str, Tensor]:
+        """Return the state of the first of several identities that are equal within rounding; none without images."""
+        if not identities:
+            return {}
+        length = len(getattr(self, f"{side}_identity"))
+        return {"identity": identities[0].as_state(length)}
+
+    def _identity_for(self, side: str, imgs: Inputs) -> CountedWith:
+        """Return the identity of new images of a side.
 
         ValueError if the weights are others than those of earlier images of this side, or of the reference, or with the
         first images, if the network computes something else than for the reference.
         """
-        now, before = self._now(), self._counted_with(side)
-        if before is not None:
-            now = now._replace(fingerprint=before.fingerprint)
+        current = self._current_identity()
+        earlier = self._counted_with(side)
+        if earlier is not None:
+            current = current._replace(fingerprint=earlier.fingerprint)
         elif not self.extractor.is_named:
-            of_reference = self._of_reference.get(FINGERPRINT)  # perhaps of an earlier version's form
-            form = of_reference["input"] if of_reference else self.extractor.input_form(imgs)
-            now = now._replace(fingerprint=self.extractor.take_fingerprint(form))
-        if now != before:
-            keeps = side == "real" and not self.reset_real_features
-            remedy = "; make a new metric" if keeps else "; call `reset` first"
-            message = f"Images of the {side} side were counted with other weights"
-            check_same(message, {} if before is None else before.identity, now.identity, remedy=remedy)
-            check_same("The reference was made with other weights", self._of_reference, now.identity)
-        return now
+            current = current._replace(fingerprint=self._take_fingerprint(imgs))
+        if current != earlier:
+            self._check_weights(side, earlier, current)
+        return current
+
+    def _take_fingerprint(self, imgs: Inputs) -> Any:
+        """Return the fingerprint of the network, comparable with that of the reference if there is one."""
+        # The reference's fingerprint may be of inputs in the form of an earlier version.
+        reference_fingerprint = self._reference_identity.get(FINGERPRINT)
+        if reference_fingerprint:
+            return self.extractor.take_fingerprint(reference_fingerprint["input"])
+        return self.extractor.take_fingerprint(self.extractor.input_form(imgs))
+
+    def _check_weights(self, side: str, earlier: CountedWith | None, current: CountedWith) -> None:
+        """Raise ValueError if earlier images of a side, or the reference, were counted with other weights."""
+        keeps_images = side == "real" and not self.reset_real_features
+        remedy = "; make a new metric" if keeps_images else "; call `reset` first"
+        message = f"Images of the {side} side were counted with other weights"
+        check_same(message, {} if earlier is None else earlier.identity, current.identity, remedy=remedy)
+        check_same("The reference was made with other weights", self._reference_identity, current.identity)
 
     def _origin(self, side: str) -> dict[str, Any]:
         """Return what images of a side were counted with, as the fields of a DNA."""
-        return {"extractor": self.extractor.name} | (self._counted_with(side) or self._now()).origin
+        counted_with = self._counted_with(side) or self._current_identity()
+        return {"extractor": self.extractor.name} | counted_with.origin
 
     @override
     def _check_own(self, runs: bool) -> None:
         """Raise ValueError if the sides are of unlike networks, or, if it ``runs``, the network has changed since."""
         remedy = "; call `reset`, and count all images with the same weights"
-        sides = [*filter(None, map(self._counted_with, self._sides))]
-        identities = [self._of_reference, *(side.identity for side in sides)]
-        check_same("The sides can't be compared", *identities, remedy=remedy)
-        fingerprint = sides[0].fingerprint if sides and runs else None
-        # a network that has learned on since is another, whose digest is not needed, and the sides are still of one
-        is_of_now = self._latest is None or self._latest[0][0] == self.extractor.weights_version
-        if fingerprint and is_of_now and sides[0]._replace(fingerprint=None) == self._now():
-            now = {FINGERPRINT: self.extractor.take_fingerprint(fingerprint["input"])}
-            message = "The network changed after images were counted"
-            check_same(message, now, *(side.identity for side in sides), remedy=remedy)
+        sides = self._counted_sides()
+        identities = [side.identity for side in sides]
+        check_same("The sides can't be compared", self._reference_identity, *identities, remedy=remedy)
+        if not runs or not sides or not self._has_current_weights(sides[0]):
+            return
+        fingerprint = sides[0].fingerprint
+        if fingerprint:
+            current = {FINGERPRINT: self.extractor.take_fingerprint(fingerprint["input"])}
+            check_same("The network changed after images were counted", current, *identities, remedy=remedy)
+
+    def _has_current_weights(self, counted_with: CountedWith) -> bool:
+        """Return True if images were counted with the weights that the network has now.
+
+        The weights of a network that was trained since have another version, so their digest is not computed.
+        """
+        cached = self._cached_identity
+        if cached is not None and cached[0][0] != self.extractor.weights_version:
+            return False
+        return counted_with._replace(fingerprint=None) == self._current_identity()
 
     # States
 
     def _value_of(self, side: str, state: State | None = None) -> Any:
         """Return the statistic's value of a side, or of a copy of its state."""
-        return self._statistic.value(self._state(side) if state is None else state, self._origin(side))
+        if state is None:
+            state = self._state(side)
+        return self._statistic.value(state, self._origin(side))
 
     def _state(self, side: str) -> State:
         return {name: getattr(self, f"{side}_{name}") for name in self._statistic.fields}
 
     def _set_state(self, side: str, state: State) -> None:
-        self.__dict__.update({f"{side}_{name}": tensor for name, tensor in state.items()})  # all at once
+        # One call sets all tensors, so that an interrupt leaves all or none of them set.
+        self.__dict__.update({f"{side}_{name}": tensor for name, tensor in state.items()})
 
     @override
     def _add_earlier(self, earlier: dict[str, State]) -> None:
+        # The states of the batch change, since other members of a compute group may hold the earlier ones.
         with torch.inference_mode():
-            for side, state in earlier.items():  # into the batch's, since others of a compute group may hold these
+            for side, state in earlier.items():
                 self._statistic.merge_(self._state(side), state)
 
     @override
@@ -319,8 +393,8 @@ class ImageMetric(CheckedMetric):
     @override
     def _to_agree_on(self) -> dict[str, Any]:
         self._check_own(runs=True)
-        own: dict[str, Any] = {side: self._counted_with(side) for side in self._sides}
-        return own | {"settings": self._settings_of_states | self._settings}
+        identities: dict[str, Any] = {side: self._counted_with(side) for side in self._sides}
+        return identities | {"settings": self._state_settings | self._settings}
 
     @override
     def _reduce_sides(self, everyone: Sequence[dict[str, Any]], group: Any, gather: Any) -> None:
@@ -329,15 +403,16 @@ class ImageMetric(CheckedMetric):
         Rows of images are gathered, and a custom ``dist_sync_fn`` gathers all.
         """
         message = "Processes hold metrics that can't be reduced together"
-        check_same(message, *(each["settings"] for each in everyone), error=RuntimeError)
-        counted_with = {side: [CountedWith(*each[side]) for each in everyone if each[side]] for side in self._sides}
-        for of_ranks in counted_with.values():
-            check_same(message, *(each.identity for each in of_ranks), error=RuntimeError)
+        check_same(message, *(rank["settings"] for rank in everyone), error=RuntimeError)
+        identities: dict[str, list[CountedWith]] = {}
+        for side in self._sides:
+            identities[side] = [CountedWith(*rank[side]) for rank in everyone if rank[side]]
+            check_same(message, *(counted_with.identity for counted_with in identities[side]), error=RuntimeError)
         states = {side: self._state(side) for side in self._sides}
         for state in states.values():
             self._statistic.reduce_(state, group, gather)
         for side, state in states.items():
-            self._set_state(side, state | self._identity_of(side, counted_with[side]))
+            self._set_state(side, state | self._identity_state(side, identities[side]))
 
     @override
     def _check_merge(self, states: dict[str, Any], in_window: bool) -> dict[str, Any]:
@@ -346,13 +421,17 @@ class ImageMetric(CheckedMetric):
                 "A window of updates can't go with `reset_real_features=False`, since each would hold the real images"
                 " again; give `reset_real_features=True`, or the real side as `reference`"
             )
-        theirs, common = self._check_fit(states), dict[str, Any]()
+        incoming = self._check_fit(states)
+        merged: dict[str, Any] = {}
         for side in self._sides:
-            counted_with = [*filter(None, (self._counted_with(side), theirs[side]))]
-            check_same(_NOT_MERGED, *(each.identity for each in counted_with))
-            # of two that are equal within rounding, the largest byte by byte is neither
-            common |= {f"{side}_{name}": state for name, state in self._identity_of(side, counted_with).items()}
-        return common
+            both = (self._counted_with(side), incoming[side])
+            identities = [counted_with for counted_with in both if counted_with is not None]
+            check_same(_NOT_MERGED, *(counted_with.identity for counted_with in identities))
+            # The two may be equal only within rounding. torchmetrics would take the maximum of each byte, which is
+            # neither of them.
+            for name, state in self._identity_state(side, identities).items():
+                merged[f"{side}_{name}"] = state
+        return merged
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the state of another metric, or a dict of its states, to this one.
@@ -362,7 +441,7 @@ class ImageMetric(CheckedMetric):
 
         """
         if isinstance(incoming_state, ImageMetric):
-            check_same(_NOT_MERGED, self._settings_of_states, incoming_state._settings_of_states)
+            check_same(_NOT_MERGED, self._state_settings, incoming_state._state_settings)
             incoming_state = incoming_state.metric_state
         if not isinstance(incoming_state, dict):
             raise ValueError(f"Expected incoming state to be a dict or an instance of {type(self).__name__}")
@@ -371,26 +450,35 @@ class ImageMetric(CheckedMetric):
     @override
     def _check_fit(self, states: dict[str, Any]) -> dict[str, CountedWith | None]:
         """Return what states of another metric were counted with; ValueError if they are not like those of this one."""
-        for name, own in self.metric_state.items():
-            field, state = name.partition("_")[2], states.get(name, [])
-            dtype = own.dtype if isinstance(own, Tensor) else self._statistic.fields[field].dtype
-            for part in state if isinstance(state, list) else [state]:
-                if part.dtype != dtype:
-                    raise ValueError(
-                        f"Expected state variable {name} to be {dtype}, but got {part.dtype}; give the state as it was"
-                        " saved, without a change of precision"
-                    )
-        identities = {name: states.get(f"{name}_identity") for name in self._sides}
-        theirs = {name: None if state is None else CountedWith.of_state(state) for name, state in identities.items()}
-        check_same(_NOT_MERGED, self._settings_of_states, *(each.identity for each in theirs.values() if each))
+        self._check_dtypes(states)
+        incoming: dict[str, CountedWith | None] = {}
+        for side in self._sides:
+            identity = states.get(f"{side}_identity")
+            incoming[side] = None if identity is None else CountedWith.of_state(identity)
+        identities = [counted_with.identity for counted_with in incoming.values() if counted_with is not None]
+        check_same(_NOT_MERGED, self._state_settings, *identities)
         for name, own in self.metric_state.items():
             state = states.get(name)
             if state is None or (isinstance(own, Tensor) and own.shape != state.shape):
                 raise ValueError(f"Expected state variable {name} to be present in incoming state, in the same shape")
-        return theirs
+        return incoming
+
+    def _check_dtypes(self, states: dict[str, Any]) -> None:
+        """Raise ValueError if states of another metric have other dtypes than those of this one."""
+        for name, own in self.metric_state.items():
+            field = name.partition("_")[2]
+            dtype = own.dtype if isinstance(own, Tensor) else self._statistic.fields[field].dtype
+            state = states.get(name, [])
+            tensors = state if isinstance(state, list) else [state]
+            for tensor in tensors:
+                if tensor.dtype != dtype:
+                    raise ValueError(
+                        f"Expected state variable {name} to be {dtype}, but got {tensor.dtype}; give the state as it"
+                        " was saved, without a change of precision"
+                    )
 
     @override
-    def _moved_beside(self, device: torch.device) -> bool:
+    def _move_network(self, device: torch.device) -> bool:
         """Move network and reference; without float64 only the network, whose activations are counted on the CPU."""
         if lacks_float64(device):
             self.extractor.to(device)
@@ -400,7 +488,8 @@ class ImageMetric(CheckedMetric):
         return True
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_latest": None}  # a copy may be of a copy of the network
+        # A copy of the metric may hold a copy of the network, whose weights have other versions.
+        return super().__getstate__() | {"_cached_identity": None}
 
     @override
     def _on_its_device(self, name: str, state: Any) -> Any:
@@ -413,11 +502,15 @@ class ImageMetric(CheckedMetric):
 def _grouped(parts: Iterator[dict[str, Tensor]], num_bytes: int) -> Iterator[Activations]:
     """Yield parts of a batch together, so many that their activations have this size; none is kept for longer."""
     group: list[dict[str, Tensor]] = []
+    group_size = 0
     for part in parts:
         group.append(part)
-        del part  # or it is kept while the next one is computed
-        if sum(values.nbytes for activations in group for values in activations.values()) >= num_bytes:
+        group_size += sum(values.nbytes for values in part.values())
+        # Otherwise the part is kept while the next one is computed.
+        del part
+        if group_size >= num_bytes:
             yield Activations(*group)
             group = []
+            group_size = 0
     if group:
         yield Activations(*group)

@@ -19,7 +19,8 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics_dna.extractors.compiled import outside_graphs
 
 Value = Tensor | dict[str, Tensor]
-_BESIDE_STATES = ("_update_count", "_computed", "_is_synced", "_cache", "_apart")  # what is kept of them
+# Attributes that describe the states, and that are restored with them.
+_STATE_ATTRIBUTES = ("_update_count", "_computed", "_is_synced", "_cache", "_apart")
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 
 
@@ -28,7 +29,7 @@ def all_or_nothing(method: _Method) -> _Method:
 
     @wraps(method)
     def call(self: CheckedMetric, *args: Any, **kwargs: Any) -> Any:
-        before = {name: getattr(self, name) for name in (*self._defaults, *_BESIDE_STATES)}
+        before = {name: getattr(self, name) for name in (*self._defaults, *_STATE_ATTRIBUTES)}
         try:
             return method(self, *args, **kwargs)
         except BaseException:
@@ -66,21 +67,28 @@ class CheckedMetric(Metric):
     What is in the states is for a subclass, which defines the methods below.
     """
 
-    # A subclass defines: an error if the own states can't be read, such as of several networks; if those of another are
-    # not alike; or if they can't be added, with what is common to both
-    _check_own: Callable[[bool], None]  # True if the network may be run
+    # Raises ValueError if the states can't be read, such as those of several networks. The argument is True if the
+    # network may be run.
+    _check_own: Callable[[bool], None]
+    # Raises ValueError if the states of another metric are not like those of this one.
     _check_fit: Callable[[dict[str, Any]], Any]
-    _check_merge: Callable[[dict[str, Any], bool], Mapping[str, Any]]  # True if they are those of a window of updates
-    # what processes tell each other, for json; and their reduction, an error if they don't agree
+    # Raises ValueError if other states can't be added, and returns the states that are common to both. The second
+    # argument is True for the states of a window of updates.
+    _check_merge: Callable[[dict[str, Any], bool], Mapping[str, Any]]
+    # Returns what must be equal in all processes, as values for json.
     _to_agree_on: Callable[[], dict[str, Any]]
+    # Reduces the states of all processes, or raises RuntimeError if what they agree on differs.
     _reduce_sides: Callable[[Sequence[dict[str, Any]], Any, Any], None]
-    # the value of a batch; and the addition of states of before, which its updates put into `_apart`, if that is a dict
+    # Returns the value of the states of one batch.
     _value_of_batch: Callable[[], Value]
+    # Adds the states of earlier batches. In `forward`, updates move them to `_apart`, which is None otherwise.
     _add_earlier: Callable[[dict[str, Any]], None]
     _apart: dict[str, Any] | None = None
-    # states that `reset` keeps; move of what is no state, True if states follow; and where a state belongs
+    # Returns the states that `reset` keeps.
     _kept_at_reset: Callable[[], Mapping[str, Any]]
-    _moved_beside: Callable[[torch.device], bool]
+    # Moves all that is no state to a device, and returns True if the states follow.
+    _move_network: Callable[[torch.device], bool]
+    # Returns a state on the device where it belongs.
     _on_its_device: Callable[[str, Any], Any]
 
     # States
@@ -115,7 +123,9 @@ class CheckedMetric(Metric):
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
             value = self._value_of_batch()
         self._add_earlier(earlier)
-        self._computed, self._forward_cache = None, cast("Any", value)  # wrappers read the latter
+        self._computed = None
+        # Wrappers of torchmetrics read this attribute.
+        self._forward_cache = cast("Any", value)
         return value
 
     @all_or_nothing
@@ -123,8 +133,9 @@ class CheckedMetric(Metric):
         """Clear all images, or with ``reset_real_features=False`` all but the real ones, unless they are incomplete."""
         kept = self._kept_at_reset()
         for name, default in self._defaults.items():
+            # torchmetrics clears lists in place, but a wrapper or a copy may hold them.
             if isinstance(default, list):
-                setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
+                setattr(self, name, [])
         super().reset()
         self.__dict__.update(kept)
 
@@ -172,10 +183,13 @@ class CheckedMetric(Metric):
         self.sync(*args, **kwargs)
         cache = self._cache
         try:
-            self._check_own(runs and not self._is_synced)  # a sync has run it
+            # A sync has run the network already.
+            self._check_own(runs and not self._is_synced)
             yield
-        finally:  # which may be run when the traceback of an interrupt is collected, in the midst of another sync
-            self.unsync(should_unsync=self._is_synced and self._cache is cache and should_unsync)
+        finally:
+            # After an interrupt, this may run only when its traceback is collected, in the midst of another sync.
+            is_same_sync = self._is_synced and self._cache is cache
+            self.unsync(should_unsync=is_same_sync and should_unsync)
 
     def _copy_state_dict(self) -> dict[str, Any]:
         """Return the states themselves: a sync replaces them, and changes none."""
@@ -184,18 +198,23 @@ class CheckedMetric(Metric):
     @all_or_nothing
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
         """Reduce the states of all processes; RuntimeError if their metrics differ, or one of them can't be read."""
-        group, own = process_group or self.process_group, {"error": ""}
+        group = process_group or self.process_group
+        own = {"error": ""}
         try:
             own |= self._to_agree_on()
-        except ValueError as err:  # of this process, but the others wait for it
+        except ValueError as err:
+            # The other processes wait for this one, so the error is sent to them.
             own["error"] = str(err)
-        text = torch.frombuffer(bytearray(json.dumps(own).encode()), dtype=torch.uint8).to(self.device)
-        everyone = [json.loads(bytes(each.tolist())) for each in dist_sync_fn(text, group=group)]
-        for rank, each in enumerate(everyone):
-            if each["error"]:
-                raise RuntimeError(f"{each['error']} (process {rank})")
-        self._reduce_sides(everyone, group, None if dist_sync_fn is gather_all_tensors else dist_sync_fn)
-        self._is_synced = True  # with the states, so that an interrupt of `sync` leaves all or nothing
+        sent = torch.frombuffer(bytearray(json.dumps(own).encode()), dtype=torch.uint8).to(self.device)
+        received = dist_sync_fn(sent, group=group)
+        everyone = [json.loads(bytes(message.tolist())) for message in received]
+        for rank, message in enumerate(everyone):
+            if message["error"]:
+                raise RuntimeError(f"{message['error']} (process {rank})")
+        custom_gather = None if dist_sync_fn is gather_all_tensors else dist_sync_fn
+        self._reduce_sides(everyone, group, custom_gather)
+        # Set here, together with the states, so that an interrupt of `sync` leaves all or nothing.
+        self._is_synced = True
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         """Add the states of an update in a window of updates: torchmetrics would without a check."""
@@ -204,7 +223,8 @@ class CheckedMetric(Metric):
     @all_or_nothing
     def _merge(self, incoming: dict[str, Any], in_window: bool = False) -> None:
         """Add other states, whose images come last; ValueError if one is missing, or of other weights or settings."""
-        common, own = self._check_merge(incoming, in_window), self.metric_state
+        common = self._check_merge(incoming, in_window)
+        own = self.metric_state
         for name in own:
             setattr(self, name, self._on_its_device(name, incoming[name]))
         super()._reduce_states(own)
@@ -232,7 +252,11 @@ class CheckedMetric(Metric):
         _, _, missing_keys, _, error_msgs = args
         states = {name: state_dict.pop(prefix + name) for name in self._defaults if prefix + name in state_dict}
         super()._load_from_state_dict(state_dict, prefix, *args)
-        missing = [name for name in self._defaults if name not in states and (states or self._persistent[name])]
+        missing = []
+        for name in self._defaults:
+            is_expected = bool(states) or self._persistent[name]
+            if is_expected and name not in states:
+                missing.append(name)
         missing_keys += [prefix + name for name in missing]
         if missing or not states:
             return
@@ -256,13 +280,15 @@ class CheckedMetric(Metric):
         return outside_graphs(super()._wrap_update(update))
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        """Compute all or nothing, and without a value from before what others have seen."""
+        """Compute all or nothing, and compute anew if other processes may have received images since."""
         wrapped = super()._wrap_compute(compute)
 
         @wraps(compute)
         def call(self: CheckedMetric, *args: Any, **kwargs: Any) -> Any:
+            # Another process may have received images since the last call. Then it computes anew, and its sync waits
+            # for this process.
             if self._to_sync and not self._is_synced and self.distributed_available_fn():
-                self._computed = None  # another process may have seen images since, and waits for this one
+                self._computed = None
             return wrapped(*args, **kwargs)
 
         return wraps(compute)(partial(all_or_nothing(call), self))
@@ -273,7 +299,7 @@ class CheckedMetric(Metric):
         To a device without float64 only the network moves; its activations come to the CPU, where they are counted.
         """
         device = fn(torch.zeros(0, device=self.device)).device
-        if not self._moved_beside(device):
+        if not self._move_network(device):
             return self
         super()._apply(lambda tensor: tensor.to(device), exclude_state=[*self._defaults, *exclude_state])
         for name, state in self.metric_state.items():

@@ -20,8 +20,12 @@ from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
 if TYPE_CHECKING:
     import torch
 
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.statistics.setup import Setup
+
 _TORCHMETRICS = tuple(int(part) for part in torchmetrics.__version__.split(".")[:2])
-_OF_NEURONS: dict[str, Callable[..., Metric]] = {"dna-emd": DNAEMD, "dna-fd": DNAFrechet, "fd": LayerFrechetDistance}
+# Metrics whose distances are of neurons or layers, by the name of the distance.
+_DNA_METRICS: dict[str, Callable[..., Metric]] = {"dna-emd": DNAEMD, "dna-fd": DNAFrechet, "fd": LayerFrechetDistance}
 
 
 class SharedCollection(MetricCollection):
@@ -114,31 +118,44 @@ def published_metrics(
         ['dna-emd', 'mind']
 
     """
-    chosen = find_distances(metrics, with_published=True)
-    # Weights are fetched later, which may take minutes.
+    distances = find_distances(metrics, with_published=True)
+    # Check all arguments before weights are fetched, which may take minutes. torchmetrics checks the keyword arguments.
     check_bool("reset_real_features", reset_real_features)
     check_bool("normalize", normalize)
     SumMetric(**kwargs)
-    others = [record for record in chosen if record.protocol is None]
-    if 0 < len(others) < len(chosen):
-        raise ValueError(
-            "Argument `metrics` expected to be published metrics, which bring their network, or others, which are of"
-            f" {DEFAULT_FEATURE}, but got {', '.join(each.name for each in chosen)}; make those of {DEFAULT_FEATURE}"
-            f" ({', '.join(record.name for record in others)}) by another call"
-        )
-    if others and weights_path is not None:
-        raise ValueError(f"Argument `weights_path` is for published metrics, but {others[0].name} is none")
-    network: dict[str, Any] = {"device": device}
-    split = [(network, others)] if others else networks_of(chosen, network | {"weights_path": weights_path})
+    unpublished = [distance for distance in distances if distance.protocol is None]
+    _check_not_mixed(distances, unpublished)
+    if unpublished and weights_path is not None:
+        raise ValueError(f"Argument `weights_path` is for published metrics, but {unpublished[0].name} is none")
+    by_network: list[tuple[Any, Sequence[Distance]]]
+    if unpublished:
+        by_network = [({"device": device}, unpublished)]
+    else:
+        by_network = list(networks_of(distances, {"device": device, "weights_path": weights_path}))
     by_name: dict[str, Metric | SharedCollection] = {}
-    for own, of_network in split:
-        setup, options = set_up(own, histograms=False), (reset_real_features, normalize)
-        for record in of_network:
-            if record.grain == "set":
-                by_name[record.name] = FeatureMetric([record], setup.extractor, *options, record.layer, **kwargs)
-            elif record.protocol is None:
-                by_name[record.name] = _OF_NEURONS[record.name](setup.extractor, *options, **kwargs)
-            else:
-                statistic = CrossMomentStatistic(setup.extractor, record.layer)
-                by_name[record.name] = DNAMetric(record, setup, statistic, *options, **kwargs)
-    return SharedCollection({record.name: by_name[record.name] for record in chosen})
+    for network, distances_of_network in by_network:
+        setup = set_up(network, histograms=False)
+        for distance in distances_of_network:
+            by_name[distance.name] = _metric_of(distance, setup, (reset_real_features, normalize), kwargs)
+    return SharedCollection({distance.name: by_name[distance.name] for distance in distances})
+
+
+def _check_not_mixed(distances: Sequence[Distance], unpublished: Sequence[Distance]) -> None:
+    """Raise ValueError if some distances are published metrics and others are not."""
+    if not unpublished or len(unpublished) == len(distances):
+        return
+    raise ValueError(
+        "Argument `metrics` expected to be published metrics, which bring their network, or others, which are of"
+        f" {DEFAULT_FEATURE}, but got {', '.join(distance.name for distance in distances)}; make those of"
+        f" {DEFAULT_FEATURE} ({', '.join(distance.name for distance in unpublished)}) by another call"
+    )
+
+
+def _metric_of(distance: Distance, setup: Setup, options: tuple[bool, bool], kwargs: dict[str, Any]) -> Metric:
+    """Return the metric of a distance; ``options`` are ``reset_real_features`` and ``normalize``."""
+    if distance.grain == "set":
+        return FeatureMetric([distance], setup.extractor, *options, distance.layer, **kwargs)
+    if distance.protocol is None:
+        return _DNA_METRICS[distance.name](setup.extractor, *options, **kwargs)
+    statistic = CrossMomentStatistic(setup.extractor, distance.layer)
+    return DNAMetric(distance, setup, statistic, *options, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,23 +14,37 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.identity import identity
 
-_BLOCK = 1024  # bytes of a state, unless bands of images take more
-_BEGIN = 16  # of its text, after a digest of it
-_OF_LAYER = 30  # of a fingerprint, in base64, with what stands around it
-_INCOMPLETE = 255  # each byte of a state whose images are incomplete: no text has it, and it is the largest of all
+# The length of a state is a multiple of this number of bytes. One block is enough, except for images of many bands.
+_BLOCK_SIZE = 1024
+# A state begins with a digest of its text, of this number of bytes.
+_DIGEST_SIZE = 16
+# Bytes that one layer of a fingerprint takes in the text, in base64, with its punctuation.
+_LAYER_SIZE = 30
+# Bytes that are left free, for a fingerprint and for another precision.
+_FREE_SIZE = 256
+# Value of all bytes of a state whose images are incomplete. No text has this byte, and it is the largest of all.
+_INCOMPLETE = 255
 
 
 class CountedWith(NamedTuple):
     """Weights of the network, preparation of images, and settings of the metric, as they were for images of a side.
 
-    As a state it is a tensor of bytes, zeros without images: the largest of equal ones is the same, and of different
-    ones is none. So torchmetrics copies, shares, saves, loads, reduces and compares it with what was counted.
+    As a state it is a tensor of bytes, zeros without images. So torchmetrics copies, shares, saves, loads, reduces and
+    compares it together with the counts. States are reduced by the maximum of each byte: that of equal states is the
+    same state, and that of different states is not a valid one.
+
+    Attributes:
+        weights_digest: Digest of the weights.
+        preparation: Preparation of images.
+        settings: Settings that must be equal to merge states.
+        fingerprint: Fingerprint of a module of the user's with the first images; None for a named network.
+
     """
 
     weights_digest: str
     preparation: dict[str, Any]
-    settings: dict[str, Any]  # that must be equal to merge states
-    fingerprint: dict[str, Any] | None = None  # of a module of the user's, as it was with the first images
+    settings: dict[str, Any]
+    fingerprint: dict[str, Any] | None = None
 
     @classmethod
     def of_state(cls, state: Tensor) -> CountedWith | None:
@@ -43,13 +58,16 @@ class CountedWith(NamedTuple):
 
     def length_of_state(self, layers: Iterable[str]) -> int:
         """Return how long states of these settings are, with room for a fingerprint of ``layers``."""
-        room = _BEGIN + 256 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision
-        return -(-(len(json.dumps(self)) + room) // _BLOCK) * _BLOCK
+        fingerprint_size = sum(len(json.dumps(layer)) + _LAYER_SIZE for layer in layers)
+        size = _DIGEST_SIZE + len(json.dumps(self)) + _FREE_SIZE + fingerprint_size
+        num_blocks = math.ceil(size / _BLOCK_SIZE)
+        return num_blocks * _BLOCK_SIZE
 
     def as_state(self, length: int) -> Tensor:
         """Return the state, which stays on the CPU, where updates compare it."""
         text = json.dumps(self).encode()
-        return torch.frombuffer(bytearray((_digest(text) + text).ljust(length, b"\0")), dtype=torch.uint8)
+        content = (_digest(text) + text).ljust(length, b"\0")
+        return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -72,13 +90,17 @@ def is_incomplete(state: Tensor) -> bool:
     return bool(state[0] == _INCOMPLETE) and bool((state == _INCOMPLETE).all())
 
 
-@lru_cache(maxsize=64)  # every update asks
+# Every update reads the states, which hardly ever change.
+@lru_cache(maxsize=64)
 def _parsed(content: bytes) -> CountedWith | None:
-    text = content[_BEGIN:].rstrip(b"\0")
-    if text and _digest(text) != content[:_BEGIN]:
+    digest = content[:_DIGEST_SIZE]
+    text = content[_DIGEST_SIZE:].rstrip(b"\0")
+    if not text:
+        return None
+    if _digest(text) != digest:
         raise ValueError("Images that were counted with other weights or settings were added without a check")
-    return CountedWith(*json.loads(text)) if text else None
+    return CountedWith(*json.loads(text))
 
 
 def _digest(text: bytes) -> bytes:
-    return hashlib.sha256(text).digest()[:_BEGIN]
+    return hashlib.sha256(text).digest()[:_DIGEST_SIZE]

@@ -20,6 +20,7 @@ from torchmetrics_dna.dna.evidence import Evidence, check_confidence
 from torchmetrics_dna.dna.gaussian import Statistics
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.dna.shared import shared_neurons
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.functional.reduction import check_weights
@@ -51,8 +52,10 @@ class DNAMetric(ImageMetric, Generic[_D]):
     """
 
     plot_legend_name: str = "Layer"
-    plot_lower_bound: float | None = None  # equal sets do not reach 0, which torchmetrics would call optimal
-    _to_keep_folds = "create it with num_folds=20"  # the remedy in errors
+    # torchmetrics would label 0 as optimal, but samples of the same distribution do not reach 0.
+    plot_lower_bound: float | None = None
+    # Remedy in errors of a metric that keeps no folds.
+    _fold_remedy = "create it with num_folds=20"
     reference: _D | None
     _statistic: DNAStatistic[Any]
 
@@ -74,11 +77,14 @@ class DNAMetric(ImageMetric, Generic[_D]):
         sides = ("real", "fake") if reference is None else ("fake",)
         super().__init__(statistic, sides, normalize, reset_real_features, reference, **kwargs)
         if pairs and statistic.num_folds is None:
-            raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._to_keep_folds}")
+            raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._fold_remedy}")
         check_one_of("reduction", reduction, MetricReduction)
         check_bool("debias", debias)
         check_bool("pairs", pairs)
-        self.distance, self.reduction, self.debias, self.pairs = distance, reduction, debias, pairs
+        self.distance = distance
+        self.reduction = reduction
+        self.debias = debias
+        self.pairs = pairs
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
         if debias and averaging.why_noisy:
@@ -111,19 +117,31 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """
         side = self._side_of(real)
         self._check(imgs)
-        num_folds, folds = self._statistic.num_folds, None
-        if groups is not None and num_folds is None:
-            raise ValueError(f"Argument `groups` goes with folds of images; {self._to_keep_folds}")
+        self._check_groups(groups, count_of(imgs))
+        folds = self._folds_of(imgs, groups)
+        self._add(side, imgs, folds)
+
+    def _check_groups(self, groups: Sequence[Hashable] | None, num_images: int) -> None:
+        """Raise ValueError if the argument ``groups`` does not fit the metric or the images."""
+        if groups is not None and self._statistic.num_folds is None:
+            raise ValueError(f"Argument `groups` goes with folds of images; {self._fold_remedy}")
         if self.pairs and groups is None:
             raise ValueError("Argument `groups` expected to have the pair of each image, since `pairs` is True")
-        if groups is not None and len(groups) != count_of(imgs):
-            raise ValueError(f"Argument `groups` expected to have {count_of(imgs)} names, but got {len(groups)}")
-        if num_folds is not None and groups is not None:
-            folds = group_folds(groups, num_folds)
-        elif num_folds is not None:
-            # folds need a device sync: before the network runs, so that the sync does not wait for it
-            folds = content_folds(imgs, num_folds, of_images=self.extractor.example is None)
-        self._add(side, imgs, folds)
+        if groups is not None and len(groups) != num_images:
+            raise ValueError(f"Argument `groups` expected to have {num_images} names, but got {len(groups)}")
+
+    def _folds_of(self, imgs: Inputs, groups: Sequence[Hashable] | None) -> Tensor | None:
+        """Return the fold of each image; None if the metric keeps no folds.
+
+        Folds by content need a device sync. They are computed before the network runs, so that the sync does not wait
+        for it.
+        """
+        num_folds = self._statistic.num_folds
+        if num_folds is None:
+            return None
+        if groups is not None:
+            return group_folds(groups, num_folds)
+        return content_folds(imgs, num_folds, of_images=self.extractor.example is None)
 
     @all_or_nothing
     def to_dna(self, real: bool) -> _D:
@@ -146,26 +164,37 @@ class DNAMetric(ImageMetric, Generic[_D]):
             RuntimeError: If a side has too few images.
 
         """
-        # No other method needs these.
-        from torchmetrics_dna.dna.shared import shared_neurons
+        # No other method needs this module.
         from torchmetrics_dna.words.differences import explain
 
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)
-            test, lacks = None, ""
+            test = None
+            why_untested = ""
             if self._statistic.num_folds is not None:
-                equal = torch.ones(self._num_terms)  # of properties of images, too
-                if self.distance.grain == "neuron":
-                    equal = equal.mul(0).index_fill(0, self.neurons.positions(neurons=shared_neurons(real, fake)), 1)
-                averaging = Averaging(equal / equal.sum()) if self._averaging.is_plain else self._averaging
-                result = self.distance.result(real, fake, averaging, paired=self.pairs)
-                test = None if result.evidence is None else result.evidence.test
-                if result.evidence is None:
-                    few = min(real, fake, key=lambda dna: dna.num_images)
-                    name = "real" if few is real else "fake"
-                    lacks = f"{name} has {images_in_words(few.num_images)}, in fewer than {LEAST_FOLDS} folds"
-            return explain(real, fake, test, ("real", "fake"), lacks=lacks)
+                averaging = self._averaging_of_test(real, fake)
+                evidence = self.distance.result(real, fake, averaging, paired=self.pairs).evidence
+                if evidence is not None:
+                    test = evidence.test
+                else:
+                    why_untested = _too_few_folds(real, fake)
+            return explain(real, fake, test, ("real", "fake"), lacks=why_untested)
+
+    def _averaging_of_test(self, real: DNA, fake: DNA) -> Averaging:
+        """Return the averaging of the test that :meth:`explain` makes.
+
+        Without weights of the user's, all neurons that both sides share have equal weights. Those of image properties
+        are among them.
+        """
+        if not self._averaging.is_plain:
+            return self._averaging
+        if self.distance.grain == "neuron":
+            tested = torch.zeros(self._num_terms)
+            tested[self.neurons.positions(neurons=shared_neurons(real, fake))] = 1
+        else:
+            tested = torch.ones(self._num_terms)
+        return Averaging(tested / tested.sum())
 
     @all_or_nothing
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
@@ -182,13 +211,14 @@ class DNAMetric(ImageMetric, Generic[_D]):
             RuntimeError: If a side has too few images.
 
         """
+        key = self.distance.key
         with self._whole():
-            result, key = self._result(with_evidence=True), self.distance.key
-            named = [(None, result.overall), *result.layers.items()]
-            figures: dict[Any, dict[str, float | None]] = {
-                name: {key: figure.value, f"{key}_debiased": figure.debiased} for name, figure in named
-            }
-            return flat_figures(prefix, figures.pop(None), figures)
+            result = self._result(with_evidence=True)
+            overall = {key: result.overall.value, f"{key}_debiased": result.overall.debiased}
+            by_layer: dict[str, dict[str, float | None]] = {}
+            for layer, figure in result.layers.items():
+                by_layer[layer] = {key: figure.value, f"{key}_debiased": figure.debiased}
+            return flat_figures(prefix, overall, by_layer)
 
     @all_or_nothing
     def evidence(self, confidence: float = 0.95) -> Evidence:
@@ -208,17 +238,35 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     @override
     def _finish(self, axes: Any) -> None:
-        level, words = 0.0 if self.debias else None, "equal sets of this size"
-        if self.reduction == "mean" and not self.debias and self._statistic.num_folds is not None:
-            with suppress(RuntimeError), self._whole():  # a side may have been reset
-                level = self._result(with_evidence=True).null_mean
-        axes.set_ylabel(f"{self.distance.label}{', debiased' if self.debias else ''}")
+        null_mean = self._null_mean()
+        label = self.distance.label
+        if self.debias:
+            label += ", debiased"
+        axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
-        if level is not None:
-            axes.axhline(level, color="black", linestyle="--", linewidth=1)
-            style = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9}
-            style |= {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}  # above lines of the grid
-            axes.annotate(words, (0.02, level), xytext=(0, 3), **style)
+        if null_mean is not None:
+            axes.axhline(null_mean, color="black", linestyle="--", linewidth=1)
+            axes.annotate(
+                "equal sets of this size",
+                (0.02, null_mean),
+                xytext=(0, 3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                fontsize=9,
+                # The box hides lines of the grid behind the text.
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            )
+
+    def _null_mean(self) -> float | None:
+        """Return the mean value of two samples of one distribution of this size, if it is known."""
+        if self.debias:
+            return 0.0
+        if self.reduction != "mean" or self._statistic.num_folds is None:
+            return None
+        # A side may have been reset since the plotted values, and then has too few images.
+        with suppress(RuntimeError), self._whole():
+            return self._result(with_evidence=True).null_mean
+        return None
 
     @override
     def _value(self) -> Value:
@@ -240,10 +288,14 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """Return the DNA of a side; a view of its state if possible, or a copy for a snapshot."""
         if side not in self._sides:
             return self.reference
-        state = {name: held.clone() for name, held in self._state(side).items()} if snapshot else None
+        state = self._state(side)
+        if snapshot:
+            state = {name: tensor.clone() for name, tensor in state.items()}
         dna = self._value_of(side, state)
-        takes_gaussians = isinstance(dna, HistogramDNA) and "gaussian" in self.distance.kinds
-        return dna.to_gaussian() if takes_gaussians else dna
+        # DNAFrechet with statistics="activations" keeps histograms.
+        if isinstance(dna, HistogramDNA) and "gaussian" in self.distance.kinds:
+            return dna.to_gaussian()
+        return dna
 
     def _result(self, confidence: float = 0.95, with_evidence: bool = False) -> Result:
         """Return the distance between the sides; RuntimeError if one has too few images."""
@@ -255,24 +307,32 @@ class DNAMetric(ImageMetric, Generic[_D]):
     def _reduce(self, result: Result) -> Value:
         if self.reduction == "layer":
             return result.layer_means
-        return result.weighted if self.reduction == "none" else result.mean
+        if self.reduction == "none":
+            return result.weighted
+        return result.mean
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:
-        if self._statistic.num_folds is None and self.reference is not None and self.reference.folds:
+        self._check_keeps_folds()
+        evidence = self._result(confidence, with_evidence=True).evidence
+        if evidence is None:
+            num_real = _num_folds_with_images(self._dna("real"))
+            num_fake = _num_folds_with_images(self._dna("fake"))
+            raise TooFewImagesError(
+                f"At least {LEAST_FOLDS} folds with images are required, but got {num_real} and {num_fake}"
+            )
+        return evidence
+
+    def _check_keeps_folds(self) -> None:
+        """Raise ValueError if the metric keeps no folds of images."""
+        if self._statistic.num_folds is not None:
+            return
+        if self.reference is not None and self.reference.folds:
             count = len(self.reference.folds)
             raise ValueError(
                 f"The reference has {count} folds of images, but this metric keeps none; create it with"
                 f" num_folds={count}"
             )
-        if self._statistic.num_folds is None:
-            raise ValueError(f"This metric keeps no folds of images; {self._to_keep_folds}")
-        evidence = self._result(confidence, with_evidence=True).evidence
-        if evidence is None:
-            folds = [sum(fold.num_images > 0 for fold in self._dna(side).folds) for side in ("real", "fake")]
-            raise TooFewImagesError(
-                f"At least {LEAST_FOLDS} folds with images are required, but got {folds[0]} and {folds[1]}"
-            )
-        return evidence
+        raise ValueError(f"This metric keeps no folds of images; {self._fold_remedy}")
 
 
 class DNAEMD(DNAMetric[HistogramDNA]):
@@ -452,7 +512,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         super().__init__(DISTANCES["dna-fd"], setup, statistic, *options, **kwargs)
         self.statistics, self.neuron_weights = statistics, averaging.weights
         if from_histograms:
-            self._to_keep_folds = "DNAEMD, or DNAFrechet with statistics='means', can keep them"
+            self._fold_remedy = "DNAEMD, or DNAFrechet with statistics='means', can keep them"
 
 
 class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
@@ -504,8 +564,9 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
 
     """
 
-    _to_keep_folds = "DNAEMD and DNAFrechet can keep them"
-    update = ImageMetric.update  # type: ignore[assignment]  # folds are not kept
+    _fold_remedy = "DNAEMD and DNAFrechet can keep them"
+    # This metric keeps no folds, so `update` takes no groups.
+    update = ImageMetric.update  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -520,22 +581,28 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         **kwargs: Any,
     ) -> None:
         setup = set_up(feature, layers, dnas=given_dna(reference, LayerGaussianDNA), histograms=False)
-        weights = layer_weights
-        if weights is not None:
-            layers = list(setup.extractor.neurons)
-            if isinstance(weights, Mapping):
-                if set(weights) != set(layers):
-                    raise ValueError(
-                        f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
-                        f" {', '.join(map(str, weights)) or 'none'}"
-                    )
-                weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
-            weights = check_weights(weights, len(layers), of="layer")
-            if not weights.any():
-                raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
+        weights = None
+        if layer_weights is not None:
+            weights = _checked_layer_weights(layer_weights, list(setup.extractor.neurons))
         options = (reset_real_features, normalize, reduction, Averaging(weights))
         super().__init__(DISTANCES["fd"], setup, setup.statistic("layer-gaussian"), *options, **kwargs)
         self.layer_weights = weights
+
+
+def _checked_layer_weights(layer_weights: Mapping[str, float] | Tensor, layers: Sequence[str]) -> Tensor:
+    """Return the weights of layers as a tensor in the order of the layers; ValueError if they are wrong."""
+    weights = layer_weights
+    if isinstance(weights, Mapping):
+        if set(weights) != set(layers):
+            raise ValueError(
+                f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
+                f" {', '.join(map(str, weights)) or 'none'}"
+            )
+        weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
+    weights = check_weights(weights, len(layers), of="layer")
+    if not weights.any():
+        raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
+    return weights
 
 
 def _folds_for(num_folds: int | None, debias: bool, setup: Setup) -> int | None:
@@ -548,3 +615,13 @@ def _folds_for(num_folds: int | None, debias: bool, setup: Setup) -> int | None:
         return NUM_FOLDS
     folds_of_reference = sum(len(dna.folds) for dna in setup.dnas)
     return folds_of_reference if folds_of_reference >= LEAST_FOLDS else None
+
+
+def _num_folds_with_images(dna: DNA) -> int:
+    return sum(fold.num_images > 0 for fold in dna.folds)
+
+
+def _too_few_folds(real: DNA, fake: DNA) -> str:
+    """Return in words that the smaller side has too few folds for a test."""
+    name, smaller = ("fake", fake) if fake.num_images < real.num_images else ("real", real)
+    return f"{name} has {images_in_words(smaller.num_images)}, in fewer than {LEAST_FOLDS} folds"

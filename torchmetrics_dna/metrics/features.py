@@ -48,20 +48,11 @@ class FeatureMetric(ImageMetric):
         /,
         **kwargs: Any,
     ) -> None:
-        features = Features.load(reference) if isinstance(reference, (str, os.PathLike)) else reference
-        if features is not None and not isinstance(features, Features):
-            raise TypeError(f"Argument `reference` expected to be Features, a path or None, but got {brief(features)}")
+        features = _given_features(reference, layer)
         if features is not None:
-            if len(features.neurons) != 1:
-                raise ValueError(
-                    f"Argument `reference` expected to be features of one layer, but got {features!r}; select one"
-                )
-            if layer not in (None, features.layer):
-                raise ValueError(
-                    f"Argument `layer` is {layer!r}, but `reference` is of {features.layer!r}; leave `layer` out"
-                )
             layer = features.layer
-            feature = extractor_of(features) if feature is None else feature
+            if feature is None:
+                feature = extractor_of(features)
         layers = None if layer is None or isinstance(feature, DNAExtractor) else [layer]
         extractor = set_up(feature, layers, histograms=False).extractor
         chosen = list(extractor.neurons)[-1] if layer is None else layer
@@ -74,8 +65,9 @@ class FeatureMetric(ImageMetric):
         sides = ("real", "fake") if features is None else ("fake",)
         statistic = FeatureStatistic(extractor, chosen)
         super().__init__(statistic, sides, normalize, reset_real_features, features, **kwargs)
-        self.layer, self.distances = chosen, tuple(distances)
-        self._settings["distances"] = ", ".join(record.name for record in distances)
+        self.layer = chosen
+        self.distances = tuple(distances)
+        self._settings["distances"] = ", ".join(distance.name for distance in distances)
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]
@@ -108,8 +100,14 @@ class FeatureMetric(ImageMetric):
 
     @override
     def _value(self) -> Value:
-        sides, cache = (self._rows(True), self._rows(False)), dict[Any, Any]()
-        return self._by_key([record.of_features(*sides, cache)[0] for record in self.distances])
+        real, fake = self._rows(True), self._rows(False)
+        # Distances share intermediate results here.
+        cache: dict[Any, Any] = {}
+        figures = []
+        for distance in self.distances:
+            figure, *_ = distance.of_features(real, fake, cache)
+            figures.append(figure)
+        return self._by_key(figures)
 
     @override
     def _nan(self) -> Value:
@@ -117,8 +115,24 @@ class FeatureMetric(ImageMetric):
 
     def _by_key(self, figures: Sequence[float]) -> Value:
         values = torch.tensor(figures, dtype=torch.float64, device=self.device)
-        keys = [record.key for record in self.distances]
-        return values[0] if len(values) == 1 else dict(zip(keys, values, strict=True))
+        if len(values) == 1:
+            return values[0]
+        keys = [distance.key for distance in self.distances]
+        return dict(zip(keys, values, strict=True))
+
+
+def _given_features(reference: Features | str | os.PathLike[str] | None, layer: str | None) -> Features | None:
+    """Return the features of the argument ``reference``; an error if they are not of one layer, that of ``layer``."""
+    features = Features.load(reference) if isinstance(reference, (str, os.PathLike)) else reference
+    if features is None:
+        return None
+    if not isinstance(features, Features):
+        raise TypeError(f"Argument `reference` expected to be Features, a path or None, but got {brief(features)}")
+    if len(features.neurons) != 1:
+        raise ValueError(f"Argument `reference` expected to be features of one layer, but got {features!r}; select one")
+    if layer not in (None, features.layer):
+        raise ValueError(f"Argument `layer` is {layer!r}, but `reference` is of {features.layer!r}; leave `layer` out")
+    return features
 
 
 class MIND(FeatureMetric):
@@ -188,9 +202,10 @@ class MIND(FeatureMetric):
     ) -> None:
         check_integer("num_projections", num_projections, least=1)
         check_integer("seed", seed, least=0)
-        record = replace(DISTANCES["mind"], between=partial(mind, num_projections=num_projections, seed=seed))
-        super().__init__([record], feature, reset_real_features, normalize, layer, reference, **kwargs)
-        self.num_projections, self.seed = num_projections, seed
+        distance = replace(DISTANCES["mind"], between=partial(mind, num_projections=num_projections, seed=seed))
+        super().__init__([distance], feature, reset_real_features, normalize, layer, reference, **kwargs)
+        self.num_projections = num_projections
+        self.seed = seed
         self._settings |= {"numbers of projections": num_projections, "seeds": seed}
 
 
@@ -315,13 +330,26 @@ class PRDC(FeatureMetric):
         **kwargs: Any,
     ) -> None:
         check_integer("nearest_k", nearest_k, least=1)
-        allowed = {name: record for name, record in DISTANCES.items() if record.between == DISTANCES["density"].between}
-        chosen = {name: DISTANCES.find(name) for name in (names_in(metrics) if isinstance(metrics, str) else metrics)}
-        unknown = [name for name, record in chosen.items() if record not in allowed.values()]
-        if unknown or not chosen:
-            raise ValueError(unknown_metrics(unknown, allowed))
+        names = names_in(metrics) if isinstance(metrics, str) else metrics
         between = partial(prdc, nearest_k=nearest_k)
-        distances = [replace(record, between=between) for record in chosen.values() if record is not None]
+        distances = [replace(distance, between=between) for distance in _prdc_distances(names)]
         super().__init__(distances, feature, reset_real_features, normalize, layer, reference, **kwargs)
         self.nearest_k = nearest_k
         self._settings["nearest neighbours"] = nearest_k
+
+
+def _prdc_distances(names: Sequence[str]) -> list[Distance]:
+    """Return the distances of these names; ValueError unless all are values of :func:`functional.prdc`."""
+    function = DISTANCES["density"].between
+    allowed = {name: distance for name, distance in DISTANCES.items() if distance.between == function}
+    distances: dict[str, Distance] = {}
+    unknown = []
+    for name in names:
+        distance = DISTANCES.find(name)
+        if distance is None or distance not in allowed.values():
+            unknown.append(name)
+        else:
+            distances[name] = distance
+    if unknown or not distances:
+        raise ValueError(unknown_metrics(unknown, allowed))
+    return list(distances.values())

@@ -15,7 +15,7 @@ from torchmetrics_dna.dna import DNA, LayerGaussianDNA, TooFewImagesError
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.functional.outliers import share_beyond
 from torchmetrics_dna.metrics.base import ImageMetric
-from torchmetrics_dna.metrics.realism import score_of, with_properties
+from torchmetrics_dna.metrics.realism import check_fits_score, with_properties
 from torchmetrics_dna.statistics.outliers import OutlierCountStatistic, OutlierScorer, outlier_reference
 from torchmetrics_dna.statistics.setup import Feature, set_up
 
@@ -87,7 +87,7 @@ class OutlierShare(ImageMetric):
         **kwargs: Any,
     ) -> None:
         dnas = given_dna(reference, DNA)  # type: ignore[type-abstract]
-        score_of(next(iter(dnas), None), "outlier", contrast=None)
+        check_fits_score("outlier", dnas[0] if dnas else None, contrast=None)
         setup = set_up(feature, layers, dnas=dnas, histograms=False)
         of_reference = cast("LayerGaussianDNA", setup.dnas[0])
         scorer = OutlierScorer(outlier_reference(of_reference), setup.extractor, wait=False)

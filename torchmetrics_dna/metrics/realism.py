@@ -114,7 +114,8 @@ class DNARealism(ImageMetric):
 
     """
 
-    plot_lower_bound: float | None = None  # a contrast goes below 0
+    # A contrast may be negative.
+    plot_lower_bound: float | None = None
     reference: HistogramDNA | LayerGaussianDNA
     _statistic: RealismStatistic
 
@@ -133,8 +134,14 @@ class DNARealism(ImageMetric):
         **kwargs: Any,
     ) -> None:
         dnas = given_dna(reference, DNA, ranges)  # type: ignore[type-abstract]
-        self.score = score_of(next(iter(dnas), None), score, contrast)
-        if self.score == "outlier":
+        given_reference = dnas[0] if dnas else None
+        if score is None:
+            score = _fitting_score(given_reference, contrast)
+        else:
+            check_one_of("score", score, Score)
+        check_fits_score(score, given_reference, contrast)
+        self.score = score
+        if score == "outlier":
             check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
             setup = set_up(feature, layers, dnas=dnas, histograms=False)
         else:
@@ -142,23 +149,24 @@ class DNARealism(ImageMetric):
             if num_bins is not None:
                 dnas = [histogram.rebin(num_bins) for histogram in cast("list[HistogramDNA]", dnas)]
             setup = set_up(feature, layers, ranges=ranges, dnas=dnas)
-        extractor, sides = setup.extractor, setup.dnas
-        self.contrast = sides[1] if len(sides) > 1 else None
-        averaging = averaging_of(extractor, neuron_weights=neuron_weights)
+        fitted_reference = setup.dnas[0]
+        self.contrast = setup.dnas[1] if len(setup.dnas) > 1 else None
+        averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         self.neuron_weights = averaging.weights
         settings = {
-            "references": sides[0].digest,
+            "references": fitted_reference.digest,
             "contrasts": "none" if self.contrast is None else self.contrast.digest,
             **averaging.settings,
         }
         scorer: ImageScorer
-        if isinstance(sides[0], LayerGaussianDNA):
-            scorer = OutlierScorer(outlier_reference(sides[0]), extractor, wait=False)
+        if isinstance(fitted_reference, LayerGaussianDNA):
+            scorer = OutlierScorer(outlier_reference(fitted_reference), setup.extractor, wait=False)
         else:
-            scorer = Scorer(cast("Sequence[HistogramDNA]", sides), extractor, self.neuron_weights, wait=False)
+            histograms = cast("Sequence[HistogramDNA]", setup.dnas)
+            scorer = Scorer(histograms, setup.extractor, self.neuron_weights, wait=False)
         self._scorer = scorer
         statistic = RealismStatistic(scorer, **settings)
-        super().__init__(statistic, (SEEN,), normalize, True, sides[0], **kwargs)
+        super().__init__(statistic, (SEEN,), normalize, True, fitted_reference, **kwargs)
 
     @override
     def update(  # type: ignore[override]  # there is one side
@@ -178,7 +186,8 @@ class DNARealism(ImageMetric):
         self._check(imgs)
         count = count_of(imgs)
         no_indices = torch.full((count,), -1)
-        self._add(SEEN, imgs, no_indices if indices is None else check_indices(indices, count))
+        checked_indices = no_indices if indices is None else check_indices(indices, count)
+        self._add(SEEN, imgs, checked_indices)
 
     @override
     def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
@@ -268,8 +277,9 @@ class DNARealism(ImageMetric):
         limit = self.limit(share)
         self._check(imgs)
         with torch.inference_mode():
-            near = self._statistic.score(Activations(*self._parts_of(imgs))) <= limit
-        return cast("Inputs", mapped(lambda tensor: tensor[near.to(tensor.device)], imgs))
+            scores = self._statistic.score(Activations(*self._parts_of(imgs)))
+            is_kept = scores <= limit
+        return cast("Inputs", mapped(lambda tensor: tensor[is_kept.to(tensor.device)], imgs))
 
     @all_or_nothing
     def summary(self, worst: int = 5) -> dict[str, Any]:
@@ -302,8 +312,13 @@ class DNARealism(ImageMetric):
         }
         if self.score == "outlier":
             figures["percentiles"] = self.percentiles(scores[order]).tolist()
-            off = few_are_off(scores, self.own_scores)
-            figures |= {"p_value": off.p_value, "share": off.share, "low": off.low, "high": off.high}
+            outliers = few_are_off(scores, self.own_scores)
+            figures |= {
+                "p_value": outliers.p_value,
+                "share": outliers.share,
+                "low": outliers.low,
+                "high": outliers.high,
+            }
         return figures
 
     @override
@@ -315,23 +330,30 @@ class DNARealism(ImageMetric):
 
     @override
     def _value_of_batch(self) -> Tensor:
-        return self._statistic.in_order(self._state(SEEN))  # of a batch: a mask of its scores selects from it
+        # Scores are in the order of the batch, so that a mask of them selects images of the batch.
+        return self._statistic.in_order(self._state(SEEN))
 
 
-def score_of(reference: DNA | None, score: Score | None, contrast: object) -> Score:
-    """Return the score that fits the reference and the contrast; an error that names the remedy if none does."""
-    if score is not None:
-        check_one_of("score", score, Score)
-    if score is None:
-        outlier = isinstance(reference, LayerGaussianDNA) or (reference is None and contrast is None)
-        score = "outlier" if outlier else "distance" if contrast is None else "contrast"
-    kind, name = (LayerGaussianDNA, "layer-gaussian") if score == "outlier" else (HistogramDNA, "histogram")
-    if not isinstance(reference, kind):
+def _fitting_score(reference: DNA | None, contrast: object) -> Score:
+    """Return the score that fits the reference and the contrast."""
+    if isinstance(reference, LayerGaussianDNA):
+        return "outlier"
+    if contrast is not None:
+        return "contrast"
+    # Outlier scores are the default, so without any argument the error describes the reference for them.
+    return "outlier" if reference is None else "distance"
+
+
+def check_fits_score(score: Score, reference: DNA | None, contrast: object) -> None:
+    """Raise TypeError or ValueError, with the remedy, unless reference and contrast are those that a score needs."""
+    expected: type[DNA] = LayerGaussianDNA if score == "outlier" else HistogramDNA
+    if not isinstance(reference, expected):
+        representation = "layer-gaussian" if score == "outlier" else "histogram"
+        got = "none" if reference is None else type(reference).__name__
         raise TypeError(
-            f"Argument `reference` expected to be a {kind.__name__} or the path of one for the score {score!r}, but got"
-            f" {'none' if reference is None else type(reference).__name__}; give"
-            f" reference=make_dna(images, kind={name!r}), of images as they should be; without any, rank(images) names"
-            " those that are odd beside the others"
+            f"Argument `reference` expected to be a {expected.__name__} or the path of one for the score {score!r}, but"
+            f" got {got}; give reference=make_dna(images, kind={representation!r}), of images as they should be;"
+            " without any, rank(images) names those that are odd beside the others"
         )
     if score != "contrast":
         check_left_out(score, contrast=contrast)
@@ -340,7 +362,6 @@ def score_of(reference: DNA | None, score: Score | None, contrast: object) -> Sc
             "Argument `contrast` expected to be a HistogramDNA or the path of one for the score 'contrast', but got"
             " None; give the DNA of the pool, or use rank(images, reference)"
         )
-    return score
 
 
 def with_properties(
