@@ -11,7 +11,8 @@ from torch import Tensor
 
 from torchmetrics_dna.extras import optional
 
-_MOST_BINS = 1 << 24  # so that cells of a tile fit 32 bits
+# With more bins, the cells of a tile would not fit 32 bits.
+_MOST_BINS = 1 << 24
 _DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
@@ -98,7 +99,7 @@ class Activations:
     @cached_property
     def finite(self) -> Tensor:
         """True for each layer without NaN or infinity, ``(layers,)``, on their device."""
-        # means and extremes are finite if and only if all values are; a look at all values needs one read and no copy
+        # Means and extremes are finite if and only if all values are. Without them, all values are read once.
         read = self.parts
         if "extremes" in vars(self):
             widths = [values.shape[1] for values in self.parts[0].values()]
@@ -111,7 +112,7 @@ class Activations:
             for values in part.values()
             for end in (torch.aminmax(in_memory_order(values)) if values.numel() else values.new_zeros(2))
         ]
-        # a single launch on a device for all layers; types are promoted, so that finite values stay finite
+        # One launch on a device checks all layers. `stack` promotes types, so finite values stay finite.
         return torch.stack(ends).isfinite().view(len(read), -1, 2).all(2).all(0)
 
     def check(self, wait: bool = True) -> None:
@@ -130,12 +131,17 @@ class Activations:
 
 def _means_of(part: Mapping[str, Tensor]) -> Tensor:
     """Average a part of a batch in plain torch, ``(b, N)``."""
+    return torch.cat([_layer_means(values) for values in part.values()], 1)
 
-    def of_layer(values: Tensor) -> Tensor:
-        images = torch.split(values, 1 if values.device.type == "cpu" else max(1, len(values)))
-        return torch.cat([x.flatten(2).mean(2, dtype=torch.float64) if x.ndim > 2 else x.double() for x in images])
 
-    return torch.cat([*map(of_layer, part.values())], 1)
+def _layer_means(values: Tensor) -> Tensor:
+    """Average a layer over positions, ``(b, n)``."""
+    if values.ndim == 2:
+        return values.double()
+    # On the CPU a mean must not depend on the batch, and the float64 copy of one image is small.
+    num_at_once = 1 if values.device.type == "cpu" else max(1, len(values))
+    chunks_of_images = torch.split(values, num_at_once)
+    return torch.cat([images.flatten(2).mean(2, dtype=torch.float64) for images in chunks_of_images])
 
 
 def split_extremes(extremes: Tensor) -> tuple[Tensor, Tensor]:

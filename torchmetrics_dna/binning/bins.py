@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-HALF_WIDTH_MARGIN = 1e-8  # of the official implementation; gives dead neurons a width
+# The reference implementation adds this margin, so that bins of dead neurons have a width.
+HALF_WIDTH_MARGIN = 1e-8
 
 
 class Bins(NamedTuple):
@@ -47,7 +48,7 @@ class Bins(NamedTuple):
         scaled = values.to(torch.float64, copy=True, memory_format=torch.contiguous_format).flatten(1)
         scaled.sub_(self.centre[:, None]).div_(self.scale[:, None]).add_(self.offset).mul_(self.factor)
         scaled.floor_().sub_(self.first[:, None])
-        # clamped once at the end: the same bin as clamping z first, for two passes less
+        # One clamp at the end gives the same bin as clamping z first, and needs two passes less.
         return scaled.clamp_(0, self.num_bins - 1).to(torch.int64)
 
 

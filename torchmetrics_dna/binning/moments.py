@@ -15,8 +15,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.activations import Activations
 
-NUM_MOMENTS = 4  # of a neuron
-_SPLIT = 2.0**39 + 1  # leaves 14 of the 53 bits of float64: sums of squares of 4 million such numbers are exact
+# Moments per neuron.
+NUM_MOMENTS = 4
+# Rounding by this factor keeps 14 of the 53 bits of float64, so sums of squares of 4 million numbers are exact.
+_SPLIT = 2.0**39 + 1
 
 
 def image_moments(activations: Activations) -> Tensor:
@@ -42,10 +44,11 @@ def mean_and_variance(moments: Tensor, num_images: int) -> tuple[Tensor, Tensor]
     count = max(1, num_images)
     coarse, squares, rest, beyond = moments if len(moments) == NUM_MOMENTS else (*moments, 0.0, 0.0)
     mean = (coarse + rest) / count
-    centre = _coarse(mean)  # about which the coarse parts are moved without rounding
+    # The coarse parts can be moved about a coarse centre without rounding.
+    centre = _coarse(mean)
     from_centre = (coarse - count * centre) + rest
     squares = (squares - 2 * centre * coarse + count * centre.square()) + (beyond - 2 * centre * rest)
-    # rounding can take the variance of a constant neuron below 0, and that of one image above
+    # Rounding can make the variance of a constant neuron negative, and that of one image positive.
     squares = (squares - from_centre.square() / count).clamp(min=0) * (num_images > 1)
     return mean, squares / max(1, num_images - 1)
 
@@ -91,8 +94,8 @@ def merge_cross_moments_(moments: CrossMoments, other: CrossMoments) -> None:
     """Add the moments of other images in place, except for their number; empty moments take the other shift."""
     moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, other.shift))
     offset = other.shift - moments.shift
-    for (columns, product), theirs in zip(moments.layers(), other.products.values(), strict=True):
-        product += theirs
+    for (columns, product), other_product in zip(moments.layers(), other.products.values(), strict=True):
+        product += other_product
         _move_(product, other.sums[columns], other.num_images, offset[columns])
     moments.sums.add_(other.sums + other.num_images * offset)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torchmetrics_dna.images.extensions import EXTENSIONS
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class FileKind(NamedTuple):
     def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
         """Open files as one set of images, called ``label``."""
         images = self.opener(files, label, reading)
-        images.options = frozenset(() if all(file.endswith(".npy") for file in files) else self.options)  # has no names
+        # Arrays in .npy files have no names, so no column can be chosen.
+        has_options = not all(file.endswith(".npy") for file in files)
+        images.options = frozenset(self.options) if has_options else frozenset()
         return images
 
 
@@ -48,10 +51,6 @@ def _of_arrays(opener: str, arrays: str) -> tuple[Lazy, tuple[str, ...], Lazy]:
     return _by(opener), ("column",), _by(arrays)
 
 
-EXTENSIONS = (
-    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png",
-    ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 LIST = FileKind(".txt with one path or address a line", (".txt",), _by("sources:open_lists"))
 IMAGE = FileKind("image file", EXTENSIONS, _by("sources:open_images"))
@@ -76,5 +75,8 @@ KINDS = Registry(
 def unquoted(words: Sequence[str]) -> str:
     """Return what to do about several image files, as a shell makes them of a pattern; nothing for other words."""
     are_images = all(word.lower().endswith(EXTENSIONS) and Path(word).is_file() for word in words)
-    pattern = "".join(str(Path(word).with_name(f"*{Path(word).suffix}")) for word in words[:1])
-    return f"for one set of image files quote the pattern, such as {pattern!r}" * (are_images and len(words) > 1)
+    if len(words) < 2 or not are_images:
+        return ""
+    first = Path(words[0])
+    pattern = str(first.with_name(f"*{first.suffix}"))
+    return f"for one set of image files quote the pattern, such as {pattern!r}"

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.files.damage import check_files, reason_of
-from torchmetrics_dna.images.kinds import EXTENSIONS
+from torchmetrics_dna.images.extensions import EXTENSIONS
 
 _WORDS = ("auto", "pool")  # that arguments take in place of a path
 _PATHS: Any = os.path  # rules of paths

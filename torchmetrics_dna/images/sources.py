@@ -19,8 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.images.extensions import EXTENSIONS
 from torchmetrics_dna.images.inputs import Example, check_not_sparse, check_rows, is_table, tensors_of
-from torchmetrics_dna.images.kinds import EXTENSIONS, IMAGE, KINDS, LIST
+from torchmetrics_dna.images.kinds import IMAGE, KINDS, LIST
 from torchmetrics_dna.images.noun import ROW
 from torchmetrics_dna.images.objects import (
     by_index,
