@@ -21,8 +21,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna, rank
-from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.monitor import Window
+from torchmetrics_dna.comparisons.two_sets import Comparison
 from torchmetrics_dna.demo import AMOUNTS, DEGRADATIONS, STRENGTHS, Demo, blur, photographs, plot_demo, run_demo
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.plots import plot_histograms, plot_layers, plot_monitor, versus

@@ -18,7 +18,7 @@ from PIL import Image
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, monitor, rank
 from torchmetrics_dna.comparisons import diff, matrix
-from torchmetrics_dna.comparisons.class_comparisons import by_class
+from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
 from torchmetrics_dna.images.sets import are_same
 from torchmetrics_dna.singles import Ranking

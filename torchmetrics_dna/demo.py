@@ -21,7 +21,7 @@ from torchmetrics_dna.jobs.causes import LABEL as SEARCHING
 from torchmetrics_dna.plots.figures import curve_style, new_figure, plain_axes
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
 
 PHOTOGRAPHS = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",

@@ -25,7 +25,7 @@ from torchmetrics_dna import DNAExtractor, compare
 from torchmetrics_dna.metrics import PRDC
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparisons import Comparisons
+    from torchmetrics_dna.comparisons.several_sets import Comparisons
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.comparisons.compare_measured import compare_measured
+from torchmetrics_dna.comparisons.measured import compare_measured
 from torchmetrics_dna.dna.distances import DISTANCES as RECORDS
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs.job import Job
@@ -35,7 +35,7 @@ from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.statistics.setup import set_up
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
 
 SIDE, SMALL = 64, 32  # of pictures, and of what the small networks see
 SEED = 0

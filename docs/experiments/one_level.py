@@ -29,7 +29,7 @@ from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.binning import Activations
-from torchmetrics_dna.comparisons.compare_measured import beside_held_out, compare_measured
+from torchmetrics_dna.comparisons.measured import beside_held_out, compare_measured
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import HistogramDNA, evidence
 from torchmetrics_dna.dna.averaging import PLAIN
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from causes import Picture
     from numpy.typing import NDArray
 
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
 
 BINS, MOST, BATCH, SIDE = 1000, 200, 16, 64
 HEDGEHOGS, TEXTURES, ELEMENTARY = (

@@ -17,7 +17,7 @@ from causes import after, halves
 from PIL import Image, ImageDraw, ImageFont
 
 from torchmetrics_dna import compare
-from torchmetrics_dna.comparisons.comparison import Comparison
+from torchmetrics_dna.comparisons.two_sets import Comparison
 
 if TYPE_CHECKING:
     from causes import Picture

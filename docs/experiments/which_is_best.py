@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 from significance import RECORD, SIDE, Images, Measure, random_folds, remember
 
-from torchmetrics_dna.comparisons.comparison import Comparison
-from torchmetrics_dna.comparisons.comparisons import Comparisons
+from torchmetrics_dna.comparisons.several_sets import Comparisons
+from torchmetrics_dna.comparisons.two_sets import Comparison
 from torchmetrics_dna.dna import evidence as asked
 from torchmetrics_dna.dna.evidence import paired_p_value
 

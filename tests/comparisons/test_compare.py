@@ -20,9 +20,9 @@ from scipy.stats import t as student
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna, report
 from torchmetrics_dna.cli.gates import end_by, gates_of
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
-from torchmetrics_dna.comparisons.comparison import Comparison
-from torchmetrics_dna.comparisons.comparisons import Comparisons
+from torchmetrics_dna.comparisons.classes import ClassComparisons
+from torchmetrics_dna.comparisons.several_sets import Comparisons
+from torchmetrics_dna.comparisons.two_sets import Comparison
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading

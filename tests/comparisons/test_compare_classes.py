@@ -21,7 +21,7 @@ from typer import Exit
 
 from torchmetrics_dna import DNAExtractor, compare
 from torchmetrics_dna.cli.gates import end_by, gates_of
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, by_class
+from torchmetrics_dna.comparisons.classes import ClassComparisons, by_class
 from torchmetrics_dna.images import ImageSource, Reading
 
 NAMES = ("cat", "dog", "emu", "fox")

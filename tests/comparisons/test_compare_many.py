@@ -15,8 +15,8 @@ from scipy import stats
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.output import write
-from torchmetrics_dna.comparisons.comparison import Comparison
-from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, names_of
+from torchmetrics_dna.comparisons.several_sets import Comparisons, by_name, names_of
+from torchmetrics_dna.comparisons.two_sets import Comparison
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value, ratio_of
 from torchmetrics_dna.files.visible import number, p_figure

@@ -18,7 +18,7 @@ from scipy.stats import wasserstein_distance
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
 from torchmetrics_dna.comparisons import Comparisons, DistanceMatrix, diff, matrix
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+from torchmetrics_dna.comparisons.classes import ClassComparisons
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.plots import plot_matrix
 from torchmetrics_dna.reporting.several_sets import evidence_table

@@ -37,7 +37,7 @@ from slowly import (
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges, NeuronWeights, compare, load_dna, make_dna, rank
-from torchmetrics_dna.comparisons.comparison import Comparison
+from torchmetrics_dna.comparisons.two_sets import Comparison
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.distances import DISTANCES

@@ -17,7 +17,7 @@ from scipy.stats import binom
 from scipy.stats import t as student
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, Reading, compare, make_dna
-from torchmetrics_dna.comparisons.comparison import Comparison
+from torchmetrics_dna.comparisons.two_sets import Comparison
 from torchmetrics_dna.demo import jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES

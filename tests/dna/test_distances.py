@@ -15,7 +15,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from torchmetrics_dna import compare, make_dna
 from torchmetrics_dna.comparisons import matrix
-from torchmetrics_dna.comparisons.comparison import Comparison
+from torchmetrics_dna.comparisons.two_sets import Comparison
 from torchmetrics_dna.dna.distances import DISTANCES, of_any_network, resolve_distances
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.reporting.two_sets import unit_of

@@ -17,7 +17,7 @@ from golden import GOLDEN
 from hub_server import serving
 from PIL import Image
 
-from torchmetrics_dna.comparisons.class_comparisons import by_class
+from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.images import ImageSource, Reading, open_source, paths
 from torchmetrics_dna.images.paths import names_below
 from torchmetrics_dna.images.sets import ImageStream

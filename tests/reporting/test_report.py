@@ -24,7 +24,7 @@ from torch import nn
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, __version__, compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
-from torchmetrics_dna.comparisons.compare_measured import compare_measured
+from torchmetrics_dna.comparisons.measured import compare_measured
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json

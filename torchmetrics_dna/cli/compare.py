@@ -33,7 +33,7 @@ from torchmetrics_dna.reporting.document import TEXT, Format
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import Opened
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
 
@@ -107,7 +107,7 @@ def compare(
     if every and more:
         _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, written, output)
         return
-    from torchmetrics_dna.comparisons.comparisons import by_name
+    from torchmetrics_dna.comparisons.several_sets import by_name
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.reporting.build import compared_in
 

@@ -15,8 +15,8 @@ from torchmetrics_dna.images.noun import value_of
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import Opened
-    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.singles.ranking import Ranking
 

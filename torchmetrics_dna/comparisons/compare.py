@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_by_class, open_classes
-from torchmetrics_dna.comparisons.compare_measured import beside_held_out, compare_measured
-from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
+from torchmetrics_dna.comparisons.classes import ClassComparisons, compare_by_class, open_classes
+from torchmetrics_dna.comparisons.measured import beside_held_out, compare_measured
 from torchmetrics_dna.comparisons.odd_images import odd_images
+from torchmetrics_dna.comparisons.several_sets import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.dna.distances import Distance, check_distances, record_of
 from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.images.sets import warn_of_left_out
@@ -20,8 +20,8 @@ from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.class_comparisons import Classes, Members
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.classes import Classes, Members
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.images import Source

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.comparisons.odd_sets import LEAST_SETS, OddSets, in_fewer_folds, odd_sets
+from torchmetrics_dna.comparisons.several_sets import by_name
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.base import check_comparable, check_enough

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.compare_measured import why_untested
-from torchmetrics_dna.comparisons.comparison import SHARED
+from torchmetrics_dna.comparisons.measured import why_untested
+from torchmetrics_dna.comparisons.two_sets import SHARED
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.evidence import Relabeled, test_relabeled
 from torchmetrics_dna.dna.shared import as_gaussian, shared_neurons

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torchmetrics_dna.comparisons.compare_measured import compare_measured
+from torchmetrics_dna.comparisons.measured import compare_measured
 from torchmetrics_dna.dna.shown import Shown
 from torchmetrics_dna.images import Reading, Source
 from torchmetrics_dna.images.likeness import contents, digest_note
@@ -18,7 +18,7 @@ from torchmetrics_dna.jobs.measure import Measured, measure, measured_of
 from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.images.likeness import Content
     from torchmetrics_dna.jobs.job import Activated
     from torchmetrics_dna.statistics.setup import Feature

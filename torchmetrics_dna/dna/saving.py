@@ -32,9 +32,9 @@ _MOST_INTEGER = 2**53
 _HOMES = {  # modules of the classes that files hold, imported when a file is read
     "Averaging": "dna.averaging",
     "Causes": "images.changes",
-    "ClassComparisons": "comparisons.class_comparisons",
-    "Comparison": "comparisons.comparison",
-    "Comparisons": "comparisons.comparisons",
+    "ClassComparisons": "comparisons.classes",
+    "Comparison": "comparisons.two_sets",
+    "Comparisons": "comparisons.several_sets",
     "DistanceMatrix": "comparisons.distance_matrix",
     "Evidence": "dna.evidence",
     "Further": "dna.evidence",

@@ -16,7 +16,7 @@ from filelock import Timeout
 
 from torchmetrics_dna.checks import brief
 from torchmetrics_dna.comparisons.compare import compare
-from torchmetrics_dna.comparisons.comparisons import Comparisons
+from torchmetrics_dna.comparisons.several_sets import Comparisons
 from torchmetrics_dna.dna import DNA, check_comparable
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import file_lock, replacing, unlock
@@ -37,7 +37,7 @@ from torchmetrics_dna.statistics.base import check_num_folds
 from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.functional.improvement import Improvement

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from torchmetrics_dna.comparisons.compare import open_sets
-from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
+from torchmetrics_dna.comparisons.two_sets import Comparison
 from torchmetrics_dna.comparisons.versions import Versions
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.atomic import check_folder
@@ -26,9 +26,9 @@ from torchmetrics_dna.singles.look import Gallery, look
 from torchmetrics_dna.singles.ranking import Ranking
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+    from torchmetrics_dna.comparisons.classes import ClassComparisons
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
-    from torchmetrics_dna.comparisons.comparisons import Comparisons
+    from torchmetrics_dna.comparisons.several_sets import Comparisons
     from torchmetrics_dna.statistics.setup import Feature
 
     AnyResult: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions | Ranking

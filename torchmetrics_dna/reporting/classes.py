@@ -12,8 +12,8 @@ from torchmetrics_dna.reporting.figures import debiased_cells, debiased_in_words
 from torchmetrics_dna.reporting.several_sets import figures_of
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.classes import ClassComparisons
+    from torchmetrics_dna.comparisons.two_sets import Comparison
 
 
 def sentences(classes: ClassComparisons) -> list[str]:

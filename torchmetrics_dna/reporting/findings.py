@@ -18,7 +18,7 @@ from torchmetrics_dna.images.properties import LAYER, RECORDS, neuron_name, prop
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.singles.look import Gallery
 
 # Number of groups of bins, at most, in a small histogram.

@@ -13,8 +13,8 @@ from torchmetrics_dna.words.reasons import REASONS, in_plural, reason_in_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.functional.odd import Odd
 
 # Number of images without a reason of their own that a sentence names at most.

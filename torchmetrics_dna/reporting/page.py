@@ -28,7 +28,7 @@ from torchmetrics_dna.reporting.findings import GROUPS, property_rows, settings_
 from torchmetrics_dna.reporting.two_sets import num_significant, unit_of, why_small
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.singles.look import Gallery, ShownImage
 
 # Number of neurons whose histograms are shown.

@@ -14,8 +14,8 @@ from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.reporting.figures import debiased_cells, values_by_distance
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.comparisons.comparisons import Comparisons, ManyComparisons
+    from torchmetrics_dna.comparisons.several_sets import Comparisons, ManyComparisons
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.evidence import Ratio
     from torchmetrics_dna.dna.result import Result

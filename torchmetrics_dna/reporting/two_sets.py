@@ -21,7 +21,7 @@ from torchmetrics_dna.reporting.outliers import are_many, outliers_of_b
 from torchmetrics_dna.words.explanation import difference, has_exact_change, pixels_of_pairs, what_was_measured
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna.result import Result
 
 # Number of sentences of a verdict.

@@ -12,7 +12,7 @@ from torchmetrics_dna.reporting.figures import distance_in_words
 from torchmetrics_dna.words.explanation import what_was_measured
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.comparisons.versions import Versions
 
 # Number of letters of names that a table shows; one name is always shown.

@@ -35,7 +35,7 @@ from torchmetrics_dna.statistics.outliers import OutlierScorer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.jobs.sides import Sides
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchmetrics_dna import DNAExtractor, compare
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
 
 of_images = InferenceModel.forward
 

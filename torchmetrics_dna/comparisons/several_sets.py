@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torchmetrics_dna.checks import brief
-from torchmetrics_dna.comparisons.comparison import ByName, Comparison
+from torchmetrics_dna.comparisons.two_sets import ByName, Comparison
 from torchmetrics_dna.dna.evidence import Ratio, paired_p_value, ratio_of
 from torchmetrics_dna.functional.improvement import Improvement, improvement_of
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm

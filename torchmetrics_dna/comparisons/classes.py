@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparisons import ManyComparisons
+from torchmetrics_dna.comparisons.measured import compare_measured
+from torchmetrics_dna.comparisons.several_sets import ManyComparisons
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import rates_of_sorted
 from torchmetrics_dna.images import Images, ImageSource, ImageStream
@@ -30,7 +30,7 @@ from torchmetrics_dna.jobs.processes import gather, rank, world_size
 from torchmetrics_dna.jobs.sides import Sides, open_sides
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.jobs.job import Job, Split
 
