@@ -1,6 +1,6 @@
-from .class_comparisons import ClassComparisons as ClassComparisons
-from .comparison import Comparison as Comparison
-from .comparisons import Comparisons as Comparisons
+from .classes import ClassComparisons as ClassComparisons
+from .two_sets import Comparison as Comparison
+from .several_sets import Comparisons as Comparisons
 from .distance_matrix import DistanceMatrix as DistanceMatrix
 from .distance_matrix import matrix as matrix
 from .versions import Versions as Versions
