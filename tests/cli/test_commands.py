@@ -260,7 +260,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands
 
 # the function that does the work of a command, and the arguments of a plain call
 CALLS = {
-    "compare": ("torchmetrics_dna.reporting.build.compared_in", ("A", "B")),
+    "compare": ("torchmetrics_dna.comparisons.compare.open_sets", ("A", "B")),
     "rank": ("torchmetrics_dna.singles.rank.rank", ("A", "--reference", "B")),
     "monitor": ("torchmetrics_dna.comparisons.monitor.monitor", ("A", "B")),
     "diff": ("torchmetrics_dna.comparisons.diff", ("A", "B")),

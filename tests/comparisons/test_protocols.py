@@ -183,7 +183,7 @@ def test_a_network_that_can_not_be_fetched_names_what_any_network_gives(
         if all(isinstance(metric, Distance) for metric in arguments.metrics):  # the default network is there
             raise OSError("no connection")
 
-    monkeypatch.setattr("torchmetrics_dna.comparisons.compare.open_sides", no_network)
+    monkeypatch.setattr("torchmetrics_dna.comparisons.compare.plan_sides", no_network)
     images = np.zeros((3, 8, 8, 3), np.uint8)
     for metrics, instead in (
         (["kid", "fid", "sfid"], "kid,fd"),

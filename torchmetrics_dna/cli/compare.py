@@ -107,9 +107,10 @@ def compare(
     if every and more:
         _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, written, output)
         return
+    from torchmetrics_dna.comparisons.compare import open_sets
     from torchmetrics_dna.comparisons.several_sets import by_name
     from torchmetrics_dna.jobs.arguments import Arguments
-    from torchmetrics_dna.reporting.build import compared_in
+    from torchmetrics_dna.reporting.build import document_of, gallery_of
 
     sets: Any = b
     name_of_held_out: str | None = None
@@ -119,17 +120,14 @@ def compare(
         if held_out is not None:
             name_of_held_out = list(sets)[paths.index(held_out)]
 
-    def check(opened: Opened) -> Opened:
+    with o.showing_progress(options) as shown:
+        arguments = Arguments(distributed=PROCESSES > 1, **shown)
+        opened = open_sets(a, sets, arguments, by=by, held_out=name_of_held_out)
         check_gates(opened, limits)
         if plot is not None and opened.is_one:
             _check_drawn(opened)
-        return opened
-
-    with o.showing_progress(options) as shown:
-        arguments = Arguments(distributed=PROCESSES > 1, **shown)
-        opened, result, document = compared_in(
-            written, a, sets, arguments, by=by, held_out=name_of_held_out, check=check
-        )
+        result: Any = opened.compared()
+        gallery = gallery_of(opened, result) if written.is_page else None
     is_pair = opened.is_one and by is None
     if is_pair:
         by_set = {opened.names[1]: result}
@@ -144,7 +142,7 @@ def compare(
     except ValueError as err:
         # The result is written before the error is raised.
         refusal = err
-    write(document(gates=gates), written, output)
+    write(document_of(result, gallery, gates=gates), written, output)
     if is_pair:
         for notice in result.notices:
             talk.print(f"{notice}.")

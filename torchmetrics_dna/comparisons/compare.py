@@ -10,17 +10,18 @@ from torchmetrics_dna.comparisons.classes import ClassComparisons, compare_by_cl
 from torchmetrics_dna.comparisons.measured import beside_held_out, compare_measured
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.comparisons.several_sets import Comparisons, check_held_out, label, names_of
-from torchmetrics_dna.dna.distances import Distance, check_distances, record_of
+from torchmetrics_dna.dna.distances import Distance, check_distances, record_of, resolve_distances
 from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, by_network, taking
 from torchmetrics_dna.jobs.causes import find_causes
 from torchmetrics_dna.jobs.pixel_pairs import pixels_of_pairs
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
+from torchmetrics_dna.jobs.sides import Sides, example_of, open_each, plan_sides
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.classes import Classes, Members
+    from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.result import Result
@@ -99,9 +100,9 @@ def compare(
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """Sets that were opened and checked together, before an image is read; :meth:`compared` does the work."""
+    """Sets that were opened and checked together, before an image is read."""
 
-    # The sets, opened for each network of the metrics; the first network also measures properties.
+    # The same sets, prepared for each network of the metrics. The first network also measures properties.
     networks: Sequence[Sides]
     # Names of the reference, which is the first set, and of the others.
     names: Sequence[str]
@@ -112,19 +113,22 @@ class Opened:
     classes: Sequence[Members] = ()
 
     def compared(self) -> Comparison | Comparisons | ClassComparisons:
-        """Compare the first set with each of the others, measuring each once by each network of the metrics."""
+        """Compare the first set with each of the others. Each set is measured once by each network of the metrics."""
         if self.classes:
             return compare_by_class(self.networks[0], self.classes, (self.names[0], self.names[1]))
-        by_network = []
+        of_networks = []
         for number, sides in enumerate(self.networks):
-            by_network.append(compare_sides(sides, self.names, self.held_out, with_pixels=number == 0))
-        comparisons = [_of_all_networks(of_set) for of_set in zip(*by_network, strict=True)]
+            is_first = number == 0
+            of_networks.append(compare_sides(sides, self.names, self.held_out, with_pixels=is_first))
+        comparisons: dict[str, Comparison] = {}
+        for name, *of_set in zip(self.names[1:], *of_networks, strict=True):
+            comparisons[name] = _merge_networks(of_set)
         if self.is_one:
-            return comparisons[0]
-        return Comparisons(self.names[0], dict(zip(self.names[1:], comparisons, strict=True)), self.held_out)
+            return comparisons[self.names[1]]
+        return Comparisons(self.names[0], comparisons, self.held_out)
 
 
-def _of_all_networks(comparisons: Sequence[Comparison]) -> Comparison:
+def _merge_networks(comparisons: Sequence[Comparison]) -> Comparison:
     """Merge comparisons of the same two sets by several networks; all but results and notices are of the first."""
     results: dict[str, Result] = {}
     # A dictionary keeps each notice once, in order.
@@ -135,39 +139,53 @@ def _of_all_networks(comparisons: Sequence[Comparison]) -> Comparison:
     return replace(comparisons[0], results=results, notices=list(notices))
 
 
-def open_sets(a: Any, b: Any, arguments: Arguments, *, by: ByClass | None, held_out: str | None) -> Opened:
-    """Open what :func:`compare` takes, for each network of the metrics; all that is known to be wrong is an error."""
+def open_sets(
+    a: Any,
+    b: Any,
+    arguments: Arguments,
+    *,
+    by: ByClass | None = None,
+    held_out: str | None = None,
+    names: tuple[str, str] | None = None,
+) -> Opened:
+    """Open what :func:`compare` takes, once, and prepare it for each network of the metrics.
+
+    Args:
+        a: As for :func:`compare`, and so are ``b``, ``by`` and ``held_out``.
+        b: One set, or several by name.
+        arguments: The arguments.
+        by: What gives the class of each image.
+        held_out: Name of the set of real images that no model saw.
+        names: Names of two sets; by default their paths.
+
+    Raises:
+        ValueError: If an argument is wrong, before a set is opened; if the sets do not fit the arguments, before an
+            image is read.
+
+    """
     arguments = arguments.skipping_unreadable()
     sets = _sets_by_name(b, arguments)
     check_held_out(held_out, sets or ())
     if held_out is not None and arguments.pairs:
         raise ValueError("Argument `held_out` is for independent images; leave it out, or leave out `pairs`")
+    if sets is None:
+        names_of_two = names_of(a, b) if names is None else names
+        if by is not None:
+            sides, classes = open_classes(a, b, by, arguments)
+            return Opened([sides], names_of_two, classes=classes)
+        return Opened(_open_for_networks([a, b], arguments, with_properties=True), names_of_two)
+    if names is not None:
+        raise ValueError("Argument `names` is for two sets, but got several, which have names")
     if by is not None:
-        if sets is not None:
-            raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
-        sides, classes = open_classes(a, b, by, arguments)
-        return Opened([sides], names_of(a, b), classes=classes)
-    sources: list[Any] = [a, b]
-    names: Sequence[str] = names_of(a, b)
-    if sets is not None:
-        if not sets:
-            raise ValueError("Argument `b` expected to have one set at least, but got none")
-        check_distances(arguments.metrics, "A comparison of several sets")
-        sources = [a, *sets.values()]
-        names = [label(a, "the reference"), *sets]
-    networks: list[Sides] = []
-    asks_properties = len(sources) == 2 or held_out is not None
-    for number, of_network in enumerate(by_network(arguments, sources)):
-        try:
-            networks.append(open_sides(sources, of_network, with_properties=number == 0 and asks_properties))
-        except OSError as err:
-            remedy = _instead_of_published(arguments, of_network)
-            if remedy is None:
-                raise
-            raise OSError(f"{err}; by the default network instead: give {remedy}") from err
+        raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
+    if not sets:
+        raise ValueError("Argument `b` expected to have one set at least, but got none")
+    check_distances(arguments.metrics, "A comparison of several sets")
+    with_properties = len(sets) == 1 or held_out is not None
+    networks = _open_for_networks([a, *sets.values()], arguments, with_properties=with_properties)
     if held_out is not None:
-        _check_held_out_is_different(held_out, names[1:], networks[0].keys[1:])
-    return Opened(networks, names, sets is None, held_out)
+        _check_held_out_is_different(held_out, list(sets), networks[0].keys[1:])
+    return Opened(networks, [label(a, "the reference"), *sets], is_one=False, held_out=held_out)
 
 
 def _sets_by_name(b: Any, arguments: Arguments) -> Mapping[str, Any] | None:
@@ -176,16 +194,38 @@ def _sets_by_name(b: Any, arguments: Arguments) -> Mapping[str, Any] | None:
         return None
     example = example_of(arguments)
     is_batch = example is not None and example.has_names_of(b)
-    return None if is_batch or is_file(b) else b
+    if is_batch or is_file(b):
+        return None
+    return b
 
 
-def _instead_of_published(arguments: Arguments, of_network: Arguments) -> str | None:
+def _open_for_networks(sources: Sequence[Any], arguments: Arguments, *, with_properties: bool) -> list[Sides]:
+    """Open sets once, and prepare them for each network of the metrics; the first network may measure properties."""
+    questions = by_network(arguments, sources)
+    for question in questions:
+        # This finds unknown names before a set is opened.
+        resolve_distances(question.metrics, [])
+    opened = open_each(sources, arguments)
+    networks: list[Sides] = []
+    for number, question in enumerate(questions):
+        is_first = number == 0
+        try:
+            networks.append(plan_sides(opened, question, with_properties=with_properties and is_first))
+        except OSError as err:
+            remedy = _instead_of_published(arguments, question)
+            if remedy is None:
+                raise
+            raise OSError(f"{err}; by the default network instead: give {remedy}") from err
+    return networks
+
+
+def _instead_of_published(arguments: Arguments, question: Arguments) -> str | None:
     """Return arguments for the default network, as the network of a published metric can't be fetched.
 
     Distances of any network can replace the published metrics. None if the metrics have no such distance, or if
-    the network is not that of a published metric.
+    the network of the question is not that of a published metric.
     """
-    if not any(isinstance(metric, Distance) and metric.protocol for metric in of_network.metrics or ()):
+    if not any(isinstance(metric, Distance) and metric.protocol for metric in question.metrics or ()):
         return None
     # A dictionary keeps each name once, in order.
     names: dict[str, None] = {}
@@ -198,14 +238,16 @@ def _instead_of_published(arguments: Arguments, of_network: Arguments) -> str | 
         elif record.grain == "layer":
             # FID and its like are Fréchet distances of a layer.
             names["fd"] = None
-    return f"`feature='efficientnet_lite0'` with `metrics='{','.join(names)}'`" if names else None
+    if not names:
+        return None
+    return f"`feature='efficientnet_lite0'` with `metrics='{','.join(names)}'`"
 
 
 def _check_held_out_is_different(held_out: str, names: Sequence[str], keys: Sequence[object]) -> None:
     """Raise ValueError if another set has the same images as the held-out one."""
-    of_names = dict(zip(names, keys, strict=True))
-    for name, key in of_names.items():
-        if name != held_out and key == of_names[held_out]:
+    key_of_set = dict(zip(names, keys, strict=True))
+    for name, key in key_of_set.items():
+        if name != held_out and key == key_of_set[held_out]:
             raise ValueError(
                 f"Argument `held_out` is {held_out!r}, the same images as {name!r}; give real images that no model saw"
             )
@@ -223,34 +265,49 @@ def compare_sides(
         with_pixels: Whether the pixels of pairs are compared, too.
 
     """
-    of_a = sides.measured(0)
-    plan = sides.plan
+    a = sides.measured(0)
     comparisons: dict[str, Comparison] = {}
-    of_held_out: Measured | None = None
+    measured_held_out: Measured | None = None
     # The held-out set comes first, since the others are compared with it.
     for name in sorted(names[1:], key=lambda name: name != held_out):
         k = names.index(name, 1)
-        of_b = sides.measured(k)
-        result = compare_measured(of_a, of_b, plan, names=(names[0], name))
-        odd = pixels = None
-        if of_a is not of_b:
-            if result.shares_images:
-                # The reference has the same faults, so each image is compared with the others of its own set.
-                own_rows = range(len(of_b.numbers))
-                odd = odd_images(of_b, of_b, sides.images[k], neurons=plan.neurons, rows=own_rows)
-            else:
-                odd = odd_images(of_a, of_b, sides.images[k], neurons=plan.neurons, rows=None)
-            if with_pixels:
-                pixels = pixels_of_pairs(sides, k, of_a)
-        result = replace(result, odd=odd, notices=[*result.notices, *plan.limits], pixels=pixels)
-        is_explained = pixels is not None and pixels.change is not None
-        if plan.has_causes and result.differs and not is_explained:
-            result = replace(result, causes=find_causes(sides, of_a, of_b, result.aligned()[0]))
+        b = sides.measured(k)
+        comparison = _compare_with_side(sides, k, a, b, (names[0], name), with_pixels=with_pixels)
         if name == held_out:
-            of_held_out = of_b
-        elif of_held_out is not None and held_out is not None:
-            result = beside_held_out(result, comparisons[held_out], (of_a, of_b, of_held_out))
-        comparisons[name] = result
+            measured_held_out = b
+        elif held_out is not None and measured_held_out is not None:
+            comparison = beside_held_out(comparison, comparisons[held_out], (a, b, measured_held_out))
+        comparisons[name] = comparison
         # Free the memory of this set before the next one is measured.
-        del of_b
+        del b
     return [comparisons[name] for name in names[1:]]
+
+
+def _compare_with_side(
+    sides: Sides, k: int, a: Measured, b: Measured, names: tuple[str, str], *, with_pixels: bool
+) -> Comparison:
+    """Compare the first side with side ``k``: their distances, single images, pixels of pairs, and causes."""
+    plan = sides.plan
+    comparison = compare_measured(a, b, plan, names=names)
+    outliers = None
+    pixels = None
+    if a is not b:
+        outliers = _find_outliers(sides, k, a, b, shares_images=comparison.shares_images)
+        if with_pixels:
+            pixels = pixels_of_pairs(sides, k, a)
+    comparison = replace(comparison, odd=outliers, pixels=pixels, notices=[*comparison.notices, *plan.limits])
+    is_explained = pixels is not None and pixels.change is not None
+    if plan.has_causes and comparison.differs and not is_explained:
+        a_in_bins, _ = comparison.aligned()
+        comparison = replace(comparison, causes=find_causes(sides, a, b, a_in_bins))
+    return comparison
+
+
+def _find_outliers(sides: Sides, k: int, a: Measured, b: Measured, *, shares_images: bool) -> OddImages | None:
+    """Find the outliers among the images of side ``k``."""
+    neurons = sides.plan.neurons
+    if not shares_images:
+        return odd_images(a, b, sides.images[k], neurons=neurons, rows=None)
+    # The reference has the same faults, so each image is compared with the others of its own set.
+    own_rows = range(len(b.numbers))
+    return odd_images(b, b, sides.images[k], neurons=neurons, rows=own_rows)

@@ -1,15 +1,17 @@
-"""Open image sets and DNAs: what all that measures and compares them starts from."""
+"""Open image sets and DNAs, and prepare to measure them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
+from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import Distance, Kind, kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
@@ -25,13 +27,13 @@ from torchmetrics_dna.images.noun import is_identity, noun_of
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.groups import Groups, Pairs, folds_of_pairs, group_names, grouping, keys_of_pairs
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.job import MEANS, Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
 from torchmetrics_dna.jobs.plan import Plan, make_plan, noting_bands, noting_properties
 from torchmetrics_dna.statistics.base import check_num_folds
 from torchmetrics_dna.statistics.folds import group_folds
-from torchmetrics_dna.statistics.setup import check_of_dnas, given_arguments, set_up
+from torchmetrics_dna.statistics.setup import Setup, check_of_dnas, given_arguments, set_up
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.arguments import Arguments
@@ -40,13 +42,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Image sets and DNAs that were opened and checked together; each is measured when it is asked for."""
+    """Image sets and DNAs that were opened and checked together. Each is measured when it is needed first."""
 
     plan: Plan
-    images: Sequence[Images | DNA]  # DNAs have the layers and ranges of the job
-    jobs: Sequence[Job]  # jobs of each side, at least one; empty if all are DNAs to compare
-    keys: Sequence[object]  # equal for sides that are the same images, in the same groups
-    # What was measured, if there are two sides, or if a side occurs again.
+    # DNAs have the layers and ranges of the jobs.
+    images: Sequence[Images | DNA]
+    # The job of each side, and one job if there are no sides. There are none if all sides are DNAs to compare.
+    jobs: Sequence[Job]
+    # Keys are equal for sides that are the same images in the same groups.
+    keys: Sequence[object]
+    # What was measured so far, by key, if there are two sides or if a side occurs again.
     _measured: dict[object, Measured] = field(default_factory=dict)
 
     @property
@@ -56,13 +61,18 @@ class Sides:
 
     @property
     def job(self) -> Job:
-        """Job that makes the DNAs of images, and keeps nothing else of single ones."""
+        """Job that makes the DNAs of images and keeps no values of single images."""
         job = self.jobs[0]
         dnas = {name: statistic for name, statistic in job.statistics.items() if not statistic.by_image}
         return replace(job, statistics=dnas, groups=None, folds=None, notes=())
 
     def check_enough(self, record: Distance) -> None:
-        """Raise TooFewImagesError if a side is known to have fewer images than a distance takes."""
+        """Check the numbers of images that are known.
+
+        Raises:
+            TooFewImagesError: If a side has fewer images than the distance takes.
+
+        """
         known_sizes: list[int] = []
         for side in self.images:
             if isinstance(side, DNA):
@@ -75,29 +85,48 @@ class Sides:
 
     def evidence_for(self, record: Distance, k: int) -> tuple[bool, bool]:
         """Return whether a distance between the first side and side ``k`` can have a test, and an interval."""
-        folds = [count for count in map(self._most_folds, (0, k)) if count is not None]
-        if record.folded is None or not folds or min(folds) < LEAST_FOLDS:
+        if record.folded is None:
             return False, False
+        of_both_sides = [self._most_folds(0), self._most_folds(k)]
+        num_folds = [count for count in of_both_sides if count is not None]
+        if not num_folds or min(num_folds) < LEAST_FOLDS:
+            return False, False
+        has_folds_of_both = len(num_folds) == 2
         of_layers = self.plan.of_layers.get(record.name)
         if of_layers is None:
-            return len(folds) == 2, True
-        return len(folds) == 2 and of_layers.tested, {*of_layers.debiased} == {*of_layers.neurons}
+            return has_folds_of_both, True
+        all_layers_are_debiased = set(of_layers.debiased) == set(of_layers.neurons)
+        return has_folds_of_both and of_layers.tested, all_layers_are_debiased
 
     def _most_folds(self, k: int) -> int | None:
         """Return the largest number of folds with images that a side can have; None if it is taken as exact."""
         side = self.images[k]
         if isinstance(side, DNA):
-            return sum(fold.num_images > 0 for fold in side.folds) if side.folds else None
+            if not side.folds:
+                return None
+            return sum(fold.num_images > 0 for fold in side.folds)
         num_folds = self.jobs[k].num_folds
         groups = self.jobs[k].groups
         if num_folds is None:
             return None
         if groups is not None and isinstance(side, ImageSource):
-            return len({*group_folds(group_names(side, groups), num_folds).tolist()})
-        return num_folds if side.count is None else min(num_folds, side.count)
+            folds = group_folds(group_names(side, groups), num_folds)
+            return len(set(folds.tolist()))
+        if side.count is None:
+            return num_folds
+        return min(num_folds, side.count)
 
     def source(self, k: int, what: str) -> Images:
-        """Return the images of side ``k``; ValueError if it is a DNA, with ``what`` needs them, such as "A report"."""
+        """Return the images of side ``k``.
+
+        Args:
+            k: Number of the side.
+            what: What the images are needed for, such as "A report".
+
+        Raises:
+            ValueError: If the side is a DNA.
+
+        """
         side = self.images[k]
         if isinstance(side, DNA):
             noun = noun_of(side)
@@ -108,37 +137,47 @@ class Sides:
         """Measure side ``k``, or return its DNA."""
         side = self.images[k]
         key = self.keys[k]
+        arguments = self.plan.arguments
         if isinstance(side, DNA):
             return Measured({side.kind: side}, [])
         if key in self._measured:
             return self._measured[key]
-        if self.plan.arguments.pairs and self.jobs[k].reading.skip_unreadable:
-            self._measured.update(self._whole_pairs(self.plan.arguments.pairs))
+        if arguments.pairs and self.jobs[k].reading.skip_unreadable:
+            self._measured.update(self._measured_pairs(arguments.pairs))
             return self._measured[key]
-        result = measure(self.jobs[k], side, distributed=self.plan.arguments.distributed, on=self.plan.arguments.on)
+        result = measure(self.jobs[k], side, distributed=arguments.distributed, on=arguments.on)
         if len(self.images) == 2 or self.keys.count(key) > 1:
             self._measured[key] = result
         return result
 
-    def _whole_pairs(self, pairs: Pairs) -> dict[object, Measured]:
-        """Measure all sides by key; those with images whose partner turns out to be unreadable again, without these."""
-        of_sides = zip(self.keys, self.images, self.jobs, strict=True)
-        sides = {key: (images, job) for key, images, job in of_sides if isinstance(images, ImageSource)}
-        settings: dict[str, Any] = {"distributed": self.plan.arguments.distributed, "on": self.plan.arguments.on}
-        measured = {key: measure(job, images, **settings) for key, (images, job) in sides.items()}
-        of_pairs = {key: keys_of_pairs(images, pairs) for key, (images, _) in sides.items()}
-        whole = set.intersection(*({of_pairs[key][i] for i in side.numbers} for key, side in measured.items()))
-        if not whole:
-            first = next(line for side in measured.values() for line in side.unreadable)
-            raise ValueError(f"No pair could be read on both sides; the first that could not: {first}")
+    def _measured_pairs(self, pairs: Pairs) -> dict[object, Measured]:
+        """Measure all sides, by key. Sides with images whose partner can't be read are measured again without these."""
+        sides: dict[object, tuple[ImageSource, Job]] = {}
+        for key, images, job in zip(self.keys, self.images, self.jobs, strict=True):
+            if isinstance(images, ImageSource):
+                sides[key] = (images, job)
+        arguments = self.plan.arguments
+        settings: dict[str, Any] = {"distributed": arguments.distributed, "on": arguments.on}
+        measured: dict[object, Measured] = {}
+        pairs_of_side: dict[object, Sequence[object]] = {}
+        readable: list[set[object]] = []
         for key, (images, job) in sides.items():
-            numbers = [i for i, pair in enumerate(of_pairs[key]) if pair in whole]
-            alone = sorted({*measured[key].numbers} - {*numbers})
-            if alone and job.folds is not None:
-                job_of_whole = replace(job, folds=[job.folds[i] for i in numbers])
+            measured[key] = measure(job, images, **settings)
+            pairs_of_side[key] = keys_of_pairs(images, pairs)
+            readable.append({pairs_of_side[key][number] for number in measured[key].numbers})
+        whole = set.intersection(*readable)
+        if not whole:
+            lines = [line for side in measured.values() for line in side.unreadable]
+            raise ValueError(f"No pair could be read on both sides; the first that could not: {lines[0]}")
+        noun = noun_of(self.extractor)
+        for key, (images, job) in sides.items():
+            numbers = [number for number, pair in enumerate(pairs_of_side[key]) if pair in whole]
+            without_partner = sorted(set(measured[key].numbers) - set(numbers))
+            if without_partner and job.folds is not None:
+                job_of_whole = replace(job, folds=[job.folds[number] for number in numbers])
                 again = measure(job_of_whole, images.take(numbers), **settings)
-                noun = noun_of(self.extractor)
-                lines = [f"Can't use {noun} {images.names[i]!r}: its partner can't be read" for i in alone]
+                names = [images.names[number] for number in without_partner]
+                lines = [f"Can't use {noun} {name!r}: its partner can't be read" for name in names]
                 measured[key] = replace(again, unreadable=measured[key].unreadable + lines, numbers=numbers)
         return measured
 
@@ -150,7 +189,7 @@ def open_sides(
     *,
     with_properties: bool = False,
 ) -> Sides:
-    """Open all sides, and prepare to measure them; errors of any side come before the first is measured.
+    """Open all sides, and prepare to measure them. Errors of any side are raised before the first is measured.
 
     Args:
         sides: Images, DNAs and paths of them.
@@ -161,99 +200,173 @@ def open_sides(
             neurons, unless the feature says otherwise.
 
     """
-    opened = open_each(sides, arguments)
+    if kinds is None:
+        # This finds unknown names before a side is opened.
+        resolve_distances(arguments.metrics, [])
+    return plan_sides(open_each(sides, arguments), arguments, kinds, with_properties=with_properties)
+
+
+def plan_sides(
+    opened: Sequence[Images | DNA],
+    arguments: Arguments,
+    kinds: Sequence[Kind] | None = None,
+    *,
+    with_properties: bool = False,
+) -> Sides:
+    """Prepare to measure sides that were opened. They may be prepared for several networks, one after another.
+
+    Args:
+        opened: Sides, from :func:`open_each`.
+        arguments: The arguments, with one network.
+        kinds: As for :func:`open_sides`, and so is ``with_properties``.
+        with_properties: Whether properties of images are measured, too.
+
+    """
     if arguments.num_folds is None:
-        # Folds of a file would be tested.
+        # A test would use the folds of a file.
         opened = [replace(side, folds=()) if isinstance(side, DNA) and side.folds else side for side in opened]
     dnas = [side for side in opened if isinstance(side, DNA)]
-    only_dnas = kinds is None and len(dnas) == len(opened)
+    images = [side for side in opened if not isinstance(side, DNA)]
     # If DNAs are opened to make others of the same kinds, images come later.
-    if kinds is None or len(dnas) < len(opened):
-        check_used(arguments.reading or Reading(), *opened)
-    for side in opened:
-        if arguments.on is not None and not isinstance(side, DNA):
-            check_on_ray(arguments.on, side)
+    if kinds is None or images:
+        check_used(arguments.reading or Reading(), *images)
+    if arguments.on is not None:
+        for source in images:
+            check_on_ray(arguments.on, source)
     distances = resolve_distances(arguments.metrics, dnas) if kinds is None else ()
-    check_confidence(arguments.confidence)
-    folding, num_folds = _folding(arguments, opened)
-    if only_dnas:
+    folding = _fold(opened, arguments)
+    if kinds is None and not images:
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         if arguments.groups is not None:
             raise ValueError("Argument `groups` is for images, but only DNAs are given")
         return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
-    beside = with_properties and not dnas and not arguments.averaging
-    is_of_rows = example_of(arguments, dnas) is ROWS
-    setup = set_up(
-        _of_rows(arguments, opened, dnas) if is_of_rows else arguments.feature,
+    setup = _set_up(opened, arguments, distances, kinds, with_properties=with_properties)
+    for source in images:
+        check_channels(source, setup.extractor.image_channels)
+    plan = make_plan(arguments, distances, opened, setup.extractor)
+    statistics: dict[str, Statistic] = {kind: setup.statistic(kind, folding.num_folds) for kind in kinds}
+    job = Job(setup.extractor, {**statistics, **plan.rows}, arguments.reading or Reading(), folding.num_folds)
+    if MEANS in plan.rows:
+        job = noting_properties(job)
+    if with_properties and len(opened) == 2 and not dnas and plan.averaging.is_plain and folding.num_folds:
+        job = noting_bands(job)
+    jobs = []
+    keys = []
+    for side, groups, folds in zip(opened, folding.groups, folding.folds, strict=True):
+        jobs.append(replace(job, groups=groups, folds=folds))
+        keys.append((id(side), id(groups)))
+    # The DNAs of the set-up have the layers and ranges of the job.
+    fitting = iter(setup.dnas)
+    fitted = [next(fitting) if isinstance(side, DNA) else side for side in opened]
+    result = Sides(plan, fitted, jobs or [job], keys)
+    if distances:
+        result.check_enough(distances[0])
+    return result
+
+
+def check_arguments(arguments: Arguments) -> None:
+    """Check arguments by themselves, before a source is opened.
+
+    Raises:
+        ValueError: If an argument is wrong for any sources, or two arguments exclude each other.
+
+    """
+    check_confidence(arguments.confidence)
+    if arguments.num_bins is not None:
+        check_num_bins(arguments.num_bins)
+    has_folds = arguments.num_folds is not None
+    has_groups = arguments.groups is not None
+    if arguments.num_folds is not None:
+        check_num_folds(arguments.num_folds)
+    if arguments.pairs and not has_folds:
+        raise ValueError("Argument `pairs` does not go with `num_folds`, since pairs make the folds")
+    if arguments.pairs and has_groups:
+        raise ValueError("Argument `pairs` does not go with `groups`, since pairs make the folds")
+    if has_groups and not has_folds:
+        raise ValueError("Argument `groups` needs `num_folds`, since it decides what shares a fold")
+
+
+class _Folding(NamedTuple):
+    """Rule by which the images of all sides are shared out among folds."""
+
+    num_folds: int | None
+    # Groups of the images of each side.
+    groups: Sequence[Groups | None]
+    # Folds of the images of each side, if the sides are pairs.
+    folds: Sequence[Sequence[int] | None]
+
+
+def _fold(opened: Sequence[Images | DNA], arguments: Arguments) -> _Folding:
+    """Decide which images of each side share a fold; ValueError if number, groups or pairs do not fit the images."""
+    num_folds = arguments.num_folds
+    of_none = [None for _ in opened]
+    if num_folds is None:
+        return _Folding(None, of_none, of_none)
+    _check_not_too_many(num_folds, opened)
+    if arguments.pairs:
+        folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
+        return _Folding(num_folds, of_none, folds)
+    groups = _groups_of_sides(arguments.groups, len(opened))
+    for side, groups_of_side in zip(opened, groups, strict=True):
+        if not isinstance(side, DNA):
+            # This checks that the groups fit the images.
+            grouping(side, groups_of_side)
+    return _Folding(num_folds, groups, of_none)
+
+
+def _check_not_too_many(num_folds: int, opened: Sequence[Images | DNA]) -> None:
+    """Raise ValueError if there are more folds than images in the largest set, and more than by default."""
+    counts: list[int] = []
+    for side in opened:
+        if isinstance(side, DNA) or not side.count:
+            # The number of images is unknown, so no number of folds is too large.
+            return
+        counts.append(side.count)
+    most = max([NUM_FOLDS, *counts])
+    if num_folds > most:
+        raise ValueError(
+            f"Argument `num_folds` expected to be at most {most} for sets of {max(counts)} or fewer, but got"
+            f" {num_folds}"
+        )
+
+
+def _groups_of_sides(groups: Any, count: int) -> Sequence[Groups | None]:
+    """Return the groups of each of ``count`` sides; a tuple has those of each side."""
+    if groups is None or isinstance(groups, str) or callable(groups) or count == 1:
+        return [groups] * count
+    if not isinstance(groups, tuple) or len(groups) != count:
+        raise ValueError(
+            f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
+        )
+    return groups
+
+
+def _set_up(
+    opened: Sequence[Images | DNA],
+    arguments: Arguments,
+    distances: Sequence[Distance],
+    kinds: Sequence[Kind],
+    *,
+    with_properties: bool,
+) -> Setup:
+    """Build the extractor of sides with images, and settle on bins and ranges."""
+    dnas = [side for side in opened if isinstance(side, DNA)]
+    feature = arguments.feature
+    if example_of(arguments, dnas) is ROWS:
+        feature = _extractor_of_rows(arguments, opened)
+    # A DNA has no properties beside those of its network, and weights are of neurons of the network.
+    can_have_properties = with_properties and not dnas and not arguments.averaging
+    return set_up(
+        feature,
         arguments.layers,
         arguments.num_bins,
         arguments.ranges,
         dnas,
         histograms="histogram" in kinds,
         to_gpu=True,
-        with_properties=beside and any(record.grain == "neuron" for record in distances),
+        with_properties=can_have_properties and any(record.grain == "neuron" for record in distances),
     )
-    extractor = setup.extractor
-    fitting = iter(setup.dnas)
-    for side in opened:
-        if not isinstance(side, DNA):
-            check_channels(side, extractor.image_channels)
-    plan = make_plan(arguments, distances, opened, extractor)
-    statistics: dict[str, Statistic] = {kind: setup.statistic(kind, num_folds) for kind in kinds}
-    job = Job(extractor, {**statistics, **plan.rows}, arguments.reading or Reading(), num_folds)
-    if "means" in plan.rows:
-        job = noting_properties(job)
-    if with_properties and len(opened) == 2 and not dnas and plan.averaging.is_plain and num_folds:
-        job = noting_bands(job)
-    result = Sides(
-        plan,
-        [next(fitting) if isinstance(side, DNA) else side for side in opened],
-        [replace(job, groups=groups, folds=folds) for groups, folds in folding] or [job],
-        [(id(side), id(groups)) for side, (groups, _) in zip(opened, folding, strict=True)],
-    )
-    if distances:
-        result.check_enough(distances[0])
-    return result
-
-
-def _folding(
-    arguments: Arguments, opened: Sequence[Images | DNA]
-) -> tuple[Sequence[tuple[Groups | None, Sequence[int] | None]], int | None]:
-    """Return groups of each side's images and, of pairs, their folds, and the number of folds; all that is checked."""
-    groups = arguments.groups
-    num_folds = arguments.num_folds
-    count = len(opened)
-    if num_folds is not None:
-        check_num_folds(num_folds)
-        counts = [None if isinstance(side, DNA) else side.count for side in opened]
-        most = max(NUM_FOLDS, *(count or num_folds for count in counts), 0)
-        if num_folds > most:
-            raise ValueError(
-                f"Argument `num_folds` expected to be at most {most} for sets of {max(filter(None, counts))} or fewer,"
-                f" but got {num_folds}"
-            )
-    if arguments.pairs:
-        if groups is not None or num_folds is None:
-            conflict = "groups" if num_folds else "num_folds"
-            raise ValueError(f"Argument `pairs` does not go with `{conflict}`, since pairs make the folds")
-        folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
-        return [(None, of_side) for of_side in folds], num_folds
-    if groups is not None and num_folds is None:
-        raise ValueError("Argument `groups` needs `num_folds`, since it decides what shares a fold")
-    grouped: Sequence[Groups | None]
-    if groups is None or isinstance(groups, str) or callable(groups) or count == 1:
-        grouped = [groups for _ in opened]
-    elif isinstance(groups, tuple) and len(groups) == count:
-        grouped = groups
-    else:
-        raise ValueError(
-            f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
-        )
-    for side, of_side in zip(opened, grouped, strict=True):
-        if num_folds is not None and not isinstance(side, DNA):
-            grouping(side, of_side)
-    return [(of_side, None) for of_side in grouped], num_folds
 
 
 def example_of(arguments: Arguments, dnas: Sequence[DNA] = ()) -> Example | None:
@@ -265,8 +378,9 @@ def example_of(arguments: Arguments, dnas: Sequence[DNA] = ()) -> Example | None
     return ROWS if any(map(is_identity, names)) else None
 
 
-def _of_rows(arguments: Arguments, opened: Sequence[Images | DNA], dnas: Sequence[DNA]) -> DNAExtractor:
-    """Return the extractor of embeddings, as wide as the first ones."""
+def _extractor_of_rows(arguments: Arguments, opened: Sequence[Images | DNA]) -> DNAExtractor:
+    """Return the extractor of embeddings, for as many columns as the sides have."""
+    dnas = [side for side in opened if isinstance(side, DNA)]
     widths = [dna.neurons.total for dna in dnas]
     widths += [len(side.decode(0).pixels) for side in opened if isinstance(side, ImageSource)]
     if not widths:
@@ -284,31 +398,67 @@ def _of_rows(arguments: Arguments, opened: Sequence[Images | DNA], dnas: Sequenc
 def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
     """Open images, or what the given extractor takes, and DNAs, restricted to the layers.
 
-    What is one object or path is opened as one.
+    An object or path that is given several times is opened once, and so it is one side. The arguments are checked
+    before.
+
+    Args:
+        sides: Images, DNAs and paths of them.
+        arguments: The arguments.
+
+    Raises:
+        TypeError: If a network is given in place of images.
+        ValueError: If an argument is wrong, or a side can't be opened.
+
     """
+    check_arguments(arguments)
     for side in sides:
         if isinstance(side, nn.Module):
             name = type(side).__name__
             raise TypeError(f"Expected sets of images, but got a {name}; a network is the argument `feature`")
+    distinct: list[Source | DNA] = []
+    places: list[int] = []
+    for side in sides:
+        place = next((i for i, earlier in enumerate(distinct) if _is_given_again(earlier, side)), len(distinct))
+        if place == len(distinct):
+            distinct.append(side)
+        places.append(place)
+    opened = _opened(distinct, arguments)
+    # Two paths may lead to the same images, such as those of a folder with and without a slash at the end.
+    first = [next(earlier for earlier in opened if are_same(earlier, side)) for side in opened]
+    return [first[place] for place in places]
+
+
+def _is_given_again(earlier: object, later: object) -> bool:
+    """True for one object, or two equal paths."""
+    if isinstance(earlier, (str, os.PathLike)) and isinstance(later, (str, os.PathLike)):
+        return os.fspath(earlier) == os.fspath(later)
+    return earlier is later
+
+
+def _opened(sources: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
+    """Open images and load DNAs; unnamed DNAs, such as those of FID statistics, get the names of another one."""
     layers = arguments.layers
-    ranges = None if arguments.ranges == "auto" else arguments.ranges
-    opened: list[Images | DNA] = []
-    # Unpacking and checksums of DNA files release Python's lock, so threads load them faster.
-    with ThreadPoolExecutor() as pool:
-        loads = [pool.submit(load_dna, side, ranges) if is_dna_path(side) else None for side in sides]
-        values = [side if load is None else load.result() for side, load in zip(sides, loads, strict=True)]
+    values = _with_loaded_dnas(sources, arguments)
     example = example_of(arguments, [value for value in values if isinstance(value, DNA)])
+    opened: list[Images | DNA] = []
     for value in values:
         if not isinstance(value, DNA):
             opened.append(open_source(value, arguments.reading, example))
+        elif layers is None or is_unnamed(value):
+            opened.append(value)
         else:
-            opened.append(value if layers is None or is_unnamed(value) else value.select(layers))
+            opened.append(value.select(layers))
     named_dna = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
-    if named_dna is not None:
-        origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
-        opened = [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
-    first: list[tuple[object, Images | DNA]] = []
-    for side, source in zip(opened, sides, strict=True):
-        same = (earlier for its_source, earlier in first if its_source is source or are_same(earlier, side))
-        first.append((source, next(same, side)))
-    return [side for _, side in first]
+    if named_dna is None:
+        return opened
+    origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
+    return [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
+
+
+def _with_loaded_dnas(sources: Sequence[Source | DNA], arguments: Arguments) -> list[Source | DNA]:
+    """Return the sources, with the DNA of each path of one."""
+    ranges = None if arguments.ranges == "auto" else arguments.ranges
+    # Unpacking and checksums of DNA files release Python's lock, so threads load them faster.
+    with ThreadPoolExecutor() as pool:
+        loads = [pool.submit(load_dna, source, ranges) if is_dna_path(source) else None for source in sources]
+        return [source if load is None else load.result() for source, load in zip(sources, loads, strict=True)]

@@ -83,38 +83,15 @@ def report(
     arguments = Arguments(feature, **options)
     if names is not None and (isinstance(names, str) or len(names) != 2):
         raise ValueError(f"Argument `names` expected to be two names, but got {names!r}")
-
-    def with_names(opened: Opened) -> Opened:
-        if names is not None and not opened.is_one:
-            raise ValueError("Argument `names` is for two sets, but got several, which have names")
-        return opened if names is None else replace(opened, names=names)
-
     with in_step(arguments.distributed):
         check_folder(Path(output))
-        _, result, document = compared_in(form, a, b, arguments, by=by, held_out=held_out, check=with_names)
+        opened = open_sets(a, b, arguments, by=by, held_out=held_out, names=names)
+        result = opened.compared()
+        gallery = gallery_of(opened, result) if form.is_page else None
         if rank() == 0:
-            save(document(), form, output)
+            save(document_of(result, gallery), form, output)
         warn_of_left_out(result.unreadable, arguments.reading)
-        return cast("Comparison | Comparisons | ClassComparisons", result)
-
-
-def compared_in(
-    form: Format,
-    a: Any,
-    b: Any,
-    arguments: Arguments,
-    *,
-    by: ByClass | None,
-    held_out: str | None,
-    check: Callable[[Opened], Opened],
-) -> tuple[Opened, Any, Callable[..., Document]]:
-    """Open image sets, check them before an image is read, compare them, and look at the images that a page shows.
-
-    The sets come back, the result, and the function that makes its document.
-    """
-    opened = check(open_sets(a, b, arguments, by=by, held_out=held_out))
-    result = opened.compared()
-    return opened, result, partial(document_of, result, gallery_of(opened, result) if form.is_page else None)
+        return result
 
 
 def write(
@@ -196,10 +173,12 @@ def document_of(
 
 def gallery_of(opened: Opened, result: AnyResult) -> Gallery | None:
     """Return the single images that a page of two sets shows; None for another page, and for streams."""
-    sides = opened.networks[0]
     if not isinstance(result, Comparison) or not _has_page(result):
         return None
-    return None if any(isinstance(side, ImageStream) for side in sides.images) else look(sides, result)
+    sides = opened.networks[0]
+    if any(isinstance(side, ImageStream) for side in sides.images):
+        return None
+    return look(sides, result)
 
 
 def _has_page(result: Comparison) -> bool:

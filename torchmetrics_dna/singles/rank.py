@@ -35,7 +35,7 @@ from torchmetrics_dna.jobs.job import MEANS, Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Sides, open_each, open_sides
+from torchmetrics_dna.jobs.sides import Sides, open_each, plan_sides
 from torchmetrics_dna.singles.nearest import ALONE, check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
@@ -122,65 +122,97 @@ def rank(
             )
         reference = images
         nearest = images if nearest is None else nearest
-    if score is not None:
-        check_one_of("score", score, Score)
     given = Arguments(feature, num_folds=None, **options)
     arguments = given.skipping_unreadable()
+    of_emd = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
+    of_emd["contrast"] = contrast
+    if score is not None:
+        check_one_of("score", score, Score)
+        _check_takes(score, of_emd)
     with in_step(arguments.distributed):
-        source, side = open_each([images, reference], arguments)
-        of_emd = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
-        of_emd |= {"contrast": contrast}
-        is_by_kind = score is None and isinstance(side, HistogramDNA) and all(x is None for x in of_emd.values())
-        score = _score_of(side, score, of_emd)
-        pools = score == "contrast" and (contrast is None or (isinstance(contrast, str) and contrast == POOL))
-        if score == "local" and isinstance(side, DNA):
-            raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {side!r}")
-        if score == "outlier" and isinstance(side, ImageSource):
-            check_size(len(side))
-        elif score == "outlier" and isinstance(side, LayerGaussianDNA):
-            check_size(side.num_images, side.has_unknown_size)
-        expected: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
+        index = _features_in(nearest)
         sources: dict[str, Any] = {"images": images, "reference": reference}
-        if score == "contrast":
-            sources["contrast"] = images if pools else contrast
-        index = nearest
-        if isinstance(nearest, (str, os.PathLike)):
-            is_file = Path(nearest).is_file() and is_container(nearest)  # a .npz may also hold images
-            if is_file or str(nearest).endswith(".features.npz"):
-                index = Features.load(nearest)
-        if index is not None and not isinstance(index, Features):
-            sources["index"] = index
-        already = {id(images): source, id(reference): side}
-        opened = dict(
-            zip(sources, open_each([already.get(id(x), x) for x in sources.values()], arguments), strict=True)
-        )
-        if not isinstance(source, DNA) and source.count == 1 and opened.get("index") is source:
-            raise ValueError(ALONE)
-        for name, of_role in opened.items():
-            if name in ("reference", "contrast") and isinstance(of_role, DNA) and not isinstance(of_role, expected):
-                raise TypeError(
-                    f"Argument `{name}` expected to be a {expected.__name__} or images, but got {of_role!r}"
-                )
-        arguments = replace(arguments, num_folds=NUM_FOLDS if pools else None)
-        sides = open_sides([*opened.values()], arguments, [cast("Kind", expected.kind)])
-        if isinstance(index, Features):
+        if contrast is not None and not _is_pool(contrast):
+            sources["contrast"] = contrast
+        if index is None and nearest is not None:
+            sources["index"] = nearest
+        opened = dict(zip(sources, open_each(list(sources.values()), arguments), strict=True))
+        is_by_kind = False
+        if score is None:
+            has_arguments_of_emd = any(value is not None for value in of_emd.values())
+            score = _default_score(opened["reference"], has_arguments_of_emd)
+            is_by_kind = isinstance(opened["reference"], HistogramDNA) and not has_arguments_of_emd
+        kind_of_dna: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
+        _check_roles(opened, score, kind_of_dna)
+        has_pool = score == "contrast" and "contrast" not in opened
+        if has_pool:
+            opened["contrast"] = opened["images"]
+        # Folds are for the test of a pool alone.
+        arguments = replace(arguments, num_folds=NUM_FOLDS if has_pool else None)
+        sides = plan_sides(list(opened.values()), arguments, [cast("Kind", kind_of_dna.kind)])
+        if index is not None:
             check_index(index, sides.extractor)
-        ranking = _ranked(sides, [*opened], score, pools, index if isinstance(index, Features) else None)
+        ranking = _ranked(sides, list(opened), score, has_pool, index)
     warn_of_left_out(ranking.unreadable, given.reading)
-    return replace(ranking, why=_OF_HISTOGRAM * is_by_kind)
+    return replace(ranking, why=_OF_HISTOGRAM if is_by_kind else "")
 
 
-def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str, object]) -> Score:
-    """Return the score to rank by; ValueError if it is unknown, or an argument is given that it does not take."""
-    if score is None:
-        is_one = isinstance(reference, ImageSource) and len(reference) == 1
-        is_for_emd = is_one or isinstance(reference, HistogramDNA) or any(x is not None for x in of_emd.values())
-        return "contrast" if is_for_emd else "outlier"
+def _is_pool(contrast: Source | DNA) -> bool:
+    """True if a contrast is the pool of all ranked images."""
+    return isinstance(contrast, str) and contrast == POOL
+
+
+def _features_in(nearest: Source | Features | None) -> Features | None:
+    """Return an index that was given, or load it from its file; None if there is none, or images are given instead."""
+    if isinstance(nearest, Features):
+        return nearest
+    if not isinstance(nearest, (str, os.PathLike)):
+        return None
+    # A .npz may also hold images.
+    is_file = Path(nearest).is_file() and is_container(nearest)
+    if is_file or str(nearest).endswith(".features.npz"):
+        return Features.load(nearest)
+    return None
+
+
+def _check_takes(score: Score, of_emd: Mapping[str, object]) -> None:
+    """Raise ValueError if an argument of dna-emd is given that a score does not take."""
     if score in WORST_FIRST:
         check_left_out(score, **of_emd)
     elif score == "distance":
         check_left_out(score, contrast=of_emd["contrast"])
-    return score
+
+
+def _default_score(reference: Images | DNA, has_arguments_of_emd: bool) -> Score:
+    """Return the score to rank by if none is given."""
+    is_single_image = isinstance(reference, ImageSource) and len(reference) == 1
+    if is_single_image or isinstance(reference, HistogramDNA) or has_arguments_of_emd:
+        return "contrast"
+    return "outlier"
+
+
+def _check_roles(opened: Mapping[str, Images | DNA], score: Score, kind_of_dna: type[DNA]) -> None:
+    """Check that what was opened for each role is what a score takes.
+
+    Raises:
+        TypeError: If the reference or the contrast is a DNA of another kind.
+        ValueError: If there are too few images.
+
+    """
+    images = opened["images"]
+    reference = opened["reference"]
+    if score == "local" and isinstance(reference, DNA):
+        raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {reference!r}")
+    if score == "outlier" and isinstance(reference, ImageSource):
+        check_size(len(reference))
+    elif score == "outlier" and isinstance(reference, LayerGaussianDNA):
+        check_size(reference.num_images, reference.has_unknown_size)
+    if not isinstance(images, DNA) and images.count == 1 and opened.get("index") is images:
+        raise ValueError(ALONE)
+    for name in ("reference", "contrast"):
+        side = opened.get(name)
+        if isinstance(side, DNA) and not isinstance(side, kind_of_dna):
+            raise TypeError(f"Argument `{name}` expected to be a {kind_of_dna.__name__} or images, but got {side!r}")
 
 
 def _digest_and_picture(image: Pixels) -> dict[str, Tensor]:
@@ -255,7 +287,8 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
     themselves = None
     if "index" in measured:
         index = measured["index"].features
-        themselves = _rows_of_themselves(sides, of_images, measured["index"])
+        source_of_index = sides.images[roles.index("index")]
+        themselves = _rows_of_themselves(source, source_of_index, of_images, measured["index"])
     if index is not None and of_images.features is not None:
         nearest = find_nearest(of_images.features, index, themselves).take(order)
     dnas = [replace(dna, folds=()) for dna in dnas]
@@ -372,10 +405,10 @@ def _left_out(distances: Tensor, count: int) -> Tensor:
     return distances * torch.tensor([count / (count - 1), 1.0])[: distances.shape[1]]
 
 
-def _rows_of_themselves(sides: Sides, images: Measured, index: Measured) -> Tensor | None:
+def _rows_of_themselves(
+    source: Images | DNA, source_of_index: Images | DNA, images: Measured, index: Measured
+) -> Tensor | None:
     """Return the row of each image in an index of the source that the images are, or are a part of; else None."""
-    source = sides.images[0]
-    source_of_index = sides.images[-1]
     if source_of_index is source:
         return torch.arange(len(images.numbers))
     if not isinstance(source_of_index, ImageSource) or not isinstance(source, ImageSource):
