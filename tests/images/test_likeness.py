@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -107,7 +108,7 @@ def by_all_pairs(a: np.ndarray, b: np.ndarray, folds: np.ndarray) -> list[int]:
 
 @pytest.mark.parametrize("rows", [7, 512])
 def test_near_duplicates_are_those_of_all_pairs(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ROWS", rows)
+    monkeypatch.setattr(module, "_SETTINGS", replace(module._SETTINGS, rows_at_once=rows))
     crops = [np.ascontiguousarray(PHOTOS[i % 9][i % 5 : 90, i % 4 * 3 : 120]) for i in range(90)]
     crops = [crop[:, ::-1] if i % 7 == 0 else crop for i, crop in enumerate(crops)]
     a, b = thumbnails(crops[:50]), thumbnails([*crops[30:], *PHOTOS[:5]])

@@ -1,4 +1,4 @@
-"""Load images from files, arrays and datasets as tensors; modules are imported on first use."""
+"""Load images from files, arrays and datasets as tensors. Modules are imported on first use."""
 
 import lazy_loader
 

@@ -28,14 +28,26 @@ from torchmetrics_dna.images.tensors import EMBEDDINGS, ArrayFormat, held_by
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
+# Name that numpy.savez gives to an unnamed array, as in the samples of ADM.
 _USUAL = "arr_0"
 _CUT = "it has been cut off; copy it anew"
-_CHUNK = 1 << 20  # bytes at a time
-_LOCAL = struct.Struct("<26xHH")  # lengths of the name and the extra field in a local file header of a zip
+# Bytes that are read at a time: enough for few calls, and little memory.
+_CHUNK = 1 << 20
+# Lengths of the name and of the extra field in the local header of a zip member (section 4.3.7 of the specification).
+_LOCAL = struct.Struct("<26xHH")
 
 
 class _Stored(NamedTuple):
-    """An array in a file; ``offset`` of its first byte is None if it can't be memory-mapped."""
+    """Place and format of an array in a file.
+
+    Attributes:
+        path: Path or address of the file.
+        shape: Shape of the array: a batch of images, or a single image.
+        dtype: Its type.
+        fortran: Whether its first axis is innermost.
+        offset: Position of its first byte in the file; None if the array can't be memory-mapped.
+
+    """
 
     path: str
     shape: tuple[int, ...]
@@ -49,7 +61,8 @@ class _Stored(NamedTuple):
 
     def fetch(self, index: int) -> NDArray[Any]:
         order: Any = "F" if self.fortran else "C"
-        array = np.memmap(self.path, self.dtype, "r", self.offset or 0, self.shape, order)  # takes no time
+        # Mapping a file anew for each image is fast because nothing is read yet.
+        array = np.memmap(self.path, self.dtype, "r", self.offset or 0, self.shape, order)
         return np.array(array[index] if array.ndim == 4 else array)
 
     def stamp(self, _: int = 0) -> str:
@@ -72,27 +85,40 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
 
 
 def read_arrays(path: str, column: str | None) -> dict[str, Any]:
-    """Read all arrays of numbers in a file by name; that of a local ``.npy`` is memory-mapped."""
+    """Read all arrays of numbers in a file by name; the array of a local ``.npy`` is memory-mapped.
+
+    Raises:
+        ValueError: If there are no arrays of numbers, or the one named ``column`` holds something else.
+
+    """
     with open_file(path) as file:
         if suffix_of(path) == ".npy":
             return {"": _read_npy(path, file)}
-        arrays, others = dict[str, Any](), dict[str, str]()
         with zipfile.ZipFile(file) as archive:
-            for member_name in archive.namelist():
-                if not member_name.endswith(".npy"):
-                    continue
-                name = member_name.removesuffix(".npy")
-                member = plain_member(archive, member_name)
-                with archive.open(member) as content:
-                    _, _, dtype = read_npy_header(content)
-                if _is_of_numbers(dtype):
-                    arrays[name] = npy.read_array(archive.open(member))
-                else:
-                    others[name] = held_by(dtype)
-        if column in others or not arrays:
-            listed = ", ".join(f"{name} ({held})" for name, held in others.items() if column in (None, name))
-            raise ValueError(f"it has no arrays of numbers, but {listed or 'none'}")
+            arrays, types_of_others = _read_npz(archive)
+    if arrays and column not in types_of_others:
         return arrays
+    listed = [f"{name} ({type_})" for name, type_ in types_of_others.items() if column in (None, name)]
+    raise ValueError(f"it has no arrays of numbers, but {', '.join(listed) or 'none'}")
+
+
+def _read_npz(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the arrays of numbers in an archive by name, and what the other arrays hold."""
+    arrays = dict[str, Any]()
+    types_of_others = dict[str, str]()
+    for member_name in archive.namelist():
+        if not member_name.endswith(".npy"):
+            continue
+        name = member_name.removesuffix(".npy")
+        member = plain_member(archive, member_name)
+        with archive.open(member) as content:
+            _, _, dtype = read_npy_header(content)
+        if not _is_of_numbers(dtype):
+            types_of_others[name] = held_by(dtype)
+            continue
+        with archive.open(member) as content:
+            arrays[name] = npy.read_array(content)
+    return arrays, types_of_others
 
 
 def _read_npy(path: str, file: BinaryIO) -> NDArray[Any]:
@@ -134,8 +160,12 @@ def holds_images(path: str | os.PathLike[str]) -> bool:
     try:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
             axes = _axes(archive)
-            return f"{_USUAL}.npy" in axes or ("mu.npy" not in axes and max(axes.values()) >= 2)
-    except Exception:  # reported when the file is read
+        if f"{_USUAL}.npy" in axes:
+            return True
+        is_of_fid = "mu.npy" in axes
+        return not is_of_fid and max(axes.values()) >= 2
+    except Exception:
+        # The error is reported when the file is read.
         return False
 
 
@@ -157,36 +187,65 @@ def _stored(path: str, column: str | None) -> _Stored:
     """Return the layout of the array in a file; ValueError if it is not an array of images."""
     with refusing(public(path), "an array of images"), _opened(path, column) as (file, array, info):
         shape, fortran, dtype = read_npy_header(array)
-        offset: int | None = array.tell()
-        if info is not None and info.compress_type == zipfile.ZIP_STORED:
-            file.seek(info.header_offset)  # of the local header, which has a length of its own
-            offset += info.header_offset + _LOCAL.size + sum(_LOCAL.unpack(file.read(_LOCAL.size)))
-        elif info is not None:
-            offset = None
-        images, size = ArrayFormat(shape, held_by(dtype)), dtype.itemsize * prod(shape[-3:])
-        images.check("Images", 4)
-        check_pixels(prod(shape[-3:][:2]))
-        if len(shape) == 3 and size > most_bytes():  # rather grey images without an axis of channels than a huge one
-            images.check("Images", 4, channels=3)
-        check_size(size)
-        if offset is not None and not is_address(path):
-            if file.seek(0, 2) < offset + dtype.itemsize * prod(shape):
+        _check_format(shape, dtype)
+        offset = None
+        if not is_address(path):
+            offset = _offset_in_file(file, array, info)
+        if offset is not None:
+            end = offset + dtype.itemsize * prod(shape)
+            if file.seek(0, os.SEEK_END) < end:
                 raise ValueError(_CUT)
         elif fortran:
             raise ValueError("its first axis is not the outermost; save `numpy.ascontiguousarray(imgs)`")
-    return _Stored(path, shape, dtype, fortran, None if is_address(path) else offset)
+    return _Stored(path, shape, dtype, fortran, offset)
 
 
+def _check_format(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise ValueError unless an array is an image or a batch of images of a plausible size."""
+    images = ArrayFormat(shape, held_by(dtype))
+    images.check("Images", 4)
+    height_and_width = shape[-3:][:2]
+    check_pixels(prod(height_and_width))
+    bytes_of_image = dtype.itemsize * prod(shape[-3:])
+    # An array of three axes is more likely a batch of grey images than one image of that size.
+    if len(shape) == 3 and bytes_of_image > most_bytes():
+        images.check("Images", 4, channels=3)
+    check_size(bytes_of_image)
+
+
+def _offset_in_file(file: BinaryIO, array: IO[bytes], member: zipfile.ZipInfo | None) -> int | None:
+    """Return the offset in a file at which the values of an array begin; None if they are compressed.
+
+    Args:
+        file: The ``.npy`` or ``.npz`` file.
+        array: The array in it, whose header was read.
+        member: The member of the ``.npz`` that holds the array; None for a ``.npy``.
+
+    """
+    offset = array.tell()
+    if member is None:
+        return offset
+    if member.compress_type != zipfile.ZIP_STORED:
+        return None
+    # The local header has a name and an extra field of its own, so its length must be read from the file.
+    file.seek(member.header_offset)
+    num_name, num_extra = _LOCAL.unpack(file.read(_LOCAL.size))
+    length: int = _LOCAL.size + num_name + num_extra
+    return offset + member.header_offset + length
+
+
+# The stamp is part of the cache key, so that a changed file is checked again.
 @lru_cache(64)
-def _check_sum(path: str, column: str | None, stamp: str) -> None:  # noqa: ARG001  # part of the cache key
+def _check_sum(path: str, column: str | None, stamp: str) -> None:  # noqa: ARG001
     """Raise ValueError if the checksum of an ``.npz`` member is wrong, which memory maps do not verify."""
     with refusing(path, "an array of images"), _opened(path, column) as (_, array, info):
+        # A .npy file has no checksum. Of a member, zipfile verifies it at the end.
         while info is not None and array.read(_CHUNK):
             pass
 
 
 def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
-    """Return the member of an ``.npz`` that has the images."""
+    """Return the name of the member of an ``.npz`` that has the images; ValueError if that is not clear."""
     names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     if column is not None:
         check_column(names, column, path)
@@ -218,14 +277,24 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     """Stream the images of an array, with one in memory at a time."""
     with _opened(path, reading.column) as (_, file, _):
         shape, _, dtype = read_npy_header(file)
-        shape = shape if len(shape) == 4 else (1, *shape)
-        size = dtype.itemsize * prod(shape[1:])
-        for i in range(shape[0]):
-            data = b""
-            while len(data) < size and (more := file.read(size - len(data))):
-                data += more
-            if len(data) < size:
-                raise ValueError(_CUT)
-            yield str(i), np.frombuffer(data, dtype).reshape(shape[1:])
-        if file.read(1):  # reading to the end also makes zipfile verify the checksum
+        if len(shape) == 3:
+            shape = (1, *shape)
+        num_images, *shape_of_image = shape
+        size = dtype.itemsize * prod(shape_of_image)
+        for i in range(num_images):
+            data = _read_exactly(file, size)
+            yield str(i), np.frombuffer(data, dtype).reshape(shape_of_image)
+        # Reading beyond the last image also makes zipfile verify the checksum.
+        if file.read(1):
             raise ValueError("it goes on after its last image; copy it anew")
+
+
+def _read_exactly(file: IO[bytes], size: int) -> bytes:
+    """Read so many bytes, in several calls if a call returns fewer; ValueError if the file ends before."""
+    data = b""
+    while len(data) < size:
+        block = file.read(size - len(data))
+        if not block:
+            raise ValueError(_CUT)
+        data += block
+    return data

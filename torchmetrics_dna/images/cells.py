@@ -11,8 +11,10 @@ from torch import Tensor
 
 Crop = Literal["none", "center"]
 
+# Cell of the whole image: left, top, right and bottom.
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-_MOST_PREFIXES = 8  # tokens before those of the patches: a class token and registers
+# Tokens that may precede those of the patches. A class token and four registers are usual, and 8 leaves room for more.
+_MOST_PREFIXES = 8
 
 
 def cells_of(positions: Sequence[int], size: tuple[int, int] | None) -> Tensor:
@@ -33,17 +35,39 @@ def cells_of(positions: Sequence[int], size: tuple[int, int] | None) -> Tensor:
     if len(positions) == 2:
         return _grid(positions[0], positions[1])
     if len(positions) == 1:
-        tokens, (height, width) = positions[0], size or (1, 1)
-        for patches in range(tokens, max(tokens - _MOST_PREFIXES - 1, 0), -1):
-            rows = round(sqrt(patches * height / width))
-            if rows and patches % rows == 0 and rows * width == patches // rows * height:  # patches are square
-                prefixes = torch.tensor([WHOLE]).expand(tokens - patches, 4)
-                return torch.cat([prefixes, _grid(rows, patches // rows)])
+        num_tokens = positions[0]
+        grid = _grid_of_tokens(num_tokens, size or (1, 1))
+        if grid is not None:
+            rows, columns = grid
+            prefixes = torch.tensor([WHOLE]).expand(num_tokens - rows * columns, 4)
+            return torch.cat([prefixes, _grid(rows, columns)])
     return torch.tensor([WHOLE]).repeat(prod(positions), 1)
 
 
+def _grid_of_tokens(num_tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Return rows and columns of the largest grid of square patches that tokens may be; None if there is none.
+
+    Args:
+        num_tokens: Number of tokens, up to 8 of which may be prefixes.
+        size: Height and width of the input.
+
+    """
+    height, width = size
+    for num_patches in range(num_tokens, max(num_tokens - _MOST_PREFIXES - 1, 0), -1):
+        rows = round(sqrt(num_patches * height / width))
+        if rows == 0 or num_patches % rows != 0:
+            continue
+        columns = num_patches // rows
+        are_patches_square = rows * width == columns * height
+        if are_patches_square:
+            return rows, columns
+    return None
+
+
 def _grid(rows: int, columns: int) -> Tensor:
-    left, top = torch.arange(columns).repeat(rows), torch.arange(rows).repeat_interleave(columns)
+    """Return the cells of a grid, row by row, ``(rows * columns, 4)``."""
+    left = torch.arange(columns).repeat(rows)
+    top = torch.arange(rows).repeat_interleave(columns)
     edges = torch.stack([left, top, left + 1, top + 1], 1)
     return edges / torch.tensor([columns, rows, columns, rows])
 

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-_SIDE = 224  # pixels of the shorter side, at which the largest blur and the smallest size are those below
-_WARM = np.array([1.0, 0.1, -1.0])  # tint
+# Shorter side of an image, in pixels, for which the amounts in `CHANGES` are chosen.
+_SIDE = 224
+# Direction of a warm tint in RGB: more red, less blue.
+_WARM = np.array([1.0, 0.1, -1.0])
 
 
 def change_image(image: NDArray[np.uint8], name: str, amount: float, seed: int = 0) -> NDArray[np.uint8]:
@@ -22,11 +24,11 @@ def change_image(image: NDArray[np.uint8], name: str, amount: float, seed: int =
     Args:
         image: Image, shape ``(H, W, 3)``, uint8.
         name: One of ``CHANGES``.
-        amount: How much, in the unit that the change's words name.
+        amount: Amount of the change, in the unit that its description names.
         seed: Seed of noise.
 
     Returns:
-        An image of the same shape; of ``"resize"``, a smaller one.
+        The changed image. It has the same shape, except after ``"resize"``, which makes it smaller.
 
     Raises:
         ValueError: If there is no such change.
@@ -55,7 +57,8 @@ def _saturation(sign: int, image: NDArray[np.uint8], percent: float, _: np.rando
 
 def _hue(image: NDArray[np.uint8], degrees: float, _: np.random.Generator) -> Image.Image:
     turned = np.array(Image.fromarray(image).convert("HSV"))
-    turned[..., 0] += np.uint8(round(degrees * 256 / 360) % 256)  # uint8 wraps around, like hue
+    # A sum of uint8 wraps around, as hue does.
+    turned[..., 0] += np.uint8(round(degrees * 256 / 360) % 256)
     return Image.fromarray(turned, "HSV").convert("RGB")
 
 
@@ -77,6 +80,33 @@ def _fewer_colours(image: NDArray[np.uint8], levels: float, _: np.random.Generat
     return np.round(image / step) * step
 
 
+def _brighter(image: NDArray[np.uint8], levels: float, _: np.random.Generator) -> NDArray[Any]:
+    return image + levels
+
+
+def _darker(image: NDArray[np.uint8], percent: float, _: np.random.Generator) -> NDArray[Any]:
+    return image * (1 - percent / 100)
+
+
+def _blur(image: NDArray[np.uint8], sigma: float, _: np.random.Generator) -> Image.Image:
+    return Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma))
+
+
+def _relative_to_side(side: float) -> float:
+    """Return the factor of an amount in pixels for images with this shorter side."""
+    return side / _SIDE
+
+
+def _noise(image: NDArray[np.uint8], deviation: float, rng: np.random.Generator) -> NDArray[Any]:
+    return image + rng.normal(0, deviation, image.shape)
+
+
+def _grey_noise(image: NDArray[np.uint8], deviation: float, rng: np.random.Generator) -> NDArray[Any]:
+    """Add the same noise to all channels, as scanners do."""
+    height, width = image.shape[:2]
+    return image + rng.normal(0, deviation, (height, width, 1))
+
+
 def _jpeg(image: NDArray[np.uint8], quality: float, _: np.random.Generator) -> Image.Image:
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=round(quality))
@@ -84,17 +114,28 @@ def _jpeg(image: NDArray[np.uint8], quality: float, _: np.random.Generator) -> I
 
 
 class Change(NamedTuple):
-    """Change of images."""
+    """Change of images.
 
-    # of an image, an amount and a random generator; what it returns is rounded and clipped to bytes
+    Attributes:
+        apply: Function of an image, an amount and a random generator. Its result is rounded and clipped to bytes.
+        words: Description of an image after the change, with a placeholder for the amount.
+        moves: Property of images that changes most, with a sign, such as ``"sharpness -"``; empty if there is none.
+        none: Amount that changes nothing.
+        most: Largest amount that a search tries.
+        power: Exponent with which the amount grows from ``none`` to ``most``.
+        of_colour: Whether the change has no effect on a grey image.
+        scale: Function of the shorter side of an image in pixels that returns a factor of the amount; None for 1.
+
+    """
+
     apply: Callable[[NDArray[np.uint8], float, np.random.Generator], NDArray[Any] | Image.Image]
-    words: str  # what an image then is, with a place for the amount
-    moves: str  # property of images that it moves most plainly, with a sign; empty for none
-    none: float  # amount that changes nothing
-    most: float  # largest amount to search
-    power: float = 1.0  # of the place, that the amount grows with
-    of_colour: bool = False  # does nothing to a grey image
-    scale: Callable[[float], float] | None = None  # factor of the amount for images with this shorter side in pixels
+    words: str
+    moves: str
+    none: float
+    most: float
+    power: float = 1.0
+    of_colour: bool = False
+    scale: Callable[[float], float] | None = None
 
     def amount(self, place: float, side: float = _SIDE) -> float:
         """Return the amount at a place between none (0) and most (1), for images with this shorter side in pixels.
@@ -121,10 +162,10 @@ class Change(NamedTuple):
 
 
 _of_colour = partial(Change, of_colour=True)
-# in the order in which a camera and a file would make them, so two are made in this one
+# Changes are in the order in which a camera and a file format make them. Two changes are applied in this order.
 CHANGES: dict[str, Change] = {
-    "brighter": Change(lambda image, levels, _: image + levels, "brightened by {} grey levels", "brightness +", 0, 120),
-    "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkened by {} %", "brightness -", 0, 90),
+    "brighter": Change(_brighter, "brightened by {} grey levels", "brightness +", 0, 120),
+    "darker": Change(_darker, "darkened by {} %", "brightness -", 0, 90),
     "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", "contrast +", 0, 150),
     "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", "contrast -", 0, 90),
     "more saturation": _of_colour(partial(_saturation, 1), "with {} % more saturation", "saturation +", 0, 300),
@@ -132,38 +173,31 @@ CHANGES: dict[str, Change] = {
     "hue": _of_colour(_hue, "with hues turned by {} degrees", "", 0, 360),
     "warmer": _of_colour(partial(_tint, 1), "tinted warm by {} grey levels", "blue against yellow -", 0, 60),
     "cooler": _of_colour(partial(_tint, -1), "tinted cool by {} grey levels", "blue against yellow +", 0, 60),
-    "blur": Change(
-        lambda image, sigma, _: Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)),
-        "blurred by {} px", "sharpness -", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
-    ),
+    "blur": Change(_blur, "blurred by {} px", "sharpness -", 0, 6, power=2.0, scale=_relative_to_side),
     "resize": Change(_resize, "resized to {} %", "width -", 100, 0),
     "sharper": Change(_sharper, "sharpened by {} %", "sharpness +", 0, 500),
-    "noise": Change(
-        lambda image, deviation, rng: image + rng.normal(0, deviation, image.shape),
-        "with noise of {} grey levels", "noise +", 0, 60, power=1.5,
-    ),
-    "grey noise": Change(  # as scans have it
-        lambda image, deviation, rng: image + rng.normal(0, deviation, (*image.shape[:2], 1)),
-        "with colourless noise of {} grey levels", "noise +", 0, 60, power=1.5,
-    ),
+    "noise": Change(_noise, "with noise of {} grey levels", "noise +", 0, 60, power=1.5),
+    "grey noise": Change(_grey_noise, "with colourless noise of {} grey levels", "noise +", 0, 60, power=1.5),
     "fewer colours": Change(_fewer_colours, "reduced to {} levels of each colour", "colours -", 256, 3, power=0.25),
     "JPEG compression": Change(_jpeg, "compressed as JPEG of quality {}", "blockiness +", 95, 5),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Causes:
-    """Changes that were made to images of A, and how near to B they came; without names if none took half.
+    """Changes that were applied to images of A, and the distances to B after them.
+
+    There are no names if no change took half of the distance.
 
     Attributes:
-        names: Names of one change, or of two in the order in which they were made; empty for none.
+        names: Names of one change, or of two in the order in which they were applied; empty for none.
         amounts: Their amounts, see ``CHANGES``.
-        bins: debiased dna-emd between images of A and of B: without a change, with the one that takes more, and
-            with both.
+        bins: Debiased dna-emd between images of A and of B: without a change, with the change that takes more of it,
+            and with both changes.
         num_images: Number of these images of A.
         is_rejected: True if each change that was checked clearly takes less than half.
-        likeliest: The change after which properties of images are nearest to those of B, and its amount; None if none
-            was looked for.
+        likeliest: The change after which properties of images are closest to those of B, and its amount; None if no
+            change was searched for.
 
     """
 

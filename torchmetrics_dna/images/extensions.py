@@ -1,4 +1,4 @@
-"""Extensions of image files; a module of its own, so that modules of paths and of file formats can both import it."""
+"""Extensions of image files. The modules of paths and of file formats both import them from here."""
 
 EXTENSIONS = (
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png",

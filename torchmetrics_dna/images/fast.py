@@ -13,7 +13,7 @@ _WORTH_COMPILING = 1000
 
 
 def compiled_images() -> Any:
-    """Return the compiled functions if numba is loaded in this process and need not compile them, else None."""
+    """Return the compiled functions; None if numba is not loaded in this process, or would have to compile them."""
     module = loaded("images.cpu")
     if module is None or not module.is_ready():
         return None
@@ -21,9 +21,13 @@ def compiled_images() -> Any:
 
 
 def prepare(num_images: int | None) -> None:
-    """Load or compile the functions if a number of images is worth it; None is a stream, which may be long.
+    """Load or compile the functions if there are enough images for this to save time.
 
-    Call this before worker processes are forked, which have the functions then.
+    Call this before worker processes are forked, so that they inherit the functions.
+
+    Args:
+        num_images: Number of images; None for a stream, which may be long.
+
     """
     if num_images is not None and num_images <= _WORTH_LOADING:
         return

@@ -1,19 +1,20 @@
-"""Find images that are the same, or alike.
+"""Find duplicates and near-duplicates of images, and compute the similarity of pictures.
 
-Equal ones have equal digests of their pixels. Near-duplicates, which are frames of a clip or copies, mirrored or not,
-have nearly equal thumbnails, and the same details: pages of other words, and charts of other figures, are no copies,
-however alike they look when small. Images of hardly more than one colour, such as blank tiles, look alike without being
-copies, and are left out.
+Duplicates have equal digests of their pixels.
 
-The likeness of two pictures, whatever their size, mirrored or cropped, is the correlation of their pixels, aligned.
-Compression, noise, blur, resizing, and other brightness or contrast hardly change it; other colours do. A picture of
-hardly more than one colour, or of no more than a smooth gradient, is like any other, so it has none.
+Near-duplicates are frames of a clip, or copies, mirrored or not. They have nearly equal thumbnails and the same
+details. Pages of different words and charts of different figures are therefore no near-duplicates, although their
+thumbnails may be. Images of hardly more than one colour, such as blank tiles, are never near-duplicates.
+
+The similarity (``likeness``) of two pictures of any size is the correlation of their pixels after alignment. It is
+computed for the mirrored picture and for crops, too. Compression, noise, blur, resizing, brightness and contrast hardly
+change it. Colours do. It is NaN for pictures that show nothing: hardly more than one colour, or a smooth gradient.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,87 +33,173 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.sets import ImageSource
 
-_ANY_SIZE = (8, 8)  # images must be resized to something
-_SIDE = 12  # pixels of a thumbnail in colour
-_COLOURS = 3 * _SIDE**2  # its values
-_FINE = 2 * _SIDE  # pixels of a thumbnail in grey, for details
-THUMBNAIL = _COLOURS + _FINE**2  # values of both
-_NEAR = 5.0  # RMS difference, of 256 levels: frames 1 pixel of 200 apart; 2 of 120 photographs
-_NEAR_OF_PLAIN = 0.5  # the same at most, in deviations of the plainer picture from one colour
-_SAME_DETAILS = 0.75  # correlation: copies of half the size, among others, have more; forms filled in otherwise 0.61
-_EQUAL_DETAILS = 0.95  # the same of details that all images may have, such as frames of a camera at rest
-_SEVERAL = 10  # images of a set, from which what they have in common is that of the set
-_NO_DETAILS = 2.0  # RMS, of 256 levels: below it, compression decides how details correlate; forms have 3.0
-_BLANK = 2.0  # RMS difference from one colour, of 256 levels: the plainest of 120 photographs has 3.0
-MOST = 20_000  # images of a side
-_ROWS = 512  # images at a time
-_ROUNDED = 1.001  # beyond rounding
-SIDE = 32  # pixels of a small picture
-PICTURE = 3 * SIDE**2  # its values
-_COARSE = SIDE // 2  # pixels at which pictures are compared
-_SCALES = {0.9: 3, 0.8: 4, 0.7: 4}  # side of a crop, and the places tried along an axis
-_STEPS = (0.06, 0.03, 0.015, 0.0075)  # of scale and place, by which the best crop is searched on
-_LIKELY = 0.7  # correlation before the best crop is searched, below which two pictures are not alike
-_PLAIN = 2.0  # levels of 256: deviation of pixels from a smooth gradient, below which a picture shows nothing
+
+@dataclass(frozen=True)
+class _Settings:
+    """Sizes and limits of this module.
+
+    Those of near-duplicates were chosen by docs/experiments/nearly_equal.py, on pages, forms, charts and tiles, and on
+    changed copies of these. Those of similarity were chosen by docs/experiments/likeness.py, on photographs, drawings
+    and portraits. Differences are in grey levels of 256.
+    """
+
+    # Near-duplicates.
+
+    # Pixels of a side of a thumbnail in colour.
+    colour_side: int = 12
+    # Pixels of a side of a thumbnail in grey, for details.
+    grey_side: int = 24
+    # Largest RMS difference of colours. Frames that are 1 pixel of 200 apart reach it, and so do 2 of 120 photographs.
+    most_difference: float = 5.0
+    # The same limit relative to the contrast of the picture with less contrast.
+    most_relative_difference: float = 0.5
+    # Smallest correlation of details that the set does not have in common. Copies of half the size have more, and
+    # forms that are filled in differently have 0.61.
+    least_detail_correlation: float = 0.75
+    # Smallest correlation of all details. Frames of a camera at rest have only details in common.
+    least_full_detail_correlation: float = 0.95
+    # Number of images of a set from which its common details are computed without the other set.
+    least_images: int = 10
+    # RMS of details below which compression decides how they correlate. Forms have 3.0.
+    least_details: float = 2.0
+    # RMS difference from one colour, up to which an image is left out. The smallest of 120 photographs is 3.0.
+    least_contrast: float = 2.0
+    # Images of the first set that are compared at a time. This bounds the memory of the distances.
+    rows_at_once: int = 512
+    # Factor of limits for prefilters, which must not exclude a pair because of rounding.
+    rounding: float = 1.001
+
+    # Similarity.
+
+    # Pixels of a side at which pictures are compared.
+    compared_side: int = 16
+    # Sides of the crops that are tried first, as shares of the picture, and the number of offsets along each axis.
+    crops: tuple[tuple[float, int], ...] = ((0.9, 3), (0.8, 4), (0.7, 4))
+    # Steps of size and offset by which the best crop is refined, as shares of the picture.
+    steps: tuple[float, ...] = (0.06, 0.03, 0.015, 0.0075)
+    # Correlation from which the best crop is refined. Below it, two pictures are not similar.
+    least_correlation: float = 0.7
+    # RMS difference from a smooth gradient, up to which a picture shows nothing.
+    least_deviation: float = 2.0
+
+
+_SETTINGS = _Settings()
+# Number of values of a thumbnail in colour, which come first.
+_COLOURS = 3 * _SETTINGS.colour_side**2
+# Number of values of a thumbnail in colour and in grey.
+THUMBNAIL = _COLOURS + _SETTINGS.grey_side**2
+# Pixels of a side of a small picture, and the number of its values.
+SIDE = 32
+PICTURE = 3 * SIDE**2
+# Number of images of a set up to which near-duplicates are searched: the time grows with its square.
+MOST = 20_000
+# Digests need no resized images, but loading requires a size.
+_ANY_SIZE = (8, 8)
+
+
+class _Alignment(NamedTuple):
+    """Crops of pictures and the targets that they are compared with, one per pair of pictures.
+
+    Attributes:
+        correlations: Correlation of each crop and its target, ``(pairs,)``.
+        crops: The crops, see :func:`_cut`, ``(pairs, 4)``.
+        targets: The other pictures as a whole, mirrored or not, ``(pairs, values)``.
+        pictures: The pictures that are cropped, ``(pairs, 3, SIDE, SIDE)``.
+
+    """
+
+    correlations: Tensor
+    crops: Tensor
+    targets: Tensor
+    pictures: Tensor
+
+    def take(self, pairs: Tensor) -> _Alignment:
+        """Select pairs by their index."""
+        return _Alignment(*(part[pairs] for part in self))
 
 
 def _cut(pictures: Tensor, crops: Tensor) -> Tensor:
-    """Cut a crop out of each picture ``(n, 3, SIDE, SIDE)``, ``(n, values)``.
+    """Cut a crop out of each picture ``(n, 3, SIDE, SIDE)``, and reduce it to ``(n, values)``.
 
-    A row of crops is width, height, and offset of the middle to the right and down, as shares of the picture's; one row
-    is for all pictures.
+    A crop is a row of width, height, and offset of its centre to the right and down, as shares of the picture. A single
+    row is used for all pictures.
     """
     width, height, right, down = crops.expand(len(pictures), 4).unbind(1)
     zero = torch.zeros_like(width)
-    rows = [torch.stack(row, -1) for row in ((width, zero, right), (zero, height, down))]
-    grid = affine_grid(torch.stack(rows, -2), [len(pictures), 3, SIDE, SIDE], align_corners=False)
+    first_row = torch.stack([width, zero, right], -1)
+    second_row = torch.stack([zero, height, down], -1)
+    transforms = torch.stack([first_row, second_row], -2)
+    grid = affine_grid(transforms, [len(pictures), 3, SIDE, SIDE], align_corners=False)
     cut = grid_sample(pictures, grid, align_corners=False, padding_mode="border")
-    return avg_pool2d(cut, SIDE // _COARSE).flatten(1)
+    return avg_pool2d(cut, SIDE // _SETTINGS.compared_side).flatten(1)
 
 
 @cache
 def _all_crops() -> Tensor:
-    """Return the crops that are tried first, a row each; the whole is the first."""
+    """Return the crops that are tried first, one per row; the first is the whole picture."""
     crops = [(1.0, 1.0, 0.0, 0.0)]
-    for scale, places in _SCALES.items():
-        offsets = np.linspace(scale - 1, 1 - scale, places).tolist()
+    for scale, num_offsets in _SETTINGS.crops:
+        offsets = np.linspace(scale - 1, 1 - scale, num_offsets).tolist()
         crops += [(scale, scale, right, down) for right in offsets for down in offsets]
     return torch.tensor(crops)
 
 
 @cache
 def _smooth() -> Tensor:
-    """Return an orthonormal basis of gradients up to squares, each of one channel, ``(18, values)``."""
-    y, x = torch.meshgrid(*(torch.linspace(-1, 1, _COARSE, dtype=torch.float64),) * 2, indexing="ij")
+    """Return an orthonormal basis of polynomials of degree 2 in each channel, ``(18, values)``."""
+    axis = torch.linspace(-1, 1, _SETTINGS.compared_side, dtype=torch.float64)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
     terms = torch.stack([torch.ones_like(x), x, y, x * y, x.square(), y.square()]).flatten(1)
     basis = torch.linalg.qr(terms.T).Q.T
     return torch.kron(torch.eye(3, dtype=torch.float64), basis).float()
 
 
 def small(image: Pixels, side: int) -> Tensor:
-    """Reduce an image, grey or RGB, uint8 or in [0, 1], to a few pixels: uint8, shape ``(3 * side**2,)``, red first."""
+    """Reduce an image to a few pixels.
+
+    Args:
+        image: Grey or RGB image ``(H, W, C)``, uint8 or in [0, 1].
+        side: Height and width of the result.
+
+    Returns:
+        The pixels, uint8, ``(3 * side**2,)``: all of red, then green, then blue.
+
+    """
+    # Skipping pixels is fast, and 256 pixels per side are enough for the averages that follow.
     step = max(1, min(image.shape[:2]) // 256)
     pixels = np.ascontiguousarray(as_rgb(as_bytes(image[::step, ::step])))
     reduced = Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX)
-    return torch.from_numpy(np.asarray(reduced).transpose(2, 0, 1).reshape(-1).copy())
+    channels_first = np.asarray(reduced).transpose(2, 0, 1)
+    return torch.from_numpy(channels_first.reshape(-1).copy())
 
 
 def small_picture(image: Pixels) -> Tensor:
-    """Reduce an image to the picture whose likeness to others is computed, ``(PICTURE,)``."""
+    """Reduce an image to the small picture from which its similarity to others is computed, ``(PICTURE,)``."""
     return small(image, SIDE)
 
 
 def thumbnail(image: Pixels) -> Tensor:
-    """Reduce an image to the thumbnails by which near-duplicates are found, in colour and in grey, ``(THUMBNAIL,)``."""
-    fine = small(image, _FINE).view(3, _FINE, _FINE).float()
-    return torch.cat([avg_pool2d(fine, 2).flatten(), fine.mean(0).flatten()]).round().to(torch.uint8)
+    """Reduce an image to the thumbnails that find near-duplicates, in colour and in grey, ``(THUMBNAIL,)``."""
+    side = _SETTINGS.grey_side
+    fine = small(image, side).view(3, side, side).float()
+    in_colour = avg_pool2d(fine, side // _SETTINGS.colour_side)
+    in_grey = fine.mean(0)
+    return torch.cat([in_colour.flatten(), in_grey.flatten()]).round().to(torch.uint8)
 
 
 def likeness(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the likeness of pairs of small pictures, uint8, ``(pairs, PICTURE)``: float32, ``(pairs,)``.
+    """Compute the similarity of pairs of small pictures.
 
-    From -1 to 1, it is the largest correlation of their pixels over mirrored pictures, and over crops of either; the
-    smaller one of that of all pixels and that of what a smooth gradient leaves. NaN where a picture shows nothing.
+    The similarity is the largest correlation of the pixels of both, over mirrored pictures and over crops of either.
+    For similar pictures, it is the smaller of this correlation and the correlation of the pixels without their smooth
+    gradients.
+
+    Args:
+        a: Small pictures, uint8, ``(pairs, PICTURE)``.
+        b: The other picture of each pair, likewise.
+
+    Returns:
+        Similarities from -1 to 1, float32, ``(pairs,)``; NaN where a picture shows nothing.
 
     Example:
         >>> picture = torch.randint(0, 256, (1, PICTURE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -121,69 +208,102 @@ def likeness(a: Tensor, b: Tensor) -> Tensor:
         tensor([1.])
 
     """
-    first, second = (side.view(-1, 3, SIDE, SIDE).float() for side in (a, b))
-    aligned, swapped = _aligned(first, second), _aligned(second, first)
-    swaps = swapped[0] > aligned[0]
-    best = [torch.where(swaps.view(-1, *[1] * (x.ndim - 1)), y, x) for x, y in zip(aligned, swapped, strict=True)]
-    values = best[0]
-    likely = (values > _LIKELY).nonzero()[:, 0]
-    if not len(likely):
-        return values
-    correlation, crops, targets, pictures = (part[likely] for part in best)
-    for step, axis, sign in product(_STEPS, range(4), (1, -1)):  # move a side or an offset where that is better
-        moved = crops.clone()
-        moved[:, axis] += sign * step
-        moved[:, :2].clamp_(max=1)
-        moved[:, 2:] = torch.minimum(moved[:, 2:].abs(), 1 - moved[:, :2]) * moved[:, 2:].sign()
-        moved_correlation = _correlation(targets, _cut(pictures, moved))
-        better = moved_correlation > correlation
-        crops = torch.where(better[:, None], moved, crops)
-        correlation = torch.where(better, moved_correlation, correlation)
-    details = _correlation(_detail(targets), _detail(_cut(pictures, crops)), _PLAIN)
-    values[likely] = torch.minimum(correlation, details)
-    return values
+    first = a.view(-1, 3, SIDE, SIDE).float()
+    second = b.view(-1, 3, SIDE, SIDE).float()
+    alignment = _better(_aligned(first, second), _aligned(second, first))
+    similarities = alignment.correlations
+    similar = (similarities > _SETTINGS.least_correlation).nonzero()[:, 0]
+    if len(similar) == 0:
+        return similarities
+    refined = _refined(alignment.take(similar))
+    crops = _cut(refined.pictures, refined.crops)
+    of_details = _correlation(_detail(refined.targets), _detail(crops), _SETTINGS.least_deviation)
+    similarities[similar] = torch.minimum(refined.correlations, of_details)
+    return similarities
 
 
-def _aligned(whole: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Find the crop of each picture that is most like the whole of another, or its mirror image.
-
-    Return the correlation of each pair, the crop, ``(n, 4)``, its target, ``(n, values)``, and the picture.
-    """
+def _aligned(whole: Tensor, pictures: Tensor) -> _Alignment:
+    """Find the crop of each picture that correlates most with the whole of another picture, or its mirror image."""
     crops = _all_crops()
-    targets = [_cut(each, crops[:1]) for each in (whole, whole.flip(3))]
+    targets = _cut(whole, crops[:1])
+    mirrored_targets = _cut(whole.flip(3), crops[:1])
     all_correlations = []
     for crop in crops[:, None]:
         cut = _cut(pictures, crop)
-        all_correlations += [_correlation(target, cut) for target in targets]
-    correlation, best = torch.stack(all_correlations).max(0)
-    target = torch.where((best % 2 == 1)[:, None], targets[1], targets[0])
-    return correlation, crops[best // 2], target, pictures
+        all_correlations.append(_correlation(targets, cut))
+        all_correlations.append(_correlation(mirrored_targets, cut))
+    correlations, best = torch.stack(all_correlations).max(0)
+    is_mirrored = best % 2 == 1
+    best_targets = torch.where(is_mirrored[:, None], mirrored_targets, targets)
+    return _Alignment(correlations, crops[best // 2], best_targets, pictures)
+
+
+def _better(a: _Alignment, b: _Alignment) -> _Alignment:
+    """Return the alignment with the larger correlation of each pair."""
+    is_second = b.correlations > a.correlations
+    parts = []
+    for of_a, of_b in zip(a, b, strict=True):
+        condition = is_second.view(-1, *[1] * (of_a.ndim - 1))
+        parts.append(torch.where(condition, of_b, of_a))
+    return _Alignment(*parts)
+
+
+def _refined(alignment: _Alignment) -> _Alignment:
+    """Improve crops by coordinate search: change a size or an offset by a step wherever this raises the correlation."""
+    correlations = alignment.correlations
+    crops = alignment.crops
+    for step, column, sign in product(_SETTINGS.steps, range(4), (1, -1)):
+        moved = crops.clone()
+        moved[:, column] += sign * step
+        sizes = moved[:, :2].clamp_(max=1)
+        offsets = moved[:, 2:]
+        # A crop must lie within the picture.
+        moved[:, 2:] = torch.minimum(offsets.abs(), 1 - sizes) * offsets.sign()
+        moved_correlations = _correlation(alignment.targets, _cut(alignment.pictures, moved))
+        is_better = moved_correlations > correlations
+        crops = torch.where(is_better[:, None], moved, crops)
+        correlations = torch.where(is_better, moved_correlations, correlations)
+    return alignment._replace(correlations=correlations, crops=crops)
 
 
 def _detail(values: Tensor) -> Tensor:
-    """Return what is left of pictures without their smooth gradients."""
+    """Subtract the smooth gradients of pictures, ``(n, values)``."""
     return values - values @ _smooth().T @ _smooth()
 
 
-def _correlation(a: Tensor, b: Tensor, least: float = 0.0) -> Tensor:
-    """Return the correlation of rows; NaN where the deviation of one is ``least`` or less."""
-    a, b = (side - side.mean(1, keepdim=True) for side in (a, b))
-    norms = a.norm(dim=1), b.norm(dim=1)
-    plain = torch.minimum(*norms) <= least * a.shape[1] ** 0.5
-    correlation = (a * b).sum(1) / (norms[0] * norms[1]).clamp(min=1e-6)
-    return correlation if not least else torch.where(plain, torch.nan, correlation)
+def _correlation(a: Tensor, b: Tensor, least_deviation: float = 0.0) -> Tensor:
+    """Compute the correlation of corresponding rows.
+
+    If ``least_deviation`` is above 0, it is NaN where the standard deviation of a row is not larger.
+    """
+    a = a - a.mean(1, keepdim=True)
+    b = b - b.mean(1, keepdim=True)
+    norms_a = a.norm(dim=1)
+    norms_b = b.norm(dim=1)
+    correlations: Tensor = (a * b).sum(1) / (norms_a * norms_b).clamp(min=1e-6)
+    if least_deviation == 0:
+        return correlations
+    shows_nothing = torch.minimum(norms_a, norms_b) <= least_deviation * a.shape[1] ** 0.5
+    return torch.where(shows_nothing, torch.nan, correlations)
 
 
 class Content(NamedTuple):
-    """Digests of the readable images of a set."""
+    """Digests of the readable images of a set.
 
-    numbers: list[int]  # indices in the source
-    digests: list[bytes]  # of the decoded pixels of each
-    unreadable: list[str]  # one line for each image that can't be read
+    Attributes:
+        numbers: Indices of the images in the source.
+        digests: Digest of the decoded pixels of each image.
+        unreadable: One line for each image that can't be read.
+
+    """
+
+    numbers: list[int]
+    digests: list[bytes]
+    unreadable: list[str]
 
 
 def contents(images: ImageSource, reading: Reading, channels: int) -> Content:
-    """Digest the pixels of all images, decoded to so many channels."""
+    """Compute the digests of all images, decoded to so many channels."""
     content = Content([], [], [])
     for batch in load_batches(images, _ANY_SIZE, reading=reading, channels=channels, notes=digest_note):
         content.unreadable.extend(batch.unreadable)
@@ -197,7 +317,7 @@ def contents(images: ImageSource, reading: Reading, channels: int) -> Content:
 
 
 def digest_of(image: Pixels | Inputs) -> bytes:
-    """Return 16 bytes that tell an image ``(H, W, C)``, or another input, from those of other pixels."""
+    """Return a digest of 16 bytes of the type, shape and values of an image ``(H, W, C)`` or another input."""
     blake = hashlib.blake2b(digest_size=16)
     parts: list[Any] = [image] if isinstance(image, np.ndarray) else tensors_of(image)
     for part in parts:
@@ -216,92 +336,194 @@ def digest_note(image: Pixels | Inputs) -> dict[str, Tensor]:
 
 
 def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = None) -> Tensor | None:
-    """Find a near-duplicate of each image among others: its row, -1 for none; None if there are more than ``MOST``.
+    """Find a near-duplicate of each image among others.
 
-    What all images have in common, such as the lines of a form, is no detail by which copies are told, unless all is.
-    Thumbnails are uint8, ``(n, THUMBNAIL)`` and ``(m, THUMBNAIL)``. Of images with ``folds``, ``(n + m,)``, only those
-    of different ones are compared.
+    Details that all images of a set have in common, such as the lines of a form, are ignored, unless all details of two
+    images are equal.
+
+    Args:
+        thumbnails: Thumbnails of the images, uint8, ``(n, THUMBNAIL)``.
+        others: Thumbnails of the others, uint8, ``(m, THUMBNAIL)``.
+        folds: Fold of each of the images, then of each of the others, ``(n + m,)``. Images of the same fold are not
+            compared. By default, all images are compared with all others.
+
+    Returns:
+        The row of a near-duplicate of each image among the others, -1 for none, ``(n,)``. None if there are more than
+        ``MOST`` of either.
+
     """
     if max(len(thumbnails), len(others)) > MOST:
         return None
-    rows = torch.full((len(thumbnails),), -1)
-    folds = torch.arange(len(thumbnails) + len(others)) if folds is None else folds
-    at, others_at = map(_by_brightness, (thumbnails, others))
-    if not len(at) or not len(others_at):
-        return rows
-    sides = thumbnails[at], others[others_at]
-    of_images, of_others = folds[: len(thumbnails)][at], folds[len(thumbnails) :][others_at]
-    sums, other_sums = (side[:, :_COLOURS].sum(1) for side in sides)
-    coarse = [_coarse(side) for side in sides]
-    fine = [side[:, _COLOURS:].float() for side in sides]
-    commons = [(side if len(side) >= _SEVERAL else torch.cat(fine)).mean(0) for side in fine]
-    for start in range(0, len(at), _ROWS):
-        part = slice(start, start + _ROWS)
-        # brightness and coarse colours of copies are near, too, which spares most pairs the rest
-        ends = sums[part][[0, -1]] + torch.tensor([-1, 1]) * (_NEAR * _COLOURS + 1)
-        window = slice(*torch.searchsorted(other_sums, ends).tolist())
-        close = torch.cdist(coarse[0][part], coarse[1][window]) <= _NEAR * _COLOURS**0.5 * _ROUNDED
-        close &= of_images[part, None] != of_others[window]
-        near, their = start + close.any(1).nonzero()[:, 0], window.start + close.any(0).nonzero()[:, 0]
-        if len(near):
-            their = their[others_at[their].argsort()]  # the first of equals is found
-            together = of_images[near, None] == of_others[their]
-            least, nearest = _far(sides[0][near], sides[1][their], commons, together).min(1)
-            rows[at[near]] = torch.where(least <= _NEAR**2 * _COLOURS, others_at[their][nearest], -1)
-    return rows
+    if folds is None:
+        folds = torch.arange(len(thumbnails) + len(others))
+    duplicates = torch.full((len(thumbnails),), -1)
+    images = _by_brightness(thumbnails, folds[: len(thumbnails)])
+    candidates = _by_brightness(others, folds[len(thumbnails) :])
+    if not len(images.rows) or not len(candidates.rows):
+        return duplicates
+    common = _common_details(images, candidates)
+    common_of_candidates = _common_details(candidates, images, is_second=True)
+    for start in range(0, len(images.rows), _SETTINGS.rows_at_once):
+        part = images.take(slice(start, start + _SETTINGS.rows_at_once))
+        window = candidates.take(_of_similar_brightness(part, candidates))
+        is_close = torch.cdist(part.coarse, window.coarse) <= _MOST_COARSE
+        is_close &= part.folds[:, None] != window.folds
+        part = part.take(is_close.any(1).nonzero()[:, 0])
+        window = window.take(is_close.any(0).nonzero()[:, 0])
+        if not len(part.rows):
+            continue
+        # Of equal candidates, the first one of the set is found.
+        window = window.take(window.rows.argsort())
+        distances = _duplicate_distances(part, window, common, common_of_candidates)
+        smallest, columns = distances.min(1)
+        duplicates[part.rows] = torch.where(smallest <= _MOST_SQUARED, window.rows[columns], -1)
+    return duplicates
 
 
-def _by_brightness(thumbnails: Tensor) -> Tensor:
-    """Return the rows of thumbnails of more than one colour, dark ones first."""
-    rows = (_deviations(thumbnails) > _BLANK).nonzero()[:, 0]
-    return rows[thumbnails[rows, :_COLOURS].sum(1).argsort()]
+# Largest Euclidean distance of reduced thumbnails of near-duplicates, and their largest squared distance of colours.
+_MOST_COARSE = _SETTINGS.most_difference * _COLOURS**0.5 * _SETTINGS.rounding
+_MOST_SQUARED = _SETTINGS.most_difference**2 * _COLOURS
+
+
+class _Thumbnails(NamedTuple):
+    """Thumbnails of a set, from dark to bright, without those of hardly more than one colour.
+
+    Attributes:
+        rows: Their rows in the set.
+        values: Their values, uint8, ``(n, THUMBNAIL)``.
+        folds: Fold of each.
+        sums: Sum of the colours of each.
+        coarse: Reduced colours, see :func:`_coarse`.
+
+    """
+
+    rows: Tensor
+    values: Tensor
+    folds: Tensor
+    sums: Tensor
+    coarse: Tensor
+
+    @property
+    def colours(self) -> Tensor:
+        """Values of the thumbnails in colour, float32, from -128 to 127."""
+        return self.values[:, :_COLOURS].float() - 128
+
+    @property
+    def grey(self) -> Tensor:
+        """Values of the thumbnails in grey, float32."""
+        return self.values[:, _COLOURS:].float()
+
+    def take(self, entries: slice | Tensor) -> _Thumbnails:
+        """Select entries, in this order."""
+        return _Thumbnails(*(part[entries] for part in self))
+
+
+def _by_brightness(thumbnails: Tensor, folds: Tensor) -> _Thumbnails:
+    """Sort thumbnails by brightness, and leave out those of hardly more than one colour."""
+    rows = (_deviations(thumbnails) > _SETTINGS.least_contrast).nonzero()[:, 0]
+    rows = rows[thumbnails[rows, :_COLOURS].sum(1).argsort()]
+    values = thumbnails[rows]
+    return _Thumbnails(rows, values, folds[rows], values[:, :_COLOURS].sum(1), _coarse(values))
+
+
+def _of_similar_brightness(part: _Thumbnails, candidates: _Thumbnails) -> slice:
+    """Return the range of candidates whose brightness allows them to be near-duplicates of a part of the images.
+
+    Near-duplicates have a similar sum of colours, which excludes most pairs without computing their distance.
+    """
+    margin = _SETTINGS.most_difference * _COLOURS + 1
+    darkest_and_brightest = part.sums[[0, -1]] + torch.tensor([-1, 1]) * margin
+    first, last = torch.searchsorted(candidates.sums, darkest_and_brightest).tolist()
+    return slice(first, last)
 
 
 def _deviations(thumbnails: Tensor) -> Tensor:
-    """Return the deviation of each thumbnail from one colour, of 256 levels."""
-    colours = thumbnails[:, :_COLOURS].reshape(len(thumbnails), 3, _SIDE**2).float()
+    """Return the RMS difference of each thumbnail from its mean colour, in grey levels."""
+    colours = thumbnails[:, :_COLOURS].reshape(len(thumbnails), 3, _SETTINGS.colour_side**2).float()
     deviations: Tensor = (colours - colours.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
     return deviations
 
 
 def _coarse(thumbnails: Tensor) -> Tensor:
-    """Return numbers of each thumbnail that are no further apart than colours are, mirrored or not, ``(n, values)``."""
-    colours = thumbnails[:, :_COLOURS].reshape(-1, 3, _SIDE, _SIDE).float() - 128
-    even = (colours + colours.flip(3))[..., : _SIDE // 2]
-    return (avg_pool2d(even, 2) * 2**0.5).flatten(1)  # means of 8 pixels, times the root of their number
+    """Reduce thumbnails to fewer values, ``(n, values)``, whose distances are lower bounds of those of colours.
+
+    Mirroring a thumbnail does not change these values.
+    """
+    side = _SETTINGS.colour_side
+    colours = thumbnails[:, :_COLOURS].reshape(-1, 3, side, side).float() - 128
+    symmetric = (colours + colours.flip(3))[..., : side // 2]
+    # Each value is the sum of 8 pixels divided by the root of 8. Pooling 2 x 2 sums of 2 pixels divides by 4.
+    return (avg_pool2d(symmetric, 2) * 2**0.5).flatten(1)
 
 
-def _far(thumbnails: Tensor, others: Tensor, commons: Sequence[Tensor], together: Tensor) -> Tensor:
-    """Return squared distances of colours, ``(n, m)``; infinite for other details, and for images of one fold."""
-    sides = thumbnails.float(), others.float()
-    a, b = (side[:, :_COLOURS] - 128 for side in sides)
-    far = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * _products(a, b, _SIDE)
-    plainer = torch.minimum(_deviations(thumbnails)[:, None], _deviations(others))
-    together = together | (far > (_NEAR_OF_PLAIN * plainer).square() * _COLOURS)
-    near, their = ((far.masked_fill(together, torch.inf) <= _NEAR**2 * _COLOURS).any(axis) for axis in (1, 0))
-    fine = sides[0][near, _COLOURS:], sides[1][their, _COLOURS:]
-    a, b = (_details(side - common) for side, common in zip(fine, commons, strict=True))
-    alike = _products(a, b, _FINE) >= _SAME_DETAILS
-    alike |= _products(_details(fine[0]), _details(fine[1]), _FINE) >= _EQUAL_DETAILS
-    alike |= ~(a.any(1)[:, None] & b.any(1))
-    same = near[:, None] & their
-    return far.masked_fill(~same.masked_scatter(same, alike) | together, torch.inf)
+def _common_details(thumbnails: _Thumbnails, others: _Thumbnails, is_second: bool = False) -> Tensor:
+    """Return the mean of the thumbnails in grey, or the mean of both sets if there are too few thumbnails.
+
+    ``is_second`` tells which set comes first in that mean, since the order of a sum changes its last bit.
+    """
+    grey = thumbnails.grey
+    if len(grey) < _SETTINGS.least_images:
+        both = [others.grey, grey] if is_second else [grey, others.grey]
+        grey = torch.cat(both)
+    return grey.mean(0)
+
+
+def _duplicate_distances(
+    images: _Thumbnails, candidates: _Thumbnails, common: Tensor, common_of_candidates: Tensor
+) -> Tensor:
+    """Return squared distances of colours, ``(n, m)``; infinite for pairs of one fold, or with other details."""
+    a = images.colours
+    b = candidates.colours
+    distances = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * _products(a, b, _SETTINGS.colour_side)
+    contrast = torch.minimum(_deviations(images.values)[:, None], _deviations(candidates.values))
+    is_excluded = images.folds[:, None] == candidates.folds
+    is_excluded |= distances > (_SETTINGS.most_relative_difference * contrast).square() * _COLOURS
+    is_close = distances.masked_fill(is_excluded, torch.inf) <= _MOST_SQUARED
+    # Details are only compared for images with a close candidate, and for candidates with a close image.
+    rows = is_close.any(1)
+    columns = is_close.any(0)
+    has_same_details = _have_same_details(images.grey[rows], candidates.grey[columns], common, common_of_candidates)
+    is_compared = rows[:, None] & columns
+    is_duplicate = is_compared.masked_scatter(is_compared, has_same_details) & ~is_excluded
+    return distances.masked_fill(~is_duplicate, torch.inf)
+
+
+def _have_same_details(grey: Tensor, other_grey: Tensor, common: Tensor, other_common: Tensor) -> Tensor:
+    """Return whether each pair of thumbnails in grey has the same details, or one of them has none, ``(n, m)``."""
+    side = _SETTINGS.grey_side
+    own_details = _details(grey - common)
+    other_own_details = _details(other_grey - other_common)
+    are_same = _products(own_details, other_own_details, side) >= _SETTINGS.least_detail_correlation
+    full_correlations = _products(_details(grey), _details(other_grey), side)
+    are_same |= full_correlations >= _SETTINGS.least_full_detail_correlation
+    both_have_details = own_details.any(1)[:, None] & other_own_details.any(1)
+    return are_same | ~both_have_details
 
 
 def _details(fine: Tensor) -> Tensor:
-    """Return details of grey thumbnails, finer than those in colour, ``(n, values)``, of norm 1; 0 where none show."""
-    pictures = fine.view(-1, 1, _FINE, _FINE)
-    details = (pictures - avg_pool2d(pictures, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)).flatten(1)
+    """Return the details of thumbnails in grey that their colours lack, ``(n, values)``, of norm 1; 0 for too few."""
+    side = _SETTINGS.grey_side
+    pictures = fine.view(-1, 1, side, side)
+    smooth = avg_pool2d(pictures, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    details = (pictures - smooth).flatten(1)
     norms = details.norm(dim=1, keepdim=True)
-    return torch.where(norms > _NO_DETAILS * _FINE, details / norms, 0)
+    return torch.where(norms > _SETTINGS.least_details * side, details / norms, 0)
 
 
 def _products(a: Tensor, b: Tensor, side: int) -> Tensor:
-    """Return products of pictures of ``side`` pixels, ``(n, m)``, as they are or mirrored: the larger ones.
+    """Return scalar products of pictures of ``side`` pixels, ``(n, m)``; those of mirrored pictures where larger.
 
-    Mirroring changes the sign of what is odd, so both take no more products than one.
+    A picture is the sum of a symmetric and an antisymmetric part, and a product the sum of the products of these parts.
+    Mirroring one picture changes the sign of the second product.
     """
-    pictures = [rows.view(len(rows), rows.shape[1] // side, side) for rows in (a, b)]
-    halves = [(rows[..., : side // 2], rows.flip(2)[..., : side // 2]) for rows in pictures]
-    even, odd = ([(left + sign * right).flatten(1) for left, right in halves] for sign in (1, -1))
-    return (even[0] @ even[1].T + (odd[0] @ odd[1].T).abs()) / 2
+    symmetric_a, antisymmetric_a = _symmetric_parts(a, side)
+    symmetric_b, antisymmetric_b = _symmetric_parts(b, side)
+    return (symmetric_a @ symmetric_b.T + (antisymmetric_a @ antisymmetric_b.T).abs()) / 2
+
+
+def _symmetric_parts(values: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return the left halves of the symmetric and of the antisymmetric parts of pictures, times 2."""
+    pictures = values.view(len(values), values.shape[1] // side, side)
+    left = pictures[..., : side // 2]
+    right = pictures.flip(2)[..., : side // 2]
+    return (left + right).flatten(1), (left - right).flatten(1)

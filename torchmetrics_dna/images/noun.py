@@ -1,11 +1,12 @@
-"""What is measured: images, rows of embeddings, or other inputs; asked before torch is loaded."""
+"""Names for what is measured: images, rows of embeddings, or other inputs. This module does not import torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-IDENTITY = "identity"  # the feature that takes embeddings as they are; a colon and the model that made them may follow
+# Name of the feature that uses embeddings as they are. A colon and the model that made them may follow.
+IDENTITY = "identity"
 ROW = "row"
 
 
@@ -23,23 +24,28 @@ def is_identity(feature: object) -> bool:
 def noun_of(made: Any) -> str:
     """Return what was measured: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
 
-    It is told by a feature, an extractor, or what has the name of one and its preparation, such as a DNA.
+    Args:
+        made: A feature, an extractor, or an object with the name of an extractor and its preparation, such as a DNA.
 
     Example:
         >>> noun_of("identity:clip-vit-b32"), noun_of({"feature": "resnet18"}), noun_of(None)
         ('row', 'image', 'image')
 
     """
-    made = made.get("feature") if isinstance(made, Mapping) else made
+    if isinstance(made, Mapping):
+        made = made.get("feature")
     if getattr(made, "example", None) is not None:
         return str(made.example.noun)
     if is_identity(getattr(made, "extractor", made)):
         return ROW
-    return "input" if "inputs" in (getattr(made, "preparation", None) or {}) else "image"
+    preparation = getattr(made, "preparation", None)
+    if preparation and "inputs" in preparation:
+        return "input"
+    return "image"
 
 
 def value_of(noun: str) -> str:
-    """Return what an image, or another input, has only one of if it is constant.
+    """Return the noun for the single value of a constant image or other input: "an image of one colour".
 
     Example:
         >>> value_of("image"), value_of("row"), value_of("input")
