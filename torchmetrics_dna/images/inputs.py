@@ -1,8 +1,8 @@
-"""Inputs that are no images: tensors, or tuples and dicts of tensors, batch first, of the kind of an example."""
+"""Inputs other than images: tensors, or tuples and dicts of tensors, batch first, with the structure of an example."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -14,7 +14,9 @@ from torch import Tensor
 from torchmetrics_dna.images.noun import ROW
 from torchmetrics_dna.images.tensors import check_dense, held_by, tensor_of
 
-Inputs = Tensor | tuple[Any, ...] | dict[str, Any]  # images, too
+# A batch of inputs. A batch of images is a tensor, too.
+Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
+# Largest length of an axis that counts as bands. Hyperspectral cameras have up to about 250.
 _MOST_BANDS = 256
 _TYPES_OF_ROWS = ("float16", "bfloat16", "float32", "float64")
 
@@ -64,36 +66,53 @@ def check_not_sparse(source: Any, noun: str) -> None:
 
 def check_rows(array: Any) -> None:
     """Raise ValueError unless an array in a file holds rows of embeddings: floating point numbers ``(N, D)``."""
-    held = str(array.dtype).removeprefix("torch.") if isinstance(array, Tensor) else held_by(array.dtype)
+    type_ = _name_of_dtype(array) if isinstance(array, Tensor) else held_by(array.dtype)
     shape = tuple(array.shape)
-    if held in _TYPES_OF_ROWS and len(shape) == 2 and 0 not in shape:
+    if type_ in _TYPES_OF_ROWS and len(shape) == 2 and 0 not in shape:
         return
     remedy = ""
-    if held.startswith(("int", "uint", "bool")) and len(shape) == 2:
+    if type_.startswith(("int", "uint", "bool")) and len(shape) == 2:
         remedy = "; save `rows.astype('float32')`"
-    raise ValueError(f"it holds {held} of shape {shape}, expected floating point numbers of shape (N, D){remedy}")
+    raise ValueError(f"it holds {type_} of shape {shape}, expected floating point numbers of shape (N, D){remedy}")
+
+
+def _name_of_dtype(tensor: Tensor) -> str:
+    """Return the name of a tensor's dtype, such as "float32"."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def called(module: Callable[..., Any], inputs: Any) -> Any:
-    """Call a module on its inputs: a tuple are its positional arguments, a dict its keyword arguments."""
+    """Call a module on inputs. A tuple is passed as positional arguments, and a dict as keyword arguments."""
     if isinstance(inputs, Mapping):
         return module(**inputs)
-    return module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+    if isinstance(inputs, tuple):
+        return module(*inputs)
+    return module(inputs)
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Structure, numbers of axes and dtypes of inputs; shapes are free."""
+    """Structure, numbers of axes and dtypes of inputs. Their shapes are free.
 
-    like: Any  # one input as a batch, whose tensors are on the meta device
-    noun: str = "input"  # or "row" of embeddings, whose floating point numbers are converted
+    Attributes:
+        like: One input as a batch, with its tensors on the meta device.
+        noun: ``"input"``; or ``"row"`` for embeddings. Rows of any floating point type are converted to float32.
+
+    """
+
+    like: Any
+    noun: str = "input"
 
     @classmethod
     def of(cls, example: Any, noun: str = "input") -> Example:
-        """Return those of a batch; TypeError or ValueError if it is none of tensors of one length."""
+        """Make an example from a batch; TypeError or ValueError unless it consists of tensors of one length."""
+
+        def first_without_values(tensor: Tensor) -> Tensor:
+            return tensor[:1].to("meta")
+
         _check_tensors(example, "example")
         _check_lengths(example, "example")
-        return cls(mapped(lambda tensor: tensor[:1].to("meta"), example), noun)
+        return cls(mapped(first_without_values, example), noun)
 
     @property
     def dtypes(self) -> str:
@@ -104,7 +123,7 @@ class Example:
             'float32, int64'
 
         """
-        return ", ".join(str(tensor.dtype).removeprefix("torch.") for tensor in tensors_of(self.like))
+        return ", ".join(_name_of_dtype(tensor) for tensor in tensors_of(self.like))
 
     @property
     def num_bytes(self) -> int:
@@ -113,56 +132,68 @@ class Example:
 
     @property
     def bands(self) -> int:
-        """Length of axis 1 of the largest tensor, if two axes of positions or more follow it and it is 2 to 256."""
-        shape = max(tensors_of(self.like), key=Tensor.numel).shape
-        return shape[1] if len(shape) > 3 and 2 <= shape[1] <= _MOST_BANDS else 0
+        """Number of bands: the length of axis 1 of the largest tensor, if it is 2 to 256 and a grid follows; else 0."""
+        largest = max(tensors_of(self.like), key=Tensor.numel)
+        if largest.ndim <= 3 or not 2 <= largest.shape[1] <= _MOST_BANDS:
+            return 0
+        return largest.shape[1]
 
     def has_names_of(self, inputs: Mapping[Any, Any]) -> bool:
         """True if the inputs are a dict with the names of the example, rather than several sets by name."""
         return isinstance(self.like, Mapping) and self.like.keys() <= inputs.keys()
 
     def check(self, inputs: Any) -> None:
-        """Check a batch, but not its values: TypeError for another structure than the example's.
+        """Check a batch, but not its values.
 
-        ValueError for another number of axes or dtype, parts of several lengths, or no inputs.
+        Raises:
+            TypeError: If its structure is not that of the example.
+            ValueError: If a number of axes or a dtype differs, its parts have several lengths, or it is empty.
+
         """
         _check_like(inputs, self.like, _ARGUMENT)
         _check_lengths(inputs, "imgs")
 
     def batch(self, source: Any) -> Any:
-        """Return a set that is one batch, as tensors; None if it is none.
+        """Convert a batch to tensors; None if the source is no batch.
 
-        The rows of a table (a DataFrame) are a batch if they are numbers. Errors as of :meth:`check`.
+        The rows of a table (a DataFrame) are a batch if they are numbers. Errors are those of :meth:`check`.
         """
         if isinstance(self.like, Tensor) and is_table(source):
             source = source.to_numpy()
-        kinds: tuple[type, ...] = (Tensor, np.ndarray)
-        if not isinstance(self.like, Tensor):
-            kinds = (Mapping,) if isinstance(self.like, Mapping) else (tuple,)
-        if not isinstance(source, kinds):
+        types: tuple[type, ...]
+        if isinstance(self.like, Tensor):
+            types = (Tensor, np.ndarray)
+        elif isinstance(self.like, Mapping):
+            types = (Mapping,)
+        else:
+            types = (tuple,)
+        if not isinstance(source, types):
             return None
         batch = self._taken(source, _ARGUMENT)
         self.check(batch)
         return batch
 
     def _taken(self, item: Any, subject: str) -> Any:
+        """Select the inputs in an item as tensors; ValueError for rows of other than floating point numbers."""
         inputs = _taken(item, self.like, subject)
         if self.noun != ROW:
             return inputs
         if not inputs.is_floating_point():
-            held = str(inputs.dtype).removeprefix("torch.")
+            type_ = _name_of_dtype(inputs)
             remedy = "" if inputs.is_complex() else "; pass `numpy.float32(rows)`"
-            raise ValueError(f"{subject.format('')} expected to be floating point numbers, but got {held}{remedy}")
+            raise ValueError(f"{subject.format('')} expected to be floating point numbers, but got {type_}{remedy}")
         return inputs.float()
 
     def singles(self, item: Any) -> Iterator[Any]:
-        """Yield the inputs of an item of a data set, without the batch axis: itself, or those of a batch.
+        """Yield the inputs of an item of a dataset, without the batch axis.
 
-        Arrays become tensors. What follows the inputs in a tuple, such as a label, and further names of a dict are left
-        out; what has no names itself may be a dict's ``"image"``. Errors as of :meth:`check`.
+        The item is one input or a batch. Arrays become tensors. Whatever follows the inputs in a tuple, such as a
+        label, is ignored, and so are further names of a dict. If the example has no names, the input may be the value
+        of ``"image"`` in a dict. Errors are those of :meth:`check`.
         """
         inputs = self._taken(item, _ITEM)
-        if tensors_of(inputs)[0].ndim == tensors_of(self.like)[0].ndim:
+        is_batch = tensors_of(inputs)[0].ndim == tensors_of(self.like)[0].ndim
+        if is_batch:
             _check_like(inputs, self.like, _ITEM)
             _check_lengths(inputs, "imgs")
             for i in range(count_of(inputs)):
@@ -179,11 +210,15 @@ class Example:
         return first
 
 
-ROWS = Example(torch.empty(1, 1, device="meta"), ROW)  # of embeddings
-_ARGUMENT, _ITEM = "Argument `imgs{}`", "it{}"  # subjects of messages
+# Example of rows of embeddings.
+ROWS = Example(torch.empty(1, 1, device="meta"), ROW)
+# Subjects of messages, with a placeholder for the part that is wrong.
+_ARGUMENT = "Argument `imgs{}`"
+_ITEM = "it{}"
 
 
 def _check_tensors(inputs: Any, name: str) -> None:
+    """Raise TypeError or ValueError unless all parts of the inputs are dense tensors with an axis of the batch."""
     if isinstance(inputs, Tensor):
         check_dense(inputs, f"Argument `{name}`")
         if not inputs.ndim:
@@ -199,6 +234,7 @@ def _check_tensors(inputs: Any, name: str) -> None:
 
 
 def _check_lengths(inputs: Any, name: str) -> None:
+    """Raise ValueError unless all tensors of the inputs have one length, and none is empty."""
     shapes = [tuple(tensor.shape) for tensor in tensors_of(inputs)]
     listed = ", ".join(map(str, shapes))
     if len({shape[0] for shape in shapes}) > 1:
@@ -208,65 +244,112 @@ def _check_lengths(inputs: Any, name: str) -> None:
 
 
 def _check_like(inputs: Any, like: Any, subject: str, path: str = "") -> None:
-    """Check the structure, numbers of axes and dtypes."""
-    what = f"{subject.format(path)} expected to"
+    """Raise TypeError or ValueError unless inputs have the structure, numbers of axes and dtypes of an example.
+
+    Args:
+        inputs: Inputs, or a part of them.
+        like: The corresponding part of the example.
+        subject: Subject of messages, with a placeholder for the part.
+        path: The part, such as ``"[0]['x']"``.
+
+    """
     if isinstance(like, Tensor) and isinstance(inputs, Tensor):
-        check_dense(inputs, subject.format(path))
-        if inputs.ndim != like.ndim:
-            batch = ", batch first" if subject == _ARGUMENT else ""
-            remedy = ""
-            if batch and inputs.ndim == like.ndim - 1:  # a batch without an axis of channels, or a single input
-                is_batch = inputs.shape != like.shape[1:] and like.shape[1] == 1 and inputs.shape[1:] == like.shape[2:]
-                remedy = f"; give `imgs{path}[{':, ' * is_batch}None]`"
-            raise ValueError(
-                f"{what} have {like.ndim} axes{batch}, as in the example, but got shape {tuple(inputs.shape)}{remedy}"
-            )
-        if inputs.dtype != like.dtype:
-            expected, got = (str(dtype).removeprefix("torch.") for dtype in (like.dtype, inputs.dtype))
-            raise ValueError(
-                f"{what} be {expected}, as in the example, but got {got}; convert it, or give an example of that type"
-            )
+        _check_tensor_like(inputs, like, subject, path)
         return
-    parts, theirs = _parts(like), _parts(inputs)
-    if parts is None or theirs is None or parts.keys() != theirs.keys():
-        raise TypeError(f"{what} be {_in_words(like)}, as in the example, but got {_in_words(inputs)}")
-    for key, part in parts.items():
-        _check_like(theirs[key], part, subject, f"{path}[{key!r}]")
+    expected_parts = _parts(like)
+    parts = _parts(inputs)
+    if expected_parts is None or parts is None or expected_parts.keys() != parts.keys():
+        raise TypeError(
+            f"{subject.format(path)} expected to be {_in_words(like)}, as in the example, but got {_in_words(inputs)}"
+        )
+    for key, expected_part in expected_parts.items():
+        _check_like(parts[key], expected_part, subject, f"{path}[{key!r}]")
+
+
+def _check_tensor_like(tensor: Tensor, like: Tensor, subject: str, path: str) -> None:
+    """Raise ValueError unless a tensor is dense, and has the number of axes and the dtype of an example."""
+    name = subject.format(path)
+    check_dense(tensor, name)
+    if tensor.ndim != like.ndim:
+        expected = f"{like.ndim} axes"
+        remedy = ""
+        if subject == _ARGUMENT:
+            expected += ", batch first"
+            remedy = _remedy_of_missing_axis(tensor, like, path)
+        raise ValueError(
+            f"{name} expected to have {expected}, as in the example, but got shape {tuple(tensor.shape)}{remedy}"
+        )
+    if tensor.dtype != like.dtype:
+        raise ValueError(
+            f"{name} expected to be {_name_of_dtype(like)}, as in the example, but got {_name_of_dtype(tensor)};"
+            " convert it, or give an example of that type"
+        )
+
+
+def _remedy_of_missing_axis(tensor: Tensor, like: Tensor, path: str) -> str:
+    """Return how a tensor gets the axis that it lacks, as the end of a message; empty if it lacks no single axis."""
+    if tensor.ndim != like.ndim - 1:
+        return ""
+    is_single_input = tensor.shape == like.shape[1:]
+    fits_without_channels = like.shape[1] == 1 and tensor.shape[1:] == like.shape[2:]
+    if fits_without_channels and not is_single_input:
+        return f"; give `imgs{path}[:, None]`"
+    return f"; give `imgs{path}[None]`"
 
 
 def _taken(item: Any, like: Any, subject: str, path: str = "") -> Any:
-    """Take what the example has from an item, as tensors."""
+    """Select the inputs in an item as tensors; TypeError if it has none like the example.
+
+    Args:
+        item: Item of a dataset, or a part of it.
+        like: The corresponding part of the example.
+        subject: Subject of messages, with a placeholder for the part.
+        path: The part, such as ``"[0]['x']"``.
+
+    """
+    # In datasets of MONAI, an input without names is the value of "image", and a label is another value.
     if isinstance(item, Mapping) and not isinstance(like, Mapping) and "image" in item:
-        item = item["image"]  # as in the data sets of MONAI, beside a label
-    is_row = isinstance(item, (tuple, list)) and len(item)
+        item = item["image"]
+    if isinstance(item, (tuple, list)) and item:
+        item = _without_labels(item, like)
     if isinstance(like, Tensor):
-        if is_row and not isinstance(item[0], (int, float, list)):
-            item = item[0]  # labels come after it
         if isinstance(item, np.ndarray):
             return tensor_of(item, subject.format(path))
         if isinstance(item, (Tensor, np.generic, int, float, list)):
             return torch.as_tensor(item).detach()
     elif isinstance(like, Mapping):
-        item = item[0] if is_row else item
         if isinstance(item, Mapping) and like.keys() <= item.keys():
             return {key: _taken(item[key], part, subject, f"{path}[{key!r}]") for key, part in like.items()}
-    elif is_row:
-        item = item[0] if isinstance(item[0], (tuple, list)) and len(item[0]) == len(like) else item
-        if len(item) >= len(like):
-            return tuple(_taken(item[i], part, subject, f"{path}[{i}]") for i, part in enumerate(like))
+    elif isinstance(item, (tuple, list)) and item and len(item) >= len(like):
+        return tuple(_taken(item[i], part, subject, f"{path}[{i}]") for i, part in enumerate(like))
     raise TypeError(
         f"{subject.format(path)} expected to be {_in_words(like)}, as in the example, but got {_in_words(item)}"
     )
 
 
+def _without_labels(item: Sequence[Any], like: Any) -> Any:
+    """Return the first part of a sequence if labels may follow it, else the sequence as the inputs themselves."""
+    first = item[0]
+    if isinstance(like, Tensor):
+        is_array = isinstance(first, (int, float, list))
+        return item if is_array else first
+    if isinstance(like, Mapping):
+        return first
+    is_tuple_of_inputs = isinstance(first, (tuple, list)) and len(first) == len(like)
+    return first if is_tuple_of_inputs else item
+
+
 def _parts(inputs: Any) -> dict[Any, Any] | None:
-    """Return the parts of a dict or tuple by name or place; None for others."""
+    """Return the parts of a dict by name, or of a tuple by index; None for others."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
-    return dict(enumerate(inputs)) if isinstance(inputs, tuple) else None
+    if isinstance(inputs, tuple):
+        return dict(enumerate(inputs))
+    return None
 
 
 def _in_words(inputs: Any) -> str:
+    """Describe the type of inputs."""
     if isinstance(inputs, Mapping):
         return f"a dict with {', '.join(map(repr, inputs)) or 'nothing'}"
     if isinstance(inputs, (tuple, list)):

@@ -1,4 +1,4 @@
-"""Kinds of files that images are in: a record of each, and their registry; imports no torch, so that help is fast."""
+"""File formats of images, and their registry. This module does not import torch, so that the help texts are fast."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class FileKind(NamedTuple):
-    """A kind of file that images are in.
+    """A format of files that hold images.
 
     Attributes:
-        name: What it is called where the kinds are listed.
-        suffixes: How names of such files end, in lower case.
-        opener: Function that opens some files of the kind as one set; it takes them, what to call the set, and how to
-            read.
-        options: Which of ``"column"`` and ``"fps"`` apply to it.
-        arrays: Function of a file and the column, if it is given, that returns the arrays in it by name, which may be
-            inputs that are no images, such as embeddings. None if it has none.
+        name: Name of the format in lists.
+        suffixes: Suffixes of such files, in lower case.
+        opener: Function that opens some files of the format as one set. Its arguments are the files, the label of the
+            set, and the options for reading.
+        options: Those of ``"column"`` and ``"fps"`` that apply to the format.
+        arrays: Function that returns the arrays in a file by name, which may be inputs other than images, such as
+            embeddings. Its arguments are the file, and the column or None. None for a format without arrays.
 
     """
 
@@ -43,29 +43,29 @@ class FileKind(NamedTuple):
         return images
 
 
-def _by(function: str) -> Lazy:
-    return Lazy(f"torchmetrics_dna.images.{function}")
+def _function(path: str) -> Lazy:
+    """Return a function of this package that is imported when it is first called, such as ``"sources:open_lists"``."""
+    return Lazy(f"torchmetrics_dna.images.{path}")
 
 
-def _of_arrays(opener: str, arrays: str) -> tuple[Lazy, tuple[str, ...], Lazy]:
-    return _by(opener), ("column",), _by(arrays)
+def _format_of_arrays(name: str, suffixes: tuple[str, ...], opener: str, arrays: str) -> FileKind:
+    """Return a format whose files hold arrays by name."""
+    return FileKind(name, suffixes, _function(opener), ("column",), _function(arrays))
 
 
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
-LIST = FileKind(".txt with one path or address a line", (".txt",), _by("sources:open_lists"))
-IMAGE = FileKind("image file", EXTENSIONS, _by("sources:open_images"))
+LIST = FileKind(".txt with one path or address a line", (".txt",), _function("sources:open_lists"))
+IMAGE = FileKind("image file", EXTENSIONS, _function("sources:open_images"))
 KINDS = Registry(
     "suffix",
     (
-        FileKind(".zip", (".zip",), _by("archives:open_zips")),
+        FileKind(".zip", (".zip",), _function("archives:open_zips")),
         LIST,
-        FileKind(
-            ".npy or .npz of (B, H, W, C)", (".npy", ".npz"), *_of_arrays("arrays:open_arrays", "arrays:read_arrays")
-        ),
-        FileKind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), _by("archives:open_tars"), ("column",)),
-        FileKind(".parquet", (".parquet",), *_of_arrays("parquet:open_parquet", "parquet:read_lists")),
-        FileKind(".safetensors", (".safetensors",), *_of_arrays("arrays:refuse_embeddings", "arrays:read_safetensors")),
-        FileKind("video", _VIDEOS, _by("video:open_videos"), ("fps",)),
+        _format_of_arrays(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), "arrays:open_arrays", "arrays:read_arrays"),
+        FileKind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), _function("archives:open_tars"), ("column",)),
+        _format_of_arrays(".parquet", (".parquet",), "parquet:open_parquet", "parquet:read_lists"),
+        _format_of_arrays(".safetensors", (".safetensors",), "arrays:refuse_embeddings", "arrays:read_safetensors"),
+        FileKind("video", _VIDEOS, _function("video:open_videos"), ("fps",)),
         IMAGE,
     ),
     lambda kind: kind.suffixes,
@@ -73,7 +73,7 @@ KINDS = Registry(
 
 
 def unquoted(words: Sequence[str]) -> str:
-    """Return what to do about several image files, as a shell makes them of a pattern; nothing for other words."""
+    """Return a remedy if words are several image files, as a shell expands a pattern; else an empty text."""
     are_images = all(word.lower().endswith(EXTENSIONS) and Path(word).is_file() for word in words)
     if len(words) < 2 or not are_images:
         return ""

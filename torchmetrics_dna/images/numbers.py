@@ -1,4 +1,4 @@
-"""Numbers of inputs that are no images: named figures, by which single inputs are odd beside others."""
+"""Numbers of inputs other than images, such as their mean. Single inputs are flagged by them as outliers."""
 
 from __future__ import annotations
 
@@ -16,43 +16,92 @@ from torchmetrics_dna.images.properties import BANDS, Fault, Property, in_percen
 from torchmetrics_dna.registry import Registry
 
 NUMBERS = "numbers"
-GRID = 3  # axes at most, the last ones, along which values have neighbours
-_SAMPLE = 2**16  # values at most among which the most frequent one is looked for
+# Largest number of axes, the last ones, along which values have neighbours: those of a volume.
+GRID = 3
+# Largest number of values in which the most frequent one is searched: sorting more takes longer than all other numbers.
+_SAMPLE = 2**16
 
 
 class Values:
-    """Finite values of one input without the batch axis, float64: those of its largest tensor."""
+    """Values of the largest tensor of one input without the batch axis.
+
+    Args:
+        inputs: The input.
+        axes: Number of the last axes, at most, along which values have neighbours.
+
+    Attributes:
+        grid: The values, float64; absolute values of complex numbers.
+        axes: The axes along which values have neighbours, as negative numbers.
+        flat: The finite values, ``(n,)``; a single 0 if there are none.
+        spread: Standard deviation of the finite values.
+
+    """
 
     def __init__(self, inputs: Any, axes: int = GRID) -> None:
         largest = max(tensors_of(inputs), key=Tensor.numel)
-        self.grid = (largest.abs() if largest.is_complex() else largest).detach().cpu().double()
-        self.axes = [axis for axis in range(-1, -1 - min(axes, self.grid.ndim), -1) if self.grid.shape[axis] > 1]
-        self.flat = self.grid[self.grid.isfinite()] if self.grid.isfinite().any() else torch.zeros(1).double()
+        if largest.is_complex():
+            largest = largest.abs()
+        self.grid = largest.detach().cpu().double()
+        last_axes = range(-1, -1 - min(axes, self.grid.ndim), -1)
+        self.axes = [axis for axis in last_axes if self.grid.shape[axis] > 1]
+        self.flat = self.grid[self.grid.isfinite()]
+        if not len(self.flat):
+            self.flat = torch.zeros(1).double()
         self.spread = float(self.flat.std(correction=0))
 
 
-def _surely(count: int, of: Tensor) -> float:
-    """Return a share, less two standard errors of the count: among few values, one may be 0 by chance."""
-    return max(0.0, count - 2 * math.sqrt(count)) / len(of)
+def _lower_bound_of_share(count: int, num_values: int) -> float:
+    """Return the share of a count, less two standard errors of the count: a few equal values may be chance."""
+    return max(0.0, count - 2 * math.sqrt(count)) / num_values
 
 
-def _most_frequent(of: Values) -> float:
-    sample = of.flat[:: len(of.flat) // _SAMPLE | 1]
-    return _surely(int(torch.unique(sample, return_counts=True)[1].max()), sample)
+def _mean(values: Values) -> float:
+    return float(values.flat.mean())
 
 
-def _roughness(of: Values) -> float:
-    """Compute the mean step between neighbours, in deviations."""
-    steps = [of.grid.diff(dim=axis).abs().flatten() for axis in of.axes]
-    return float(torch.cat(steps).nanmean()) / of.spread if steps and of.spread else 0.0
+def _spread(values: Values) -> float:
+    return values.spread
 
 
-def _halves(of: Values, axis: int) -> float:
-    """Compute the difference of their means, in deviations."""
-    if axis not in of.axes or not of.spread:
+def _smallest(values: Values) -> float:
+    return float(values.flat.min())
+
+
+def _largest(values: Values) -> float:
+    return float(values.flat.max())
+
+
+def _share_of_zeros(values: Values) -> float:
+    num_zeros = int((values.flat == 0).sum())
+    return _lower_bound_of_share(num_zeros, len(values.flat))
+
+
+def _share_of_most_frequent(values: Values) -> float:
+    # An odd step does not always meet the same column of a grid whose width is a power of two.
+    step = len(values.flat) // _SAMPLE | 1
+    sample = values.flat[::step]
+    _, counts = torch.unique(sample, return_counts=True)
+    return _lower_bound_of_share(int(counts.max()), len(sample))
+
+
+def _roughness(values: Values) -> float:
+    """Compute the mean absolute difference of neighbours, in standard deviations."""
+    if not values.axes or not values.spread:
         return 0.0
-    first, second = of.grid.tensor_split(2, axis)
-    return float(first.nanmean() - second.nanmean()) / of.spread
+    steps = [values.grid.diff(dim=axis).abs().flatten() for axis in values.axes]
+    return float(torch.cat(steps).nanmean()) / values.spread
+
+
+def _difference_of_halves(values: Values, axis: int) -> float:
+    """Compute the difference of the means of the first and the second half along an axis, in standard deviations."""
+    if axis not in values.axes or not values.spread:
+        return 0.0
+    first, second = values.grid.tensor_split(2, axis)
+    return float(first.nanmean() - second.nanmean()) / values.spread
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values
 
 
 def _record(
@@ -62,24 +111,28 @@ def _record(
     least: float = 0.1,
     written: Callable[[float], str] | None = None,
 ) -> Property:
-    more, less = (Fault(least, f"has a {which} {name} than any of {{}}") for which in ("larger", "smaller"))
-    return Property(name, name, measure, written, tails=tails, higher=more, lower=less)
+    """Return the registry entry of a number that is a fault if it is much larger or smaller than that of others."""
+    larger = Fault(least, f"has a larger {name} than any of {{}}")
+    smaller = Fault(least, f"has a smaller {name} than any of {{}}")
+    return Property(name, name, measure, written, tails=tails, higher=larger, lower=smaller)
 
 
 _share = partial(_record, tails=log_odds(0.05), least=0.2, written=in_percent)
+# Shift of a logarithm that only avoids that of 0.
+_TINY = 1e-12
 #: All numbers by name. Those without ``tails`` are positions, which are judged in deviations of a typical input.
 RECORDS = Registry(
     "number",
     (
-        _record("mean", lambda of: float(of.flat.mean())),
-        _record("spread", lambda of: of.spread, log(1e-12)),
-        _record("smallest value", lambda of: float(of.flat.min())),
-        _record("largest value", lambda of: float(of.flat.max())),
-        _share("share of zeros", lambda of: _surely(int((of.flat == 0).sum()), of.flat)),
-        _share("share of its most frequent value", _most_frequent),
-        _record("roughness", _roughness, log(1e-12)),
+        _record("mean", _mean),
+        _record("spread", _spread, log(_TINY)),
+        _record("smallest value", _smallest),
+        _record("largest value", _largest),
+        _share("share of zeros", _share_of_zeros),
+        _share("share of its most frequent value", _share_of_most_frequent),
+        _record("roughness", _roughness, log(_TINY)),
         *(
-            _record(f"difference of halves along axis {axis}", partial(_halves, axis=axis), lambda values: values)
+            _record(f"difference of halves along axis {axis}", partial(_difference_of_halves, axis=axis), _unchanged)
             for axis in range(-1, -1 - GRID, -1)
         ),
     ),
@@ -89,17 +142,23 @@ FAULTS = {name: fault for record in RECORDS.values() for name, fault in record.f
 
 
 def input_numbers(inputs: Any, axes: int) -> Tensor:
-    """Measure the numbers of one input without the batch axis: float64, one of each of ``RECORDS``.
+    """Measure the numbers of the largest tensor of one input.
 
-    Its largest tensor counts, of which so many of the last ``axes`` have an order, with neighbours and halves.
+    Args:
+        inputs: The input without the batch axis.
+        axes: Number of the last axes along which values have an order, and thus neighbours and halves.
+
+    Returns:
+        A number for each entry of ``RECORDS``, float64.
 
     Example:
         >>> dict(zip(RECORDS, input_numbers(torch.tensor([[0.0, 0.0], [0.0, 4.0]]), 2).tolist(), strict=True))["mean"]
         1.0
 
     """
-    of = Values(inputs, axes)
-    return torch.tensor([float(record.measure(of)) for record in RECORDS.values()], dtype=torch.float64)
+    values = Values(inputs, axes)
+    numbers = [float(record.measure(values)) for record in RECORDS.values()]
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def number_note(inputs: Any, axes: int = GRID) -> dict[str, Tensor]:
@@ -108,16 +167,20 @@ def number_note(inputs: Any, axes: int = GRID) -> dict[str, Tensor]:
 
 
 def band_note(inputs: Any, bands: int) -> dict[str, Tensor]:
-    """Return mean and deviation of each band of one input as a note of a job; NaN if it has not so many.
+    """Return the mean and standard deviation of each band of one input as a note of a job.
 
-    Bands are the first axis of the largest tensor, or the last of an image ``(H, W, C)``, of which bytes are divided by
-    255. Values that are not finite are left out.
+    Bands are the first axis of the largest tensor, or the last axis of an image ``(H, W, C)``. Bytes of an image are
+    divided by 255. Values that are not finite are left out. If the input has another number of bands, all are NaN.
     """
     if isinstance(inputs, np.ndarray):
-        inputs = torch.from_numpy(np.moveaxis(inputs, -1, 0) / (255 if inputs.dtype == np.uint8 else 1))
-    tensor, numbers = max(tensors_of(inputs), key=Tensor.numel), torch.full((bands, 2), torch.nan).double()
-    for row, band in zip(numbers, tensor if len(tensor) == bands else (), strict=False):
-        if band.isfinite().any():
-            of = Values(band)
-            row[0], row[1] = of.flat.mean(), of.spread
+        white = 255 if inputs.dtype == np.uint8 else 1
+        inputs = torch.from_numpy(np.moveaxis(inputs, -1, 0) / white)
+    tensor = max(tensors_of(inputs), key=Tensor.numel)
+    numbers = torch.full((bands, 2), torch.nan).double()
+    if len(tensor) == bands:
+        for row, band in zip(numbers, tensor, strict=True):
+            if band.isfinite().any():
+                values = Values(band)
+                row[0] = values.flat.mean()
+                row[1] = values.spread
     return {BANDS: numbers.flatten()}
