@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna.base import DNA
-from torchmetrics_dna.dna.identity import check_same, identity
+from torchmetrics_dna.dna.identity import Identity, check_same, description_of
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights
 from torchmetrics_dna.functional.reduction import check_weights
 
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.neurons.index import Neurons
 
 
 @dataclass(frozen=True, eq=False)
 class Averaging:
-    """Average of the distances of neurons, or of layers: a part of each result, also of those in files.
+    """Average of the distances of neurons, or of layers. Each result has one, also in files.
 
-    What is no weighted sum, such as a trimmed mean, is one more field, which :meth:`terms` and all below read. What
-    is not linear has to say so in :attr:`why_noisy`: neither the closed form nor the jackknife then takes noise off.
-    Tests are of single neurons, by their weights, and so hold; and what chance gives is measured, not computed.
+    To add an average that is not a weighted sum, such as a trimmed mean, add a field, and use it in :meth:`terms` and
+    in the properties. If the average is not linear, :attr:`why_noisy` must say so, since neither the closed form nor
+    the jackknife can then debias it. Tests stay valid, since they are of single neurons, by their weights. So does the
+    null mean, since it is measured.
 
     Attributes:
         weights: Weights of Eq. (5), shape ``(N,)``, float64; None for the plain mean.
@@ -34,7 +36,7 @@ class Averaging:
     weights: Tensor | None = None
 
     def terms(self, distances: Tensor) -> Tensor:
-        """Return terms, shape ``(..., N)`` as the distances, whose mean is the number; in proportion to these."""
+        """Return the distances, shape ``(..., N)``, scaled so that the mean of the scaled ones is the average."""
         if self.weights is None:
             return distances
         return distances * self.weights.to(distances.device) * distances.shape[-1]
@@ -54,53 +56,75 @@ class Averaging:
 
     @property
     def adjective(self) -> str:
-        """Word for such a distance, before its name; empty for the plain mean."""
-        return "" if self.weights is None else "weighted "
+        """Word before the name of such a distance; empty for the plain mean."""
+        return "" if self.is_plain else "weighted "
 
     def over(self, terms: str) -> str:
-        """Say what it is, over terms that are called so: "mean over neurons"."""
-        return f"{'mean' if self.weights is None else 'weighted sum'} over {terms}"
+        """Return a description, such as "mean over neurons" for the terms "neurons"."""
+        if self.is_plain:
+            return f"mean over {terms}"
+        return f"weighted sum over {terms}"
 
     @property
     def settings(self) -> dict[str, str]:
-        """All of it by name, in short, to compare metrics by."""
-        weights = None if self.weights is None else repr(self.weights.tolist()).encode()
-        digest = "none" if weights is None else hashlib.sha256(weights).hexdigest()[:16]
+        """Settings that must be equal in the metrics of all processes, by name."""
+        digest = "none"
+        if self.weights is not None:
+            text = repr(self.weights.tolist())
+            digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         return {"neuron weights (digest)": digest}
 
 
-PLAIN = Averaging()  # the plain mean
+# The plain mean.
+PLAIN = Averaging()
 
 
 def averaging_of(
     network: DNA | DNAExtractor, *, neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
 ) -> Averaging:
-    """Return how the neurons of a network, or of a DNA, become one number; ValueError if an argument does not fit."""
+    """Return the average of the distances of a network's neurons, or of a DNA's.
+
+    Args:
+        network: The network, or a DNA that it made.
+        neuron_weights: Weights of the neurons, or the path of a file of them; None for the plain mean.
+
+    Raises:
+        ValueError: If the weights do not fit the network, or all are 0.
+
+    """
     if neuron_weights is None:
         return PLAIN
     if isinstance(neuron_weights, (str, os.PathLike)):
         neuron_weights = NeuronWeights.load(neuron_weights)
     if isinstance(neuron_weights, NeuronWeights):
-        name = network.extractor if isinstance(network, DNA) else network.name
-        weighted = neuron_weights.neurons
-        of_weights, of_network = (
-            {"layers": [*neurons], "neurons": f"{neurons!r}, digest {neurons.digest}"}
-            for neurons in (weighted, network.neurons)
-        )
-        remedy = ""
-        if {*weighted} < {*network.neurons}:
-            remedy = f"; they go with `layers` {','.join(weighted)}"
-            if "properties" in {*network.neurons} - {*weighted}:
-                remedy += ", without `properties`"
-        check_same(
-            f"{neuron_weights!r} can't be used here",
-            identity(**neuron_weights.origin) | of_weights,
-            identity(name, network.weights_digest) | of_network,
-            remedy=remedy,
-        )
+        _check_made_for(network, neuron_weights)
         neuron_weights = neuron_weights.weights
-    resolved = check_weights(neuron_weights, network.neurons.total)
+    weights = check_weights(neuron_weights, network.neurons.total)
     # With weights of 0 alone, any two sets would be equal.
-    if not resolved.any():
+    if not weights.any():
         raise ValueError("Argument `neuron_weights` expected to have a weight other than 0, but all are 0")
-    return Averaging(resolved)
+    return Averaging(weights)
+
+
+def _check_made_for(network: DNA | DNAExtractor, neuron_weights: NeuronWeights) -> None:
+    """Raise ValueError unless weights of neurons are for the neurons of this network."""
+    name = network.extractor if isinstance(network, DNA) else network.name
+    layers = list(network.neurons)
+    weighted_layers = list(neuron_weights.neurons)
+    remedy = ""
+    if set(weighted_layers) < set(layers):
+        remedy = f"; they go with `layers` {','.join(weighted_layers)}"
+        if "properties" in layers and "properties" not in weighted_layers:
+            remedy += ", without `properties`"
+    check_same(
+        f"{neuron_weights!r} can't be used here",
+        _identity_of_neurons(neuron_weights.extractor, neuron_weights.weights_digest, neuron_weights.neurons),
+        _identity_of_neurons(name, network.weights_digest, network.neurons),
+        remedy=remedy,
+    )
+
+
+def _identity_of_neurons(extractor: str, weights_digest: str | None, neurons: Neurons) -> Identity:
+    """Return the identity of neurons, in which layers come first: their names tell more than a digest of neurons."""
+    identity = Identity.of(extractor, weights_digest, layers=list(neurons))
+    return identity.with_settings({"neurons": description_of(neurons)})

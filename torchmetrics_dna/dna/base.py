@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.identity import check_same, identity
+from torchmetrics_dna.dna.identity import Identity, check_same
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words
@@ -202,9 +202,15 @@ class DNA(_Counted, Stored, ABC):
         """Return a DNA whose tensors :meth:`_absorb` may update in place."""
         return self
 
-    def _identity(self, **more: Any) -> dict[str, Any]:
-        """Return the properties that must be equal in DNAs that are merged or compared."""
-        return identity(**self.origin, neurons=self.neurons, kind=self.kind, **more)
+    @property
+    def identity(self) -> Identity:
+        """What must be equal in DNAs that are merged or compared."""
+        return Identity.of(**self.origin, neurons=self.neurons, kind=self.kind, **self._own_settings)
+
+    @property
+    def _own_settings(self) -> dict[str, Any]:
+        """Settings that only this representation has in its identity."""
+        return {}
 
     def _repr_html_(self) -> str:
         return as_html([repr(self)], [Table(["layer", "neurons"], list(self.neurons.items()))])
@@ -217,7 +223,7 @@ class DNA(_Counted, Stored, ABC):
 def check_comparable(first: DNA, *others: DNA) -> None:
     """Raise ValueError unless all DNAs share kind, extractor, neurons, bins and bounds."""
     remedy = "; make both by the same call"
-    check_same("These DNAs can't be merged or compared", *(dna._identity() for dna in (first, *others)), remedy=remedy)
+    check_same("These DNAs can't be merged or compared", *(dna.identity for dna in (first, *others)), remedy=remedy)
 
 
 def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:

@@ -103,9 +103,10 @@ class GaussianDNA(DNA):
         var = _merged_spread(self.var, theirs.var, shift.square(), *counts)
         return {"mean": mean, "var": var, "num_images": sum(counts)}
 
+    @property
     @override
-    def _identity(self, **more: Any) -> dict[str, Any]:
-        return super()._identity(statistics=self.statistics, **more)
+    def _own_settings(self) -> dict[str, Any]:
+        return {"statistics": self.statistics}
 
     @override
     def _encode(self) -> Encoded:

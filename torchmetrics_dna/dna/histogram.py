@@ -183,10 +183,11 @@ class HistogramDNA(DNA):
     def _copy(self) -> HistogramDNA:
         return replace(self, counts=self.counts.clone())
 
+    @property
     @override
-    def _identity(self, **more: Any) -> dict[str, Any]:
+    def _own_settings(self) -> dict[str, Any]:
         ranges = self.ranges or "unknown (give `ranges` when loading)"
-        return super()._identity(num_bins=self.num_bins, ranges=ranges, **more)
+        return {"num_bins": self.num_bins, "ranges": ranges}
 
     @override
     def _encode(self) -> Encoded:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.dna.identity import check_same
+from torchmetrics_dna.dna.identity import Identity, check_same
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import file_lock, final_name, replacing, unlock
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
@@ -66,8 +66,9 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
         sha.update(line.encode(errors="surrogatepass"))
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
     identities = [statistic.identity for statistic in job.statistics.values() if not statistic.by_image]
-    return dict(ChainMap(*identities)) | {
-        "kinds": [identity["kinds"] for identity in identities],
+    properties = [identity.properties for identity in identities]
+    return dict(ChainMap(*properties)) | {
+        "kinds": [identity.settings["kinds"] for identity in identities],
         "format": _FORMAT,
         "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
         "batch sizes": job.reading.batch_size,
@@ -124,10 +125,11 @@ class Parts:
                 " --resume, or delete that folder"
             )
         if finished:
+            earlier_job = dict.fromkeys(job, "none") | self._job()
             check_same(
                 f"The parts in {str(self.folder)!r} are of another job",
-                dict.fromkeys(job, "none") | self._job(),
-                job,
+                Identity.of_settings(earlier_job),
+                Identity.of_settings(job),
                 remedy="; delete that folder, or give the same arguments",
             )
         self._has_begun = True

@@ -14,12 +14,12 @@ from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.binning.counting import is_captured
 from torchmetrics_dna.checks import check_bool
 from torchmetrics_dna.dna import DNA, TooFewImagesError
-from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
+from torchmetrics_dna.dna.identity import EXTRACTOR_DIGEST, Identity, check_same
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
 from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
-from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
+from torchmetrics_dna.metrics.identity_state import as_state, from_state, incomplete, is_incomplete, length_of_state
 from torchmetrics_dna.statistics.base import copied
 from torchmetrics_dna.warning import warn
 
@@ -44,7 +44,7 @@ class ImageMetric(CheckedMetric):
 
     Sides are ``"real"`` and ``"fake"``, only ``"fake"`` if the real side is a ``reference``, or ``"seen"``.
     States are the statistic's tensors for each side, named ``real_counts`` and the like, and ``real_identity``, which
-    is a :class:`CountedWith`.
+    holds an :class:`Identity`.
 
     A subclass defines :meth:`_value`, :meth:`_nan` if that may be without a value, and ``update`` if it takes more or
     less than images and their side. Its ``_settings`` are all that a result depends on besides the states. They must be
@@ -80,7 +80,7 @@ class ImageMetric(CheckedMetric):
         # True from a `reset` that kept real images to the next `update` with real images.
         self._has_kept_real = False
         # Version of the weights for which the identity was computed last, and that identity.
-        self._cached_identity: tuple[Any, CountedWith] | None = None
+        self._cached_identity: tuple[Any, Identity] | None = None
         self._settings: dict[str, Any] = {"metrics": type(self).__name__}
         # Settings that two states must share before they can be merged. Weights and preparation are compared apart.
         self._state_settings = statistic.settings | {"values of `normalize`": normalize}
@@ -88,12 +88,10 @@ class ImageMetric(CheckedMetric):
             self._state_settings["values of `reset_real_features`"] = reset_real_features
         if SEEN not in sides:
             self._state_settings["references"] = "none" if reference is None else reference.digest
-        self._reference_identity: dict[str, Any] = {}
+        self._reference_identity = Identity.of_settings({})
         if reference is not None:
-            self._reference_identity = {
-                "weights (digest)": reference.weights_digest,
-                FINGERPRINT: reference.fingerprint,
-            }
+            # The settings of the reference have been compared when the metric was set up.
+            self._reference_identity = Identity(reference.weights_digest, None, {}, reference.fingerprint)
         self._add_states()
         # As a submodule, the network moves with the metric.
         self._modules["extractor"] = statistic.extractor
@@ -102,7 +100,7 @@ class ImageMetric(CheckedMetric):
         """Add the states of all sides."""
         # Only modules of the user's have fingerprints, with an entry for each layer.
         fingerprint_layers = [] if self.extractor.is_named else list(self.extractor.neurons)
-        identity_length = self._current_identity().length_of_state(fingerprint_layers)
+        identity_length = length_of_state(self._current_identity(), fingerprint_layers)
         for side in self._sides:
             for name, state in self._statistic.empty("cpu").items():
                 self._add_large_state(f"{side}_{name}", state, self._statistic.fields[name].reduction)
@@ -202,23 +200,23 @@ class ImageMetric(CheckedMetric):
             keys: The fold or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
 
         """
-        counted_with = self._identity_for(side, imgs)
+        identity = self._identity_for(side, imgs)
         if side == "real":
             self._warn_of_kept_images()
         self._set_earlier_state_apart(side)
         state = self._state(side)
-        identity = getattr(self, f"{side}_identity")
-        if counted_with == CountedWith.of_state(identity):
-            new_identity = identity
+        identity_state = getattr(self, f"{side}_identity")
+        if identity == from_state(identity_state):
+            new_identity_state = identity_state
         else:
-            new_identity = counted_with.as_state(len(identity))
+            new_identity_state = as_state(identity, len(identity_state))
         state_size = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
         with torch.inference_mode():
             groups = _grouped(self._parts_of(imgs), _ADDED_SIZE * state_size)
             activations = next(groups, None)
             is_one_group = activations is not None and len(activations) == count_of(imgs)
             if is_one_group:
-                setattr(self, f"{side}_identity", incomplete(identity))
+                setattr(self, f"{side}_identity", incomplete(identity_state))
             else:
                 state = copied(state)
             begin = 0
@@ -228,13 +226,13 @@ class ImageMetric(CheckedMetric):
                     self._statistic.add_(state, activations, None if keys is None else keys[begin:end])
                 except ValueError:
                     # An activation is not finite, and the statistic has added nothing.
-                    setattr(self, f"{side}_identity", identity)
+                    setattr(self, f"{side}_identity", identity_state)
                     raise
                 begin = end
                 # Free these activations before the next ones are computed.
                 del activations
                 activations = next(groups, None)
-            self._set_state(side, state | {"identity": new_identity})
+            self._set_state(side, state | {"identity": new_identity_state})
 
     def _warn_of_kept_images(self) -> None:
         """Warn once if real images are added to those that ``reset`` kept."""
@@ -266,7 +264,7 @@ class ImageMetric(CheckedMetric):
 
     # Weights that images are counted with
 
-    def _current_identity(self) -> CountedWith:
+    def _current_identity(self) -> Identity:
         """Return the identity of images that were counted now.
 
         The device is waited for only if weights may have changed.
@@ -274,35 +272,35 @@ class ImageMetric(CheckedMetric):
         extractor = self.extractor
         version = extractor.weights_version, repr(extractor.preparation)
         if self._cached_identity is None or self._cached_identity[0] != version:
-            settings = self._state_settings | {"extractors (digest)": extractor.digest}
-            current = CountedWith(extractor.weights_digest, extractor.preparation, settings)
+            settings = self._state_settings | {EXTRACTOR_DIGEST: extractor.digest}
+            current = Identity(extractor.weights_digest, extractor.preparation, settings)
             self._cached_identity = version, current
         return self._cached_identity[1]
 
-    def _counted_with(self, side: str) -> CountedWith | None:
+    def _identity(self, side: str) -> Identity | None:
         """Return the identity of the images of a side; None without images."""
-        return CountedWith.of_state(getattr(self, f"{side}_identity"))
+        return from_state(getattr(self, f"{side}_identity"))
 
-    def _counted_sides(self) -> list[CountedWith]:
+    def _identities(self) -> list[Identity]:
         """Return the identities of all sides that have images."""
-        identities = [self._counted_with(side) for side in self._sides]
+        identities = [self._identity(side) for side in self._sides]
         return [identity for identity in identities if identity is not None]
 
-    def _identity_state(self, side: str, identities: Sequence[CountedWith]) -> dict[str, Tensor]:
+    def _identity_state(self, side: str, identities: Sequence[Identity]) -> dict[str, Tensor]:
         """Return the state of the first of several identities that are equal within rounding; none without images."""
         if not identities:
             return {}
         length = len(getattr(self, f"{side}_identity"))
-        return {"identity": identities[0].as_state(length)}
+        return {"identity": as_state(identities[0], length)}
 
-    def _identity_for(self, side: str, imgs: Inputs) -> CountedWith:
+    def _identity_for(self, side: str, imgs: Inputs) -> Identity:
         """Return the identity of new images of a side.
 
         ValueError if the weights are others than those of earlier images of this side, or of the reference, or with the
         first images, if the network computes something else than for the reference.
         """
         current = self._current_identity()
-        earlier = self._counted_with(side)
+        earlier = self._identity(side)
         if earlier is not None:
             current = current._replace(fingerprint=earlier.fingerprint)
         elif not self.extractor.is_named:
@@ -314,39 +312,44 @@ class ImageMetric(CheckedMetric):
     def _take_fingerprint(self, imgs: Inputs) -> Any:
         """Return the fingerprint of the network, comparable with that of the reference if there is one."""
         # The reference's fingerprint may be of inputs in the form of an earlier version.
-        reference_fingerprint = self._reference_identity.get(FINGERPRINT)
+        reference_fingerprint = self._reference_identity.fingerprint
         if reference_fingerprint:
             return self.extractor.take_fingerprint(reference_fingerprint["input"])
         return self.extractor.take_fingerprint(self.extractor.input_form(imgs))
 
-    def _check_weights(self, side: str, earlier: CountedWith | None, current: CountedWith) -> None:
+    def _check_weights(self, side: str, earlier: Identity | None, current: Identity) -> None:
         """Raise ValueError if earlier images of a side, or the reference, were counted with other weights."""
         keeps_images = side == "real" and not self.reset_real_features
         remedy = "; make a new metric" if keeps_images else "; call `reset` first"
-        message = f"Images of the {side} side were counted with other weights"
-        check_same(message, {} if earlier is None else earlier.identity, current.identity, remedy=remedy)
-        check_same("The reference was made with other weights", self._reference_identity, current.identity)
+        if earlier is not None:
+            check_same(f"Images of the {side} side were counted with other weights", earlier, current, remedy=remedy)
+        check_same("The reference was made with other weights", self._reference_identity, current)
 
     def _origin(self, side: str) -> dict[str, Any]:
         """Return what images of a side were counted with, as the fields of a DNA."""
-        counted_with = self._counted_with(side) or self._current_identity()
-        return {"extractor": self.extractor.name} | counted_with.origin
+        identity = self._identity(side) or self._current_identity()
+        return {
+            "extractor": self.extractor.name,
+            "weights_digest": identity.weights_digest,
+            "preparation": identity.preparation,
+            "fingerprint": identity.fingerprint,
+        }
 
     @override
     def _check_own(self, runs: bool) -> None:
         """Raise ValueError if the sides are of unlike networks, or, if it ``runs``, the network has changed since."""
         remedy = "; call `reset`, and count all images with the same weights"
-        sides = self._counted_sides()
-        identities = [side.identity for side in sides]
+        identities = self._identities()
         check_same("The sides can't be compared", self._reference_identity, *identities, remedy=remedy)
-        if not runs or not sides or not self._has_current_weights(sides[0]):
+        if not runs or not identities or not self._has_current_weights(identities[0]):
             return
-        fingerprint = sides[0].fingerprint
+        fingerprint = identities[0].fingerprint
         if fingerprint:
-            current = {FINGERPRINT: self.extractor.take_fingerprint(fingerprint["input"])}
+            current_fingerprint = self.extractor.take_fingerprint(fingerprint["input"])
+            current = Identity(None, None, {}, current_fingerprint)
             check_same("The network changed after images were counted", current, *identities, remedy=remedy)
 
-    def _has_current_weights(self, counted_with: CountedWith) -> bool:
+    def _has_current_weights(self, identity: Identity) -> bool:
         """Return True if images were counted with the weights that the network has now.
 
         The weights of a network that was trained since have another version, so their digest is not computed.
@@ -354,7 +357,7 @@ class ImageMetric(CheckedMetric):
         cached = self._cached_identity
         if cached is not None and cached[0][0] != self.extractor.weights_version:
             return False
-        return counted_with._replace(fingerprint=None) == self._current_identity()
+        return identity._replace(fingerprint=None) == self._current_identity()
 
     # States
 
@@ -383,17 +386,17 @@ class ImageMetric(CheckedMetric):
         """Return the real side's states with ``reset_real_features=False``, unless they are incomplete."""
         if self.reset_real_features or "real" not in self._sides:
             return {}
-        identity: Any = self.metric_state["real_identity"]
-        if is_incomplete(identity):
+        identity_state: Any = self.metric_state["real_identity"]
+        if is_incomplete(identity_state):
             return {}
-        if self._counted_with("real") is not None:
+        if self._identity("real") is not None:
             self._has_kept_real = True
         return {name: state for name, state in self.metric_state.items() if name.startswith("real_")}
 
     @override
     def _to_agree_on(self) -> dict[str, Any]:
         self._check_own(runs=True)
-        identities: dict[str, Any] = {side: self._counted_with(side) for side in self._sides}
+        identities: dict[str, Any] = {side: self._identity(side) for side in self._sides}
         return identities | {"settings": self._state_settings | self._settings}
 
     @override
@@ -403,11 +406,12 @@ class ImageMetric(CheckedMetric):
         Rows of images are gathered, and a custom ``dist_sync_fn`` gathers all.
         """
         message = "Processes hold metrics that can't be reduced together"
-        check_same(message, *(rank["settings"] for rank in everyone), error=RuntimeError)
-        identities: dict[str, list[CountedWith]] = {}
+        settings = [Identity.of_settings(rank["settings"]) for rank in everyone]
+        check_same(message, *settings, error=RuntimeError)
+        identities: dict[str, list[Identity]] = {}
         for side in self._sides:
-            identities[side] = [CountedWith(*rank[side]) for rank in everyone if rank[side]]
-            check_same(message, *(counted_with.identity for counted_with in identities[side]), error=RuntimeError)
+            identities[side] = [Identity(*rank[side]) for rank in everyone if rank[side]]
+            check_same(message, *identities[side], error=RuntimeError)
         states = {side: self._state(side) for side in self._sides}
         for state in states.values():
             self._statistic.reduce_(state, group, gather)
@@ -424,9 +428,9 @@ class ImageMetric(CheckedMetric):
         incoming = self._check_fit(states)
         merged: dict[str, Any] = {}
         for side in self._sides:
-            both = (self._counted_with(side), incoming[side])
-            identities = [counted_with for counted_with in both if counted_with is not None]
-            check_same(_NOT_MERGED, *(counted_with.identity for counted_with in identities))
+            both = (self._identity(side), incoming[side])
+            identities = [identity for identity in both if identity is not None]
+            check_same(_NOT_MERGED, *identities)
             # The two may be equal only within rounding. torchmetrics would take the maximum of each byte, which is
             # neither of them.
             for name, state in self._identity_state(side, identities).items():
@@ -441,22 +445,24 @@ class ImageMetric(CheckedMetric):
 
         """
         if isinstance(incoming_state, ImageMetric):
-            check_same(_NOT_MERGED, self._state_settings, incoming_state._state_settings)
+            own = Identity.of_settings(self._state_settings)
+            incoming = Identity.of_settings(incoming_state._state_settings)
+            check_same(_NOT_MERGED, own, incoming)
             incoming_state = incoming_state.metric_state
         if not isinstance(incoming_state, dict):
             raise ValueError(f"Expected incoming state to be a dict or an instance of {type(self).__name__}")
         self._merge(incoming_state)
 
     @override
-    def _check_fit(self, states: dict[str, Any]) -> dict[str, CountedWith | None]:
-        """Return what states of another metric were counted with; ValueError if they are not like those of this one."""
+    def _check_fit(self, states: dict[str, Any]) -> dict[str, Identity | None]:
+        """Return the identities of states of another metric; ValueError if they are not like those of this one."""
         self._check_dtypes(states)
-        incoming: dict[str, CountedWith | None] = {}
+        incoming: dict[str, Identity | None] = {}
         for side in self._sides:
-            identity = states.get(f"{side}_identity")
-            incoming[side] = None if identity is None else CountedWith.of_state(identity)
-        identities = [counted_with.identity for counted_with in incoming.values() if counted_with is not None]
-        check_same(_NOT_MERGED, self._state_settings, *identities)
+            identity_state = states.get(f"{side}_identity")
+            incoming[side] = None if identity_state is None else from_state(identity_state)
+        identities = [identity for identity in incoming.values() if identity is not None]
+        check_same(_NOT_MERGED, Identity.of_settings(self._state_settings), *identities)
         for name, own in self.metric_state.items():
             state = states.get(name)
             if state is None or (isinstance(own, Tensor) and own.shape != state.shape):

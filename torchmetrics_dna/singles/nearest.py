@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.dna.identity import check_same, identity
+from torchmetrics_dna.dna.identity import Identity, check_same
 from torchmetrics_dna.images.likeness import likeness
 from torchmetrics_dna.statistics.setup import identity_beside
 
@@ -122,8 +122,8 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
         raise ValueError(f"The index of images expected to hold images, but got {index!r}")
     check_same(
         "The index of images does not fit",
-        identity(**index.origin, layers=list(index.neurons)),
-        identity_beside(index, extractor, layers=list(extractor.neurons)[-1:]),
+        Identity.of(**index.origin, layers=list(index.neurons)),
+        identity_beside(index, extractor).with_settings({"layers": list(extractor.neurons)[-1:]}),
         remedy="; make it anew with this extractor and these layers",
     )
 

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.activations import sent
 from torchmetrics_dna.dna import DNA, GaussianDNA
-from torchmetrics_dna.dna.identity import identity
+from torchmetrics_dna.dna.identity import EXTRACTOR_DIGEST, Identity
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.statistics.nonfinite import check_number, check_refused, note_refused_
 
@@ -49,7 +49,7 @@ class Statistic(ABC):
 
     Args:
         extractor: Extractor of the activations.
-        more: Further values that must be equal for two states to be merged, see :func:`identity`.
+        more: Further settings of the identity of a state, see :meth:`Identity.of`.
 
     """
 
@@ -64,14 +64,17 @@ class Statistic(ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Values that must be equal for two states to be merged, beside weights and preparation of images."""
-        return identity(self.extractor.name, neurons=self.extractor.neurons, kind=self.kind, **self._more)
+        """Settings of the identity of a state, without those that depend on the weights."""
+        extractor = self.extractor
+        identity = Identity.of(extractor.name, neurons=extractor.neurons, kind=self.kind, **self._more)
+        return dict(identity.settings)
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """All values that must be equal for two states to be merged, with the current weights."""
-        origin = {**self.extractor.origin, "fingerprint": None}
-        return self.settings | identity(**origin) | {"extractors (digest)": self.extractor.digest}
+    def identity(self) -> Identity:
+        """Identity of a state of images that are counted with the current weights, without a fingerprint."""
+        extractor = self.extractor
+        settings = self.settings | {EXTRACTOR_DIGEST: extractor.digest}
+        return Identity(extractor.weights_digest, extractor.preparation, settings)
 
     @property
     @abstractmethod

@@ -12,7 +12,7 @@ from torch import nn
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
-from torchmetrics_dna.dna.identity import check_same, identity
+from torchmetrics_dna.dna.identity import Identity, check_same
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images.properties import VERSION
 from torchmetrics_dna.images.resize import RESIZES
@@ -215,13 +215,15 @@ def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
         )
     check_same(
         "The given DNA and `feature` don't fit",
-        identity(**dna.origin),
+        Identity.of(**dna.origin),
         identity_beside(dna, extractor),
         remedy="; leave `feature` and its options out to take the DNA's",
     )
 
 
-def identity_beside(dna: DNA | Features, extractor: DNAExtractor, **more: Any) -> dict[str, Any]:
-    """Return the identity of an extractor, with its fingerprint on the input that a DNA's is of."""
-    fingerprint = dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"])
-    return identity(**extractor.origin | {"fingerprint": fingerprint}, **more)
+def identity_beside(dna: DNA | Features, extractor: DNAExtractor) -> Identity:
+    """Return the identity of an extractor, with a fingerprint of the same input as that of a DNA."""
+    fingerprint = None
+    if dna.fingerprint:
+        fingerprint = extractor.take_fingerprint(dna.fingerprint["input"])
+    return Identity.of(extractor.name, extractor.weights_digest, extractor.preparation, fingerprint)
