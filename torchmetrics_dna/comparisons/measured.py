@@ -15,7 +15,7 @@ from torchmetrics_dna.comparisons.two_sets import SHARED, Comparison
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES, of_any_network
-from torchmetrics_dna.dna.evidence import Further, is_further, ratio_of
+from torchmetrics_dna.dna.evidence import Further, is_farther, ratio_of
 from torchmetrics_dna.dna.shared import shared_neurons
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.odd import LEAST
@@ -111,7 +111,7 @@ def _without_ratio(far: Comparison, near: Comparison) -> list[str]:
         if evidence is None or of_held_out is None:
             continue
         ratio = ratio_of(evidence, of_held_out)
-        if ratio is None or not ratio.is_told:
+        if ratio is None or not ratio.is_informative:
             names.append(name)
     return names
 
@@ -145,7 +145,7 @@ def _further_than_held_out(result: Result, a: Measured, b: Measured, held_out: M
     without_folds = [replace(dna, folds=()) for dna in (dna_of_b, dna_of_held_out)]
     both = replace(merged(without_folds), folds=(*folds_of_b, *folds_of_held_out))
     folded = distance.folded(a.input_of(distance), both)
-    return is_further(folded, len(folds_of_b), distance.power, result.averaging)
+    return is_farther(folded, len(folds_of_b), distance.power, result.averaging)
 
 
 def _filled(folds: Sequence[DNA]) -> list[DNA]:

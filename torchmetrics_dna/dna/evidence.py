@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import comb, isnan, nan, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,17 +29,17 @@ from torchmetrics_dna.functional.student import fieller, student_quantile, stude
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
 
-# Pseudo-values of folds, and the number of all images divided by that of each fold.
-Pseudo = tuple[Tensor, Tensor]
-# Pseudo-values of A and of B. None for a side that is taken as exact; pairs are those of A.
-PseudoValues = tuple[Pseudo | None, Pseudo | None]
+# Pseudo-values of a side, with a row for each fold, and the number of all images divided by that of each fold.
+PseudoValues = tuple[Tensor, Tensor]
+# Pseudo-values of A and of B; None for a set that is taken as exact. If the sets are pairs, A has those of the pairs.
+PseudoValuesOfSets = tuple[PseudoValues | None, PseudoValues | None]
 
-# Number of distinct relabelings of the larger of two unequal sides that a test needs.
+# Number of distinct relabelings of the larger of two unequal sets that a test needs.
 _LEAST_RELABELINGS = 100
-# Number of ways to halve a side, over which the mean is taken.
+# Number of ways to halve a set, over which the mean is taken.
 _HALVES = 40
 # P-value from which on single neurons add nothing to the debiased distance.
-_DOUBTED = 0.2
+_LARGEST_P_OF_NEURONS = 0.2
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Interval:
     @property
     def ends(self) -> str:
         """Both ends as text: "0.5 to 2", or "above 0 to 2" if 0 does not belong to the interval."""
-        return self._ends(4)
+        low = "above 0" if self.excludes_zero and self.low == 0 else number(self.low, 4)
+        return f"{low} to {number(self.high, 4)}"
 
     @property
     def in_words(self) -> str:
@@ -85,28 +86,32 @@ class Interval:
         """The confidence in per cent."""
         return percent(self.confidence)
 
-    def _ends(self, digits: int) -> str:
-        low = "above 0" if self.excludes_zero and self.low == 0 else number(self.low, digits)
-        return f"{low} to {number(self.high, digits)}"
-
 
 @dataclass(frozen=True, eq=False)
 class Jackknife:
-    """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``."""
+    """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``.
 
-    left: float  # debiased distance; negative if smaller than its noise
-    variance: float  # variance of ``left``; NaN where noise can't be taken off
-    freedom: float  # degrees of freedom of the variance
-    sides: PseudoValues
+    Attributes:
+        left: Debiased distance; negative if the distance is smaller than its noise.
+        variance: Variance of ``left``; NaN if the noise is unknown.
+        freedom: Degrees of freedom of the variance.
+        sides: Pseudo-values of the distance for each set.
+
+    """
+
+    left: float
+    variance: float
+    freedom: float
+    sides: PseudoValuesOfSets
 
 
 @dataclass(frozen=True, eq=False)
 class Further:
-    """Test that a set is further from A than another one, by exchanges of the folds of both.
+    """Test that a set is farther from A than another set, by exchanges of the folds of both.
 
     Attributes:
-        p_value: Of the mean distance.
-        test: Of the layer or neuron in which it is further most clearly.
+        p_value: P-value of the test of the mean distance.
+        test: Test of the layer or neuron in which the set is farther most clearly.
 
     """
 
@@ -119,14 +124,14 @@ class Evidence:
     """Evidence for a distance between two sets.
 
     Attributes:
-        interval: Confidence interval around the debiased distance; None for fd of too few images, and where noise can't
-            be taken off, as for weights below 0.
+        interval: Confidence interval around the debiased distance; None for fd of too few images, and if the distance
+            can't be debiased, such as for weights below 0.
         layers: Debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
-            with too many neurons for these images, and where noise can't be taken off.
+            with too many neurons for these images, and if the distance can't be debiased.
         layer_intervals: Confidence interval of each layer around its debiased distance; None for NaN.
         neurons: Debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
-        test: Permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
-            is so much larger that its folds can't be exchanged.
+        test: Permutation test of the folds; None if a set has no folds, or has images in fewer than 5, or is so much
+            larger than the other that its folds can't be exchanged.
         null: Expected distance of equal populations at these numbers of images: its mean over relabelings; None without
             a test.
         null_high: 95 % quantile over relabelings; None without a test.
@@ -135,12 +140,12 @@ class Evidence:
         least_p_value: Smallest p-value that the test can give; None without a test.
         jackknife: Jackknife of the distance; ``left`` is negative below noise, so that means over draws are unbiased.
         centre: Debiased distance on the scale of ``power``, negative if smaller than its noise; the order of sets.
-        upper: Estimate on the same scale that the upper end of the interval is from: of pairs the jackknife's if it is
-            larger, else ``centre``.
+        upper: Estimate on the same scale from which the upper end of the interval is computed: for pairs that of the
+            jackknife if it is larger, else ``centre``.
         power: Power of the distance on which noise is additive.
         null_above: How far the 95 % quantile over relabelings is above their mean, on the same scale; None without a
             test.
-        further: Test that B is further from A than held-out images are; None where that was not asked.
+        further: Test that B is farther from A than held-out images are; None if there are no held-out images.
 
     """
 
@@ -166,18 +171,25 @@ class Evidence:
         return None if self.interval is None else self.interval.value
 
     def __repr__(self) -> str:
-        parts = [] if self.interval is None else [f"debiased {number(self.debiased)} ({self.interval.in_words})"]
-        parts += [] if self.null is None else [f"null mean {number(self.null)}"]
-        parts += [] if self.test is None else [p_figure(self.test.p_value, "p")]
+        parts = []
+        if self.interval is not None:
+            parts.append(f"debiased {number(self.debiased)} ({self.interval.in_words})")
+        if self.null is not None:
+            parts.append(f"null mean {number(self.null)}")
+        if self.test is not None:
+            parts.append(p_figure(self.test.p_value, "p"))
         return f"Evidence({', '.join(parts)})"
 
     @property
     def is_below_noise(self) -> bool:
-        """True if the distance is surely below that of equal sets of independent images (p < 0.001)."""
+        """True if the distance is significantly below that of equal sets of independent images (p < 0.001)."""
         variance = self.jackknife.variance
         if self.centre >= 0 or isnan(variance):
             return False
-        return not variance or student_tail(-self.centre / variance**0.5, self.jackknife.freedom) < 0.001
+        if variance == 0:
+            return True
+        deviations_below = -self.centre / variance**0.5
+        return student_tail(deviations_below, self.jackknife.freedom) < 0.001
 
 
 def weigh_evidence(
@@ -187,55 +199,97 @@ def weigh_evidence(
     averaging: Averaging,
     confidence: float,
 ) -> Evidence | None:
-    """Compute the evidence for a distance from folds; None if no side has folds, or one has too few with images.
+    """Compute the evidence for a distance from folds; None if no set has folds, or one has too few with images.
 
     Distances of finite sets are biased upwards. If the bias of the distance (``power`` 1) or of its square (2) is
     proportional to 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) estimates it,
-    and the variance. For squares, the relabelings of a test estimate the bias with less variance. A side without folds
+    and the variance. For squares, the relabelings of a test estimate the bias with less variance. A set without folds
     is taken as exact, and can't be tested.
 
     Args:
         values: Distance of each neuron, shape ``(N,)``; of each layer for fd.
-        folded: Both sides in folds.
+        folded: Both sets in folds.
         power: Power of the distance to which noise adds; see :class:`~torchmetrics_dna.dna.distances.Distance`.
         averaging: How the values become one number.
         confidence: Level of the interval.
 
     """
-    sides = [folded.sizes_a, folded.sizes_b]
-    counts = [len(sizes) for sizes, exact in zip(sides, folded.exact, strict=True) if not exact]
-    if not counts or min(counts) < LEAST_FOLDS:
+    num_folds_a = len(folded.sizes_a)
+    num_folds_b = len(folded.sizes_b)
+    exact_a, exact_b = folded.exact
+    # A set that is taken as exact needs no folds, but one of the sets must have some.
+    if exact_a and exact_b:
+        return None
+    if (not exact_a and num_folds_a < LEAST_FOLDS) or (not exact_b and num_folds_b < LEAST_FOLDS):
         return None
     figures = _Figures.of(values, folded, power, averaging)
-    test = null = null_high = null_above = least_p_value = None
-    testable = len(counts) == 2 and folded.num_relabelings != 0
-    in_a = _relabelings(folded, folded.num_relabelings or NUM_RELABELINGS) if testable else None
-    if in_a is not None:
-        relabeled = Relabeled.of(folded, in_a)
+    relabeled = None if exact_a or exact_b else _relabeled(folded)
+    test = None
+    null = _Null()
+    p_values: list[float | None] = [None] * (1 + len(folded.slices))
+    if relabeled is not None:
         test = test_relabeled(folded, relabeled, power, averaging.weights)
-        means = mean_over_neurons(averaging.terms(relabeled.distances))
-        if folded.paired and not values.any():
-            # The distances of identical pairs are rounding.
-            means = torch.zeros_like(means)
-        null = float(means[1:].mean())
-        null_high = float(means[1:].quantile(0.95))
-        powers = means.pow(power) / relabeled.noise.to(means)
-        null_above = float(powers.quantile(0.95) - powers.mean())
-        # A relabeling that exchanges the sides as a whole has the same distance.
-        num_equal = (in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()
-        least_p_value = float(num_equal) / len(in_a)
+        null = _null_of(values, folded, relabeled, power, averaging)
+        p_values = [test.p_value, *test.layers.tolist()]
         if power == 2:
-            figures = _without_noise(values, figures, folded, relabeled, test)
-    p_values = [None] * (1 + len(folded.slices)) if test is None else [test.p_value, *test.layers.tolist()]
-    num_folds = max(map(len, sides))
-    interval, *of_layers = (_interval(figures, i, power, confidence, num_folds, p) for i, p in enumerate(p_values))
+            figures = _debiased_by_relabelings(values, figures, folded, relabeled, test)
+    intervals = []
+    for index, p_value in enumerate(p_values):
+        intervals.append(_interval(figures, index, power, confidence, max(num_folds_a, num_folds_b), p_value))
     debiased = _root(figures.centre, power)
-    layers = debiased[1 : 1 + len(folded.slices)]
-    single = debiased[1 + len(folded.slices) :]
+    num_layers = len(folded.slices)
     return Evidence(
-        interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(folded, power, averaging),
-        least_p_value, figures.jackknife(0), float(figures.centre[0]), float(figures.upper[0]), power, null_above,
-    )  # fmt: skip
+        interval=intervals[0],
+        layers=debiased[1 : 1 + num_layers],
+        layer_intervals=tuple(intervals[1:]),
+        neurons=debiased[1 + num_layers :],
+        test=test,
+        null=null.mean,
+        null_high=null.high,
+        chance=_null_mean_of_halves(folded, power, averaging),
+        least_p_value=null.least_p_value,
+        jackknife=figures.jackknife(0),
+        centre=float(figures.centre[0]),
+        upper=float(figures.upper[0]),
+        power=power,
+        null_above=null.above,
+    )
+
+
+class _Null(NamedTuple):
+    """Distances of samples of the same distribution, as relabelings give them; None without a test.
+
+    Attributes:
+        mean: Mean distance.
+        high: 95 % quantile of the distance.
+        above: How far the 95 % quantile is above the mean, on the scale of the ``power``.
+        least_p_value: Smallest p-value that the test can give.
+
+    """
+
+    mean: float | None = None
+    high: float | None = None
+    above: float | None = None
+    least_p_value: float | None = None
+
+
+def _null_of(values: Tensor, folded: FoldedSides, relabeled: Relabeled, power: int, averaging: Averaging) -> _Null:
+    """Return the distances of relabeled sets."""
+    means = mean_over_neurons(averaging.terms(relabeled.distances))
+    if folded.paired and not values.any():
+        # The distances of identical pairs are rounding.
+        means = torch.zeros_like(means)
+    powers = means.pow(power) / relabeled.noise.to(means)
+    in_a = relabeled.in_a
+    # A relabeling that exchanges the sets as a whole has the same distance as the observed sets.
+    num_unchanged = (in_a == in_a[0]).all(1).sum()
+    num_exchanged = (in_a != in_a[0]).all(1).sum()
+    return _Null(
+        mean=float(means[1:].mean()),
+        high=float(means[1:].quantile(0.95)),
+        above=float(powers.quantile(0.95) - powers.mean()),
+        least_p_value=float(num_unchanged + num_exchanged) / len(in_a),
+    )
 
 
 def check_confidence(confidence: float) -> None:
@@ -247,29 +301,41 @@ def check_confidence(confidence: float) -> None:
 def paired_p_value(near: Evidence, far: Evidence) -> float | None:
     """Test if two sets are equally far from the same A: a two-sided t-test by the delete-group jackknife.
 
-    Both distances share the sampling noise of A, and that of pairs in all; the test is paired, so that it cancels.
+    Both distances share the sampling noise of A, or all noise if the sets are pairs. The test is paired, so that the
+    shared noise cancels.
 
     Args:
         near: Evidence for the distance of A and one set.
         far: Evidence for the distance of the same A, in the same folds, and another set.
 
     Returns:
-        The p-value; None where the noise of a distance is unknown.
+        The p-value; None if the noise of a distance is unknown, or A has other folds in the two distances.
 
     """
-    first, second = near.jackknife, far.jackknife
-    a, b = first.sides[0], second.sides[0]
-    if (a is None) != (b is None) or isnan(first.variance + second.variance):
+    first = near.jackknife
+    second = far.jackknife
+    if isnan(first.variance) or isnan(second.variance) or not _share_folds(first, second):
         return None
-    parts = [side for side in (first.sides[1], second.sides[1]) if side is not None]
-    if a is not None and b is not None:
-        if not torch.equal(a[1], b[1]):
-            return None
-        parts.append((a[0] - b[0], a[1]))
+    first_a, first_b = first.sides
+    second_a, second_b = second.sides
+    parts = [side for side in (first_b, second_b) if side is not None]
+    if first_a is not None and second_a is not None:
+        pseudo_values, ratios = first_a
+        parts.append((pseudo_values - second_a[0], ratios))
     variance, freedom = variance_of(parts)
-    if not variance:
-        return float(first.left == second.left)
-    return min(1.0, 2 * student_tail(abs(first.left - second.left) / variance**0.5, freedom))
+    difference = abs(first.left - second.left)
+    if variance == 0:
+        return float(difference == 0)
+    return min(1.0, 2 * student_tail(difference / variance**0.5, freedom))
+
+
+def _share_folds(first: Jackknife, second: Jackknife) -> bool:
+    """Return True if A has the same folds in two distances, or none in both."""
+    first_a = first.sides[0]
+    second_a = second.sides[0]
+    if first_a is None or second_a is None:
+        return first_a is second_a
+    return torch.equal(first_a[1], second_a[1])
 
 
 @dataclass(frozen=True)
@@ -277,9 +343,9 @@ class Ratio:
     """Ratio of two distances from one reference, both without sampling noise.
 
     Attributes:
-        value: The ratio; None where the denominator can't be told from 0.
-        low: Lower end of its confidence interval; 0 where the numerator can't be told from 0.
-        high: Upper end; None where the denominator can't be told from 0, so that there is none.
+        value: The ratio; None if the denominator does not differ significantly from 0.
+        low: Lower end of its confidence interval; 0 if the numerator does not differ significantly from 0.
+        high: Upper end; None if the denominator does not differ significantly from 0.
         confidence: Nominal coverage.
 
     """
@@ -291,23 +357,29 @@ class Ratio:
 
     def __str__(self) -> str:
         """Return a cell of a table: "3.1 (2.6 to 3.8)", or "at least 2.3"."""
-        return f"{self.in_words} ({self._both})" if self._both else self.in_words
+        if self.high is None:
+            return self.in_words
+        return f"{self.in_words} ({self._interval})"
 
     @property
-    def is_told(self) -> bool:
-        """True if it says anything: it has an upper end, or a lower end of 1 or more."""
+    def is_informative(self) -> bool:
+        """True if the ratio has an upper end, or a lower end of 1 or more."""
         return self.high is not None or self.low >= 1
 
     @property
     def in_words(self) -> str:
         """The ratio before "times as far as": "3.1", or "at least 2.3"."""
-        return f"at least {number(self.low, 2)}" if self.value is None else number(self.value, 2)
+        if self.value is None:
+            return f"at least {number(self.low, 2)}"
+        return number(self.value, 2)
 
     @property
     def ends(self) -> str:
-        """Interval or level in brackets: " (95% CI 2.6 to 3.8)", or the level of a ratio of "at least"."""
+        """Interval in brackets: " (95% CI 2.6 to 3.8)", or " (one-sided 95% confidence bound)"."""
         level = f"{100 * self.confidence:.3g}%"
-        return f" ({level} CI {self._both})" if self._both else f" (one-sided {level} confidence bound)"
+        if self.high is None:
+            return f" (one-sided {level} confidence bound)"
+        return f" ({level} CI {self._interval})"
 
     @property
     def level(self) -> str:
@@ -315,83 +387,107 @@ class Ratio:
         return percent(self.confidence)
 
     @property
-    def _both(self) -> str:
-        return "" if self.high is None else f"{number(self.low, 2)} to {number(self.high, 2)}"
+    def _interval(self) -> str:
+        """Both ends, of a ratio that has both."""
+        return f"{number(self.low, 2)} to {number(self.high, 2)}"
 
 
 def ratio_of(far: Evidence, near: Evidence, questions: int = 1) -> Ratio | None:
     """Divide a distance from a reference by that of another set, and find the interval of the ratio.
 
-    The reference's noise is in both distances, and is taken as such: its folds are the same in both. The interval is
-    Fieller's. Where the other set can't be told from the reference, only a lower end is known: one-sided, with the
-    variance of the first distance that the lower end of its test gives (:func:`lower_end`).
+    Both distances contain the noise of the reference, whose folds are the same in both. The interval, which accounts
+    for that, is Fieller's. If the other set does not differ significantly from the reference, only a lower end is
+    known. It is one-sided, and is computed with the variance that follows from the lower end of the first distance
+    (:func:`lower_end`).
 
     Args:
         far: Evidence for the distance of the reference and a set.
         near: Evidence for that of the same reference, in the same folds, and another set.
-        questions: Number of ratios that are asked together. They share the error, so the confidence is that of all.
+        questions: Number of ratios that are computed together. They share the error, so the confidence is that of all.
 
     Returns:
-        The ratio; None if neither distance can be told from 0, or their noise is unknown.
+        The ratio; None if no distance differs significantly from 0, or their noise is unknown.
 
     """
     if far.interval is None or near.interval is None or near.is_below_noise:
         return None
-    first, second = far.jackknife, near.jackknife
-    a, b = first.sides[0], second.sides[0]  # noise of the reference, if it has folds
-    variances = first.variance, second.variance
-    if (a is None) != (b is None) or isnan(sum(variances)):
+    first = far.jackknife
+    second = near.jackknife
+    if isnan(first.variance) or isnan(second.variance) or not _share_folds(first, second):
         return None
-    covariance = 0.0
-    if a is not None and b is not None:
-        if not torch.equal(a[1], b[1]):
-            return None
-        of_both, of_far, of_near = (variance_of([side])[0] for side in ((a[0] + b[0], a[1]), a, b))
-        covariance = (of_both - of_far - of_near) / 2
+    covariance = _covariance(first, second)
     confidence = far.interval.confidence
-    of_each = 1 - (1 - confidence) / questions
+    confidence_of_each = 1 - (1 - confidence) / questions
     freedom = min(first.freedom, second.freedom)
-    low, high = fieller(far.centre, near.centre, variances, covariance, student_quantile((1 + of_each) / 2, freedom))
+    two_sided = student_quantile((1 + confidence_of_each) / 2, freedom)
+    variances = (first.variance, second.variance)
+    low, high = fieller(far.centre, near.centre, variances, covariance, two_sided)
     if high is not None and _differs(near.interval):
+        value = far.interval.value / near.interval.value
         low = low ** (1 / far.power) if _differs(far.interval) else 0.0
-        return Ratio(far.interval.value / near.interval.value, low, high ** (1 / far.power), confidence)
-    quantile = student_quantile(of_each, freedom)
-    least = lower_end(far, quantile)
-    if not least:
+        return Ratio(value, low, high ** (1 / far.power), confidence)
+    one_sided = student_quantile(confidence_of_each, freedom)
+    least = lower_end(far, one_sided)
+    if least == 0:
         return None
-    variances = ((far.centre - least) / quantile) ** 2, second.variance
-    low, _ = fieller(far.centre, near.centre, variances, covariance, quantile)
-    return Ratio(None, low ** (1 / far.power), None, confidence) if low > 0 else None
+    variance_of_far = ((far.centre - least) / one_sided) ** 2
+    low, _ = fieller(far.centre, near.centre, (variance_of_far, second.variance), covariance, one_sided)
+    if not low > 0:
+        return None
+    return Ratio(None, low ** (1 / far.power), None, confidence)
+
+
+def _covariance(first: Jackknife, second: Jackknife) -> float:
+    """Return the covariance of two distances from one reference, which its folds cause; 0 if it has none."""
+    first_a = first.sides[0]
+    second_a = second.sides[0]
+    if first_a is None or second_a is None:
+        return 0.0
+    pseudo_values, ratios = first_a
+    variance_of_sum, _ = variance_of([(pseudo_values + second_a[0], ratios)])
+    variance_of_first, _ = variance_of([first_a])
+    variance_of_second, _ = variance_of([second_a])
+    return (variance_of_sum - variance_of_first - variance_of_second) / 2
 
 
 def lower_end(far: Evidence, quantile: float) -> float:
-    """Return a one-sided lower end of a distance on the scale of its ``power``: above 0 if the test of the mean is.
+    """Return a one-sided lower end of a distance, on the scale of its ``power``.
 
-    It is the least distance that a test does not reject, whose noise is between that of equal sets and that at the
-    estimate; 0 if there is none. ``quantile`` is of the jackknife.
-    """
-    centre = far.centre
-    at_centre = quantile * far.jackknife.variance**0.5
-    at_zero = at_centre if far.null_above is None else far.null_above
-    is_alike = far.test is not None and (far.interval is None or not far.interval.excludes_zero)
-    if is_alike or centre <= at_zero:
-        return 0.0
-    slope: float = (max(at_zero, at_centre) ** 2 - at_zero**2) / centre
-    return centre + slope / 2 - sqrt(slope**2 / 4 + at_zero**2 + slope * centre)
-
-
-def is_further(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging) -> Further | None:
-    """Test if a set is farther from A than another one: folds of both are exchanged, A is as it is.
+    It is the least distance that a test does not reject. The noise at this distance is taken as between that of equal
+    sets and that at the estimate. The lower end is above 0 only if the test of the mean finds a difference.
 
     Args:
-        folded: A, and the folds of both sets as those of B.
+        far: Evidence for the distance.
+        quantile: Quantile of Student's t, for the degrees of freedom of the jackknife.
+
+    """
+    centre = far.centre
+    # The noise that a test allows for, at the estimate and at a distance of 0.
+    noise_at_centre = quantile * far.jackknife.variance**0.5
+    noise_at_zero = noise_at_centre if far.null_above is None else far.null_above
+    if centre <= noise_at_zero:
+        return 0.0
+    if far.test is not None and (far.interval is None or not far.interval.excludes_zero):
+        # The test finds no difference.
+        return 0.0
+    # The square of the noise is linear between the two. The lower end solves a quadratic equation.
+    slope: float = (max(noise_at_zero, noise_at_centre) ** 2 - noise_at_zero**2) / centre
+    return centre + slope / 2 - sqrt(slope**2 / 4 + noise_at_zero**2 + slope * centre)
+
+
+def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging) -> Further | None:
+    """Test if a set is farther from A than another set, by exchanging the folds of both. A stays as it is.
+
+    Null hypothesis: the folds of both sets come from one distribution.
+
+    Args:
+        folded: A, and the folds of both sets in the place of those of B.
         num_folds: Number of these folds that are of the first set.
-        power: As for :func:`weigh_evidence`.
-        averaging: As there.
+        power: Power to which mean distances are compared, as for :func:`weigh_evidence`.
+        averaging: How the distances of neurons become one number.
 
     Returns:
-        The test, by how much the first distance exceeds the second, means to this power; None if folds can't be
-        exchanged.
+        The test; None if the folds can't be exchanged.
 
     """
     sizes_first = folded.sizes_b[:num_folds]
@@ -400,9 +496,10 @@ def is_further(folded: FoldedSides, num_folds: int, power: int, averaging: Avera
     if in_first is None:
         return None
     # Masks over the folds of A and of both sets. Those of A stay where they are in all relabelings.
+    num_relabelings, num_exchanged = in_first.shape
     num_folds_a = len(folded.sizes_a)
-    in_a = torch.arange(num_folds_a + in_first.shape[1]) < num_folds_a
-    in_a = in_a.expand(len(in_first), -1)
+    is_of_a = torch.arange(num_folds_a + num_exchanged) < num_folds_a
+    in_a = is_of_a.expand(num_relabelings, -1)
     to_second = folded.distances(in_a, torch.nn.functional.pad(~in_first, (num_folds_a, 0)))
     to_first = folded.distances(in_a, torch.nn.functional.pad(in_first, (num_folds_a, 0)))
     mean_to_second = mean_over_neurons(averaging.terms(to_second)).pow(power)
@@ -423,81 +520,137 @@ def _differs(interval: Interval) -> bool:
 class _Figures:
     """Powers of the distance, on which noise is additive: of the whole, of each layer and of each neuron.
 
-    All are NaN where noise adds on no scale, as for weights below 0.
+    All are NaN if noise is additive on no scale, such as for weights below 0.
+
+    Attributes:
+        averaging: How the distances of neurons become one number.
+        jackknifed: Figures debiased by the jackknife; negative if smaller than their noise.
+        centre: Figures debiased by the relabelings of a test, if these vary less.
+        upper: Estimates from which the upper ends of intervals are computed.
+        sides: Pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``.
+
     """
 
     averaging: Averaging
-    left: Tensor  # debiased by the jackknife; negative if smaller than their noise
-    centre: Tensor  # debiased by the relabelings of a test where these vary less
-    upper: Tensor  # estimates from which the upper ends of intervals are computed
-    sides: PseudoValues  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
+    jackknifed: Tensor
+    centre: Tensor
+    upper: Tensor
+    sides: PseudoValuesOfSets
 
     @classmethod
     def of(cls, values: Tensor, folded: FoldedSides, power: int, averaging: Averaging) -> _Figures:
+        """Compute the figures and their noise by the jackknife, or from noise that is known."""
         if averaging.why_noisy:
             averaging = Averaging(torch.full_like(values, nan))
         if folded.noise is None:
-            bias, sides = _delete_one(folded, power, averaging)
+            bias, sides = _jackknifed_noise(folded, power, averaging)
         else:
             bias, sides = _known_noise(folded, folded.noise(), averaging)
-        left = _figures_of(values[None], folded.slices, averaging)[0].pow(power) - bias
-        return cls(averaging, left, left, left, sides)
+        observed = _figures_of(values[None], folded.slices, averaging)[0]
+        jackknifed = observed.pow(power) - bias
+        return cls(averaging, jackknifed, jackknifed, jackknifed, sides)
 
     def jackknife(self, figure: int) -> Jackknife:
         """Return the jackknife of one figure."""
-        a, b = (None if side is None else (side[0][:, figure], side[1]) for side in self.sides)
-        return Jackknife(float(self.left[figure]), *variance_of([side for side in (a, b) if side is not None]), (a, b))
+        a, b = self.sides
+        if a is not None:
+            a = (a[0][:, figure], a[1])
+        if b is not None:
+            b = (b[0][:, figure], b[1])
+        variance, freedom = variance_of([side for side in (a, b) if side is not None])
+        return Jackknife(float(self.jackknifed[figure]), variance, freedom, (a, b))
 
 
-def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[Tensor, PseudoValues]:
-    """Compute the bias of all figures, and pseudo-values of the whole and the layers; on the scale of ``power``."""
-    sides = [folded.sizes_a, folded.sizes_b]
-    total = sum(map(len, sides))
-    first = torch.arange(total) < len(sides[0])
-    out = torch.eye(total, dtype=torch.bool)
-    if folded.paired:  # a fold is left out of both sides at once, so that what its pairs share cancels
-        out = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2)
-        sides = sides[:1]
-    rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
-    value, *left = _figures_of(folded.distances(*rows), folded.slices, averaging).pow(power)
+def _jackknifed_noise(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[Tensor, PseudoValuesOfSets]:
+    """Compute noise by leaving out one fold at a time, on the scale of ``power``.
+
+    Returns:
+        The bias of all figures, and the pseudo-values of the whole and of the layers.
+
+    """
+    num_folds_a = len(folded.sizes_a)
+    num_folds = num_folds_a + len(folded.sizes_b)
+    is_of_a = torch.arange(num_folds) < num_folds_a
+    if folded.paired:
+        # A fold is left out of both sets at once, so that the noise that its pairs share cancels.
+        is_left_out = torch.eye(num_folds_a, dtype=torch.bool).repeat(1, 2)
+    else:
+        is_left_out = torch.eye(num_folds, dtype=torch.bool)
+    # The first row has all folds.
+    in_a = torch.cat([is_of_a[None], is_of_a & ~is_left_out])
+    in_b = torch.cat([~is_of_a[None], ~is_of_a & ~is_left_out])
+    value, *values_without = _figures_of(folded.distances(in_a, in_b), folded.slices, averaging).pow(power)
+    a = _pseudo_values(value, values_without[:num_folds_a], folded.sizes_a)
+    b = None
+    if not folded.paired:
+        b = _pseudo_values(value, values_without[num_folds_a:], folded.sizes_b)
     bias = torch.zeros_like(value)
-    pseudo_values: list[Pseudo | None] = []
-    for k, sizes in enumerate(sides):
-        if len(sizes) == 1:
-            pseudo_values.append(None)  # taken as exact
-            continue
-        rest = torch.stack(left[k * len(sides[0]) :][: len(sizes)])
-        times = (sizes.double().sum() / sizes).to(rest)
-        pseudo = times[:, None] * value - (times[:, None] - 1) * rest
-        bias += value - (pseudo / times[:, None]).sum(0)
-        pseudo_values.append((pseudo[:, : 1 + len(folded.slices)], times))
-    return bias, (pseudo_values[0], None if folded.paired else pseudo_values[1])
+    for side in (a, b):
+        if side is not None:
+            pseudo_values, ratios = side
+            bias += value - (pseudo_values / ratios[:, None]).sum(0)
+    num_columns = 1 + len(folded.slices)
+    return bias, (_first_columns(a, num_columns), _first_columns(b, num_columns))
 
 
-def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tuple[Tensor, PseudoValues]:
+def _pseudo_values(value: Tensor, values_without: Sequence[Tensor], sizes: Tensor) -> PseudoValues | None:
+    """Return the pseudo-values of the folds of a set; None for a single fold, which is taken as exact.
+
+    Args:
+        value: Figures with all folds.
+        values_without: Figures without each fold.
+        sizes: Number of images of each fold.
+
+    """
+    if len(sizes) == 1:
+        return None
+    stacked = torch.stack(list(values_without))
+    ratios = (sizes.double().sum() / sizes).to(stacked)
+    pseudo_values = ratios[:, None] * value - (ratios[:, None] - 1) * stacked
+    return pseudo_values, ratios
+
+
+def _first_columns(side: PseudoValues | None, count: int) -> PseudoValues | None:
+    if side is None:
+        return None
+    pseudo_values, ratios = side
+    return pseudo_values[:, :count], ratios
+
+
+def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tuple[Tensor, PseudoValuesOfSets]:
     """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
-
-    def figures(influence: Pseudo | None) -> Pseudo | None:
-        if influence is None:
-            return None
-        return _figures_of(influence[0], folded.slices, averaging)[:, : 1 + len(folded.slices)], influence[1]
-
-    a, b = map(figures, noise.influences)
-    if folded.paired and a is not None and b is not None:  # units of both sides hold the same pairs
+    influences_a, influences_b = noise.influences
+    a = _figures_of_influences(influences_a, folded.slices, averaging)
+    b = _figures_of_influences(influences_b, folded.slices, averaging)
+    if folded.paired and a is not None and b is not None:
+        # The units of both sets hold the same pairs.
         a = (a[0] + b[0], a[1])
         b = None
-    return _figures_of(noise.bias[None], folded.slices, averaging)[0], (a, b)
+    bias = _figures_of(noise.bias[None], folded.slices, averaging)[0]
+    return bias, (a, b)
 
 
-def variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
+def _figures_of_influences(
+    side: PseudoValues | None, slices: Sequence[slice], averaging: Averaging
+) -> PseudoValues | None:
+    """Return the influences of the units of a set on the whole and on the layers."""
+    if side is None:
+        return None
+    influences, ratios = side
+    return _first_columns((_figures_of(influences, slices, averaging), ratios), 1 + len(slices))
+
+
+def variance_of(sides: Sequence[PseudoValues]) -> tuple[float, float]:
     """Return the variance of a sum of means of pseudo-values, and its degrees of freedom (Welch-Satterthwaite)."""
-    parts = []
-    for pseudo, times in sides:
-        mean = (pseudo / times).sum()
-        parts.append((((pseudo - mean).square() / (times - 1)).mean().item(), len(times)))
-    variance = sum(part for part, _ in parts)
-    spread = sum(part**2 / (folds - 1) for part, folds in parts)
-    return variance, variance**2 / spread if spread else float("inf")
+    total = 0.0
+    spread = 0.0
+    for pseudo_values, ratios in sides:
+        mean = (pseudo_values / ratios).sum()
+        variance = ((pseudo_values - mean).square() / (ratios - 1)).mean().item()
+        total += variance
+        spread += variance**2 / (len(ratios) - 1)
+    freedom = total**2 / spread if spread else float("inf")
+    return total, freedom
 
 
 def _figures_of(distances: Tensor, slices: Sequence[slice], averaging: Averaging) -> Tensor:
@@ -513,115 +666,167 @@ def _root(figures: Tensor, power: int) -> Tensor:
     return inverted
 
 
-def _relabelings(folded: FoldedSides, most: int) -> Tensor | None:
-    """Draw relabelings of folds, balanced if sides have about the same size; None if there are too few."""
-    sizes_a, sizes_b = folded.sizes_a, folded.sizes_b
+def _relabelings(folded: FoldedSides, count: int) -> Tensor | None:
+    """Draw relabelings of folds, balanced if the sets have about the same size; None if there are too few.
+
+    Args:
+        folded: Both sets in folds.
+        count: Maximum number of relabelings.
+
+    Returns:
+        Masks of the folds that each relabeling puts in A, bool, ``(P, K)``.
+
+    """
+    sizes_a = folded.sizes_a
+    sizes_b = folded.sizes_b
     if folded.paired:
-        return exchanges_of_pairs(len(sizes_a), most)
-    few, many = sorted((int(sizes_a.sum()), int(sizes_b.sum())))
-    if many <= UNEQUAL * few:
-        return relabelings(len(sizes_a), len(sizes_b), most)
-    a_is_smaller = sizes_a.sum() <= sizes_b.sum()
-    smaller, larger = (sizes_a, sizes_b) if a_is_smaller else (sizes_b, sizes_a)
-    in_smaller = relabelings_of_size(smaller, larger, most)
-    # relabelings that exchange the same large folds are nearly the same
-    if len(torch.unique(in_smaller[:, len(smaller) :], dim=0)) < _LEAST_RELABELINGS:
+        return exchanges_of_pairs(len(sizes_a), count)
+    images_a = int(sizes_a.sum())
+    images_b = int(sizes_b.sum())
+    if max(images_a, images_b) <= UNEQUAL * min(images_a, images_b):
+        return relabelings(len(sizes_a), len(sizes_b), count)
+    if images_a <= images_b:
+        in_smaller = relabelings_of_size(sizes_a, sizes_b, count)
+        in_a = in_smaller
+        num_smaller = len(sizes_a)
+    else:
+        in_smaller = relabelings_of_size(sizes_b, sizes_a, count)
+        # The columns of A come first again.
+        in_a = ~in_smaller.roll(len(sizes_a), 1)
+        num_smaller = len(sizes_b)
+    # Relabelings that exchange the same large folds are nearly the same.
+    different = torch.unique(in_smaller[:, num_smaller:], dim=0)
+    if len(different) < _LEAST_RELABELINGS:
         return None
-    return in_smaller if a_is_smaller else ~in_smaller.roll(len(sizes_a), 1)
+    return in_a
 
 
 @dataclass(frozen=True, eq=False)
 class Relabeled:
-    """Distances under relabelings of the folds."""
+    """Distances under relabelings of the folds.
 
-    in_a: Tensor  # mask of the folds in A, (P, K); the first row is observed
-    distances: Tensor  # distance of each neuron, (P, N)
-    noise: Tensor  # its variance over that of the observed sides, which differ in their numbers of images, (P,)
-    overlap: float  # share of the observed difference, squared, that relabeled sides keep; a mean over relabelings
+    Attributes:
+        in_a: Mask of the folds in A, ``(P, K)``. The first row has the observed sets.
+        distances: Distance of each neuron, ``(P, N)``.
+        noise: Variance of the distance relative to the observed sets, whose numbers of images differ, ``(P,)``.
+        overlap: Share of the observed difference, squared, that relabeled sets keep: a mean over relabelings.
+
+    """
+
+    in_a: Tensor
+    distances: Tensor
+    noise: Tensor
+    overlap: float
 
     @classmethod
     def of(cls, folded: FoldedSides, in_a: Tensor) -> Relabeled:
-        """Compute them of these masks."""
+        """Compute the distances of relabelings from their masks."""
         sizes = torch.cat([folded.sizes_a, folded.sizes_b]).double()
         in_a_double = in_a.double()
-        observed = in_a[0].double() * sizes
         images_a = in_a_double @ sizes
         images_b = sizes.sum() - images_a
-        from_a = in_a_double @ observed
-        overlap = (from_a / images_a - (observed.sum() - from_a) / images_b).square().mean()
+        # Numbers of images of the observed set A.
+        observed_a = in_a[0].double() * sizes
+        observed_in_a = in_a_double @ observed_a
+        observed_in_b = observed_a.sum() - observed_in_a
+        overlap = (observed_in_a / images_a - observed_in_b / images_b).square().mean()
         products = images_a * images_b
-        return cls(in_a, folded.distances(in_a, ~in_a), products[0] / products, float(overlap))
+        distances = folded.distances(in_a, ~in_a)
+        return cls(in_a, distances, products[0] / products, float(overlap))
 
     def null(self, figures: Tensor) -> Tensor:
-        """Return what noise adds to the squares of figures, ``(P, F)``; shape ``(F,)``.
+        """Return how much noise adds to the squares of figures, ``(P, F)``; shape ``(F,)``.
 
-        Relabeled sides still differ by a share of the observed difference, which is taken out.
+        Relabeled sets still differ by a share of the observed difference, which is subtracted.
         """
         squares = figures.square() / self.noise.to(figures)[:, None]
         return (squares.mean(0) - self.overlap * squares[0]).clamp(min=0) / (1 - self.overlap)
 
 
-def _by_chance(folded: FoldedSides, power: int, averaging: Averaging) -> float | None:
-    """Return the mean distance of halves of A, brought to the numbers of images of the sides."""
+def _relabeled(folded: FoldedSides) -> Relabeled | None:
+    """Return the distances under relabelings for a test; None if there is no test, or there are too few relabelings."""
+    if folded.num_relabelings == 0:
+        return None
+    in_a = _relabelings(folded, folded.num_relabelings or NUM_RELABELINGS)
+    if in_a is None:
+        return None
+    return Relabeled.of(folded, in_a)
+
+
+def _null_mean_of_halves(folded: FoldedSides, power: int, averaging: Averaging) -> float | None:
+    """Return the mean distance of halves of A, scaled to the numbers of images of the two sets.
+
+    None if A has too few folds, and if there is no test.
+    """
     num_folds = len(folded.sizes_a)
     images_a = float(folded.sizes_a.sum())
     images_b = float(folded.sizes_b.sum())
-    untested = folded.num_relabelings == 0 or folded.paired or folded.exact[0]
-    if untested or num_folds < 2 * LEAST_FOLDS or not images_b:
+    is_untested = folded.num_relabelings == 0 or folded.paired or folded.exact[0]
+    if is_untested or num_folds < 2 * LEAST_FOLDS or images_b == 0:
         return None
     half = relabelings(num_folds // 2, num_folds - num_folds // 2, _HALVES)
-    of_halves = mean_over_neurons(averaging.terms(folded.between_folds_of_a(half, ~half)))
-    images = (half.double() @ folded.sizes_a.double()).to(of_halves)
+    distances = mean_over_neurons(averaging.terms(folded.between_folds_of_a(half, ~half)))
+    images = (half.double() @ folded.sizes_a.double()).to(distances)
+    # Variance at the sizes of the two sets, relative to that at the sizes of the halves.
     noise = (1 / images_a + 1 / images_b) / (1 / images + 1 / (images_a - images))
-    return float((of_halves * noise.pow(1 / power)).mean())
+    return float((distances * noise.pow(1 / power)).mean())
 
 
 def test_relabeled(folded: FoldedSides, relabeled: Relabeled, power: int, weights: Tensor | None) -> PermutationTest:
-    """Test the folds that the first row has in A against all others, beside those of the other rows."""
+    """Test if the observed sets, the first row of the relabelings, are farther apart than relabeled ones."""
     distances = relabeled.distances
     in_a = relabeled.in_a
     noise = relabeled.noise.to(distances)[:, None]
-    num_folds = len(folded.sizes_a)
-    ways = 2**num_folds if folded.paired else comb(in_a.shape[1], num_folds)
+    num_folds_a = len(folded.sizes_a)
+    num_possible = 2**num_folds_a if folded.paired else comb(in_a.shape[1], num_folds_a)
+    is_exact = len(in_a) == num_possible
     shifts = None
     if folded.shifts is not None:
-        # The noise of a difference of means is the root of 1/images, whatever the power.
+        # The noise of a difference of means is the root of 1/images for each power.
         signed = folded.shifts(in_a, ~in_a) / noise.sqrt()
-        shifts = layer_shifts(signed, folded.shift_slices, weights if signed.shape == distances.shape else None)
-    return permutation_test(distances / noise.pow(1 / power), folded.slices, weights, len(in_a) == ways, shifts)
+        weights_of_shifts = weights if signed.shape == distances.shape else None
+        shifts = layer_shifts(signed, folded.shift_slices, weights_of_shifts)
+    return permutation_test(distances / noise.pow(1 / power), folded.slices, weights, is_exact, shifts)
 
 
-def _without_noise(
+def _debiased_by_relabelings(
     values: Tensor, figures: _Figures, folded: FoldedSides, relabeled: Relabeled, test: PermutationTest
 ) -> _Figures:
-    """Return squares of the whole, of each layer and of each neuron that relabelings debias.
+    """Debias the squares of the whole, of each layer and of each neuron by relabelings.
 
-    What relabelings give on average is subtracted. If the difference is in few neurons, the noise of all others hides
-    it from the whole, so nothing may be left of what the test finds. The mean of the neurons' own debiased distances
-    has no such gap, but is too large where nothing differs; so it counts as far as the test finds a difference. Neurons
-    of pairs are debiased by the jackknife: their difference is above its noise, which then adds less than where nothing
-    differs.
+    The mean over relabelings is subtracted. If the difference is in few neurons, the noise of all other neurons hides
+    it from the whole, so that nothing may be left of a difference that the test finds. The mean of the neurons' own
+    debiased distances does not have this gap, but is too large if nothing differs. So it is weighted by the p-value.
+
+    Neurons of pairs are debiased by the jackknife. If they differ, noise adds less to them than under relabelings.
     """
-    observed, under = map(figures.averaging.terms, (values, relabeled.distances))
+    observed = figures.averaging.terms(values)
+    relabeled_terms = figures.averaging.terms(relabeled.distances)
     columns = [slice(None), *folded.slices]
-    neurons = figures.left[len(columns) :] if folded.paired else observed.square() - relabeled.null(under).to(observed)
-    means = torch.stack([mean_over_neurons(under[:, rows]) for rows in columns], 1)
-    null = relabeled.null(means).to(observed)
-    remaining = torch.stack([mean_over_neurons(observed[rows]) for rows in columns]).square() - null
-    single = torch.stack([mean_over_neurons(_root(neurons[rows], 2)) for rows in columns])
-    belief = (1 - torch.tensor([test.p_value, *test.layers.tolist()]).to(single) / _DOUBTED).clamp(min=0)
-    believed = torch.where(belief > 0, (belief * single).square(), -torch.inf)
-    debiased = torch.cat([torch.maximum(remaining, believed), neurons])
-    centre = torch.where(figures.left.isnan(), torch.nan, debiased)
-    # For pairs, relabelings subtract too much and the jackknife too little, so the interval spans both.
-    upper = torch.maximum(centre, figures.left) if folded.paired else centre
+    if folded.paired:
+        neurons = figures.jackknifed[len(columns) :]
+    else:
+        neurons = observed.square() - relabeled.null(relabeled_terms).to(observed)
+    relabeled_means = torch.stack([mean_over_neurons(relabeled_terms[:, rows]) for rows in columns], 1)
+    observed_means = torch.stack([mean_over_neurons(observed[rows]) for rows in columns])
+    whole_and_layers = observed_means.square() - relabeled.null(relabeled_means).to(observed)
+    means_of_neurons = torch.stack([mean_over_neurons(_root(neurons[rows], 2)) for rows in columns])
+    p_values = torch.tensor([test.p_value, *test.layers.tolist()]).to(means_of_neurons)
+    weight = (1 - p_values / _LARGEST_P_OF_NEURONS).clamp(min=0)
+    weighted = torch.where(weight > 0, (weight * means_of_neurons).square(), -torch.inf)
+    debiased = torch.cat([torch.maximum(whole_and_layers, weighted), neurons])
+    centre = torch.where(figures.jackknifed.isnan(), torch.nan, debiased)
+    upper = centre
+    if folded.paired:
+        # For pairs, relabelings subtract too much and the jackknife too little, so the interval spans both.
+        upper = torch.maximum(centre, figures.jackknifed)
     return replace(figures, centre=centre, upper=upper)
 
 
 def _interval(
     figures: _Figures, figure: int, power: int, confidence: float, num_folds: int, p_value: float | None
 ) -> Interval | None:
-    """Return the interval around a debiased figure; None where the variance is unknown.
+    """Return the interval around a debiased figure; None if the variance is unknown.
 
     It holds 0 if and only if the test at the same level finds no difference.
     """
@@ -632,5 +837,9 @@ def _interval(
     centre = figures.centre[figure]
     upper = figures.upper[figure]
     value, low, high = _root(torch.stack([centre, centre - spread, upper + spread]).double(), power).tolist()
-    differs = p_value is not None and p_value <= 1 - confidence
-    return Interval(value, low if differs or p_value is None else 0.0, high, confidence, num_folds, differs)
+    if p_value is None:
+        return Interval(value, low, high, confidence, num_folds)
+    differs = p_value <= 1 - confidence
+    if not differs:
+        low = 0.0
+    return Interval(value, low, high, confidence, num_folds, differs)

@@ -233,10 +233,10 @@ def _how_far(sets: Comparisons, name: str, the_held_out: str, *, differs: bool) 
     reference, noun = sets.reference, sets.noun
     comparison = sets[name]
     ratio = sets.ratios()[name]
-    if ratio is not None and ratio.is_told:
+    if ratio is not None and ratio.is_informative:
         return f"{name} is {_ratio_in_words(ratio)} from {reference} as {the_held_out}{ratio.ends}."
     ratio = sets.property_ratios()[name]
-    if ratio is not None and ratio.is_told:
+    if ratio is not None and ratio.is_informative:
         return (
             f"In {noun} properties, {name} is {ratio.in_words} times as far from {reference} as {the_held_out}"
             f"{ratio.ends}, mostly in {sets.main_property(name)}."
