@@ -72,7 +72,7 @@ def test_the_notebook_runs_and_shows_results() -> None:
             assert len(page.rows) > 1
             assert len({len(row) for row in page.rows}) == 1
     assert any(
-        row[0] == "dna-emd" and row[1] == f"{shown[0]['dna-emd'].value:.4g}"
+        row[0] == "dna-emd" and row[1] == f"{shown[0]['dna-emd'].value:.3g}"
         for row in Page(shown[0]._repr_html_()).rows
     )
 

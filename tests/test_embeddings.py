@@ -138,10 +138,10 @@ def test_a_single_layer_is_no_reason(far: int) -> None:
     other[:far] *= 8
     ranking = rank(other, A, "identity")
     lines = [*compare(A, other, "identity").verdict_lines, *ranking.verdict.splitlines(), *ranking.rows()[0].values()]
-    said = [line for line in lines if str(line).startswith(f"{far} are unlike the reference: row ")]
+    said = [line for line in lines if str(line).startswith(f"{far} are unusual compared with the reference: row ")]
     assert len(said) == (far > 40), lines
     assert not any("embedding" in str(line) for line in lines)
-    assert set(rank(other, A, "identity").reasons.values()) <= {"is unlike the reference"}
+    assert set(rank(other, A, "identity").reasons.values()) <= {"is unusual compared with the reference"}
 
 
 def test_equal_rows_are_named() -> None:

@@ -333,11 +333,11 @@ def test_what_is_not_text_is_made_visible() -> None:
 
 
 def test_decimal_points_are_below_each_other() -> None:
-    assert console.numbers([15.0, 11.03, 0.1468, None]) == ["15.00  ", "11.03  ", " 0.1468", " -     "]
+    assert console.numbers([15.0, 11.03, 0.1468, None]) == ["15.0  ", "11.0  ", " 0.147", " -    "]
     assert console.numbers([0.0, 123456.0], 11) == ["          0", "    123,456"]
     shown = console.rich_table(["layer", "n", "dna-emd"], [["a", 1280, 15.0], ["b", 7, 0.1468]], "title")
     with console.out.capture() as captured:
         console.out.print(shown, Text("[x]"))
     lines = [line for line in captured.get().splitlines() if line.startswith("│")]
-    cells = [" a     ", " 1,280 ", " 15.00   "], [" b     ", "     7 ", "  0.1468 "]
+    cells = [" a     ", " 1,280 ", "  15.0   "], [" b     ", "     7 ", "   0.147 "]
     assert [line.strip("│").split("│") for line in lines] == [*cells]

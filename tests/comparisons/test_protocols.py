@@ -129,7 +129,7 @@ def test_each_metric_is_that_of_its_network_and_layer() -> None:
     assert result["FID"] is result["fid"]
     assert result["inception_score"] is result["is"]
     about = ["of B", "of layer head of efficientnet_lite0", "higher is better"]
-    assert unit_of(result, result["is"]).split(", ") == [*about, f"± {result['is'].spread:.4g} over subsets"]
+    assert unit_of(result, result["is"]).split(", ") == [*about, f"± {result['is'].spread:.3g} over subsets"]
     assert any(notice.startswith("fid has no value") for notice in result.notices)
     record = result.to_dict()
     assert record["fid"] == result["fid"].value

@@ -211,7 +211,7 @@ def test_the_interval_holds_0_if_the_test_finds_nothing() -> None:
             differs = bool(p <= 0.05)
             seen.add(differs)
             assert interval.excludes_zero == differs
-            assert (interval.low > 0 or interval.ends.startswith("above 0 to ")) == differs
+            assert (interval.low > 0 or interval.ends.startswith("(0, ")) == differs
             assert (interval.value > 0) or not differs
             assert interval.low <= interval.value <= interval.high
     assert seen == {False, True}

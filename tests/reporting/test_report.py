@@ -71,24 +71,29 @@ def alts(page: Page, start: str) -> list[str]:
     return [text.removeprefix(start) for text in texts if text.startswith(start)]
 
 
+def three_digits(value: float) -> str:
+    """Format with three significant digits, and with all digits before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def test_figures_are_those_of_compare(compared: Comparison, tmp_path: Path) -> None:
     shown, page = reported(A, B, tmp_path / "x.html", names=("real & true", "made"))
     emd, words = compared["dna-emd"], " ".join(page.text.split())
     rows = {row[0]: row[1:] for row in page.rows if row}
-    assert rows["dna-emd"][0] == f"{emd.value:.4g}"
+    assert rows["dna-emd"][0] == f"{emd.value:.3g}"
     assert f"{compared.interval.value:.3g} bins, {compared.interval.in_words}," in words
-    assert next(row for row in page.rows if row[0] == "null mean")[1] == f"{emd.null_mean:.4g}"
+    assert next(row for row in page.rows if row[0] == "null mean")[1] == f"{emd.null_mean:.3g}"
     for layer, figures in compared.layers.items():
         assert rows[layer][0] == str(compared.neurons[layer])
         assert rows[layer][2:] == [
-            f"{figures['dna_emd_debiased']:.4g}",
+            f"{figures['dna_emd_debiased']:.3g}",
             emd.layers[layer].interval.ends,
             p_figure(figures["dna_emd_p_value"]),
-            f"{figures['dna_emd']:.4g}",
-            f"{figures['dna_fd']:.4g}",
+            f"{figures['dna_emd']:.3g}",
+            three_digits(figures["dna_fd"]),
         ]
     for neuron in compared.top_neurons(12):
-        line = f"{neuron['dna_emd']:.4g} bins, mean {neuron['shift']:+.3g}, q {p_figure(neuron['q'])}"
+        line = f"{neuron['dna_emd']:.3g} bins, mean {neuron['shift']:+.3g}, q {p_figure(neuron['q'])}"
         assert f"{neuron['layer']} neuron {neuron['neuron']}: {line}" in words
     assert "that differ most clearly" in words
     assert all(side in words for side in ("real & true (24 images)", "made (28 images)"))
@@ -195,7 +200,7 @@ def test_a_property_at_the_level_is_clear(
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     assert list(comparison.neurons) == LAYERS, "properties are beside them"
-    assert "JPEG files 0 % → " in comparison.verdict
+    assert "JPEG files 0% → " in comparison.verdict
     write(tmp_path / "x.json", comparison)
     expected = comparison.to_dict() | {"version": __version__}
     assert json.loads((tmp_path / "x.json").read_text("utf-8")) == json.loads(strict_json(expected))
@@ -216,7 +221,7 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) ->
     assert [words.count(part) for part in comparison.verdict_lines] == [1] * (1 + len(sentences)), "each fact once"
     headings = {name: f"{name}{record.meaning}" for name, record in RECORDS.items()}
     assert sorted(row[0] for row in page.rows if row and row[0] in headings.values()) == sorted(headings.values())
-    assert next(row for row in page.rows if row[0] == headings["JPEG files"])[1:3] == ["0 %", "100 %"]
+    assert next(row for row in page.rows if row[0] == headings["JPEG files"])[1:3] == ["0%", "100%"]
     assert not any(row[0] in ("made on", "ran on") for row in page.rows if row), "nothing of the machine"
     assert {row["clear"] for row in property_rows(comparison)} == {True, False}
     assert len(html.encode()) < 1e6

@@ -631,14 +631,16 @@ def test_a_p_of_exactly_the_level_is_a_difference_everywhere() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_of_a_property_is_said_of_one_image_and_of_several(fault: str) -> None:
-    """Its words stand in the record of the property: a verb first, which has a plural, and at most the reference."""
+    """Its verb and words stand in the registry entry of the property. The verb has a plural."""
     odd, name = Odd(0, fault, 0.05, 0.2, 0.5), fault[:-2]
     alone = flagged_beside_reference(those_off([("1.png", odd)], 40, None, None), "theirs", "image")[1]
     many = flagged_beside_reference(
         those_off([(f"{i}.png", odd) for i in range(30)], 40, None, None), "theirs", "image"
     )[1]
-    assert why_flagged(odd, "theirs", short=False).startswith(FAULTS[fault].words.format("theirs"))
+    words = f"{FAULTS[fault].verb} {FAULTS[fault].words}"
+    assert why_flagged(odd, "theirs", short=True) == words
+    assert why_flagged(odd, "theirs", short=False).startswith(words + FAULTS[fault].details.format("theirs"))
     assert f"({name} " in why_flagged(odd, "theirs", short=False)
-    assert alone.split(" ")[1] in ("is", "has", "shows")
-    assert many.split(" ")[1] in ("are", "have", "show")
+    assert alone.split(" ")[1] in ("is", "has", "looks", "shows")
+    assert many.split(" ")[1] in ("are", "have", "look", "show")
     assert "{" not in alone + many

@@ -197,13 +197,13 @@ def listing(rows: Iterable[Sequence[str]]) -> Table:
 
 
 def numbers(values: Sequence[float | str | None], width: int = 0) -> list[str]:
-    """Format figures with four significant digits, aligned at the decimal point and padded to at least ``width``.
+    """Format figures with three significant digits, aligned at the decimal point and padded to at least ``width``.
 
     Words are as they are: a long one must not widen all other cells.
 
     Example:
         >>> numbers([15.0, 0.1468, None, "at most 0.1"])
-        ['15.00  ', ' 0.1468', ' -     ', 'at most 0.1']
+        ['15.0  ', ' 0.147', ' -    ', 'at most 0.1']
 
     """
     figures = [i for i, value in enumerate(values) if not isinstance(value, str)]

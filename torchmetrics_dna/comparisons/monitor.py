@@ -64,10 +64,10 @@ class Window:
         """Return one line for people."""
         figure = f"window {self.number}: {self.distance} {number(self.value)}"
         if self.evidence is None:
-            return f"{figure}, learning"
+            return f"{figure}, warm-up"
         state = "changed" if self.changed else "no change"
         evidence = f"evidence {self.evidence:.3g} of {self.enough:g}"
-        return f"{figure} (95 % before below {number(self.high)}), {evidence}: {state}"
+        return f"{figure} (95% of earlier windows are below {number(self.high)}), {evidence}: {state}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in plain types."""

@@ -66,20 +66,19 @@ class Interval:
 
     @property
     def ends(self) -> str:
-        """Both ends as text: "0.5 to 2", or "above 0 to 2" if 0 does not belong to the interval."""
-        low = "above 0" if self.excludes_zero and self.low == 0 else number(self.low, 4)
-        return f"{low} to {number(self.high, 4)}"
+        """Both ends as text: "[0.5, 2]", or "(0, 2]" if 0 does not belong to the interval."""
+        bracket = "(" if self.excludes_zero and self.low == 0 else "["
+        return f"{bracket}{number(self.low)}, {number(self.high)}]"
 
     @property
     def in_words(self) -> str:
         """Level and ends for running text: "95% CI [0.5, 2]", or "95% CI (0, 2]" if 0 does not belong to it."""
-        bracket = "(" if self.excludes_zero and self.low == 0 else "["
-        return f"{self.ci} {bracket}{number(self.low, 3)}, {number(self.high, 3)}]"
+        return f"{self.ci} {self.ends}"
 
     @property
     def ci(self) -> str:
         """Name of the interval with its confidence: "95% CI"."""
-        return f"{100 * self.confidence:.3g}% CI"
+        return f"{percent(self.confidence)} CI"
 
     @property
     def level(self) -> str:
@@ -356,10 +355,10 @@ class Ratio:
     confidence: float
 
     def __str__(self) -> str:
-        """Return a cell of a table: "3.1 (2.6 to 3.8)", or "at least 2.3"."""
+        """Return a cell of a table: "3.1 [2.6, 3.8]", or "at least 2.3"."""
         if self.high is None:
             return self.in_words
-        return f"{self.in_words} ({self._interval})"
+        return f"{self.in_words} {self._interval}"
 
     @property
     def is_informative(self) -> bool:
@@ -375,11 +374,10 @@ class Ratio:
 
     @property
     def ends(self) -> str:
-        """Interval in brackets: " (95% CI 2.6 to 3.8)", or " (one-sided 95% confidence bound)"."""
-        level = f"{100 * self.confidence:.3g}%"
+        """Interval in brackets: " (95% CI [2.6, 3.8])", or " (one-sided 95% confidence bound)"."""
         if self.high is None:
-            return f" (one-sided {level} confidence bound)"
-        return f" ({level} CI {self._interval})"
+            return f" (one-sided {self.level} confidence bound)"
+        return f" ({self.level} CI {self._interval})"
 
     @property
     def level(self) -> str:
@@ -389,7 +387,7 @@ class Ratio:
     @property
     def _interval(self) -> str:
         """Both ends, of a ratio that has both."""
-        return f"{number(self.low, 2)} to {number(self.high, 2)}"
+        return f"[{number(self.low, 2)}, {number(self.high, 2)}]"
 
 
 def ratio_of(far: Evidence, near: Evidence, questions: int = 1) -> Ratio | None:

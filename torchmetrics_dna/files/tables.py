@@ -13,7 +13,8 @@ from typing import Any
 from torchmetrics_dna.files.visible import number, visible
 
 Cell = str | int | float | None
-_NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)? ?%?( (±|to) -?[\d.,]+(e[+-]\d+)?)?( n\.s\.)?")
+# A number with its error or interval, a p-value such as "≤ 0.001", or a dash.
+_NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)?%?( ± [\d.,]+(e[+-]\d+)?)?( n\.s\.)?( ?[\[(][\d.,e+ -]+\])?")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -71,7 +72,7 @@ class Table:
             >>> print(Table(["set", "dna-emd"], [["real_2", 0.12345]]).markdown())
             | set | dna-emd |
             | --- | --: |
-            | real\_2 | 0.1235 |
+            | real\_2 | 0.123 |
 
         """
         header, *rows = self._marked(escaped_markdown, "**{}**")
@@ -88,7 +89,7 @@ class Table:
             \toprule
             set & dna-emd \\
             \midrule
-            real\_2 & 0.1235 \\
+            real\_2 & 0.123 \\
             \bottomrule
             \end{tabular}
 

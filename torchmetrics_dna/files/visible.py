@@ -87,15 +87,15 @@ def shortened(text: str, length: int) -> str:
     return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def number(value: float | str | None, digits: int = 4, *, zeros: bool = False, error: float | None = None) -> str:
+def number(value: float | str | None, digits: int = 3, *, zeros: bool = False, error: float | None = None) -> str:
     """Format with so many significant digits, below a billion all before the point; None as a dash, text unchanged.
 
     With ``zeros``, trailing ones are kept, so that the numbers of a column have one precision. With an ``error``, the
     number has as many decimals as two digits of that.
 
     Example:
-        >>> number(8.5824), number(12345.6), number(8.5824, 3), number(1.0, 3, zeros=True), number(None)
-        ('8.582', '12,346', '8.58', '1.00', '-')
+        >>> number(8.5824), number(12345.6), number(8.5824, 2), number(1.0, zeros=True), number(None)
+        ('8.58', '12,346', '8.6', '1.00', '-')
         >>> number(34.567, error=0.123), number(1234.5, error=678.9)
         ('34.57 ± 0.12', '1,234 ± 679')
 
@@ -116,10 +116,10 @@ def percent(share: float) -> str:
 
     Example:
         >>> percent(0.95), percent(0.9999)
-        ('95 %', '100 %')
+        ('95%', '100%')
 
     """
-    return f"{number(100 * share, 3)} %"
+    return f"{number(100 * share)}%"
 
 
 def images_in_words(count: int, noun: str = "image") -> str:
@@ -135,7 +135,7 @@ def images_in_words(count: int, noun: str = "image") -> str:
 
 def bins_in_words(bins: float) -> str:
     """Return a distance in bins in words, with three digits, as in "1 bin" or "2.13 bins"."""
-    shown = number(bins, 3)
+    shown = number(bins)
     return "1 bin" if shown == "1" else f"{shown} bins"
 
 

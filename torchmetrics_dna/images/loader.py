@@ -140,7 +140,7 @@ def load_batches(
     if 0 < used <= _FEW_BITS:
         white = 2 ** round(used * DEEP_WHITE).bit_length() - 1
         warn(
-            f"Images of {source.label!r} use {100 * used:.2g} % of 16 bits, so that a network sees them nearly black;"
+            f"Images of {source.label!r} use {100 * used:.2g}% of 16 bits, so that a network sees them nearly black;"
             f" give what is white in them, such as {white}, as `scale`",
         )
 

@@ -112,8 +112,8 @@ def _record(
     written: Callable[[float], str] | None = None,
 ) -> Property:
     """Return the registry entry of a number that is a fault if it is much larger or smaller than that of others."""
-    larger = Fault(least, f"has a larger {name} than any of {{}}")
-    smaller = Fault(least, f"has a smaller {name} than any of {{}}")
+    larger = Fault(least, "has", f"a larger {name}", " than any of {}")
+    smaller = Fault(least, "has", f"a smaller {name}", " than any of {}")
     return Property(name, name, measure, written, tails=tails, higher=larger, lower=smaller)
 
 

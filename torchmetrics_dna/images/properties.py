@@ -33,7 +33,9 @@ class Fault(NamedTuple):
 
     Args:
         least: The least distance from other images that counts, of the transformed property.
-        words: What is said of an image; ``{}`` is the reference, or "the others".
+        verb: Verb of the statement about an image: ``"is"``, ``"has"``, ``"looks"`` or ``"shows"``.
+        words: End of the short statement, such as ``"much darker"``.
+        details: What the full statement adds; ``{}`` is the reference, or "the others".
         maybe: Value from which an image that is far beyond all others has this fault; NaN for what may be a matter of
             taste, which is only a reason for what other evidence shows.
         plain: Value from which it is hardly anything else, so that less evidence is enough; NaN for none.
@@ -41,7 +43,9 @@ class Fault(NamedTuple):
     """
 
     least: float
+    verb: Literal["is", "has", "looks", "shows"]
     words: str
+    details: str = ""
     maybe: float = math.nan
     plain: float = math.nan
 
@@ -192,7 +196,7 @@ def property_in_words(name: str, value: float, digits: int = 3) -> str:
 
     Example:
         >>> property_in_words("width", 0.5), property_in_words("dark pixels", 0.25), property_in_words("noise", 0.0123)
-        ('256 pixels', '25 %', '0.0123')
+        ('256 pixels', '25%', '0.0123')
 
     """
     record = RECORDS.find(name)
@@ -373,7 +377,7 @@ def _blockiness(of: Originals) -> Tensor:
 
 def in_percent(value: float) -> str:
     """Format a share."""
-    return f"{value * 100:.0f} %"
+    return f"{value * 100:.0f}%"
 
 
 def _pixels(value: float) -> str:
@@ -408,59 +412,59 @@ RECORDS = Registry(
         ),
         _of_colour(
             "brightness", "mean of grey, 1 is white", lambda of: of.mean / WHITE, tails=log_odds(0.02), plain=True,
-            higher=Fault(0.1, "is much brighter than any of {}", maybe=0.7),
-            lower=Fault(0.1, "is much darker than any of {}", maybe=0.15, plain=0.08),
+            higher=Fault(0.1, "is", "much brighter", " than any of {}", maybe=0.7),
+            lower=Fault(0.1, "is", "much darker", " than any of {}", maybe=0.15, plain=0.08),
         ),
         _of_colour(
             "contrast", "twice the deviation of grey, 1 is half black", _contrast, tails=log(0.02), plain=True,
-            lower=Fault(0.1, "has far less contrast than any of {}", maybe=0.06),
+            lower=Fault(0.1, "has", "far less contrast", " than any of {}", maybe=0.06),
         ),
         _of_colour(
-            "dark pixels", "share in the lowest 5 %",
+            "dark pixels", "share in the lowest 5%",
             lambda of: _count(of.grey < WHITE // 20) / of.count, in_percent, tails=log_odds(0.05),
-            higher=Fault(0.2, "has far more dark pixels than any of {}", maybe=0.3, plain=0.9),
+            higher=Fault(0.2, "has", "far more dark pixels", " than any of {}", maybe=0.3, plain=0.9),
         ),
         _of_colour(
-            "bright pixels", "share in the highest 5 %",
+            "bright pixels", "share in the highest 5%",
             lambda of: _count(of.grey > WHITE - WHITE // 20) / of.count, in_percent,
-            tails=log_odds(0.05), higher=Fault(0.2, "has far more bright pixels than any of {}", maybe=0.5),
+            tails=log_odds(0.05), higher=Fault(0.2, "has", "far more bright pixels", " than any of {}", maybe=0.5),
         ),
         _of_colour(
             "saturation", "mean range of a pixel's channels, 0 is grey", _saturation, tails=log(0.01), plain=True,
-            higher=Fault(0.1, "has stronger colours than any of {}"),
-            lower=Fault(0.5, "has far less colour than any of {}", maybe=0.01, plain=0.002),
+            higher=Fault(0.1, "has", "stronger colours", " than any of {}"),
+            lower=Fault(0.5, "has", "far less colour", " than any of {}", maybe=0.01, plain=0.002),
         ),
         _of_colour("red against green", "mean difference, 0.5 is none", _red_against_green),
         _of_colour("blue against yellow", "mean difference, 0.5 is none", _blue_against_yellow),
         _of_colour(
             "colours", "root of the share of different 15-bit colours", _colours, tails=log(0.0),
-            higher=Fault(0.1, "has far more colours than any of {}, as noise gives"),
-            lower=Fault(0.1, "has far fewer colours than any of {}"),
+            higher=Fault(0.1, "has", "far more colours", " than any of {}, as noise gives"),
+            lower=Fault(0.1, "has", "far fewer colours", " than any of {}"),
         ),
         _of_colour("dark corners", "corners against the middle, 0.5 is alike", _dark_corners),
         _of_texture(
             "sharpness", "mean Laplacian beyond two grey levels over mean step between neighbours, 0 is smooth",
             _sharpness, tails=log(0.01), plain=True,
-            lower=Fault(0.05, "is much more blurred than any of {}", maybe=0.07, plain=0.05),
+            lower=Fault(0.05, "is", "much more blurred", " than any of {}", maybe=0.07, plain=0.05),
         ),
         _of_texture(
             "noise", "Immerkær's estimate (1996), 0.1 is about 3 of 255 levels",
             _noise, tails=log(0.005), plain=True,
-            higher=Fault(0.1, "is much noisier than any of {}", maybe=0.4, plain=0.5),
+            higher=Fault(0.1, "is", "much noisier", " than any of {}", maybe=0.4, plain=0.5),
         ),
         _of_texture("fine detail", "mean step between neighbours over that and the next but one", _fine_detail),
         _of_texture(
             "flat areas", "share of equal neighbours", _flat_areas, in_percent, tails=log_odds(0.05),
-            higher=Fault(0.1, "has far more flat areas than any of {}"),
+            higher=Fault(0.1, "has", "far more flat areas", " than any of {}"),
         ),
         _of_texture(
             "pixelation", "share of rows and columns nearly without steps",
             _pixelation, tails=log_odds(0.05),
-            higher=Fault(0.5, "is made of enlarged pixels", maybe=0.35, plain=0.42),
+            higher=Fault(0.5, "looks", "upscaled", maybe=0.35, plain=0.42),
         ),
         _of_texture(
             "blockiness", "steps at borders of 8 x 8 blocks, 0.5 is none", _blockiness,
-            higher=Fault(0.01, "shows blocks of 8 pixels, as strong JPEG compression leaves", maybe=0.6),
+            higher=Fault(0.01, "shows", "blocks of 8 pixels", ", as strong JPEG compression leaves", maybe=0.6),
         ),
         _of_file("JPEG files", "share of such files", lambda of: of.file.format == "JPEG", in_percent, plain=True),
         _of_file("PNG files", "share of such files", lambda of: of.file.format == "PNG", in_percent, plain=True),

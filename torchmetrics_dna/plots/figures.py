@@ -342,7 +342,7 @@ def plot_monitor(windows: Sequence[Window]) -> Any:
         x, values = [window.number for window in chosen], [window.value for window in chosen]
         above.plot(x, values, color=colour, marker=marker, linestyle="", markersize=4, label=name)
     highs = [nan if window.high is None else window.high for window in windows]
-    above.plot(numbers, highs, color="black", linewidth=1, linestyle=":", label="95 % of windows before are below")
+    above.plot(numbers, highs, color="black", linewidth=1, linestyle=":", label="95% of earlier windows are below")
     above.set_ylabel(DISTANCES[windows[0].distance].label)
     above.legend(frameon=False, fontsize=9)
     below.plot(numbers, [nan if w.evidence is None else w.evidence for w in windows], color=usual, linewidth=1)

@@ -51,18 +51,20 @@ def debiased_in_words(finding: Finding) -> Cell:
     if finding.interval is None or finding.interval.value != 0 or finding.value == 0:
         return finding.debiased
     if finding.interval.high > 0:
-        return f"below noise, at most {number(finding.interval.high)}"
-    return "below noise"
+        return f"within sampling noise, at most {number(finding.interval.high)}"
+    return "within sampling noise"
 
 
 def interval_in_words(interval: Interval | None) -> str:
     """Return both ends of an interval; a dash without one, or if both are 0."""
-    return "-" if interval is None or not interval.high else interval.ends
+    if interval is None or interval.high == 0:
+        return "-"
+    return interval.ends
 
 
 def distance_in_words(distance: Distance, value: float) -> str:
     """Return a distance with its unit, if that is bins."""
-    return bins_in_words(value) if distance.unit == "bins" else number(value, 3)
+    return bins_in_words(value) if distance.unit == "bins" else number(value)
 
 
 def debiased_cells(result: Result, p_value: float | None) -> tuple[Cell, str]:

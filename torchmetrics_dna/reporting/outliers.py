@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torchmetrics_dna.files.visible import images_in_words, p_figure
 from torchmetrics_dna.images.noun import value_of
-from torchmetrics_dna.words.reasons import REASONS, in_plural, reason_in_words
+from torchmetrics_dna.words.reasons import REASONS, full_reason, short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,11 @@ _MOST_FLAGGED = 5
 # If a larger share of images is flagged, the sentence is about the set.
 _SAID_OF_SET = 0.25
 #: Faults that no property or number shows, by what was judged.
-UNSEEN = {"image": "most noise, watermarks, other content", "row": "other content", "input": "a flipped or rotated one"}
+UNSEEN = {
+    "image": "most noise, watermarks, other content",
+    "row": "other content",
+    "input": "a flipped or rotated input",
+}
 
 
 def are_many(odd: OddImages) -> bool:
@@ -34,7 +38,9 @@ def are_many(odd: OddImages) -> bool:
 
 def outlier_sentences(odd: OddImages, reference: str, noun: str) -> list[str]:
     """Return which images of a ranking are flagged and why, and the result of the test of the others."""
-    return flagged_in_folder(odd, noun) if odd.is_alone else flagged_beside_reference(odd, reference, noun)
+    if odd.is_alone:
+        return flagged_in_folder(odd, noun)
+    return flagged_beside_reference(odd, reference, noun)
 
 
 def flagged_beside_reference(odd: OddImages, reference: str, noun: str) -> list[str]:
@@ -43,7 +49,7 @@ def flagged_beside_reference(odd: OddImages, reference: str, noun: str) -> list[
     has_more = odd.share is not None and len(odd.named) < odd.share.low * len(odd.names)
     lines = []
     if odd.share is not None:
-        interval = f"95% CI {odd.share.low:.0%} to {odd.share.high:.0%}"
+        interval = f"95% CI [{odd.share.low:.0%}, {odd.share.high:.0%}]"
         lines.append(f"About {odd.share.share:.0%} of these {noun}s are outliers ({interval}).")
         if has_more:
             lines.append("Not all of them can be identified one by one.")
@@ -116,14 +122,14 @@ def _flagged(odd: OddImages, reference: str, noun: str) -> list[str]:
     for name, image in flagged:
         by_reason.setdefault(image.reason, []).append(name)
     for reason, names in by_reason.items():
-        phrase = reason_in_words(reason, reference, short=False)
+        predicate = full_reason(reason, reference, len(names))
         if len(names) == 1:
-            lines.append(f"{names[0]} {phrase}.")
+            lines.append(f"{names[0]} {predicate}.")
             continue
         shown = ", ".join(names[:_MOST_UNUSUAL])
         if len(names) > _MOST_UNUSUAL:
             shown += f" and {len(names) - _MOST_UNUSUAL:,} more"
-        lines.append(f"{len(names):,} {in_plural(phrase)}: {shown}.")
+        lines.append(f"{len(names):,} {predicate}: {shown}.")
     return lines
 
 
@@ -132,58 +138,67 @@ def outliers_of_b(comparison: Comparison) -> list[str]:
     odd = comparison.odd
     if odd is None:
         return []
-    a, b = comparison.names
-    noun = comparison.noun
-    # Many flagged images without a reason of their own are just the difference between the sets.
-    if are_many(odd) and comparison.differs and not any(image.reason in REASONS for image in odd.named):
-        return []
-    if odd.named and odd.is_alone:
-        return [_which(odd, "the others", noun, f" in {b}", " within the set")]
     if odd.named:
-        explanation = comparison.explanation
-        if explanation is not None and explanation.causes is not None:
-            # The sentence before this one is about a changed A.
-            return [_which(odd, a, noun, f" in {b}", f" relative to unchanged {a}")]
-        return [_which(odd, a, noun, f" in {b}", f" relative to {a}")]
+        return _flagged_in_b(comparison, odd)
     # If the sets differ, the test of a small number of images adds nothing to that of all.
     if odd.candidates and odd.few_off is not None and not comparison.differs:
         p = p_figure(odd.few_off.p_value, "p")
         unusual = ", ".join(odd.candidates[:_MOST_UNUSUAL])
-        return [f"A small number of {noun}s in {b} may be outliers ({p}). The most unusual: {unusual}."]
+        return [
+            f"A small number of {comparison.noun}s in {comparison.names[1]} may be outliers ({p}). The most unusual:"
+            f" {unusual}."
+        ]
     return []
 
 
-def _which(odd: OddImages, reference: str, noun: str, of_set: str, relative_to: str) -> str:
-    """Name images in their order with the reasons; if more than a quarter are flagged, count those of one reason.
+def _flagged_in_b(comparison: Comparison, odd: OddImages) -> list[str]:
+    """Return the sentence on the flagged images of B; nothing if they are just the difference between the sets."""
+    has_reasons = any(image.reason in REASONS for image in odd.named)
+    if are_many(odd) and comparison.differs and not has_reasons:
+        return []
+    reference = comparison.names[0]
+    if odd.is_alone:
+        relative_to = "within the set"
+    elif comparison.explanation is not None and comparison.explanation.causes is not None:
+        # The sentence before this one is about a changed A.
+        relative_to = f"relative to unchanged {reference}"
+    else:
+        relative_to = f"relative to {reference}"
+    count = f"of {images_in_words(len(odd.names), comparison.noun)} in {comparison.names[1]}"
+    return [_which(odd, count, relative_to)]
+
+
+def _which(odd: OddImages, of_all: str, relative_to: str) -> str:
+    """Name flagged images with their reasons; if there are many, count those with the most frequent reason.
 
     Images of one colour or value are always named.
+
+    Args:
+        odd: The flagged images.
+        of_all: Number of all images and name of their set, such as "of 40 images in B".
+        relative_to: The set that they are outliers of, such as "relative to A".
+
     """
-    flagged: Sequence[tuple[str, Odd]] = odd.flagged
-    total = images_in_words(len(odd.names), noun)
-    outliers = "is an outlier" if len(flagged) == 1 else "are outliers"
-    head = f"{len(flagged):,} of {total}{of_set} {outliers}{relative_to}"
-    counted: list[str] = []
-    reason, most = Counter(image.reason for _, image in flagged).most_common(1)[0]
-    if are_many(odd) and most > 1:
-        why = in_plural(reason_in_words(reason, reference, short=reason in REASONS))
-        if most == len(flagged):
-            all_of_them = f"{most:,} of {total}{of_set} {why}"
-            return f"{all_of_them}{relative_to}." if reason in REASONS else f"{all_of_them}."
-        counted = [f"{most:,} {why}"]
-        flagged = [(name, image) for name, image in flagged if image.is_fact and image.reason != reason]
-        parts = _with_reasons(flagged[:_MOST_FLAGGED], reference)
-        return f"{head}: {'; '.join([*parts, *counted])}."
-    parts = _with_reasons(flagged[:_MOST_FLAGGED], reference)
-    if len(flagged) > _MOST_FLAGGED:
-        parts.append(f"and {len(flagged) - _MOST_FLAGGED:,} more")
-    return f"{head}: {'; '.join(parts)}."
+    outliers = "is an outlier" if len(odd.flagged) == 1 else "are outliers"
+    head = f"{len(odd.flagged):,} {of_all} {outliers} {relative_to}"
+    reason, count = Counter(image.reason for _, image in odd.flagged).most_common(1)[0]
+    if not are_many(odd) or count == 1:
+        clauses = _with_reasons(odd.flagged[:_MOST_FLAGGED])
+        if len(odd.flagged) > _MOST_FLAGGED:
+            clauses.append(f"and {len(odd.flagged) - _MOST_FLAGGED:,} more")
+        return f"{head}: {'; '.join(clauses)}."
+    if count == len(odd.flagged):
+        return f"{count:,} {of_all} {short_reason(reason, count)} {relative_to}."
+    single_valued = [(name, image) for name, image in odd.flagged if image.is_fact and image.reason != reason]
+    clauses = _with_reasons(single_valued[:_MOST_FLAGGED])
+    clauses.append(f"{count:,} {short_reason(reason, count)}")
+    return f"{head}: {'; '.join(clauses)}."
 
 
-def _with_reasons(flagged: Sequence[tuple[str, Odd]], reference: str) -> list[str]:
+def _with_reasons(flagged: Sequence[tuple[str, Odd]]) -> list[str]:
     """Return a clause for each run of images with the same reason."""
     clauses = []
-    for reason, run in groupby(flagged, lambda pair: reason_in_words(pair[1].reason, reference, short=True)):
+    for reason, run in groupby(flagged, lambda pair: pair[1].reason):
         names = [name for name, _ in run]
-        predicate = in_plural(reason) if len(names) > 1 else reason
-        clauses.append(f"{', '.join(names)} {predicate}")
+        clauses.append(f"{', '.join(names)} {short_reason(reason, len(names))}")
     return clauses

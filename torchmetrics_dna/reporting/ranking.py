@@ -109,7 +109,7 @@ def _cell(key: str, value: Any) -> Cell:
     if key == "percentile":
         return "above all" if value == 100 else f"{value:.1f}%"
     if isinstance(value, float):
-        return number(value, 3, zeros=True)
+        return number(value, zeros=True)
     cell: Cell = value
     return cell
 

@@ -119,11 +119,11 @@ def _figure_in_words(sets: Comparisons, name: str) -> str:
     """Return the distance of a set: debiased, unless the set shares images with the reference."""
     result = sets[name][sets.distance]
     if sets[name].shares_images or result.debiased is None:
-        return number(result.value, 3)
+        return number(result.value)
     shown, _ = debiased_cells(result, sets.own_p_values(sets.distance)[name])
     if isinstance(shown, str):
-        return f"{number(result.value, 3)}, {shown}" if result.few_differ is not None else shown
-    return f"{number(shown, 3)}, debiased"
+        return f"{number(result.value)}, {shown}" if result.few_differ is not None else shown
+    return f"{number(shown)}, debiased"
 
 
 def _of_sets(sets: Comparisons) -> str:
@@ -337,7 +337,7 @@ def _cell(comparison: Comparison, result: Result | None, p_value: float | None) 
     error = None
     if comparison.paired or not comparison.shares_images:
         error = result.overall.error
-    shown = number(result.value, 3, zeros=True, error=error)
+    shown = number(result.value, zeros=True, error=error)
     is_significant = p_value is None or p_value <= SIGNIFICANT
     return shown if is_significant else f"{shown} {_NOT_SIGNIFICANT}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,8 +60,10 @@ class PropertyDifference(NamedTuple):
 
     @property
     def direction(self) -> int:
-        """1 if the property is higher in B, -1 if it is lower, 0 if the means are too near to call it so."""
-        return 0 if abs(self.effect) < _MIN_SHIFT else int(math.copysign(1, self.effect))
+        """1 if the property is higher in B, -1 if it is lower, 0 if the means are too close for either."""
+        if abs(self.effect) < _MIN_SHIFT:
+            return 0
+        return 1 if self.effect > 0 else -1
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ class Explanation:
     @property
     def differs(self) -> bool | None:
         """True if the test finds a difference; None without a test."""
-        return None if self.p_value is None else self.p_value <= SIGNIFICANT
+        if self.p_value is None:
+            return None
+        return self.p_value <= SIGNIFICANT
 
     def __str__(self) -> str:
         return what_differs(self)
@@ -112,31 +117,34 @@ def pixels_of_pairs(explanation: Explanation) -> list[str]:
     pixels = explanation.pixels
     if pixels is None:
         return []
-    a, b = explanation.names
-    pairs = f"{pixels.num_pairs:,} pairs"
-    if pixels.num_pairs == 1:
-        pairs = "1 pair"
-    if pixels.num_pairs < pixels.num_total:
-        pairs += f", drawn from {pixels.num_total:,},"
-    if pixels.num_other_shapes == pixels.num_pairs:
-        which = "the pair" if pixels.num_pairs == 1 else f"all {pairs}"
-        return [f"The images of {which} differ in size, so their pixels were not compared."]
-    if pixels.num_different == 0:
-        line = f"None of {pairs} differs in pixels"
-    else:
-        verb = "differs" if pixels.num_different == 1 else "differ"
-        levels = "1 grey level" if pixels.median == 1 else f"{pixels.median} grey levels"
-        line = (
-            f"{pixels.num_different:,} of {pairs} {verb} in pixels, by {levels} (median) and at most {pixels.largest}"
-        )
-    if pixels.num_other_shapes:
-        verb = "differs" if pixels.num_other_shapes == 1 else "differ"
-        line += f"; {pixels.num_other_shapes:,} {verb} in size"
-    lines = [f"{line}."]
+    lines = [_how_pixels_differ(pixels)]
     if pixels.change is not None:
+        a, b = explanation.names
         change = _PIXEL_CHANGES[pixels.change].format(pixels.amount)
         lines.append(f"{b} is {a} {change} in {_explained_pairs(pixels)}.")
     return lines
+
+
+def _how_pixels_differ(pixels: PixelDifferences) -> str:
+    """Return the sentence on the number of pairs that differ in pixels, and by how much."""
+    pairs = "1 pair" if pixels.num_pairs == 1 else f"{pixels.num_pairs:,} pairs"
+    if pixels.num_pairs < pixels.num_total:
+        pairs += f", drawn from {pixels.num_total:,},"
+    if pixels.num_other_shapes == pixels.num_pairs:
+        all_pairs = "the pair" if pixels.num_pairs == 1 else f"all {pairs}"
+        return f"The images of {all_pairs} differ in size, so their pixels were not compared."
+    if pixels.num_different == 0:
+        in_pixels = f"None of {pairs} differs in pixels"
+    else:
+        verb = "differs" if pixels.num_different == 1 else "differ"
+        levels = "1 grey level" if pixels.median == 1 else f"{pixels.median} grey levels"
+        in_pixels = (
+            f"{pixels.num_different:,} of {pairs} {verb} in pixels, by {levels} (median) and at most {pixels.largest}"
+        )
+    if not pixels.num_other_shapes:
+        return f"{in_pixels}."
+    verb = "differs" if pixels.num_other_shapes == 1 else "differ"
+    return f"{in_pixels}. {pixels.num_other_shapes:,} {verb} in size."
 
 
 def _explained_pairs(pixels: PixelDifferences) -> str:
@@ -161,28 +169,38 @@ def has_exact_change(explanation: Explanation) -> bool:
 
 
 def difference(explanation: Explanation) -> list[str]:
-    """Return clauses: do the sets differ, and what change of A comes near to B? None if no test was made."""
+    """Return whether the sets differ, and the change of A that explains the difference; nothing without a test."""
     a, b = explanation.names
     causes = explanation.causes
     if explanation.differs is None:
         return []
     if not explanation.differs:
         return [f"No significant difference between {a} and {b}"]
-    if explanation.colourless is not None and (causes is None or causes.names == ("less saturation",)):
-        of_a, of_b, total = explanation.colourless
-        grey = f"{of_b:,} of {images_in_words(total)} in {b} have no colour, and {of_a or 'none'} in {a}"
-        return [f"{b} differs significantly from {a}", grey]
-    if causes is None:
-        differs = f"{b} differs significantly from {a}"
-        return [differs, _unexplained(explanation)] if explanation.is_searched else [differs]
-    share = causes.bins[-1] / causes.bins[0]
-    if not share:
+    differs = f"{b} differs significantly from {a}"
+    is_grey_alone = causes is None or causes.names == ("less saturation",)
+    if explanation.colourless is not None and is_grey_alone:
+        count_a, count_b, total = explanation.colourless
         return [
-            f"{b} differs significantly from {a}, as if {a} were {causes.in_words}",
+            differs,
+            f"{count_b:,} of {images_in_words(total)} in {b} have no colour, and {count_a or 'none'} in {a}",
+        ]
+    if causes is not None:
+        return _explained(differs, a, causes)
+    if explanation.is_searched:
+        return [differs, _unexplained(explanation)]
+    return [differs]
+
+
+def _explained(differs: str, a: str, causes: Causes) -> list[str]:
+    """Return clauses on the changes of A that explain the difference, and on the distance that remains after them."""
+    share = causes.bins[-1] / causes.bins[0]
+    if share == 0:
+        return [
+            f"{differs}, as if {a} were {causes.in_words}",
             f"After this change of {a}, the remaining distance is within sampling noise",
         ]
     return [
-        f"{b} differs significantly from {a}, in part as if {a} were {causes.in_words}",
+        f"{differs}, in part as if {a} were {causes.in_words}",
         f"After this change of {a}, {100 * share:.0f}% of the distance remains",
     ]
 
@@ -204,51 +222,77 @@ def _unexplained(explanation: Explanation) -> str:
 
 def what_was_measured(explanation: Explanation) -> list[str]:
     """Return the sentence on the plainest properties of images that differ, or nothing."""
-    by_name = {each.name: each for each in explanation.properties}
-    if any(each.effect > 0 for name, each in by_name.items() if name.endswith(_FILES)):
-        # More files of one format imply fewer of the others.
-        by_name = {name: each for name, each in by_name.items() if not name.endswith(_FILES) or each.effect > 0}
-    if "width" in by_name:
-        by_name.pop("height", None)
-    fits = moved_by(explanation.guess)
+    shown = _plainest_first(explanation)[:_MOST_PROPERTIES]
+    if not shown:
+        return []
+    a, b = explanation.names
+    are_several_sets = any(measured.theirs is not None for measured in explanation.properties)
+    heading = f"Properties that differ most in {b}" if are_several_sets else f"Properties that differ most ({a} → {b})"
+    return [f"{heading}: {', '.join(map(_property_in_words, shown))}."]
+
+
+def _plainest_first(explanation: Explanation) -> list[PropertyDifference]:
+    """Return the properties in the order in which a sentence names them.
+
+    Properties that a suspected change moves come first, then those whose mean differs, and then the plainest.
+    """
+    by_name = {measured.name: measured for measured in _without_repeats(explanation.properties)}
+    suspected = moved_by(explanation.guess)
     causes = explanation.causes
     explained: list[str] = []
     if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0]:
-        # If a named cause leaves much of the distance, other plain properties come before those that it moves itself.
+        # A cause that leaves much of the distance is named anyway, so the properties that it moves come last.
         explained = moved_by(causes)
-    order = [*(name for name in PLAIN if name not in explained), *explained, *by_name]
+    plainest = [name for name in PLAIN if name not in explained]
+    order = [*plainest, *explained, *by_name]
 
     def rank(name: str) -> tuple[bool, bool, int]:
-        return name not in fits, not by_name[name].direction, order.index(name)
+        return name not in suspected, by_name[name].direction == 0, order.index(name)
 
-    names = sorted(by_name, key=rank)
-    phrases = [_property(by_name[name]) for name in names[:_MOST_PROPERTIES]]
-    if not phrases:
-        return []
-    a, b = explanation.names
-    are_several = any(each.theirs is not None for each in explanation.properties)
-    head = f"Properties that differ most in {b}: " if are_several else f"Properties that differ most ({a} → {b}): "
-    return [f"{head}{', '.join(phrases)}."]
+    return [by_name[name] for name in sorted(by_name, key=rank)]
+
+
+def _without_repeats(properties: Sequence[PropertyDifference]) -> list[PropertyDifference]:
+    """Return the properties without those that another one implies."""
+    names = [measured.name for measured in properties]
+    has_more_of_a_format = any(each.effect > 0 for each in properties if each.name.endswith(_FILES))
+    kept: list[PropertyDifference] = []
+    for measured in properties:
+        if measured.name == "height" and "width" in names:
+            continue
+        # More files of one format imply fewer of the others.
+        if has_more_of_a_format and measured.name.endswith(_FILES) and measured.effect <= 0:
+            continue
+        kept.append(measured)
+    return kept
 
 
 def moved_by(causes: Causes | None) -> list[str]:
     """Return the property of images that each change moves most plainly."""
-    return [] if causes is None else [CHANGES[name].moves[:-2] for name in causes.names]
+    if causes is None:
+        return []
+    return [CHANGES[name].moves[:-2] for name in causes.names]
 
 
-def _property(of: PropertyDifference) -> str:
-    if not of.direction:
-        return f"{of.name} (more varied)" if of.spread_b > of.spread_a else f"{of.name} (less varied)"
-    values = (of.a, of.b) if of.theirs is None else (of.b, *of.theirs)
-    first, *others = (property_in_words(of.name, value, 2) for value in values)
-    if first in others:
-        # Two digits do not show the difference.
-        first, *others = (property_in_words(of.name, value, 3) for value in values)
-    if of.theirs is None:
-        return f"{of.name} {first} → {others[0]}"
-    # If both ends look the same, one is shown.
-    theirs = " to ".join(dict.fromkeys(others))
-    return f"{of.name} {first} (other sets: {theirs})"
+def _property_in_words(measured: PropertyDifference) -> str:
+    """Return how a property differs: by its spread, from A to B, or from the range of other sets."""
+    name = measured.name
+    if measured.direction == 0:
+        return f"{name} (more varied)" if measured.spread_b > measured.spread_a else f"{name} (less varied)"
+    if measured.theirs is None:
+        before, after = _distinct(name, measured.a, measured.b)
+        return f"{name} {before} → {after}"
+    value, low, high = _distinct(name, measured.b, *measured.theirs)
+    reference_range = low if low == high else f"{low} to {high}"
+    return f"{name} {value} (other sets: {reference_range})"
+
+
+def _distinct(name: str, value: float, *others: float) -> list[str]:
+    """Return values of a property with two digits, or with three if two do not show that the first differs."""
+    texts = [property_in_words(name, each, 2) for each in (value, *others)]
+    if texts[0] in texts[1:]:
+        texts = [property_in_words(name, each, 3) for each in (value, *others)]
+    return texts
 
 
 def what_differs(explanation: Explanation) -> str:
@@ -263,5 +307,5 @@ def what_differs(explanation: Explanation) -> str:
     if not clauses and explanation.lacks:
         sentences.append(f"Not tested: {explanation.lacks}.")
     elif not clauses and (explanation.unmeasured or not sentences):
-        sentences.append("`num_folds=20` gives a test.")
+        sentences.append("Pass `num_folds=20` for a test.")
     return " ".join([*pixels, *(f"{clause}." for clause in clauses), *sentences])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
 from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
@@ -12,55 +11,102 @@ from torchmetrics_dna.images.properties import FAULTS, RECORDS
 if TYPE_CHECKING:
     from torchmetrics_dna.functional.odd import Odd
 
-#: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
+# Verbs of statements about one image, and the same about several.
+_PLURAL_VERBS = {"is": "are", "has": "have", "looks": "look", "shows": "show"}
+
+
+class Statement(NamedTuple):
+    """Statement about flagged images.
+
+    Attributes:
+        verb: Its verb, in the singular.
+        words: End of the short statement.
+        details: What the full statement adds; ``{}`` is the reference.
+
+    """
+
+    verb: str
+    words: str
+    details: str = ""
+
+
+#: Statements about images for the reasons of an :class:`~torchmetrics_dna.functional.odd.Odd`.
 REASONS = {
-    "all black": "is all black",
-    "all white": "is all white",
-    "one colour": "is of one colour; none of {} is",
-    "no colour": "has no colour; every image of {} has",
-    "all zero": "is all zero",
-    "one value": "is of one value",
-    **{name: fault.words for name, fault in (FAULTS | NUMBER_FAULTS).items()},
+    "all black": Statement("is", "all black"),
+    "all white": Statement("is", "all white"),
+    "one colour": Statement("has", "a single colour", ", unlike all of {}"),
+    "no colour": Statement("has", "no colour", ", unlike all of {}"),
+    "all zero": Statement("is", "all zero"),
+    "one value": Statement("has", "a single value"),
 }
-# In short, a reason ends before these words, which lead to the reference.
-_SHORT = ", |; | than any of"
-_PLURALS = {"is": "are", "has": "have", "shows": "show"}
+REASONS |= {name: Statement(fault.verb, fault.words, fault.details) for name, fault in (FAULTS | NUMBER_FAULTS).items()}
 
 
 def extreme_in_words(odd: Odd) -> str:
-    """Say in what property or layer an image is most extreme, with its value and the range of the others."""
-    name = odd.reason[:-2] if odd.reason[-1:] in ("+", "-") else odd.reason
+    """Return the property or layer in which an image is most extreme, with its value and the range of the others."""
+    name = odd.reason
+    if name.endswith(("+", "-")):
+        # The sign after a property gives its direction.
+        name = name[:-2]
     record = RECORDS.get(name)
     if record is None:
-        value, low, high = (f"{each:.3g}" for each in (odd.value, odd.low, odd.high))
+        value, low, high = (f"{number:.3g}" for number in (odd.value, odd.low, odd.high))
         distance = f"distance in {name}:" if name else "distance"
         return f"{distance} {value} (others {low} to {high})"
-    value, low, high = (record.in_words(each) for each in (odd.value, odd.low, odd.high))
+    value, low, high = (record.in_words(number) for number in (odd.value, odd.low, odd.high))
     return f"{name} {value} (others {low} to {high})"
 
 
 def why_flagged(odd: Odd, reference: str, *, short: bool) -> str:
-    """Say why an image is flagged: its property with that of the reference, or the layer where it is furthest."""
-    phrase = reason_in_words(odd.reason, reference, short=short)
+    """Return why an image is flagged.
+
+    The full reason has the value of the property, and its range in the reference.
+
+    Args:
+        odd: The image.
+        reference: Name of the reference, or "the others".
+        short: Whether to leave out the value and the reference.
+
+    """
+    if short:
+        return short_reason(odd.reason)
+    reason = full_reason(odd.reason, reference)
     # A reason is a property and a sign.
     name = odd.reason[:-2]
     record = RECORDS.get(name) or NUMBERS.get(name)
-    if short or odd.reason not in REASONS or record is None:
-        return phrase
-    value, low, high = map(record.in_words, (odd.value, odd.low, odd.high))
-    return f"{phrase} ({name} {value}; theirs {low} to {high})"
+    if odd.reason not in REASONS or record is None:
+        return reason
+    value, low, high = (record.in_words(number) for number in (odd.value, odd.low, odd.high))
+    return f"{reason} ({name} {value}; in {reference} {low} to {high})"
 
 
-def reason_in_words(reason: str, reference: str, *, short: bool) -> str:
-    """Return what is said of an image for a reason, in short without details."""
-    unlike = f"is unlike {{}}, most of all in {reason}" if reason else "is unlike {}"
-    phrase = REASONS.get(reason, unlike)
-    if short:
-        phrase = re.split(_SHORT, phrase)[0]
-    return phrase.format(reference)
+def short_reason(reason: str, count: int = 1) -> str:
+    """Return what flagged images have in common, without the reference.
+
+    Example:
+        >>> short_reason("all black"), short_reason("sharpness -", count=2), short_reason("block_4")
+        ('is all black', 'are much more blurred', 'is unusual in block_4')
+
+    """
+    statement = _statement(reason)
+    verb = statement.verb if count == 1 else _PLURAL_VERBS[statement.verb]
+    return f"{verb} {statement.words}"
 
 
-def in_plural(phrase: str) -> str:
-    """Return what is said of one image, said of several."""
-    verb, _, rest = phrase.partition(" ")
-    return f"{_PLURALS[verb]} {rest}"
+def full_reason(reason: str, reference: str, count: int = 1) -> str:
+    """Return what flagged images have in common, compared with the reference.
+
+    Example:
+        >>> full_reason("sharpness -", "photos"), full_reason("block_4", "photos", count=2)
+        ('is much more blurred than any of photos', 'are unusual in block_4 compared with photos')
+
+    """
+    return short_reason(reason, count) + _statement(reason).details.format(reference)
+
+
+def _statement(reason: str) -> Statement:
+    """Return the statement for a reason: that of its fault, or else of a layer; empty for the only layer."""
+    if reason in REASONS:
+        return REASONS[reason]
+    words = f"unusual in {reason}" if reason else "unusual"
+    return Statement("is", words, " compared with {}")
