@@ -218,7 +218,7 @@ def test_points_and_lines_of_a_stream_are_under_the_names_of_what_they_are() -> 
     lines = {line.get_label(): line.get_xydata().tolist() for axis in (above, below) for line in axis.lines}
     assert lines["no change"] == [[1, 3.0], [2, 1.0], [3, 4.0]]
     assert lines["changed"] == [[4, 1.5], [5, 9.0]]
-    high = next(points for name, points in lines.items() if "windows before" in name)
+    high = next(points for name, points in lines.items() if "earlier windows" in name)
     assert high[1:] == [[i + 1, highs[i]] for i in range(1, 5)]
     assert below.lines[0].get_xydata().tolist()[1:] == [[i + 1, evidence[i]] for i in range(1, 5)]
     assert [y for _, y in lines["enough (20)"]] == [20.0, 20.0]

@@ -334,7 +334,7 @@ def test_the_held_out_set_is_no_candidate(other: Comparisons) -> None:
     assert "p = 0.00" in first
     assert all(name in first for name in ("far", "validation"))
     assert times.startswith(f"far is {ratio.value:.2g} times")
-    assert times.endswith(f"{ratio.low:.2g} to {ratio.high:.2g}).")
+    assert times.endswith(f"[{ratio.low:.2g}, {ratio.high:.2g}]).")
     assert "held-out validation" in caveat
     row = lean.rows()[0]
     assert [row[f"dna_emd_x_held_out{end}"] for end in ("", "_low", "_high")] == [ratio.value, ratio.low, ratio.high]
@@ -342,7 +342,7 @@ def test_the_held_out_set_is_no_candidate(other: Comparisons) -> None:
     assert Comparisons("a", {}, "v").held_out == "v"
     table = evidence_table(lean)
     for text in (table.markdown(), table.latex(), table.html()):
-        assert f"{ratio.value:.2g} ({ratio.low:.2g} to {ratio.high:.2g})" in text
+        assert f"{ratio.value:.2g} [{ratio.low:.2g}, {ratio.high:.2g}]" in text
 
 
 def test_without_a_difference_there_is_no_upper_end_and_no_number_of_noise() -> None:

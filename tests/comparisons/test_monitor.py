@@ -50,7 +50,7 @@ def test_windows_are_those_of_their_images(kind: Any) -> None:
     assert [window.evidence is None for window in windows] == [True] * 8 + [False] * 11
     assert [window.changed for window in windows[:12]] == [False] * 12
     assert windows[-1].changed
-    assert "learning" in str(windows[0])
+    assert "warm-up" in str(windows[0])
     assert str(windows[-1]).endswith("changed")
 
 

@@ -199,7 +199,7 @@ def test_the_share_of_outliers_comes_first() -> None:
     odd = OddImages(names, list(range(100)), many, typical, [], [Odd(place, "head", 0, 0, 0) for place in range(24)])
     few = few_are_off(many, typical)
     first = outlier_sentences(odd, "the reference", "image")[0]
-    assert first == f"About {few.share:.0%} of these images are outliers (95% CI {few.low:.0%} to {few.high:.0%})."
+    assert first == f"About {few.share:.0%} of these images are outliers (95% CI [{few.low:.0%}, {few.high:.0%}])."
     assert few.low < 0.24 < few.high
     equal = replace(odd, scores=torch.linspace(0.5, 2, 100).double(), beyond=[])
     assert equal.share is None

@@ -129,7 +129,7 @@ def test_one_zero_by_chance_is_not_odd(dtype: Any) -> None:
 
 SPOIL: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "empty": (np.zeros_like, "is all zero"),
-    "constant": (lambda x: np.full_like(x, 3.5), "is of one value"),
+    "constant": (lambda x: np.full_like(x, 3.5), "has a single value"),
     "doubled": (lambda x: 3 * x, "has a larger"),
     "spike": (lambda x: np.where(np.arange(x.size).reshape(x.shape) == 7, 1000, x), "has a larger largest value"),
     "half empty": (lambda x: np.where(np.arange(x.shape[-1]) < 6, x, 0), "has a larger share of"),
@@ -169,7 +169,7 @@ def test_an_odd_input_is_named(what: str) -> None:
     [reason] = ranking.reasons.values()
     assert words in reason
     assert "image" not in "".join([str(ranking.verdict), *ranking.notices])
-    assert "a flipped or rotated one" in str(ranking.verdict)
+    assert "a flipped or rotated input" in str(ranking.verdict)
     compared: Any = compare(torch.tensor(a), torch.tensor(b), network())
     assert compared.odd.off[0] == "input 6"
     assert words in compared.odd.reasons("A")[6]

@@ -46,7 +46,7 @@ def test_what_was_done_is_named_with_its_amount(extractor: DNAExtractor, tmp_pat
     assert result.causes.amounts[0] == pytest.approx(50, abs=10)
     assert result.causes.bins[1] <= result.causes.bins[0] / 2
     assert result.causes.num_images == 36
-    assert f"darkened by about {result.causes.amounts[0]:.2g} %" in result.verdict_lines[0]
+    assert f"darkened by about {result.causes.amounts[0]:.2g}%" in result.verdict_lines[0]
     assert result.to_dict()["causes"]["names"] == ("darker",)
     result.save(tmp_path / "x.result.npz")
     assert Comparison.load(tmp_path / "x.result.npz").causes == result.causes

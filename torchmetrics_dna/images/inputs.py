@@ -291,8 +291,10 @@ def _remedy_of_missing_axis(tensor: Tensor, like: Tensor, path: str) -> str:
     if tensor.ndim != like.ndim - 1:
         return ""
     is_single_input = tensor.shape == like.shape[1:]
+    if is_single_input:
+        return f"; give `imgs{path}[None]`"
     fits_without_channels = like.shape[1] == 1 and tensor.shape[1:] == like.shape[2:]
-    if fits_without_channels and not is_single_input:
+    if fits_without_channels:
         return f"; give `imgs{path}[:, None]`"
     return f"; give `imgs{path}[None]`"
 
