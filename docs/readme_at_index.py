@@ -1,8 +1,11 @@
 """Make the package's long description of README.md: hatchling calls this when it builds.
 
 An index shows README alone, so what it leads to must be addresses. These are made from the ones in `[project.urls]`
-of pyproject.toml, of the tag of the version that is built. While there are none, links become their text. Pictures go,
-and so does what stands between ``<!-- links -->`` and ``<!-- end of links -->``: sentences that only lead to a link.
+of pyproject.toml, of the tag of the version that is built. Without addresses, three things change:
+
+- A link becomes its text.
+- A picture is removed with its caption: the text between ``<!-- picture -->`` and ``<!-- end of picture -->``.
+- A list of links is removed: the text between ``<!-- links -->`` and ``<!-- end of links -->``.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _PICTURE = re.compile(r'<img [^>]*?src="(?P<target>[^"]+)"[^>]*>\n*')
-_OF_LINKS = re.compile(r"\s*<!-- links -->.*?<!-- end of links -->", re.DOTALL)
+_LINKS = re.compile(r"\s*<!-- links -->.*?<!-- end of links -->", re.DOTALL)
+_CAPTIONED_PICTURE = re.compile(r"\s*<!-- picture -->.*?<!-- end of picture -->", re.DOTALL)
 _ABSOLUTE = re.compile(r"[a-z]+:")
 
 
@@ -40,8 +44,10 @@ def with_addresses(text: str, urls: dict[str, str], version: str) -> str:
 
     """
     source, site = (urls.get(name, "").rstrip("/") for name in ("Source", "Documentation"))
+    if not source:
+        text = _CAPTIONED_PICTURE.sub("", text)
     if not source and not site:
-        text = _OF_LINKS.sub("", text)
+        text = _LINKS.sub("", text)
 
     def address(target: str, picture: bool) -> str:
         path, hash_, heading = target.partition("#")
