@@ -116,7 +116,7 @@ def test_what_makes_files_ends_with_an_error_that_names_all(
         STRICT[name](folder, tmp_path, reading=Reading(batch_size, num_workers=0))
     message = str(refused.value)
     assert named_in(message) == NAMES
-    assert message.endswith("; to leave out such ones, give `skip_unreadable=True`")
+    assert message.endswith("; to leave out such ones, pass `skip_unreadable=True`")
     assert "\n" not in message
     assert list(tmp_path.glob("*.npz")) == []
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
+from torchmetrics_dna.options import naming_options
 from torchmetrics_dna.registry import load_plugins
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
@@ -40,7 +41,7 @@ def main() -> None:
             from torchmetrics_dna.jobs.processes import joined
 
             processes = joined(_print_error)
-        with processes:
+        with naming_options(), processes:
             _exit_if_failed(app(prog_name=_NAME, standalone_mode=False))
     except KeyboardInterrupt:
         _exit_if_failed(_INTERRUPTED)

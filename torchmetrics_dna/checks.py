@@ -1,9 +1,11 @@
-"""Checks of arguments that many functions share. This module imports nothing of the package, to start quickly."""
+"""Checks of arguments that many functions share. It imports little, so that commands start quickly."""
 
 from __future__ import annotations
 
 from collections.abc import Sized
 from typing import Any, get_args
+
+from torchmetrics_dna.options import argument
 
 _LONGEST = 80  # characters
 
@@ -34,7 +36,7 @@ def brief(value: object) -> str:
 def check_bool(name: str, value: object) -> None:
     """Raise ValueError unless an argument is a bool."""
     if not isinstance(value, bool):
-        raise ValueError(f"Argument `{name}` expected to be a bool, but got {brief(value)}")
+        raise ValueError(f"{argument(name)} expected to be a bool, but got {brief(value)}")
 
 
 def check_one_of(name: str, value: object, choices: Any) -> None:
@@ -50,4 +52,4 @@ def check_one_of(name: str, value: object, choices: Any) -> None:
     # The value of a user may be a tensor or a list, which can't be looked up by "in".
     if not isinstance(value, str) or value not in allowed:
         expected = ", ".join(map(repr, allowed))
-        raise ValueError(f"Argument `{name}` expected to be one of {expected}, but got {brief(value)}")
+        raise ValueError(f"{argument(name)} expected to be one of {expected}, but got {brief(value)}")

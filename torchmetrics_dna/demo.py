@@ -18,6 +18,7 @@ from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import change_image
 from torchmetrics_dna.images.reading import Progress, Reading
 from torchmetrics_dna.jobs.causes import LABEL as SEARCHING
+from torchmetrics_dna.options import argument
 from torchmetrics_dna.plots.figures import curve_style, new_figure, plain_axes
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def photographs(num_images: int) -> list[Picture]:
 
     """
     if num_images < 2:
-        raise ValueError(f"Argument `num_images` expected to be an integer larger than 1, but got {num_images}")
+        raise ValueError(f"{argument('num_images')} expected to be an integer larger than 1, but got {num_images}")
     folder = Path(require("skimage", "demo").__file__).parent / "data"
     originals: list[NDArray[Any]] = [open_source(folder / name)[0] for name in PHOTOGRAPHS]
     random = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import tarfile
@@ -19,10 +20,13 @@ from PIL import Image
 from small_protocols import make_small
 
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
+from torchmetrics_dna.cli.options import USUAL
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.images import ImageSource, ImageStream
 
 LAYERS = ["block_0"]
+# How messages write an argument in Python.
+IN_PYTHON = re.compile(rf"Argument `|`[a-z_]+=|`({'|'.join([*USUAL, 'by', 'held_out', 'kind', 'reference'])})`")
 COUNT = 12
 A = str(GOLDEN / "endtoend" / "a")
 
@@ -126,31 +130,31 @@ MISTAKES = [
     # Names and values are unknown.
     ("compare a b --layers block_9", "block_9"),
     ("compare a b --feature efficientnet_lite00", "efficientnet_lite00"),
-    ("compare a b --metrics emd", "emd"),
+    ("compare a b --metrics emd", "Option --metrics "),
     ("compare a b --feature identity:clip", "rows"),
     ("compare a b --layer x", "--layers"),
     ("comapre a b", "compare"),
     ("compare a", "'B'"),
     ("compare a b --causes=false", "--causes"),
     ("compare a b --num-folds none", "--num-folds"),
-    ("compare a b --num-folds 1", "num_folds"),
+    ("compare a b --num-folds 1", "Option --num-folds "),
     ("compare a b --num-bins x", "--num-bins"),
-    ("compare a b --num-bins 0", "num_bins"),
+    ("compare a b --num-bins 0", "Option --num-bins "),
     ("compare a b --confidence=high", "--confidence"),
-    ("compare a b --confidence 2", "confidence"),
-    ("compare a b --batch-size -3", "batch_size"),
+    ("compare a b --confidence 2", "Option --confidence "),
+    ("compare a b --batch-size -3", "Option --batch-size "),
     ("compare a b --device cuda:99", "cuda:99"),
-    ("compare a b --groups clip", "groups"),
-    ("compare a b --by colour", "colour"),
+    ("compare a b --groups clip", "Option --groups "),
+    ("compare a b --by colour", "Option --by "),
     ("compare a b --fail-above nan", "--fail-above"),
     ("compare a b --fail-above -1", "--fail-above"),
     ("compare a b --fail-unless-below 0", "--fail-unless-below"),
-    ("make a --fps 0 -o y.npz", "fps"),
-    ("make a --column jpg -o y.npz", "column"),
-    ("make a -o y.npz --on slurm", "slurm"),
+    ("make a --fps 0 -o y.npz", "Option --fps "),
+    ("make a --column jpg -o y.npz", "Option --column "),
+    ("make a -o y.npz --on slurm", "Option --on "),
     ("make a -o y.npz --kind histogram,gauss", "gauss"),
     ("rank a --reference b --score best", "--score"),
-    ("demo --num-images 1", "num_images"),
+    ("demo --num-images 1", "Option --num-images "),
     ("rank a b", "b"),
     ("diff a b c", "c"),
     # Options do not go together, or with what files hold.
@@ -184,6 +188,7 @@ def test_a_mistake_is_reported_before_any_work(
     before = set(files.iterdir())
     captured = cli(*shlex.split(command), code=2)
     assert name in captured.err
+    assert not IN_PYTHON.search(captured.err)
     assert "Traceback" not in captured.err
     assert captured.out == ""
     assert read == []

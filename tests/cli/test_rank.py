@@ -112,7 +112,7 @@ def test_what_is_odd_in_a_folder_is_a_gate(tmp_path: Path, cli: Command) -> None
 
 
 @pytest.mark.outer  # starts processes
-def test_notices_of_a_folder_name_arguments(tmp_path: Path) -> None:
+def test_notices_of_a_folder_name_options(tmp_path: Path) -> None:
     for name in ("turned", "deep"):
         (tmp_path / name).mkdir()
     exif = Image.Exif()
@@ -121,8 +121,8 @@ def test_notices_of_a_folder_name_arguments(tmp_path: Path) -> None:
         Image.new("RGB", (30, 20), (90 * i, 0, 0)).save(tmp_path / "turned" / f"{i}.jpg", exif=exif)
         Image.fromarray(np.full((20, 30), 4095 - 900 * i, np.uint16)).save(tmp_path / "deep" / f"{i}.png")
     for folder, options, notice in (
-        ("turned", (), "have an EXIF rotation, which is ignored; to rotate them, give `exif_orientation=True`"),
-        ("deep", (), "nearly black; give what is white in them, such as 4095, as `scale`"),
+        ("turned", (), "have an EXIF rotation, which is ignored; to rotate them, pass --exif-orientation"),
+        ("deep", (), "nearly black; give what is white in them, such as 4095, as --scale"),
         ("turned", ("--exif-orientation",), ""),
         ("deep", ("--scale", "4095"), ""),
     ):

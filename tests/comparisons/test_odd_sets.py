@@ -148,7 +148,7 @@ FEW = FOUR | {"b": FOUR["b"][:4]}
 COPIES = FOUR | {"d": np.concatenate([FOUR["d"][:19], FOUR["a"][:3]])}
 LACKS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "images": (FEW, {}, "b has 4 images, about 10 are needed"),
-    "folds": (FOUR, {"num_folds": None}, "folds of images are off (num_folds)"),
+    "folds": (FOUR, {"num_folds": None}, "no folds of images were kept (`num_folds=None`)"),
     "groups": (FOUR, {"groups": tuple([i % 3 for i in range(len(each))] for each in FOUR.values())},
                "b has 3 groups, about 8 are needed"),
     "one size": (FOUR | {"b": images(40, 5)}, {},

@@ -454,7 +454,7 @@ def test_an_exif_rotation_that_is_ignored_is_told_once(tmp_path: Path, recwarn: 
             assert list(load_batches(open_source(source, turned), (8, 8), reading=turned, notes=None, channels=3))
             assert list(load_batches(open_source(source), (8, 8), reading=Reading(2, workers), notes=None, channels=3))
             told = [str(warning.message) for warning in recwarn if "EXIF" in str(warning.message)]
-            expected = f"Images of {str(source)!r} have an EXIF rotation, which is ignored; to rotate them, give "
+            expected = f"Images of {str(source)!r} have an EXIF rotation, which is ignored; to rotate them, pass "
             assert told == [f"{expected}`exif_orientation=True`"] * (
                 source.name[0] not in "cdef"
             )  # Pillow turns TIFFs itself

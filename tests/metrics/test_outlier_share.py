@@ -94,7 +94,7 @@ def test_wrong_arguments() -> None:
     for reference in (None, histograms):
         with pytest.raises(TypeError, match="`reference` .*give reference=make_dna\\(images, kind='layer-gaussian'\\)"):
             OutlierShare(EXTRACTOR, reference=reference)
-    with pytest.raises(ValueError, match="has none; make it anew by make_dna"):
+    with pytest.raises(ValueError, match="has none; make it anew with `kind='layer-gaussian'`"):
         OutlierShare(EXTRACTOR, reference=replace(REFERENCE, sample=None))
     metric = OutlierShare(EXTRACTOR, reference=REFERENCE)
     for real in (True, False):

@@ -117,7 +117,7 @@ def test_scores_are_those_of_a_ranking() -> None:
         np.testing.assert_allclose(metric.compute(), expected, rtol=1e-4)
         np.testing.assert_allclose(metric.own_scores.sort().values, ranking.typical.sort().values, rtol=1e-4)
     without = replace(OUTLIERS, sample=None)
-    with pytest.raises(ValueError, match=r"has none; make it anew by make_dna\(images, kind='layer-gaussian'\)"):
+    with pytest.raises(ValueError, match=r"has none; make it anew with `kind='layer-gaussian'`"):
         DNARealism(EXTRACTOR, reference=without)
     old = replace(OUTLIERS, sample=replace(OUTLIERS.sample, version=1))
     with pytest.raises(ValueError, match="properties by version 1 of their definitions"):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.binning.activations import chunks
+from torchmetrics_dna.options import argument
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.bins import Bins
@@ -31,4 +32,4 @@ def check_num_bins(num_bins: int) -> None:
     All sets are equal in a single bin.
     """
     if not isinstance(num_bins, int) or isinstance(num_bins, bool) or num_bins < 2:
-        raise ValueError(f"Argument `num_bins` expected to be integer larger than 1, but got {num_bins!r}")
+        raise ValueError(f"{argument('num_bins')} expected to be integer larger than 1, but got {num_bins!r}")

@@ -28,6 +28,7 @@ from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.kinds import unquoted
+from torchmetrics_dna.options import argument
 from torchmetrics_dna.reporting.document import TEXT, Format
 
 if TYPE_CHECKING:
@@ -198,8 +199,7 @@ def _compare_all(
     for name, value in others.items():
         # An option that is off may be named.
         if value not in (None, False):
-            option = name.replace("_", "-")
-            raise ValueError(f"Option --{option} is for sets against one reference, but got --all")
+            raise ValueError(f"{argument(name)} is for sets against one reference, but got --all")
     taken = {name: options[name] for name in options if name in takes}
     with o.showing_progress(taken, skips_unreadable=True) as shown:
         distances = matrix(sets, distributed=PROCESSES > 1, **shown)

@@ -12,6 +12,7 @@ from torchmetrics_dna.cli.console import talk
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure
 from torchmetrics_dna.images.noun import value_of
+from torchmetrics_dna.options import argument, option_name, written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import Opened
@@ -50,7 +51,7 @@ def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping
     """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
     for name, least, expected in (("fail_above", -1e-300, "of 0 or more"), ("fail_unless_below", 0, "above 0")):
         limit = limits[name]
-        option = f"Option --{name.replace('_', '-')}"
+        option = argument(name)
         if limit is not None:
             if not least < limit < inf:
                 raise ValueError(f"{option} expected to be a number {expected}, but got {limit:g}")
@@ -59,7 +60,7 @@ def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping
         return
     for name in ("by", "pairs", "groups"):
         if options[name] is not None:
-            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets, but got --{name}")
+            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets, but got {written(name)}")
 
 
 def check_gates(opened: Opened, limits: Limits) -> None:
@@ -102,7 +103,7 @@ def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -
         limit = limits.get(name)
         if limit is not None:
             lines = judge(compared, limit, level)
-            gates.append(Gate(f"--{name.replace('_', '-')}", limit, not lines[0].startswith("Failed"), lines))
+            gates.append(Gate(option_name(name), limit, not lines[0].startswith("Failed"), lines))
     return gates
 
 

@@ -18,7 +18,7 @@ from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.images.kinds import KINDS
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.jobs.arguments import Arguments, Network
-from torchmetrics_dna.options import names_in
+from torchmetrics_dna.options import names_in, option_name, typed_option
 
 Crop = StrEnum("Crop", ["none", "center"])
 # Ways in which images of two sets correspond.
@@ -142,7 +142,7 @@ def _parameter(name: str) -> Parameter:
     spellings = []
     # Without a spelling of its own, a flag would get a --no- form, too.
     if field.default is False:
-        spellings.append(f"--{name.replace('_', '-')}")
+        spellings.append(option_name(name))
     shown = option(field.metadata["help"], *spellings, group=field.metadata["group"])
     return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, shown])
 
@@ -159,22 +159,8 @@ def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -
         value = values[name]
         if value == USUAL[name] or name in _OF_MACHINES or name not in taken:
             continue
-        words += _typed_option(name, value)
+        words += typed_option(name, value)
     return words
-
-
-def _typed_option(name: str, value: Any) -> list[str]:
-    """Return an option with its value, as they are typed."""
-    spelled = name.replace("_", "-")
-    if name == "pairs" and isinstance(value, bool):
-        return [f"--{spelled}", Partner.order.value]
-    if isinstance(value, bool):
-        return [f"--{spelled}" if value else f"--no-{spelled}"]
-    if value is None:
-        return [f"--{spelled}", "0"]
-    if isinstance(value, list):
-        return [f"--{spelled}", ",".join(value)]
-    return [f"--{spelled}", str(value)]
 
 
 _CONVERTED: dict[str, Callable[[Any], Any]] = {  # from what was typed to what Python functions take

@@ -28,6 +28,7 @@ from torchmetrics_dna.jobs.groups import by_names
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
 from torchmetrics_dna.jobs.sides import Sides, open_sides
+from torchmetrics_dna.options import argument, written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.two_sets import Comparison
@@ -101,16 +102,16 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     """
     for name in ("pairs", "groups", "on"):
         if getattr(arguments, name) not in (None, False):
-            raise ValueError(f"Argument `{name}` is for whole sets; leave it out, or leave out `by`")
+            raise ValueError(f"{argument(name)} is for whole sets; leave it out, or leave out {written('by')}")
     for name, network in only_published(arguments.metrics):
         raise ValueError(
-            f"Argument `by` is for metrics of one network, but got {name!r}; leave it out, or give the feature"
-            f" {network!r} and a distance"
+            f"{argument('by')} is for metrics of one network, but got {name!r}; leave {written('by')} out, or pass"
+            f" {written('feature', network)} and a distance"
         )
     sides = open_sides((a, b), arguments)
     for record in sides.plan.distances:
         if not record.kinds:
-            raise ValueError(f"Argument `metrics` takes no {record.name} class by class")
+            raise ValueError(f"{argument('metrics')} takes no {record.name} class by class")
     images = [sides.source(k, "A comparison of classes") for k in range(2)]
     labels_of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
     members: list[Members] = [by_class(side, labels) for side, labels in zip(images, labels_of_sides, strict=True)]
@@ -122,7 +123,7 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
         )
     for side in images:
         if arguments.distributed and isinstance(side, ImageStream):
-            raise ValueError(f"{side.label!r} is a stream, whose classes one process reads; leave out `distributed`")
+            raise ValueError(f"{side.label!r} is a stream, so one process must read all its classes; start only one")
     first = sides.plan.distances[0]
     for name in common:
         counts = (len(in_a[name]), len(in_b[name]))
@@ -258,11 +259,11 @@ def _labels(images: ImageSource, by: Classes) -> list[str]:
         return [str(label) for label in by_names("by", by, images.names)]
     if isinstance(by, str):
         raise ValueError(
-            f"Argument `by` expected to be 'folder' or the path of a .csv of labels, as these are no Parquet files, but"
-            f" got {by!r}"
+            f"{argument('by')} expected to be 'folder' or the path of a .csv of labels, as these are no Parquet files,"
+            f" but got {by!r}"
         )
     if len(by) != len(images):
-        raise ValueError(f"Argument `by` has {len(by)} classes, but {images.label!r} has {len(images)} images")
+        raise ValueError(f"{argument('by')} has {len(by)} classes, but {images.label!r} has {len(images)} images")
     return [str(name) for name in by]
 
 

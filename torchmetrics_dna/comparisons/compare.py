@@ -18,6 +18,7 @@ from torchmetrics_dna.jobs.causes import find_causes
 from torchmetrics_dna.jobs.pixel_pairs import pixels_of_pairs
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_each, plan_sides
+from torchmetrics_dna.options import argument, written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.classes import Classes, Members
@@ -167,7 +168,9 @@ def open_sets(
     sets = _sets_by_name(b, arguments)
     check_held_out(held_out, sets or ())
     if held_out is not None and arguments.pairs:
-        raise ValueError("Argument `held_out` is for independent images; leave it out, or leave out `pairs`")
+        raise ValueError(
+            f"{argument('held_out')} is for independent images; leave it out, or leave out {written('pairs')}"
+        )
     if sets is None:
         names_of_two = names_of(a, b) if names is None else names
         if by is not None:
@@ -177,7 +180,7 @@ def open_sets(
     if names is not None:
         raise ValueError("Argument `names` is for two sets, but got several, which have names")
     if by is not None:
-        raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
+        raise ValueError(f"{argument('by')} is for two sets; leave it out, or compare each pair by itself")
     if not sets:
         raise ValueError("Argument `b` expected to have one set at least, but got none")
     check_distances(arguments.metrics, "A comparison of several sets")
@@ -240,7 +243,8 @@ def _instead_of_published(arguments: Arguments, question: Arguments) -> str | No
             names["fd"] = None
     if not names:
         return None
-    return f"`feature='efficientnet_lite0'` with `metrics='{','.join(names)}'`"
+    feature = written("feature", "efficientnet_lite0")
+    return f"{feature} with {written('metrics', ','.join(names))}"
 
 
 def _check_held_out_is_different(held_out: str, names: Sequence[str], keys: Sequence[object]) -> None:
@@ -249,7 +253,8 @@ def _check_held_out_is_different(held_out: str, names: Sequence[str], keys: Sequ
     for name, key in key_of_set.items():
         if name != held_out and key == key_of_set[held_out]:
             raise ValueError(
-                f"Argument `held_out` is {held_out!r}, the same images as {name!r}; give real images that no model saw"
+                f"{argument('held_out')} is {held_out!r}, the same images as {name!r}; give real images that no"
+                " model saw"
             )
 
 

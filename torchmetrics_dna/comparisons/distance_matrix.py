@@ -25,6 +25,7 @@ from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.options import argument
 from torchmetrics_dna.plots import plot_matrix
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def matrix(
         distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
         for record in distances:
             if record.higher_is_better:
-                raise ValueError(f"Argument `metrics` takes distances, but {record.name} is none")
+                raise ValueError(f"{argument('metrics')} takes distances, but {record.name} is none")
         for record in distances:
             sides.check_enough(record)
         whole = [in_fewer_folds(sides.measured(k), len(named)) for k in range(len(named))]

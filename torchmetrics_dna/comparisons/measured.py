@@ -28,6 +28,7 @@ from torchmetrics_dna.jobs.groups import groups_of
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
 from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.options import written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
@@ -240,10 +241,10 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
     folds = [_filled(side.first.folds) for side in sides]
     noun = noun_of(sides[0].first)
     if plan.arguments.num_folds is None:
-        return f"folds of {noun}s are off (num_folds)", False
+        return f"no folds of {noun}s were kept ({written('num_folds', None)})", False
     for name, of_side in zip(names, folds, strict=True):
         if not of_side:
-            return f"{name} has no folds (`num_folds=20`)", False
+            return f"{name} has no folds (keep them with {written('num_folds', 20)})", False
     k = min(range(len(sides)), key=lambda k: len(folds[k]))
     if len(folds[k]) >= LEAST_FOLDS:
         return "", False
@@ -289,8 +290,8 @@ def _notices(
     histograms = [side.dnas.get("histogram") for side in (a, b)]
     if any(isinstance(dna, HistogramDNA) and dna.ranges is None for dna in histograms):
         notices.append(
-            "The activation ranges of official histograms are unknown, so shifts of neurons are left out; give them"
-            " when loading: load_dna(path, ranges=...)"
+            "The activation ranges of official histograms are unknown, so shifts of neurons are left out; pass the"
+            f" ranges as {written('ranges')} when loading"
         )
     if any(side.folds is not None and side.thumbnails is None and noun_of(side.first) != "row" for side in (a, b)):
         notices.append(
@@ -300,8 +301,8 @@ def _notices(
         if b.thumbnails is not None:
             notices.append(
                 f"{_that_look(copied, noun, names[1])} nearly like {noun}s of {names[0]}, such as"
-                f" {_pair(copied, b, a)}; `rank --nearest` shows all; if they are different pictures, say so:"
-                " `--no-copies`, or `copies=False`"
+                f" {_pair(copied, b, a)}; `rank --nearest` shows all; if they are different pictures, pass"
+                f" {written('copies', False)}"
             )
         else:
             notices.append(

@@ -18,6 +18,7 @@ from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.options import argument
 from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ class Monitor:
 
     def __init__(self, learn: int = LEARN, level: float = 0.05, distance: str = "dna-emd") -> None:
         if not isinstance(learn, int) or learn < 2:
-            raise ValueError(f"Argument `learn` expected to be an integer of at least 2, but got {learn!r}")
+            raise ValueError(f"{argument('learn')} expected to be an integer of at least 2, but got {learn!r}")
         if not 0 < level < 1:
-            raise ValueError(f"Argument `level` expected to be between 0 and 1, but got {level}")
+            raise ValueError(f"{argument('level')} expected to be between 0 and 1, but got {level}")
         self.learn = learn
         self.level = level
         self.distance = distance
@@ -160,7 +161,7 @@ def monitor(
 
     """
     if not isinstance(window, int) or window < 1:
-        raise ValueError(f"Argument `window` expected to be an integer of at least 1, but got {window!r}")
+        raise ValueError(f"{argument('window')} expected to be an integer of at least 1, but got {window!r}")
     check_one_of("order", order, Order)
     # The detector is made before images are opened, so that a wrong argument fails at once.
     detector = Monitor(learn, level)
@@ -172,10 +173,12 @@ def monitor(
     noun = noun_of(sides.extractor)
     if isinstance(images, ImageSource) and len(images) < window:
         raise ValueError(
-            f"Argument `window` is {window}, but {images.label!r} has {images_in_words(len(images), noun)}"
+            f"{argument('window')} is {window}, but {images.label!r} has {images_in_words(len(images), noun)}"
         )
     if window < sides.plan.distances[0].least:
-        raise ValueError(f"Argument `window` is {window}, which is too few {noun}s for {sides.plan.distances[0].name}")
+        raise ValueError(
+            f"{argument('window')} is {window}, which is too few {noun}s for {sides.plan.distances[0].name}"
+        )
     detector.distance = sides.plan.distances[0].name
     measured = sides.measured(0)
     for line in measured.unreadable:

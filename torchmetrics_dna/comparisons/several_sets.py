@@ -18,6 +18,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.images.properties import neuron_name
 from torchmetrics_dna.jobs.measure import unreadable_of
+from torchmetrics_dna.options import argument
 from torchmetrics_dna.plots import plot_curve
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ def by_name(sets: Sequence[Any]) -> dict[str, Any]:
     paths = [os.fspath(side) if isinstance(side, (str, os.PathLike)) else f"set {i}" for i, side in enumerate(sets, 1)]
     if len(set(paths)) < len(paths):
         twice = public(next(path for path in paths if paths.count(path) > 1))
-        raise ValueError(f"Argument `sets` expected to be different sets, but got {twice!r} twice")
+        raise ValueError(f"Expected different sets, but got {twice!r} twice")
     return dict(zip(short_names(public_names(paths)), sets, strict=True))
 
 
@@ -303,6 +304,6 @@ def check_held_out(held_out: str | None, sets: Collection[str]) -> None:
         return
     if held_out not in sets:
         expected = f"one of {', '.join(sets)}" if sets else "one of several sets, which `b` gives by name"
-        raise ValueError(f"Argument `held_out` expected to be {expected}, but got {held_out!r}")
+        raise ValueError(f"{argument('held_out')} expected to be {expected}, but got {held_out!r}")
     if len(sets) == 1:
         raise ValueError(f"There is no other set beside the held-out {held_out!r}; give one to compare with it")

@@ -11,6 +11,7 @@ from torchmetrics_dna.dna.base import DNA
 from torchmetrics_dna.dna.identity import Identity, check_same, description_of
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights
 from torchmetrics_dna.functional.reduction import check_weights
+from torchmetrics_dna.options import argument, written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +103,7 @@ def averaging_of(
     weights = check_weights(neuron_weights, network.neurons.total)
     # With weights of 0 alone, any two sets would be equal.
     if not weights.any():
-        raise ValueError("Argument `neuron_weights` expected to have a weight other than 0, but all are 0")
+        raise ValueError(f"{argument('neuron_weights')} expected to have a weight other than 0, but all are 0")
     return Averaging(weights)
 
 
@@ -113,9 +114,9 @@ def _check_made_for(network: DNA | DNAExtractor, neuron_weights: NeuronWeights) 
     weighted_layers = list(neuron_weights.neurons)
     remedy = ""
     if set(weighted_layers) < set(layers):
-        remedy = f"; they go with `layers` {','.join(weighted_layers)}"
+        remedy = f"; they go with {written('layers')} {','.join(weighted_layers)}"
         if "properties" in layers and "properties" not in weighted_layers:
-            remedy += ", without `properties`"
+            remedy += f", without {written('properties')}"
     check_same(
         f"{neuron_weights!r} can't be used here",
         _identity_of_neurons(neuron_weights.extractor, neuron_weights.weights_digest, neuron_weights.neurons),

@@ -22,6 +22,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import TooFewImagesError as TooFewImagesError
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.images.noun import noun_of
+from torchmetrics_dna.options import written
 from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ class DNA(_Counted, Stored, ABC):
             return self._take_all(self.neurons.find(neurons), neurons)
         except ValueError as err:
             is_less = "properties" in neurons and "properties" not in self.neurons
-            remedy = "leave `properties` out, or make it with these" if is_less else "give the extractor that made it"
+            remedy = "give the extractor that made it"
+            if is_less:
+                remedy = f"leave {written('properties')} out, or make it with these"
             raise ValueError(f"{self!r} does not fit, {err}; {remedy}") from err
 
     def distances(self, other: Self) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
-from torchmetrics_dna.options import names_in
+from torchmetrics_dna.options import argument, names_in, written
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ def networks_of(
     weights_path = network.get("weights_path")
     if len(by_network) + with_others > 1 and weights_path is not None and not Path(weights_path).is_dir():
         raise ValueError(
-            f"Argument `weights_path` expected to be a folder with the weights of each network, but got"
+            f"{argument('weights_path')} expected to be a folder with the weights of each network, but got"
             f" {str(weights_path)!r}"
         )
     return [
@@ -381,20 +381,20 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
     if len({record.name for record in chosen}) < len(chosen):
         names = [record.name for record in chosen]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"Argument `metrics` has several distances of the name {twice!r}")
+        raise ValueError(f"{argument('metrics')} has several distances of the name {twice!r}")
     for record in chosen:
         for dna in dnas:
             if dna.kind not in record.kinds:
                 kinds = " or ".join(map(repr, record.kinds))
-                remedy = f"a DNA that was made with `kind` {kinds}" if kinds else "images on both sides"
+                remedy = f"a DNA that was made with {written('kind')} {kinds}" if kinds else "images on both sides"
                 has = ", ".join(name for name, each in of_any_network().items() if dna.kind in each.kinds)
                 kind = dna.kind
                 described = (
                     f"{kind} DNA (mean and covariance, as of FID)" if kind == "layer-gaussian" else f"{kind} DNA"
                 )
                 raise ValueError(
-                    f"A {described} does not have what {record.name} takes; give {remedy}, or `metrics` that it has:"
-                    f" {has}"
+                    f"A {described} does not have what {record.name} takes; give {remedy}, or"
+                    f" {written('metrics')} that it has: {has}"
                 )
     return chosen
 

@@ -25,6 +25,7 @@ from torchmetrics_dna.functional.permutation import (
 )
 from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import fieller, student_quantile, student_tail
+from torchmetrics_dna.options import argument
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
@@ -294,7 +295,7 @@ def _null_of(values: Tensor, folded: FoldedSides, relabeled: Relabeled, power: i
 def check_confidence(confidence: float) -> None:
     """Raise ValueError unless the confidence is between 0 and 1."""
     if not 0 < confidence < 1:
-        raise ValueError(f"Argument `confidence` expected to be between 0 and 1, but got {confidence}")
+        raise ValueError(f"{argument('confidence')} expected to be between 0 and 1, but got {confidence}")
 
 
 def paired_p_value(near: Evidence, far: Evidence) -> float | None:

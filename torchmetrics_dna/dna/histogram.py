@@ -22,6 +22,7 @@ from torchmetrics_dna.functional.emd import MOST_COUNTS, check_counted, dna_emd
 from torchmetrics_dna.functional.self_ranging import RangedCounts, self_ranging_emd
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.neurons.ranges import ActivationRanges
+from torchmetrics_dna.options import written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
@@ -82,8 +83,8 @@ class HistogramDNA(DNA):
         """Activation ranges; ValueError if they are unknown."""
         if self.ranges is None:
             raise ValueError(
-                "The activation ranges of this DNA are unknown, as official files don't keep them;"
-                " give them when loading: load_dna(path, ranges=...)"
+                "The activation ranges of this DNA are unknown, since official files do not keep them; pass them as"
+                f" {written('ranges')} when loading"
             )
         return self.ranges
 

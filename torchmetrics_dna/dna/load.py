@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.images.paths import download, is_address, suffix_of
+from torchmetrics_dna.options import written
 from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
         if counted_within and asked_for and counted_within.digest != asked_for.digest:
             raise ValueError(
                 f"{str(file)!r} was counted within the ranges {counted_within.digest} ({counted_within.label}), but"
-                f" argument `ranges` gives {asked_for.digest} ({asked_for.label})"
+                f" {written('ranges')} is {asked_for.digest} ({asked_for.label})"
             )
         return bounded
 

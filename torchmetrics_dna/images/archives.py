@@ -234,8 +234,8 @@ def _check_not_of_one_sample(first: str, second: str) -> None:
     are_numbered = "." in column and "." in first_column
     if first and sample == first_sample and column != first_column and not are_numbered:
         raise ValueError(
-            f"sample {sample!r} has several images, {first_column} and {column}; choose one by `column`, such as"
-            f" {first_column!r}, or take all by '*'"
+            f"sample {sample!r} has several images, {first_column} and {column}; choose a column, such as"
+            f" {first_column!r}, or '*' for all"
         )
 
 

@@ -24,6 +24,7 @@ from torchmetrics_dna.images.paths import is_address, open_file, public, suffix_
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
 from torchmetrics_dna.images.tensors import EMBEDDINGS, ArrayFormat, held_by
+from torchmetrics_dna.options import written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
@@ -258,7 +259,8 @@ def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
     candidates = [name for name, axes in _axes(archive).items() if axes == 4]
     if len(candidates) != 1:
         raise ValueError(
-            f"it has no array {_USUAL!r}, but {', '.join(names) or 'none'}; name the one of images by `column`"
+            f"it has no array {_USUAL!r}, but {', '.join(names) or 'none'}; name the one of images by"
+            f" {written('column')}"
         )
     return candidates[0]
 

@@ -18,12 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.images.fast import prepare
 from torchmetrics_dna.images.inputs import Inputs, mapped, tensors_of
-from torchmetrics_dna.images.pixels import DEEP_WHITE
+from torchmetrics_dna.images.pixels import DEEP_WHITE, TURNED
 from torchmetrics_dna.images.properties import properties_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import Resize, resize_image
 from torchmetrics_dna.images.sets import Entry, Images, ImageSource, ImageStream, unreadable
 from torchmetrics_dna.images.workers import Sent, begin, decoded
+from torchmetrics_dna.options import written
 from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
 
-_SKIP = "; to leave out such ones, give `skip_unreadable=True`"
 _MOST_NAMED = 10  # unreadable images in an error
 _FEW = 64  # images below which starting worker processes costs more than it saves
 _FEW_BITS = 0.25  # of the range of 16 bits, as 14 of them are
@@ -133,7 +133,10 @@ def load_batches(
             others = batches if isinstance(source, ImageSource) or source.of_files else ()
             raise ValueError(refusal(_named(batch, others)))
         for what in sorted(batch.lost - warned):  # their number would be that of this pass, in this process
-            warn(f"Images of {source.label!r} {what}")
+            remedy = ""
+            if what == TURNED:
+                remedy = f"; to rotate them, pass {written('exif_orientation', True)}"
+            warn(f"Images of {source.label!r} {what}{remedy}")
         warned |= batch.lost
         used = max(used, batch.used)
         yield batch
@@ -141,7 +144,7 @@ def load_batches(
         white = 2 ** round(used * DEEP_WHITE).bit_length() - 1
         warn(
             f"Images of {source.label!r} use {100 * used:.2g}% of 16 bits, so that a network sees them nearly black;"
-            f" give what is white in them, such as {white}, as `scale`",
+            f" give what is white in them, such as {white}, as {written('scale')}",
         )
 
 
@@ -161,7 +164,9 @@ def refusal(lines: Sequence[str]) -> str:
     if len(lines) > _MOST_NAMED:
         text += "; and more"
     has_remedy = any("; " in line for line in lines)
-    return text if has_remedy else text + _SKIP
+    if has_remedy:
+        return text
+    return f"{text}; to leave out such ones, pass {written('skip_unreadable', True)}"
 
 
 def cores() -> int:
@@ -285,7 +290,7 @@ class _Decoded(Dataset["Batch"]):
             listed = " and ".join(sorted(values)[:2]).replace("torch.", "")
             noun = "image" if self.source.example is None else self.source.example.noun
             differ = f"{noun.capitalize()}s differ in {what} ({listed})"
-            error = f"{differ}; give the extractor an `input_size`, or `batch_size` 1"
+            error = f"{differ}; give the extractor an `input_size`, or pass {written('batch_size', 1)}"
             return Batch(torch.empty(0), [], error)
         if not samples:
             return Batch(torch.empty(0), unreadable, ends=chunk.ends)

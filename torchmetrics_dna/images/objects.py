@@ -22,6 +22,7 @@ from torchmetrics_dna.images.paths import is_image_name, public, public_names
 from torchmetrics_dna.images.pixels import is_file, is_image_file, stamp_of
 from torchmetrics_dna.images.sets import ImageSource, ImageStream, Shard
 from torchmetrics_dna.images.tensors import ArrayFormat, check_unmasked
+from torchmetrics_dna.options import written
 from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _ANEW = "give a list, or a function that makes it anew"
 _LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "picture", "photo")
-_NAME_IT = "name it by `column`"
 
 
 def open_array(images: Any, label: str) -> ImageSource:
@@ -259,7 +259,8 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: b
     if usual := [lower[name] for name in _LIKELY if name in lower]:
         if tells and (others := [name for name in holding if name != usual[0]]):
             warn(
-                f"{label!r} has several columns of images; {usual[0]!r} is read, not {', '.join(others)}; {_NAME_IT}",
+                f"{label!r} has several columns of images; {usual[0]!r} is read, not {', '.join(others)};"
+                f" name it by {written('column')}",
             )
         return usual[0]
     if len(holding) == 1:
@@ -269,14 +270,16 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: b
         if holding
         else "is no column that holds an image"
     )
-    raise ValueError(f"There {what} in {label!r}, which has {_listed(row)}; {_NAME_IT}")
+    raise ValueError(f"There {what} in {label!r}, which has {_listed(row)}; name it by {written('column')}")
 
 
 def check_column(columns: Iterable[str], column: str, label: str) -> None:
     """Raise ValueError that lists the columns unless ``column`` is one of them."""
     columns = list(columns)
     if column not in columns:
-        raise ValueError(f"There is no column {column!r} in {label!r}, which has {_listed(columns)}; {_NAME_IT}")
+        raise ValueError(
+            f"There is no column {column!r} in {label!r}, which has {_listed(columns)}; name it by {written('column')}"
+        )
 
 
 def _is_image(value: Any, least_axes: int = 3) -> bool:

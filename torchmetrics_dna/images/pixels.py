@@ -99,7 +99,7 @@ def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
 
 
 _ALPHA = "have an alpha channel, which is dropped"
-_TURNED = "have an EXIF rotation, which is ignored; to rotate them, give `exif_orientation=True`"
+TURNED = "have an EXIF rotation, which is ignored"
 
 
 class Decoded(NamedTuple):
@@ -150,7 +150,7 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False, 
         image = image.convert("RGBA")  # same colours, without the warning of a direct conversion
     elif image.mode == "P" and channels != 3:
         image = image.convert("RGB")
-    lost = {_ALPHA: channels in (1, 3) and _has_alpha(image), _TURNED: is_turned and not exif_orientation}
+    lost = {_ALPHA: channels in (1, 3) and _has_alpha(image), TURNED: is_turned and not exif_orientation}
     decoded = Decoded(_of_picture(image, channels), tuple(what for what, is_lost in lost.items() if is_lost), facts)
     return _scaled(decoded, image.mode.startswith("I") and channels in (1, 3), scale)
 
@@ -160,7 +160,7 @@ def _scaled(decoded: Decoded, is_deep: bool, scale: float | None) -> Decoded:
     if scale is None:
         return decoded._replace(used=float(np.max(decoded.pixels))) if is_deep else decoded
     if not is_deep:
-        raise ValueError("it has no integers of 16 bits, so that `scale` does not apply")
+        raise ValueError("it has no integers of 16 bits, so no scale applies to it")
     return decoded._replace(pixels=(decoded.pixels * np.float32(DEEP_WHITE / scale)).clip(0, 1))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torchmetrics_dna.checks import brief, check_bool
-from torchmetrics_dna.options import option
+from torchmetrics_dna.options import argument, option
 
 Progress = Callable[[str, int, "int | None"], None]
 
@@ -69,16 +69,16 @@ class Reading:
             value = getattr(self, name)
             is_integer = isinstance(value, int) and not isinstance(value, bool)
             if value is not None and not (is_integer and value >= least):
-                raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
+                raise ValueError(f"{argument(name)} expected to be an integer of at least {least}, but got {value!r}")
         for name in ("fps", "scale"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"Argument `{name}` expected to be above 0, but got {value!r}")
+                raise ValueError(f"{argument(name)} expected to be above 0, but got {value!r}")
         check_bool("exif_orientation", self.exif_orientation)
         if self.skip_unreadable is not None:
             check_bool("skip_unreadable", self.skip_unreadable)
         if self.column is not None and not isinstance(self.column, str):
-            raise TypeError(f"Argument `column` expected to be a name, but got {brief(self.column)}")
+            raise TypeError(f"{argument('column')} expected to be a name, but got {brief(self.column)}")
         if self.progress is not None and not callable(self.progress):
             raise TypeError(f"Argument `progress` expected to be a function, but got {brief(self.progress)}")
 

@@ -49,6 +49,7 @@ from torchmetrics_dna.images.paths import (
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file, stamp_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.sets import Images, ImageSource, ImageStream, joined
+from torchmetrics_dna.options import argument, written
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -168,7 +169,7 @@ def _inputs_in(file: str, example: Example, column: str | None) -> tuple[str, An
     kind = KINDS.find(suffix_of(file))
     if kind is None or kind.arrays is None:
         listed = ", ".join(suffix for kind in KINDS.values() if kind.arrays is not None for suffix in kind.suffixes)
-        what = f"The extractor (`feature`) takes {example.noun}s, but {public(file)!r} is no file of them"
+        what = f"The extractor ({written('feature')}) takes {example.noun}s, but {public(file)!r} is no file of them"
         raise ValueError(f"{what}; give {listed}, or for pictures a network, such as clip_im_vit_b16")
     if not is_address(file) and not Path(file).exists():
         raise missing(file)
@@ -195,7 +196,9 @@ def _name_of_inputs(arrays: Mapping[str, Any], axes: int, column: str | None, fi
         listed = ", ".join(f"{name} of shape {tuple(array.shape)}" for name, array in arrays.items())
         raise ValueError(f"it has no array of {axes} axes, but {listed}")
     if len(names) > 1:
-        raise ValueError(f"it has {len(names)} arrays of {axes} axes, of {', '.join(names)}; name one by `column`")
+        raise ValueError(
+            f"it has {len(names)} arrays of {axes} axes, of {', '.join(names)}; name one by {written('column')}"
+        )
     return names[0]
 
 
@@ -206,7 +209,7 @@ def check_used(reading: Reading, *opened: object) -> None:
         value = getattr(reading, name)
         if value is not None and not any(name in source.options for source in sources):
             labels = " and ".join(repr(source.label) for source in sources) or "what was given"
-            raise ValueError(f"Argument `{name}` is {value!r}, but there are no {what} in {labels}")
+            raise ValueError(f"{argument(name)} is {value!r}, but there are no {what} in {labels}")
 
 
 def _open_object(source: Any, label: str, reading: Reading) -> Images:

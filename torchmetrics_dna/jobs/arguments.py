@@ -21,7 +21,7 @@ from torchmetrics_dna.dna.distances import (
     published,
     record_of,
 )
-from torchmetrics_dna.options import names_in, option
+from torchmetrics_dna.options import argument, names_in, option, written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -211,7 +211,8 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     if not isinstance(network, dict) or network.get("feature") is not None or arguments.layers is not None:
         for name, feature in only_published(arguments.metrics):
             raise ValueError(
-                f"Metric {name!r} brings its own network, {feature!r}, but `feature` or `layers` is given, too"
+                f"Metric {name!r} brings its own network, {feature!r}, but {written('feature')} or"
+                f" {written('layers')} is given, too"
             )
         return [arguments]
     by_metric = {metric: published(metric) for metric in arguments.metrics or ()}
@@ -238,14 +239,14 @@ def _check_published(name: str, arguments: Arguments, network: Mapping[str, Any]
     """Raise ValueError for arguments that a published metric deviates from, or would ignore if it ``is_alone``."""
     crop = network.get("crop")
     if crop not in (None, "none"):
-        raise ValueError(f"Argument `crop` is {crop!r}, but {name} brings the crop of its publication")
+        raise ValueError(f"{argument('crop')} is {crop!r}, but {name} brings the crop of its publication")
     if not is_alone:
         return
     settings = {setting: getattr(arguments, setting) for setting in _OF_NEURONS}
     settings["properties"] = network.get("properties")
     for setting, value in settings.items():
         if value is not None:
-            raise ValueError(f"Argument `{setting}` is for metrics such as dna-emd, but got {name} alone")
+            raise ValueError(f"{argument(setting)} is for metrics such as dna-emd, but got {name} alone")
 
 
 def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images import Images, ImageSource
+from torchmetrics_dna.options import argument, written
 from torchmetrics_dna.statistics.folds import group_folds
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], obje
         return None
     if not callable(groups) and not isinstance(groups, str):
         raise ValueError(
-            f"Argument `groups` is a sequence, but {images.label!r} is a stream; give 'folder', 'prefix:REGEX' or a"
+            f"{argument('groups')} is a sequence, but {images.label!r} is a stream; give 'folder', 'prefix:REGEX' or a"
             " function of an image's name"
         )
     group_of = _group_of(groups)
@@ -70,7 +71,7 @@ def group_names(images: ImageSource, groups: Groups) -> list[object]:
     """
     names = images.names
     if not callable(groups) and not isinstance(groups, str) and len(groups) != len(names):
-        raise ValueError(f"Argument `groups` has {len(groups)} names, but {images.label!r} has {len(names)} images")
+        raise ValueError(f"{argument('groups')} has {len(groups)} names, but {images.label!r} has {len(names)} images")
     return groups_of(names, range(len(names)), groups)
 
 
@@ -81,14 +82,14 @@ def groups_of(names: Sequence[str], numbers: Sequence[int], groups: Groups) -> l
     return [groups[number] for number in numbers]
 
 
-def by_names(argument: str, function: Callable[[str], _T], names: Sequence[str]) -> list[_T]:
+def by_names(parameter: str, function: Callable[[str], _T], names: Sequence[str]) -> list[_T]:
     """Return what a function of the user's gives for each name; ValueError with the name it fails for."""
     values = list[_T]()
     for name in names:
         try:
             values.append(function(name))
         except (LookupError, TypeError, AttributeError) as err:
-            raise ValueError(f"Argument `{argument}` fails for {name!r}: {reason_of(err)}") from err
+            raise ValueError(f"{argument(parameter)} fails for {name!r}: {reason_of(err)}") from err
     return values
 
 
@@ -99,7 +100,7 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
     if groups == "folder":
         return lambda name: str(PurePath(name).parent)
     if not groups.startswith(_PREFIX) or groups == _PREFIX:
-        raise ValueError(f"Argument `groups` expected to be 'folder' or 'prefix:REGEX', but got {groups!r}")
+        raise ValueError(f"{argument('groups')} expected to be 'folder' or 'prefix:REGEX', but got {groups!r}")
     return partial(_matched, groups.removeprefix(_PREFIX))
 
 
@@ -108,7 +109,7 @@ def _matched(expression: str, name: str) -> str:
         name = PurePath(name).name
         match = re.match(expression, name)
     except re.error as err:
-        raise ValueError(f"Argument `groups` has no regular expression, {expression!r}: {err}") from err
+        raise ValueError(f"{argument('groups')} has no regular expression, {expression!r}: {err}") from err
     if match is None:
         where = f"at the beginning of {name!r}, the name without folders"
         raise ValueError(f"{expression!r} matches nothing {where}; give another expression, or 'folder'")
@@ -125,8 +126,8 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
     for side in sides:
         if not isinstance(side, ImageSource):
             raise ValueError(
-                "Argument `pairs` takes images by number on all sides, but got a DNA or a stream, such as a DataLoader;"
-                " give its dataset, or leave it out"
+                f"{argument('pairs')} takes images by number on all sides, but got a DNA or a stream, such as a"
+                f" DataLoader; give its dataset, or leave {written('pairs')} out"
             )
         sources.append(side)
     keys = [keys_of_pairs(side, pairs) for side in sources]
@@ -152,7 +153,7 @@ def keys_of_pairs(images: ImageSource, pairs: Pairs) -> Sequence[object]:
         return [str(PurePosixPath(name).with_suffix("")) for name in images.relative_names]
     if not callable(pairs):
         raise ValueError(
-            f"Argument `pairs` expected to be True, 'name' or a function of an image's name, but got {pairs!r}"
+            f"{argument('pairs')} expected to be True, 'name' or a function of an image's name, but got {pairs!r}"
         )
     return by_names("pairs", pairs, images.names)
 
@@ -162,23 +163,24 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
     if isinstance(keys_a, range):
         if len(keys_a) != len(keys_b):
             raise ValueError(
-                f"Argument `pairs` is True, but {a.label!r} has {len(keys_a):,} and {b.label!r} has {len(keys_b):,};"
-                " leave out those without a partner, or give 'name' or a function"
+                f"Images are paired by their order, but {a.label!r} has {len(keys_a):,} and {b.label!r} has"
+                f" {len(keys_b):,}; leave out those without a partner, or pass {written('pairs', 'name')}"
             )
         return
     for side, keys in ((a, keys_a), (b, keys_b)):
         key, count = Counter(keys).most_common(1)[0]
         if count > 1:
-            raise ValueError(f"Argument `pairs` gives {key!r} to {count} images of {side.label!r}")
+            raise ValueError(f"{argument('pairs')} gives {key!r} to {count} images of {side.label!r}")
     for side, opposite, keys, partners in ((a, b, keys_a, set(keys_b)), (b, a, keys_b, set(keys_a))):
         alone = [name for name, key in zip(side.names, keys, strict=True) if key not in partners]
         if len(alone) == len(side):
             raise ValueError(
-                f"Argument `pairs` finds a partner in {b.label!r} for no image of {a.label!r}: {keys_a[0]!r} is none of"
-                f" {keys_b[0]!r}, ...; give partners the same name, or pair them by order, or in Python by a function"
+                f"{argument('pairs')} finds a partner in {b.label!r} for no image of {a.label!r}: {keys_a[0]!r} is none"
+                f" of {keys_b[0]!r}, ...; give partners the same name, or pair them by their order with"
+                f" {written('pairs', True)}"
             )
         if alone:
             raise ValueError(
-                f"Argument `pairs` finds no partner in {opposite.label!r} for {images_in_words(len(alone))} of"
+                f"{argument('pairs')} finds no partner in {opposite.label!r} for {images_in_words(len(alone))} of"
                 f" {side.label!r}, such as {alone[0]!r}"
             )

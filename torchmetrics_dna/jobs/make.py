@@ -24,6 +24,7 @@ from torchmetrics_dna.jobs.plan import keeping_sample
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
+from torchmetrics_dna.options import written
 from torchmetrics_dna.statistics import RangeStatistic
 from torchmetrics_dna.warning import warn
 
@@ -170,8 +171,8 @@ def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str],
     """Write the DNAs of a stream, measured in one pass; return one line for each image that was left out."""
     if resume:
         raise ValueError(
-            f"{images.label!r} lives in this process, so it has no parts to resume from; leave out `resume`, or give"
-            " files"
+            f"{images.label!r} lives in this process, so it has no parts to resume from; leave out"
+            f" {written('resume')}, or give files"
         )
     measured = measure(job, images, distributed=world_size() > 1)
     if rank() == 0:

@@ -21,6 +21,7 @@ from torchmetrics_dna.images import Images, ImageStream
 from torchmetrics_dna.images.paths import is_address
 from torchmetrics_dna.jobs.job import Share, count_images
 from torchmetrics_dna.jobs.processes import world_size
+from torchmetrics_dna.options import argument, written
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ def check_on_ray(on: str, images: Images) -> None:
     """Raise ValueError unless ``on`` names a cluster that can read these images, and there is one process here."""
     if not _CLUSTER.fullmatch(str(on)):
         expected = "'ray' or 'ray://HOST:PORT', perhaps with cores and GPUs of each task, 'ray?cpus=8&gpus=1'"
-        raise ValueError(f"Argument `on` expected to be {expected}, but got {on!r}; a GPU here is a `device`")
+        remedy = f"a GPU here is a {written('device')}"
+        raise ValueError(f"{argument('on')} expected to be {expected}, but got {on!r}; {remedy}")
     if isinstance(images, ImageStream) and not images.of_files:
         raise ValueError(f"{images.label!r} lives in this process, so Ray can't read it; give files or addresses")
     if world_size() > 1:
-        raise ValueError("Argument `on` has workers of its own, but torchrun has started several processes")
+        raise ValueError(f"{argument('on')} has workers of its own, but torchrun has started several processes")
 
 
 def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:

@@ -31,6 +31,7 @@ from torchmetrics_dna.jobs.job import MEANS, Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
 from torchmetrics_dna.jobs.plan import Plan, make_plan, noting_bands, noting_properties
+from torchmetrics_dna.options import argument, written
 from torchmetrics_dna.statistics.base import check_num_folds
 from torchmetrics_dna.statistics.folds import group_folds
 from torchmetrics_dna.statistics.setup import Setup, check_of_dnas, given_arguments, set_up
@@ -238,7 +239,7 @@ def plan_sides(
     if kinds is None and not images:
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         if arguments.groups is not None:
-            raise ValueError("Argument `groups` is for images, but only DNAs are given")
+            raise ValueError(f"{argument('groups')} is for images, but only DNAs are given")
         return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
     setup = _set_up(opened, arguments, distances, kinds, with_properties=with_properties)
@@ -280,11 +281,13 @@ def check_arguments(arguments: Arguments) -> None:
     if arguments.num_folds is not None:
         check_num_folds(arguments.num_folds)
     if arguments.pairs and not has_folds:
-        raise ValueError("Argument `pairs` does not go with `num_folds`, since pairs make the folds")
+        raise ValueError(
+            f"{argument('pairs')} does not go with {written('num_folds', None)}, since pairs make the folds"
+        )
     if arguments.pairs and has_groups:
-        raise ValueError("Argument `pairs` does not go with `groups`, since pairs make the folds")
+        raise ValueError(f"{argument('pairs')} does not go with {written('groups')}, since pairs make the folds")
     if has_groups and not has_folds:
-        raise ValueError("Argument `groups` needs `num_folds`, since it decides what shares a fold")
+        raise ValueError(f"{argument('groups')} needs {written('num_folds')}, since it decides what shares a fold")
 
 
 class _Folding(NamedTuple):
@@ -326,7 +329,7 @@ def _check_not_too_many(num_folds: int, opened: Sequence[Images | DNA]) -> None:
     most = max([NUM_FOLDS, *counts])
     if num_folds > most:
         raise ValueError(
-            f"Argument `num_folds` expected to be at most {most} for sets of {max(counts)} or fewer, but got"
+            f"{argument('num_folds')} expected to be at most {most} for sets of {max(counts)} or fewer, but got"
             f" {num_folds}"
         )
 

@@ -19,6 +19,7 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.download import fetch, is_reference
 from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.options import written
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
@@ -157,7 +158,7 @@ class ActivationRanges:
             return self.take(self.neurons.find(neurons), neurons)
         except ValueError as err:
             raise ValueError(
-                f"The ranges do not fit, {err}; give ranges of this extractor, or `layers` that they have"
+                f"The ranges do not fit, {err}; give ranges of this extractor, or {written('layers')} that they have"
             ) from err
 
     def save(self, path: str | os.PathLike[str]) -> None:

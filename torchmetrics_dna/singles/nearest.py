@@ -22,7 +22,7 @@ ALIKE = 0.97
 NEAR = 0.9
 # Without pictures, an image is called a copy below this ratio of distances.
 COPY = 0.5
-ALONE = "One image has no others beside it: give more, 15 to judge them, or others as `reference` or `nearest`"
+ALONE = "One image has no others to compare it with; pass more images (15 or more to flag outliers), or a reference"
 # Number of nearest images whose pictures are compared.
 _CANDIDATES = 6
 # Rows of an index are the same image up to this distance, in norms: rounding.

@@ -36,6 +36,7 @@ from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, open_each, plan_sides
+from torchmetrics_dna.options import argument
 from torchmetrics_dna.singles.nearest import ALONE, check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
@@ -202,7 +203,7 @@ def _check_roles(opened: Mapping[str, Images | DNA], score: Score, kind_of_dna: 
     images = opened["images"]
     reference = opened["reference"]
     if score == "local" and isinstance(reference, DNA):
-        raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {reference!r}")
+        raise TypeError(f"{argument('reference')} expected to be images for the score 'local', but got {reference!r}")
     if score == "outlier" and isinstance(reference, ImageSource):
         check_size(len(reference))
     elif score == "outlier" and isinstance(reference, LayerGaussianDNA):
@@ -212,7 +213,7 @@ def _check_roles(opened: Mapping[str, Images | DNA], score: Score, kind_of_dna: 
     for name in ("reference", "contrast"):
         side = opened.get(name)
         if isinstance(side, DNA) and not isinstance(side, kind_of_dna):
-            raise TypeError(f"Argument `{name}` expected to be a {kind_of_dna.__name__} or images, but got {side!r}")
+            raise TypeError(f"{argument(name)} expected to be a {kind_of_dna.__name__} or images, but got {side!r}")
 
 
 def _digest_and_picture(image: Pixels) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from torchmetrics_dna.binning.activations import sent
 from torchmetrics_dna.dna import DNA, GaussianDNA
 from torchmetrics_dna.dna.identity import EXTRACTOR_DIGEST, Identity
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
+from torchmetrics_dna.options import argument, written
 from torchmetrics_dna.statistics.nonfinite import check_number, check_refused, note_refused_
 
 if TYPE_CHECKING:
@@ -255,8 +256,8 @@ def check_num_folds(num_folds: int) -> None:
     """Raise ValueError unless there are enough folds."""
     if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
         raise ValueError(
-            f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, or None for no folds, which a"
-            f" command takes as 0, but got {num_folds!r}"
+            f"{argument('num_folds')} expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r};"
+            f" for no folds, pass {written('num_folds', None)}"
         )
 
 

@@ -22,6 +22,7 @@ from torchmetrics_dna.functional.outliers import (
     share_limit,
 )
 from torchmetrics_dna.images.properties import LAYER, VERSION
+from torchmetrics_dna.options import argument, written
 from torchmetrics_dna.statistics.base import Field, Statistic
 from torchmetrics_dna.statistics.moments import CrossMomentStatistic
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
@@ -48,8 +49,8 @@ def check_size(num_images: int, is_unknown: bool = False) -> None:
     """
     if is_unknown:
         raise ValueError(
-            "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"
-            " make_dna(images, kind='layer-gaussian')"
+            f"{argument('reference')} expected to say of how many images it is, but it does not; make it anew with"
+            f" {written('kind', 'layer-gaussian')}"
         )
     if num_images < 3:
         raise TooFewImagesError(
@@ -76,13 +77,13 @@ def outlier_reference(reference: LayerGaussianDNA) -> OutlierReference:
     sample = reference.sample
     if sample is None or not gaussians.keys() <= sample.means.keys():
         raise ValueError(
-            "Argument `reference` expected to have a sample of single images, with which outlier scores are computed,"
-            f" but {reference!r} has none; make it anew by make_dna(images, kind='layer-gaussian')"
+            f"{argument('reference')} expected to have a sample of single images, with which outlier scores are"
+            f" computed, but {reference!r} has none; make it anew with {written('kind', 'layer-gaussian')}"
         )
     if sample.properties is not None and sample.version != VERSION:
         raise ValueError(
-            f"Argument `reference` has image properties by version {sample.version} of their definitions, but this"
-            f" release measures by version {VERSION}; make it anew by make_dna(images, kind='layer-gaussian')"
+            f"{argument('reference')} has image properties by version {sample.version} of their definitions, but this"
+            f" release measures by version {VERSION}; make it anew with {written('kind', 'layer-gaussian')}"
         )
     by_layer = reference.by_layer()
     own = {

@@ -16,6 +16,7 @@ from torchmetrics_dna.dna import HistogramDNA, check_comparable
 from torchmetrics_dna.functional.realism import less_contrast, realism_maps, realism_of
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.functional.self_ranging import counts_within
+from torchmetrics_dna.options import argument
 from torchmetrics_dna.statistics.base import Field, Origin, State, rows_of
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
@@ -73,7 +74,7 @@ class Scorer(ImageScorer):
         for reference in references:
             check_comparable(reference, statistic.value(statistic.empty("cpu"), extractor.origin))
             if not reference.num_images:
-                raise ValueError("Argument `reference` expected to have at least one image, but it has none")
+                raise ValueError(f"{argument('reference')} expected to have at least one image, but it has none")
         super().__init__(extractor)
         self.self_ranging = first.self_ranging
         self._wait = wait
@@ -191,7 +192,7 @@ def check_left_out(score: str, **arguments: object) -> None:
     """Raise ValueError if an argument is given that a score does not take."""
     for name, value in arguments.items():
         if value is not None:
-            raise ValueError(f"Argument `{name}` is not for the score {score!r}")
+            raise ValueError(f"{argument(name)} is not for the score {score!r}")
 
 
 def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:

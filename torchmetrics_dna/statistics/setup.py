@@ -17,6 +17,7 @@ from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images.properties import VERSION
 from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
+from torchmetrics_dna.options import argument, written
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
 from torchmetrics_dna.statistics.moments import CrossMomentStatistic, MomentStatistic
 
@@ -107,8 +108,8 @@ def set_up(
     for label in labels[1:]:
         if label != labels[0]:
             raise ValueError(
-                f"Argument `ranges` is {labels[0]}, but the given DNA was counted within {label}; leave `ranges` out to"
-                " take these"
+                f"{argument('ranges')} is {labels[0]}, but the given DNA was counted within {label}; leave"
+                f" {written('ranges')} out to take these"
             )
     if not counted:
         counted = [(extractor.resolve_ranges() if histograms else None) or "auto"]
@@ -123,9 +124,9 @@ def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | 
     name = feature.name if isinstance(feature, DNAExtractor) else feature
     for dna in dnas:
         if name not in (None, dna.extractor) and not is_unnamed(dna):
-            raise ValueError(f"Argument `feature` is {name!r}, but the given DNA was made by {dna.extractor!r}")
+            raise ValueError(f"{argument('feature')} is {name!r}, but the given DNA was made by {dna.extractor!r}")
     for setting in settings.keys() - {"device", "layers"}:
-        raise ValueError(f"Argument `{setting}` is for images, but only DNAs are given")
+        raise ValueError(f"{argument(setting)} is for images, but only DNAs are given")
 
 
 def _extractor(
@@ -151,8 +152,8 @@ def _extractor(
         return extractor_of(dnas[0], layers, **settings)
     if isinstance(network, str):
         raise ValueError(
-            f"Argument `feature` is {network!r}, but the given DNA was made by {dnas[0].extractor!r};"
-            " leave `feature` out to take that"
+            f"{argument('feature')} is {network!r}, but the given DNA was made by {dnas[0].extractor!r};"
+            f" leave {written('feature')} out to take that"
         )
     return DNAExtractor(network, layers=layers or list(dnas[0].neurons), **settings)
 
@@ -171,8 +172,8 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
     for bins in all_bins:
         if num_bins not in (None, bins):
             raise ValueError(
-                f"Argument `num_bins` is {num_bins}, but the given DNA has {bins} bins;"
-                " leave `num_bins` out to take these"
+                f"{argument('num_bins')} is {num_bins}, but the given DNA has {bins} bins;"
+                f" leave {written('num_bins')} out to take these"
             )
         if bins != all_bins[0]:
             raise ValueError(
@@ -201,7 +202,7 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
         return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(arguments | settings))
     except ValueError as err:
         raise ValueError(
-            f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
+            f"Can't build the extractor {dna.extractor!r} of this DNA; give it as {written('feature')}: {err}"
         ) from err
 
 
@@ -214,10 +215,10 @@ def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
             f" version {VERSION}; make the DNA again"
         )
     check_same(
-        "The given DNA and `feature` don't fit",
+        f"The given DNA and {written('feature')} don't fit",
         Identity.of(**dna.origin),
         identity_beside(dna, extractor),
-        remedy="; leave `feature` and its options out to take the DNA's",
+        remedy=f"; leave {written('feature')} and its options out to take the DNA's",
     )
 
 
