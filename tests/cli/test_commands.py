@@ -26,6 +26,7 @@ from torchmetrics_dna import ActivationRanges, DNAExtractor, Reading, demo, make
 from torchmetrics_dna.cli import app
 from torchmetrics_dna.cli.options import USUAL
 from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images.kinds import KINDS
 from torchmetrics_dna.jobs.arguments import Arguments
 
 END = GOLDEN / "endtoend"
@@ -333,6 +334,19 @@ def test_help_of_a_command_lists_its_options_and_an_example(
     listed = set(re.findall(r"^│ (?:\* +)?(--[\w-]+)", text, re.MULTILINE))
     assert listed == options | {"--help"}
     assert f"\n Example: torchmetrics-dna {name} " in text
+
+
+def test_the_list_of_sources_has_each_format_and_commands_name_the_list(
+    cli: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = cli("--help-sources").out
+    assert max(map(len, text.splitlines())) <= 80
+    for kind in KINDS.values():
+        assert f"  - {kind.name}" in text
+        assert all(suffix in text for suffix in kind.suffixes)
+    for name in ("compare", "rank", "make", "monitor", "diff", "info", "convert", "ranges"):
+        words = help_of(name, capsys=capsys, monkeypatch=monkeypatch).replace("│", " ").split()
+        assert " ".join(words).count("torchmetrics-dna --help-sources") >= 1, name
 
 
 def test_no_arguments_print_the_whole_help(

@@ -200,4 +200,4 @@ def test_a_network_that_can_not_be_fetched_names_what_any_network_gives(
             assert len(by_network(Arguments("efficientnet_lite0", metrics=instead), [images, images])) == 1
     folder = GOLDEN / "endtoend" / "a"
     refused = cli("compare", folder, folder, "--metrics", "dna-emd,fid,kid", code=2).err
-    assert "instead: give `feature='efficientnet_lite0'` with `metrics='dna-emd,fd,kid'`" in refused
+    assert "instead: give --feature efficientnet_lite0 with --metrics dna-emd,fd,kid" in refused

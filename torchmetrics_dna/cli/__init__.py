@@ -7,6 +7,7 @@ import typer
 from torchmetrics_dna.cli.compare import compare, demo, diff
 from torchmetrics_dna.cli.files import convert, info, make, merge, ranges
 from torchmetrics_dna.cli.rank import monitor, rank
+from torchmetrics_dna.cli.sources import describe_sources
 from torchmetrics_dna.version import __version__
 
 app = typer.Typer(
@@ -24,10 +25,25 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _print_sources(wanted: bool) -> None:
+    if wanted:
+        typer.echo(describe_sources())
+        raise typer.Exit
+
+
 @app.callback()
 def main(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    help_sources: Annotated[
+        bool,
+        typer.Option(
+            "--help-sources",
+            help="List the formats of images and of DNA files that commands accept.",
+            callback=_print_sources,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     """Visual DNA: compare image sets neuron by neuron."""

@@ -50,35 +50,39 @@ def compare(
     by: Annotated[
         str | None,
         o.statistic_option(
-            "Compare class by class: folder, a .csv of images and classes, or column:NAME of Parquet.",
+            "Compare class by class. Classes are folder names (folder), rows of a .csv of images and classes, or a"
+            " column of Parquet files (column:NAME).",
         ),
     ] = None,
     every: Annotated[
-        bool, o.statistic_option("Compare all of several sets with each other: a matrix.", "--all")
+        bool, o.statistic_option("Compare all sets with each other, which gives a matrix of distances.", "--all")
     ] = False,
     held_out: Annotated[
         str | None,
         o.statistic_option(
-            "Set of real images that no model saw, one of B, C, ...: how many times as far are the others?", metavar="B"
+            "One of the sets B, C, ... that holds real images which no model was trained on. The distances of the other"
+            " sets are reported relative to its distance.",
+            metavar="B",
         ),
     ] = None,
     plot: Annotated[
         Path | None,
         o.output_option(
-            "Draw to this file the layers of two sets, several sets over what their names count, or all with all."
+            "Draw a figure to this file: the layers of two sets, the distances of several sets, or the matrix of --all."
         ),
     ] = None,
     fail_above: Annotated[
-        float | None, o.output_option("Exit with code 1 if the first distance is above this.")
+        float | None, o.output_option("Exit with code 1 if the first distance is above this value.")
     ] = None,
     fail_unless_below: Annotated[
-        float | None, o.output_option("Exit with code 1 unless the images show a distance below this.")
+        float | None, o.output_option("Exit with code 1 unless the first distance is significantly below this value.")
     ] = None,
     fail_if_different: Annotated[
-        bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
+        bool, o.output_option("Exit with code 1 if the sets differ significantly.", "--fail-if-different")
     ] = False,
     fail_if_odd: Annotated[
-        bool, o.output_option("Exit with code 1 if an image of B is named as odd beside A.", "--fail-if-odd")
+        bool,
+        o.output_option("Exit with code 1 if an image of B is flagged as an outlier relative to A.", "--fail-if-odd"),
     ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
@@ -210,8 +214,8 @@ def _compare_all(
 
 @o.measures_images("num_folds")
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; not a stream.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Images of the old version. A stream is not accepted.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help=f"Images of the new version. {o.FORMATS}")],
     fail_if_changed: Annotated[
         bool,
         o.output_option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-changed"),
@@ -248,8 +252,8 @@ def diff(
 
 
 def demo(
-    output: Annotated[Path, o.option("Where the figure goes.", "-o", "--output")] = Path("demo.png"),
-    num_images: Annotated[int, o.option("Photographs to compare with their degraded copies.")] = 8,
+    output: Annotated[Path, o.option("File of the figure.", "-o", "--output")] = Path("demo.png"),
+    num_images: Annotated[int, o.option("Number of photographs to compare with their degraded copies.")] = 8,
 ) -> None:
     """Compare photographs with degraded copies, and plot the distances."""
     require("skimage", "demo")

@@ -27,18 +27,25 @@ from torchmetrics_dna.reporting.document import Document
 
 # Rules by which bounds of histograms follow from ranges.
 Rule = StrEnum("Rule", ["widen", "scale"])
-_SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
-_FILE = "A DNA file: ours, official, or hub:OWNER/REPO/path."
+_SOURCES = f"Sets of images. Files of earlier ranges (.json) are merged with the result. {o.FORMATS}"
+_FILE = f"DNA file. {o.FORMATS}"
 File = Annotated[str, typer.Argument(metavar="FILE", help=_FILE)]
-Files = Annotated[list[str], typer.Argument(metavar="FILES", help="DNA files of one kind and one extractor.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILES", help="DNA files of the same kind and network.")]
 Converted = Annotated[
-    Path, typer.Argument(metavar="OUTPUT", help="A file of ours; the stem of official ones; or an .npz for FID.")
+    Path,
+    typer.Argument(
+        metavar="OUTPUT",
+        help="File to write: .npz if FILE is of vdna. Otherwise .npz of FID statistics, or the"
+        " common stem of the .json and .npz of vdna.",
+    ),
 ]
-Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
+Kinds = Annotated[
+    str, o.option("Kinds of DNA, separated by commas: histogram, gaussian, layer-gaussian. One pass makes all of them.")
+]
 KeptFolds = Annotated[
-    int, o.option("Folds of images to keep apart, such as 20, so that the file can be tested; 0 for none.")
+    int, o.option("Number of folds of images to keep, which tests and intervals need later, such as 20. 0 keeps none.")
 ]
-AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
+AttachedRanges = Annotated[str | None, o.option("File of activation ranges for a file of vdna, which has none.")]
 
 
 @o.measures_images("num_bins", "ranges", "crop", "fps", "on", "groups")
@@ -48,10 +55,10 @@ def make(
     kind: Kinds = "histogram",
     num_folds: KeptFolds = 0,
     resume: Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")] = False,
-    notes: Annotated[str, o.option("A remark to keep in the file.")] = "",
+    notes: Annotated[str, o.option("Text to store in the file.")] = "",
     **options: Any,
 ) -> None:
-    """Write the DNA of an image set to a file, or one for each kind."""
+    """Write the DNA of an image set to one file per kind of DNA."""
     check_sources(images)
     check_output(output, ".npz")
     from torchmetrics_dna.dna.distances import Kind
@@ -94,7 +101,7 @@ def merge(files: Files, output: o.Written) -> None:
 
 def info(
     file: Annotated[
-        str | None, typer.Argument(metavar="FILE", help=f"{_FILE} Without one, the named extractors are listed.")
+        str | None, typer.Argument(metavar="FILE", help=f"{_FILE} Default: the named extractors are listed.")
     ] = None,
     form: FormatOption = None,
     output: ResultFile = None,
@@ -124,9 +131,10 @@ def info(
 
 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:
-    """Convert a DNA file to or from the official format.
+    """Convert a DNA file to or from the format of vdna.
 
-    A file of kind layer-gaussian can also become an .npz of FID statistics.
+    vdna is the reference implementation of Visual DNA. A file of kind layer-gaussian can also be converted to an .npz
+    of FID statistics.
     """
     from torchmetrics_dna.dna import DNA, LayerGaussianDNA
     from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
@@ -160,7 +168,9 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
 def ranges(
     sources: Annotated[list[str], typer.Argument(metavar="IMAGES", help=_SOURCES)],
     output: o.Written,
-    margin: Annotated[Rule, o.option("Rule by which bounds follow; scale is the official one.")] = Rule.widen,
+    margin: Annotated[
+        Rule, o.option("Rule for the bounds of histograms. scale is the rule of the reference implementation.")
+    ] = Rule.widen,
     **options: Any,
 ) -> None:
     """Measure activation ranges of image sets and write them to a file."""

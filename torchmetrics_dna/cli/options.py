@@ -15,7 +15,6 @@ import typer
 
 from torchmetrics_dna.cli.console import progress
 from torchmetrics_dna.dna.distances import find_distances
-from torchmetrics_dna.images.kinds import KINDS
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.jobs.arguments import Arguments, Network
 from torchmetrics_dna.options import names_in, option_name, typed_option
@@ -64,16 +63,15 @@ def known_device(device: str | None) -> str | None:
     return device
 
 
-_IMAGES = f"Folder, {', '.join(KINDS)}; many by a quoted pattern, such as 'x/*.tar'; also at an address."
-SIDE = _IMAGES[:-1] + "; or a DNA file, ours, official or hub:OWNER/REPO/path."
-SideA = Annotated[str, typer.Argument(metavar="A", help=SIDE)]
-SideB = Annotated[str, typer.Argument(metavar="B", help=SIDE)]
+FORMATS = "Formats: torchmetrics-dna --help-sources."
+SideA = Annotated[str, typer.Argument(metavar="A", help=f"Reference: images or a DNA file. {FORMATS}")]
+SideB = Annotated[str, typer.Argument(metavar="B", help="Images or a DNA file to compare with A.")]
 MoreSides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="C", help="More sets; A is compared with each of B, C and so on.", show_default=False),
+    typer.Argument(metavar="C", help="More sets. Each of B, C and so on is compared with A.", show_default=False),
 ]
-Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
-Written = Annotated[str, output_option("The file to write, also at an address.", "-o", "--output")]
+Images = Annotated[str, typer.Argument(metavar="IMAGES", help=f"Images in a folder, file or address. {FORMATS}")]
+Written = Annotated[str, output_option("Path or address of the file to write.", "-o", "--output")]
 
 # Fields whose metadata has the help of an option. Types that are no words, numbers or flags are below.
 FIELDS = {field.name: field for kind in (Network, Reading, Arguments) for field in fields(kind) if field.metadata}

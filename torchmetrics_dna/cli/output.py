@@ -20,7 +20,7 @@ _Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore
 FormatOption = Annotated[
     _Names | None,
     o.output_option(
-        f"Format of the result: {', '.join(FORMATS)}. Default: by the name of the file, or text.",
+        f"Format of the result: {', '.join(FORMATS)}. Default: by the file name, or text.",
         "--format",
         metavar="FORMAT",
     ),
@@ -28,7 +28,7 @@ FormatOption = Annotated[
 ResultFile = Annotated[
     Path | None,
     o.output_option(
-        f"Write the result to this file: {', '.join(form.suffixes[0] for form in FORMATS.values())}.", "-o", "--output"
+        f"Write the result to this file ({', '.join(form.suffixes[0] for form in FORMATS.values())}).", "-o", "--output"
     ),
 ]
 

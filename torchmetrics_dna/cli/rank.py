@@ -22,29 +22,35 @@ def rank(
     images: o.Images,
     reference: Annotated[
         str | None,
-        o.option("Images or a DNA file to compare with. Default: the other IMAGES."),
+        o.option("Images or a DNA file to compare with. Default: the other images of IMAGES."),
     ] = None,
     score: Annotated[
         str | None,
         o.option(
-            "outlier: how unusual an image is, by network and properties. local: the most unusual place of an image."
-            " contrast: which images of a pool are of the reference's domain. distance: dna-emd to the reference."
-            " Default: outlier if the reference allows it."
+            "Score of each image. outlier: how unusual the image is, by network and properties. local: how unusual its"
+            " most unusual region is. contrast: how much closer it is to the reference than to a pool. distance: its"
+            " dna-emd from the reference. Default: outlier if the reference supports it."
         ),
     ] = None,
     contrast: Annotated[
-        str | None, o.option("What else to compare with: pool (all IMAGES), a DNA file, or other images.")
+        str | None, o.option("Pool for the score contrast: pool (all IMAGES), a DNA file, or other images.")
     ] = None,
     nearest: Annotated[
-        str | None, o.option("Images, or a saved index: show each image's nearest among them, to find copies.")
+        str | None,
+        o.option(
+            "Images or a saved index in which to find the closest image of each image. This detects near-duplicates."
+        ),
     ] = None,
-    save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).")] = None,
+    save_index: Annotated[Path | None, o.option("Save the index of --nearest to this file (.features.npz).")] = None,
     top: Annotated[int | None, o.option("Show only this number of the best images.", min=1)] = None,
     worst: Annotated[int | None, o.option("Show only this number of the worst images.", min=1)] = None,
     plot: Annotated[
-        Path | None, o.output_option("Draw to this file a contact sheet, below images of the reference.")
+        Path | None,
+        o.output_option("Draw a contact sheet to this file. It shows images of the reference above the ranked images."),
     ] = None,
-    maps: Annotated[bool, o.output_option("Show in the contact sheet where images are unusual.", "--maps")] = False,
+    maps: Annotated[
+        bool, o.output_option("Show in the contact sheet which regions of the images are unusual.", "--maps")
+    ] = False,
     fail_if_odd: Annotated[
         bool, o.output_option("Exit with code 1 if an image is flagged as an outlier.", "--fail-if-odd")
     ] = False,
@@ -109,26 +115,31 @@ def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: b
 
 @o.measures_images("fps")
 def monitor(
-    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help=o.SIDE)],
+    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help=f"Images or a DNA file. {o.FORMATS}")],
     images: o.Images,
-    window: Annotated[int, o.option("Images in a window.")] = 200,
-    learn: Annotated[int, o.statistic_option("Windows from which to learn what is usual.")] = 10,
+    window: Annotated[int, o.option("Number of images per window.")] = 200,
+    learn: Annotated[int, o.statistic_option("Number of warm-up windows, with which later windows are compared.")] = 10,
     in_order: Annotated[
         bool,
-        o.option("Take images of a folder or file as they stand there: their order is that of time.", "--in-order"),
+        o.option(
+            "Keep the order of a folder or file instead of a random order. Use this if the order is that of time.",
+            "--in-order",
+        ),
     ] = False,
-    level: Annotated[float, o.statistic_option("Chance of a false alarm, however long the stream.")] = 0.05,
-    plot: Annotated[Path | None, o.output_option("Draw to this file all windows, at the end.")] = None,
+    level: Annotated[
+        float, o.statistic_option("Bound on the probability of a false alarm, for a stream of any length.")
+    ] = 0.05,
+    plot: Annotated[Path | None, o.output_option("Draw all windows to this file at the end.")] = None,
     fail_if_changed: Annotated[
-        bool, o.output_option("Stop with code 1 as soon as the stream has changed.", "--fail-if-changed")
+        bool, o.output_option("Exit with code 1 as soon as a change is detected.", "--fail-if-changed")
     ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Watch a stream of images: has it changed since the reference?
+    """Detect a change of a stream of images relative to a reference.
 
-    Prints a line for each window of images.
+    The command prints one line per window of images.
     """
     from torchmetrics_dna.comparisons.monitor import monitor as monitor_images
     from torchmetrics_dna.images.noun import noun_of

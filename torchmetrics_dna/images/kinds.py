@@ -54,7 +54,7 @@ def _format_of_arrays(name: str, suffixes: tuple[str, ...], opener: str, arrays:
 
 
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
-LIST = FileKind(".txt with one path or address a line", (".txt",), _function("sources:open_lists"))
+LIST = FileKind(".txt with one path or address per line", (".txt",), _function("sources:open_lists"))
 IMAGE = FileKind("image file", EXTENSIONS, _function("sources:open_images"))
 KINDS = Registry(
     "suffix",

@@ -43,24 +43,24 @@ class Reading:
 
     """
 
-    batch_size: int = option(32, "Machine", "Images in a batch.")
+    batch_size: int = option(32, "Machine", "Number of images per batch.")
     num_workers: int | None = option(
-        None, "Machine", "Processes that decode images. Default: one for each core that may be used, up to 8."
+        None, "Machine", "Number of processes that decode images. Default: one per available core, at most 8."
     )
     column: str | None = option(
         None,
         "Images",
-        "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. Default: it is found.",
+        "Column of .parquet, array of .npz or extension in .tar files that holds the images. Default: detected.",
     )
-    fps: float | None = option(None, "Images", "Frames of a video to take for each second. Default: all.")
+    fps: float | None = option(None, "Images", "Number of frames per second to read from videos. Default: all.")
     num_images: int | None = None
-    exif_orientation: bool = option(False, "Images", "Rotate images by their EXIF tag.")
-    scale: float | None = option(None, "Images", "Value of white in images of 16 bits. Default: 65535.")
+    exif_orientation: bool = option(False, "Images", "Rotate images by their EXIF orientation.")
+    scale: float | None = option(None, "Images", "Value of white in 16-bit images. Default: 65535.")
     skip_unreadable: bool | None = option(
         None,
         "Images",
-        "Leave out images that can't be read. Default: compare, diff, rank and monitor leave them out and name them,"
-        " and a check then fails. make and ranges end with an error.",
+        "Skip images that can't be read. Default: compare, diff, rank and monitor skip and list them, and a check then"
+        " fails. make and ranges stop with an error.",
     )
     progress: Progress | None = None
 

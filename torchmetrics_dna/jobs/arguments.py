@@ -42,16 +42,20 @@ class Network:
     feature: str | None = option(
         None,
         "Network",
-        "Extractor: a preset, or a timm model's name. Default: efficientnet_lite0, or that of a given DNA.",
+        "Network: a preset or the name of a timm model. Default: efficientnet_lite0, or that of a given DNA.",
     )
-    weights_path: str | None = option(None, "Network", "Local file of the extractor's weights.")
-    crop: str | None = option(None, "Images", "Cut out of images before they are resized. Default: none.")
+    weights_path: str | None = option(
+        None, "Network", "Local file with the weights of the network, or a folder of such files."
+    )
+    crop: str | None = option(None, "Images", "Crop images before they are resized. Default: none.")
     properties: bool | None = option(
         None,
         "Network",
-        "Watch sharpness, noise, size and other properties of images, too. Default: compare does for two sets.",
+        "Also measure properties of the images, such as sharpness, noise and size. Default: for two sets of compare.",
     )
-    device: str | None = option(None, "Machine", "Such as cpu or cuda:1. Default: CUDA if there is one.")
+    device: str | None = option(
+        None, "Machine", "Device of the network, such as cpu or cuda:1. Default: CUDA if available."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,36 +107,50 @@ class Arguments:
     metrics: Sequence[str | Distance] | None = option(
         None,
         "Statistics",
-        f"Any of {', '.join(of_any_network())}, with commas. Without --feature and --layers,"
-        f" {', '.join(all_published())} are as published, by networks of their own. Default: dna-emd,dna-fd, or what"
-        " DNAs allow.",
+        f"Distances, separated by commas: {', '.join(of_any_network())}. Without --feature and --layers, the metrics"
+        f" {', '.join(all_published())} use the networks of their publications. Default: dna-emd,dna-fd, or those that"
+        " the given DNAs support.",
     )
-    layers: Sequence[str] | None = option(None, "Network", "Layers, separated by commas. Default: the extractor's.")
+    layers: Sequence[str] | None = option(
+        None, "Network", "Layers, separated by commas. Default: those of the network."
+    )
     num_bins: int | None = option(
-        None, "Network", "Bins of each neuron's histogram. Default: 1000, or those of a given DNA."
+        None, "Network", "Number of bins per histogram. Default: 1000, or that of a given DNA."
     )
     ranges: ActivationRanges | str | os.PathLike[str] | None = option(
-        None, "Network", "File of activation ranges, or auto. Default: packaged, else auto."
+        None,
+        "Network",
+        "File of activation ranges, or auto to derive them from the images. Default: those of the network, or auto.",
     )
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = option(
-        None, "Statistics", "File of neuron weights, which NeuronWeights.save writes."
+        None, "Statistics", "File of neuron weights, written by NeuronWeights.save."
     )
-    causes: bool = option(True, "Statistics", "Search what change of A's images, such as blur, brings them to B.")
+    causes: bool = option(
+        True, "Statistics", "Search for a change of A's images, such as a blur, that explains the difference from B."
+    )
     confidence: float = option(0.95, "Statistics", "Level of the confidence intervals.")
-    num_folds: int | None = option(20, "Statistics", "Folds of images for intervals and tests; 0 for neither.")
+    num_folds: int | None = option(
+        20, "Statistics", "Number of folds of images, which intervals and tests need. 0 disables both."
+    )
     groups: Groups | tuple[Groups, ...] | None = option(
         None,
         "Statistics",
-        "Which images belong together: folder, or prefix:REGEX of their names. Default: equal ones.",
+        "Images that belong together and share a fold: folder, or prefix:REGEX of file names. Default: equal images.",
     )
-    pairs: Pairs | None = option(None, "Statistics", "order or name, by which images of A and B correspond.")
+    pairs: Pairs | None = option(
+        None, "Statistics", "Compare the images of A and B as pairs, matched by their order or by name."
+    )
     copies: bool = option(
-        True, "Statistics", "Look for copies; --no-copies says that images that look alike are different."
+        True,
+        "Statistics",
+        "Look for near-duplicates. Use --no-copies if images that look alike are different pictures.",
     )
     reading: Reading | None = None
     distributed: bool = False
     on: str | None = option(
-        None, "Machine", "Measure on other machines: ray, or ray://HOST:PORT; ?cpus=8&gpus=1 may follow."
+        None,
+        "Machine",
+        "Measure the images on a Ray cluster: ray, or ray://HOST:PORT. Resources per task may follow: ?cpus=8&gpus=1.",
     )
 
     def __post_init__(self) -> None:
