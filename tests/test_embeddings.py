@@ -149,10 +149,10 @@ def test_equal_rows_are_named() -> None:
     result = compare(A, b, "identity")
     assert (result.copies, result.shares_images) == (21, True)
     assert (
-        "21 rows of B are also in A, such as row 40 and row 5; nearly equal ones are not looked for" in result.notices
+        "21 rows in B are also in A, such as row 40 and row 5. Near-duplicates were not searched for" in result.notices
     )
     result = compare(A, np.concatenate([rows(40, 2), rows(40, 2)[:1]]), "identity")
-    again = "1 row of B occurs there again, such as row 40 and row 0; equal ones share a fold, which weakens the test"
+    again = "1 row in B occurs there again, such as row 40 and row 0. Equal rows share a fold, which weakens the test"
     assert again in result.notices
     assert result.copies == 0
 

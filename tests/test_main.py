@@ -120,7 +120,7 @@ def test_a_file_that_is_replaced_is_named(
             assert run(monkeypatch, *command) == 0
         stderr = capsys.readouterr().err
         for name in ("m.npz", "official.json", "official.npz"):
-            assert stderr.count(f"This replaces {name}\n") == i
+            assert stderr.count(f"Replacing {name}\n") == i
 
 
 @pytest.mark.parametrize("debug", [None, "0", "1"])

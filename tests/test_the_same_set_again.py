@@ -118,7 +118,7 @@ def test_what_is_shared_is_a_share_of_b(count_a: int, count_b: int, shares: bool
         == shares
         == (f"5 of {count_b} images in B are near-duplicates of images in A" in result.verdict)
     )
-    assert any("5 images of B look nearly like images of A" in notice for notice in result.notices)
+    assert any("5 images in B are near-duplicates of images in A" in notice for notice in result.notices)
 
 
 def test_what_is_nearly_alike_within_a_set_is_told_where_it_has_folds() -> None:
@@ -127,7 +127,7 @@ def test_what_is_nearly_alike_within_a_set_is_told_where_it_has_folds() -> None:
     images[39] = images[25] ^ 1
     for options, told in (({}, True), ({"num_folds": None}, False), ({"copies": False}, False)):
         notices = compare(images[:20], images[20:], EXTRACTOR, **OPTIONS | options).notices
-        assert any("2 images of B look nearly like others there" in notice for notice in notices) is told
+        assert any("2 images in B are near-duplicates of others there" in notice for notice in notices) is told
 
 
 def by_name(ranking: Ranking) -> dict[str, tuple[float, bool]]:

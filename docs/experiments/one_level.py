@@ -29,7 +29,7 @@ from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.binning import Activations
-from torchmetrics_dna.comparisons.measured import beside_held_out, compare_measured
+from torchmetrics_dna.comparisons.measured import add_held_out_tests, compare_measured
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import HistogramDNA, evidence
 from torchmetrics_dna.dna.averaging import PLAIN
@@ -346,7 +346,7 @@ def beside(sets: Sets, kind: str, change: str, other: tuple[str, str, float], si
         for parts in ([(kind, "", of_a)], [(kind, change, of_b)], held)
     )
     near, far = sets.compared(a, c), sets.compared(a, b)
-    far = beside_held_out(far, near, (a, b, c))
+    far = add_held_out_tests(far, near, (a, b, c))
     of_far, of_near = far["dna-emd"].evidence, near["dna-emd"].evidence
     assert of_far is not None
     assert of_near is not None

@@ -64,7 +64,7 @@ def test_processes_share_the_images(command: tuple[object, ...], tmp_path: Path,
         _flat(json.loads(cli(*options).out)),
         _flat(json.loads((output := in_processes(tmp_path, *options)).stdout)),
     )
-    assert f"{A}: 4 of 4, by the first of 2 processes" in output.stderr
+    assert f"{A}: 4 of 4 (first of 2 processes)" in output.stderr
     assert len(shared) > 20
     rel = 1e-9 if command[0] == "compare" else 1e-6
     # sums of floating point may differ in their last digits, counts do not
@@ -89,14 +89,16 @@ def test_what_to_do_next_is_typed_with_the_same_network(tmp_path: Path, cli: Com
             Image.fromarray(pixels).save(folder / f"{i}.png")
     talk = cli("compare", a, b, "--layers", "block_0", "--num-bins", 50, "--no-causes", "--confidence", 0.8).err
     page = f"compare {a} '{b}' -o page.html --layers block_0 --num-bins 50 --no-causes --confidence 0.8\n"
-    assert f"in pictures: torchmetrics-dna {page}" in talk
-    assert f"are off: torchmetrics-dna rank '{b}' --reference {a} --layers block_0\n" in talk
+    assert f"To see the differences in pictures: torchmetrics-dna {page}" in talk
+    assert f"To find outliers in B: torchmetrics-dna rank '{b}' --reference {a} --layers block_0\n" in talk
 
 
 IN_PICTURES = "in pictures: torchmetrics-dna compare a 'b b' -o page.html"
 BY_PAIRS = "torchmetrics-dna compare a 'b b' --pairs name"
 BY_RANK = "torchmetrics-dna rank 'b b' --reference a"
-BOTH = [f"What differs, {IN_PICTURES}", f"Which images of B are off: {BY_RANK}"]
+ORDER = f"To order the images of B by their distance from A: {BY_RANK}"
+AS_PAIRS = f"To compare the images as pairs: {BY_PAIRS}"
+BOTH = [f"To see the differences {IN_PICTURES}", f"To find outliers in B: {BY_RANK}"]
 OF_ODD, NONE_ODD = SimpleNamespace(off=["x.png"]), SimpleNamespace(off=[])
 STREAM = object.__new__(ImageStream)
 
@@ -109,19 +111,24 @@ STREAM = object.__new__(ImageStream)
         (True, None, {"sides": (STREAM, "b")}, BOTH[1:]),
         (True, None, {"crop": "center"}, [f"{BOTH[0]} --crop center"]),
         (True, None, {"crop": "center", "sides": ("a", STREAM)}, []),
-        (True, None, {"sides": (dnas.histogram(), "b")}, [BOTH[0], f"Which images of B are most like A: {BY_RANK}"]),
-        (False, OF_ODD, {}, [f"Those images, {IN_PICTURES}"]),
+        (
+            True,
+            None,
+            {"sides": (dnas.histogram(), "b")},
+            [BOTH[0], ORDER],
+        ),
+        (False, OF_ODD, {}, [f"To see these images {IN_PICTURES}"]),
         (False, OF_ODD, {"sides": ("a", STREAM)}, []),
         (False, NONE_ODD, {}, []),
-        (False, None, {}, [f"A few odd images hardly show in a comparison. Whether B has any: {BY_RANK}"]),
+        (False, None, {}, [f"A comparison hardly detects a small number of outliers. To find them in B: {BY_RANK}"]),
         (False, None, {"crop": "center"}, []),
         (False, None, {"sides": (dnas.histogram(), "b")}, []),
         (True, OF_ODD, {"sides": ("a", dnas.histogram())}, []),
         (True, None, {"paired": True}, BOTH[:1]),
         (False, None, {"paired": True}, []),
         (True, OF_ODD, {"copies": 7}, BOTH),
-        *((differs, None, {"copies": 8}, [f"As pairs: {BY_PAIRS}"]) for differs in (True, False, None)),
-        (None, None, {"copies": 8, "crop": "center"}, [f"As pairs: {BY_PAIRS} --crop center"]),
+        *((differs, None, {"copies": 8}, [AS_PAIRS]) for differs in (True, False, None)),
+        (None, None, {"copies": 8, "crop": "center"}, [f"{AS_PAIRS} --crop center"]),
         (True, OF_ODD, {"of": {"dna-emd": 0.0}}, []),
         (True, OF_ODD, {"of": {"fd": 1.0}}, []),
     ],
@@ -141,7 +148,7 @@ def test_what_to_do_next_is_what_shows_more(
     printed: list[str] = []
     command = importlib.import_module("torchmetrics_dna.cli.compare")
     monkeypatch.setattr(command, "talk", SimpleNamespace(print=lambda line, **_: printed.append(line)))
-    command._say_what_next(result, "a", "b b", options, changed.get("sides", ("a", "b")))
+    command._suggest_commands(result, "a", "b b", options, changed.get("sides", ("a", "b")))
     assert printed == ([""] if lines else []) + lines
 
 

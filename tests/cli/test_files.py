@@ -49,7 +49,7 @@ def test_a_column_and_frames_make_files(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_official_files_both_ways(tmp_path: Path, cli: Command) -> None:
     ours, back = tmp_path / "x.dna.npz", tmp_path / "back"
-    assert "--ranges attaches them" in cli("convert", OFFICIAL / "hist50", ours).err
+    assert "Use --ranges to attach them" in cli("convert", OFFICIAL / "hist50", ours).err
     cli("convert", OFFICIAL / "hist50", ours, "--ranges", OFFICIAL / "activation_ranges.json")
     cli("convert", ours, back)
     assert load_dna(back).digest == load_dna(OFFICIAL / "hist50").digest
@@ -92,7 +92,7 @@ def test_interrupted_and_resumed(tmp_path: Path, cli: Command) -> None:
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
     assert process.returncode == 130, said
-    expected = f"Finished parts are in {parts}; --resume goes on from them.\ntorchmetrics-dna: interrupted\n"
+    expected = f"Finished parts are in {parts}. Use --resume to continue from them.\ntorchmetrics-dna: interrupted\n"
     assert said.endswith(expected)
     assert list(cut.iterdir()) == [parts]
     assert not list(parts.glob(".*"))
@@ -109,7 +109,7 @@ def test_the_list_says_what_there_is_and_what_is_here(
 ) -> None:
     monkeypatch.setattr(console.out, "width", 80)
     text, said = cli("info")
-    assert "is on this machine" in said
+    assert "on this machine" in said
     lines = {line.split()[0]: line for line in text.splitlines() if line and not line.startswith(" ")}
     assert all(len(line) <= 80 for line in text.splitlines())
     assert set(PRESETS) < set(lines)

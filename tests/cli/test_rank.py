@@ -100,7 +100,7 @@ def test_what_is_odd_in_a_folder_is_a_gate(tmp_path: Path, cli: Command) -> None
     assert "These are the first 5. All are in the file of -o ranking.csv." in clean.out
     spoilt = cli("rank", tmp_path / "spoilt", *asked, code=1)
     assert "0.png is all black." in spoilt.out
-    assert "has 1 odd image, first of all 0.png." in " ".join(spoilt.err.split())
+    assert "has 1 outlier. The most unusual image is 0.png." in " ".join(spoilt.err.split())
     assert "but" in cli("rank", tmp_path / "few", *asked, code=2).err  # only facts were judged
     beside = "rank", tmp_path / "spoilt", "--reference", tmp_path / "clean", "--layers", "block_0"
     assert "These are the first 5. All are in the file of -o ranking.csv." in cli(*beside).out

@@ -243,7 +243,7 @@ def test_a_set_must_be_shown_to_be_near() -> None:
         p = float(student.sf(statistic, evidence.jackknife.freedom))
         (gate,) = gates_of({"B": comparison}, 0.05, {"fail_unless_below": limit})
         assert gate.passed is passes is (p <= 0.05)
-        assert f"more has {p_figure(p, 'p')}" in gate.lines[0]
+        assert f"({p_figure(p, 'p')}, level 0.05)" in gate.lines[0]
     (gate,) = gates_of({"near": comparison, "far": comparison}, 0.05, {"fail_unless_below": 0.5 * interval.high})
     assert len(gate.lines) == 2
     itself = compare(pixel_sets.A, pixel_sets.A, pixel_sets.EXTRACTOR, metrics=["dna-emd"])

@@ -156,7 +156,7 @@ def test_the_reference_itself_is_nearest() -> None:
     assert f"{pair['copies']['dna-emd'].value:.3g})" in pair.verdict  # of which no noise is taken
     assert "copies shares images" in pair.verdict
     assert pair.p_values == {"copies": None, "far": None}
-    assert "40 images of copies look nearly like images of the reference" in " ".join(pair["copies"].notices)
+    assert "40 images in copies are near-duplicates of images in the reference" in " ".join(pair["copies"].notices)
     assert "the same images" in compare(REFERENCE, {"set 1": REFERENCE}, EXTRACTOR, **EMD).verdict
     saved_again = compare(REFERENCE, REFERENCE.copy(), EXTRACTOR, **EMD)
     assert (saved_again.copies, saved_again.notices) == (40, [])
@@ -262,8 +262,12 @@ def test_names_are_short_and_without_secrets() -> None:
     [
         (["--fail-above", "1000"], 0, "Passed: debiased dna-emd of step_100"),
         (["--fail-above", "5"], 1, "Failed: debiased dna-emd of step_100"),
-        (["--fail-if-different"], 1, "Failed: step_100.dna.npz differs, p (Holm) = 0.003"),
-        (["--fail-if-different", "--confidence", "0.999"], 2, "one of 3 that differs: its p would be 0.001"),
+        (["--fail-if-different"], 1, "Failed: step_100.dna.npz differs significantly (p (Holm) = 0.003"),
+        (
+            ["--fail-if-different", "--confidence", "0.999"],
+            2,
+            "sets differs: the smallest possible p is 0.001",
+        ),
     ],
 )
 def test_exit_codes(
@@ -392,7 +396,7 @@ def test_bold_works_beside_held_out_images() -> None:
 
 
 def test_a_set_is_not_its_own_held_out_set() -> None:
-    with pytest.raises(ValueError, match="`held_out` is 'held', the same images as 'gen'; give real images"):
+    with pytest.raises(ValueError, match="`held_out` is 'held', the same images as 'gen'; pass real images"):
         compare(TRAIN, {"gen": SAME, "held": SAME}, EXTRACTOR, held_out="held", **EMD)
 
 

@@ -33,8 +33,11 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: two(A, {}), "`b` expected to have one set"),
     (lambda: two(A, SETS, by="folder"), "`by` is for two sets"),
     (lambda: two(A, SETS, held_out="test"), "`held_out` expected to be one of far, near, real, but got 'test'"),
-    (lambda: two(A, {"far": B}, held_out="far"), "There is no other set beside the held-out 'far'"),
-    (lambda: two(A, B, held_out="far"), "one of several sets, which `b` gives by name, but got 'far'"),
+    (
+        lambda: two(A, {"far": B}, held_out="far"),
+        "no set to compare with the held-out set 'far'; pass one more",
+    ),
+    (lambda: two(A, B, held_out="far"), "expected to be the name of one of several sets, but got 'far'"),
     (lambda: two(A, SETS, held_out="far", pairs=True), "`held_out` is for independent images"),
     (lambda: two(pairs=True), "has 23 and .* has 17"),
     (lambda: two(pairs="names"), "expected to be True, 'name' or a function of an image's name, but got 'names'"),

@@ -170,7 +170,7 @@ def test_the_command(tmp_path: Path, cli: Command) -> None:
     assert lines[-1].endswith("changed")
     assert 22 < len(lines) <= 26
     assert " of 20: no change" in lines[12]
-    assert "Failed: the stream has changed" in captured.err
+    assert "Failed: a change was detected" in captured.err
     with Image.open(figure) as image:
         assert image.width > 500
     captured = cli(*arguments, "--learn", 50, "--format", "json", "--fail-if-changed")

@@ -224,7 +224,7 @@ def test_where_it_is_not_asked(compared: Comparison, tmp_path: Path, monkeypatch
     assert "does not say how long" in stream.notices[-1]
     monkeypatch.setattr("torchmetrics_dna.dna.folded._BYTES", 4 * 9 * 120 - 1)
     large = compare(A, ODD, EXTRACTOR, **SETTINGS)
-    assert "9 numbers of each" in large.notices[-1]
+    assert "9 numbers per image for 120 images" in large.notices[-1]
     assert (stream.odd, large.odd, large.p_value) == (None, None, compared.p_value)
 
 
@@ -243,11 +243,11 @@ def test_a_gate_and_a_page(folders: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(folders)
     options, named = ("--layers", "block_0", "--fail-if-odd"), ""
     for sets, code, line in (
-        (["clean"], 0, "Passed: no image of clean is named as odd"),
-        (["clean", "odd"], 1, "Failed: odd has 6 odd images"),
-        (["clean", "--num-folds", "0"], 2, "Option --fail-if-odd was not asked of clean"),
+        (["clean"], 0, "Passed: no image of clean is flagged as an outlier."),
+        (["clean", "odd"], 1, "Failed: odd has 6 outliers."),
+        (["clean", "--num-folds", "0"], 2, "Option --fail-if-odd can't be used for clean"),
         (["clean", "--groups", "folder"], 2, "is for independent images of whole sets, but got --groups"),
-        (["odd", "-o", "page.html"], 1, "Failed: odd has 6 odd images"),
+        (["odd", "-o", "page.html"], 1, "Failed: odd has 6 outliers."),
     ):
         assert run(monkeypatch, "compare", "a", *sets, *options) == code
         named, said = (" ".join(text.split()) for text in capsys.readouterr())

@@ -147,15 +147,15 @@ FOUR = sets(4, {2: 25})
 FEW = FOUR | {"b": FOUR["b"][:4]}
 COPIES = FOUR | {"d": np.concatenate([FOUR["d"][:19], FOUR["a"][:3]])}
 LACKS: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "images": (FEW, {}, "b has 4 images, about 10 are needed"),
+    "images": (FEW, {}, "b has 4 images, but about 10 are needed"),
     "folds": (FOUR, {"num_folds": None}, "no folds of images were kept (`num_folds=None`)"),
     "groups": (FOUR, {"groups": tuple([i % 3 for i in range(len(each))] for each in FOUR.values())},
-               "b has 3 groups, about 8 are needed"),
+               "b has 3 groups, but about 8 are needed"),
     "one size": (FOUR | {"b": images(40, 5)}, {},
-                 "of 18 to 40 images, the largest set is more than half as large again"),
-    "copies": (COPIES, {}, "3 of 20 images of a look like images of other sets"),
+                 "the largest set has 40 images, more than 1.5 times as many as the smallest (18)"),
+    "copies": (COPIES, {}, "3 of 20 images in a are near-duplicates of images in other sets"),
     "the same": (FOUR | {"d": FOUR["a"]}, {}, "a and d are the same images"),
-    "a distance": (FOUR, {"metrics": ["kid"]}, "kid has no such test, dna-emd has"),
+    "a distance": (FOUR, {"metrics": ["kid"]}, "kid has no such test, but dna-emd has one"),
 }  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def test_pairs_find_what_independent_sides_do_not() -> None:
     assert comparison.explain().paired
     assert comparison.p_value == comparison.least_p_value == 2 / 256
     assert comparison.interval.value > 0
-    assert not any("independent" in notice or "nearly like images of" in notice for notice in comparison.notices)
+    assert not any("independent" in notice or "near-duplicates of" in notice for notice in comparison.notices)
     equal = compare(PHOTOS, PHOTOS, EXTRACTOR, pairs=True, **OPTIONS)
     assert (equal["dna-emd"].value, equal.p_value, equal.interval.value) == (0, 1, 0)
     network = DNAExtractor(layers=["block_0"])  # sums of floating point, in other orders
@@ -155,7 +155,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Path) -> None:
     copies = compare(*folders, EXTRACTOR, **OPTIONS)
-    offered = r"8 images of \S*{} have names of images of \S*originals; if these show the same, compare them as pairs"
+    offered = r"8 images in \S*{} have the same names as images in \S*originals\. If they show the same, compare"
     assert any(re.match(offered.format("copies"), notice) for notice in copies.notices)
     assert not copies.paired
     assert not copies.explain().paired

@@ -193,11 +193,11 @@ def test_a_network_that_can_not_be_fetched_names_what_any_network_gives(
         (["is", "cmmd"], "cmmd"),
         (["is"], ""),
     ):
-        remedy = f"; by the default network instead: give `feature='efficientnet_lite0'` with `metrics='{instead}'`"
+        remedy = f"; for the default network instead, pass `feature='efficientnet_lite0'` with `metrics='{instead}'`"
         with pytest.raises(OSError, match=f"^no connection{remedy * bool(instead)}$"):
             compare(images, images, metrics=metrics)
         if instead:  # can be followed: no metric brings a network
             assert len(by_network(Arguments("efficientnet_lite0", metrics=instead), [images, images])) == 1
     folder = GOLDEN / "endtoend" / "a"
     refused = cli("compare", folder, folder, "--metrics", "dna-emd,fid,kid", code=2).err
-    assert "instead: give --feature efficientnet_lite0 with --metrics dna-emd,fd,kid" in refused
+    assert "instead, pass --feature efficientnet_lite0 with --metrics dna-emd,fd,kid" in refused

@@ -55,8 +55,8 @@ def test_histograms_without_ranges_are_compared(tmp_path: Path, cli: Callable[..
     assert comparison.to_dict()["dna_emd"] == pytest.approx(float(expected.mean()), rel=1e-9)
     assert [neuron["shift"] for neuron in comparison.top_neurons()] == [None] * 5
     assert comparison.explain().properties == []
-    assert any("ranges of official histograms" in notice for notice in comparison.notices)
-    with pytest.raises(ValueError, match=r"ranges of this DNA are unknown.*load_dna\(path, ranges=...\)"):
+    assert any("ranges of a file of vdna are unknown" in notice for notice in comparison.notices)
+    with pytest.raises(ValueError, match="ranges of this DNA are unknown.* pass them as `ranges` when loading"):
         _ = comparison.mean_shift
     assert cli("compare", tmp_path / "x", tmp_path / "y", "--format", "json").out
 
@@ -234,7 +234,7 @@ def test_ranges_are_attached_only_where_they_are_right(tmp_path: Path) -> None:
     dna.save(tmp_path / "x.dna.npz")
     assert load_dna(tmp_path / "x.dna.npz", ranges=RANGES).digest == dna.digest
     other = ActivationRanges(dna.ranges.minimum - 1, dna.ranges.maximum, dna.neurons, "scale")
-    with pytest.raises(ValueError, match=r"was counted within the ranges \w{16} \(\w{16}\), but argument `ranges`"):
+    with pytest.raises(ValueError, match=r"was counted within the ranges \w{16} \(\w{16}\), but `ranges` is"):
         load_dna(tmp_path / "x.dna.npz", ranges=other)
     load_dna(FILES / "hist50").save(tmp_path / "bare.dna.npz")
     assert load_dna(tmp_path / "bare.dna.npz").ranges is None

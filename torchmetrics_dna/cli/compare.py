@@ -156,7 +156,7 @@ def compare(
     print_unreadable(result.unreadable)
     _draw(result, plot)
     if is_pair and written is TEXT:
-        _say_what_next(result, a, b, options, opened.networks[0].images)
+        _suggest_commands(result, a, b, options, opened.networks[0].images)
     if refusal is not None:
         raise refusal
     end_by(gates)
@@ -175,7 +175,7 @@ def _print_alone(result: ClassComparisons) -> None:
     for side, names in zip(result.total.names, result.alone, strict=True):
         if names:
             shown_names = [*names[:5], "..."] if len(names) > 5 else names
-            talk.print(f"Only {side} has {len(names)} more: {', '.join(shown_names)}.")
+            talk.print(f"Classes that only {side} has ({len(names)}): {', '.join(shown_names)}.")
 
 
 def _draw(compared: Any, plot: Path | None) -> None:
@@ -233,7 +233,7 @@ def diff(
     check_sources(old, new)
     written = format_for(form, output)
     if PROCESSES > 1:
-        raise ValueError("Versions are compared by one process, but torchrun has started several")
+        raise ValueError("Only one process can compare versions, but torchrun has started several")
     with o.showing_progress(options, skips_unreadable=True) as shown:
         versions = compare_versions(old, new, **shown)
     gates = []
@@ -282,8 +282,19 @@ def demo(
     talk.print("Now with images of your own: torchmetrics-dna compare photos/ generated/")
 
 
-def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], images: Sequence[Images | DNA]) -> None:
-    """Print on stderr the commands that show more of a difference, by the same network; a page of what has an index."""
+def _suggest_commands(
+    result: Comparison, a: str, b: str, options: dict[str, Any], images: Sequence[Images | DNA]
+) -> None:
+    """Print on stderr the commands that show more of a difference, with the same network.
+
+    Args:
+        result: The comparison.
+        a: Path of A.
+        b: Path of B.
+        options: Options that the command got.
+        images: The opened sets. A page needs images with an index.
+
+    """
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import ImageStream
 
@@ -295,10 +306,9 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
     has_index = not any(isinstance(side, ImageStream) for side in images)
     # All images of B look like images of A, but were compared as independent images.
     are_pairs = result.copies == result.num_images["b"]
-    again = ["torchmetrics-dna", "compare", a, b]
-    again += ["--pairs", "name"] if are_pairs else ["-o", "page.html"]
-    again += o.typed(options)
-    in_page = f"{'in pictures' if noun == 'image' else 'on a page'}: {shlex.join(again)}"
+    more = ["--pairs", "name"] if are_pairs else ["-o", "page.html"]
+    comparing = shlex.join(["torchmetrics-dna", "compare", a, b, *more, *o.typed(options)])
+    in_page = "in pictures" if noun == "image" else "on a page"
     ranking = ""
     # `rank` takes neither crops nor pairs.
     if not options["feature"]["crop"] and not result.paired:
@@ -307,17 +317,19 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
         ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
     lines: list[str] = []
     if are_pairs:
-        lines.append(f"As pairs: {shlex.join(again)}")
+        lines.append(f"To compare the {noun}s as pairs: {comparing}")
     elif result.differs is not False:
         if has_index:
-            lines.append(f"What differs, {in_page}")
-        if ranking:
-            lines.append(f"Which {noun}s of B are {'most like A' if is_dna else 'off'}: {ranking}")
+            lines.append(f"To see the differences {in_page}: {comparing}")
+        if ranking and is_dna:
+            lines.append(f"To order the {noun}s of B by their distance from A: {ranking}")
+        elif ranking:
+            lines.append(f"To find outliers in B: {ranking}")
     elif result.odd is not None and result.odd.off:
         if has_index:
-            lines.append(f"Those {noun}s, {in_page}")
+            lines.append(f"To see these {noun}s {in_page}: {comparing}")
     elif not is_dna and result.odd is None and ranking:
-        lines.append(f"A few odd {noun}s hardly show in a comparison. Whether B has any: {ranking}")
+        lines.append(f"A comparison hardly detects a small number of outliers. To find them in B: {ranking}")
     if lines:
         talk.print("")
     for line in lines:

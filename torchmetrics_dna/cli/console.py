@@ -34,7 +34,7 @@ WIDE = 1000
 _OF_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 # Number of processes of this command. Only the first one prints, and it reports the progress of its own share.
 PROCESSES = int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= _OF_TORCHRUN else 1
-_SHARE = f", by the first of {PROCESSES} processes" if PROCESSES > 1 else ""
+_SHARE = f" (first of {PROCESSES} processes)" if PROCESSES > 1 else ""
 _QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"
 
 
@@ -138,7 +138,7 @@ def check_output(path: Path | str, *suffixes: str) -> None:
         raise ValueError(f"{expected}, but got {str(path)!r}{_other_option(path, suffixes)}")
     check_writable(path)
     if Path(path).exists():
-        talk.print(f"This replaces {path}")
+        talk.print(f"Replacing {path}")
 
 
 def _other_option(path: Path | str, suffixes: Sequence[str]) -> str:
@@ -148,9 +148,9 @@ def _other_option(path: Path | str, suffixes: Sequence[str]) -> str:
     suffix = Path(path).suffix.lower()
     takes_figures = _FIGURES[0] in suffixes
     if takes_figures and suffix in _DOCUMENTS:
-        return "; pages and tables go to -o of compare and rank"
+        return "; use -o of compare or rank for pages and tables"
     if not takes_figures and suffix in _FIGURES:
-        return "; figures go to --plot"
+        return "; use --plot for figures"
     return ""
 
 

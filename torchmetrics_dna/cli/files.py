@@ -81,7 +81,7 @@ def make(
         if interrupted(err):
             folder = parts_folder(output)
             if folder.is_dir():
-                talk.print(f"Finished parts are in {folder}; --resume goes on from them.", soft_wrap=True)
+                talk.print(f"Finished parts are in {folder}. Use --resume to continue from them.", soft_wrap=True)
         raise
     if rank() == 0:
         for path in paths.values():
@@ -110,7 +110,10 @@ def info(
     written = format_for(form, output)
     if file is None:
         write(_extractors(), written, output)
-        talk.print("✓ is on this machine; the rest is downloaded on first use. Any timm model's name works, too.")
+        talk.print(
+            "✓ marks files on this machine. Other files are downloaded on first use. --feature also accepts the name of"
+            " any timm model."
+        )
         return
     from torchmetrics_dna.dna.load import describe
     from torchmetrics_dna.images.noun import noun_of
@@ -161,7 +164,7 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
         written = f"{output}.json and {output}.npz"
     talk.print(f"{written}: {value!r}")
     if isinstance(value, DNA) and value.kind == "histogram" and getattr(value, "ranges", None) is None:
-        talk.print("Its activation ranges are unknown; --ranges attaches them.")
+        talk.print("Its activation ranges are unknown. Use --ranges to attach them.")
 
 
 @o.measures_images("crop")

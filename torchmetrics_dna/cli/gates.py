@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     # Limits by the names of the options; None for gates that were not requested.
     Limits = Mapping[str, float | None]
 _NO_INTERVAL = (
-    "Option --fail-unless-below takes an interval, but there is none of {}; keep folds (--num-folds 20), at least 5 of"
-    " them not empty, and weights of 0 or more"
+    "Option --fail-unless-below needs a confidence interval, but there is none for {}; it requires folds (--num-folds"
+    " 20), at least 5 of them with images, and neuron weights of 0 or more"
 )
 _NO_TEST = (
-    "Option --fail-if-different takes a test, but there is none of {}; keep folds (--num-folds 20) on both sides, at"
-    " least 5 of them not empty, and a distance that has one, such as dna-emd"
+    "Option --fail-if-different needs a test, but there is none for {}; it requires folds (--num-folds 20) in both"
+    " sets, at least 5 of them with images, and a distance that has a test, such as dna-emd"
 )
-_NOT_ASKED = (
-    "Option --fail-if-odd was not asked of {}: it takes two different sets, at least 10 images in the reference, folds"
-    " (--num-folds 20), and dna-emd or dna-fd"
+_NO_OUTLIERS = (
+    "Option --fail-if-odd can't be used for {}; it requires two different sets, at least 10 images in the reference,"
+    " folds (--num-folds 20), and dna-emd or dna-fd"
 )
-_OF_DNA = "Option --fail-if-odd takes images on both sides, but {} is a DNA"
+_OF_DNA = "Option --fail-if-odd needs images in both sets, but {} is a DNA"
 
 
 class Gate(NamedTuple):
     """Result of a gate."""
 
-    option: str  # option that asked for it
+    option: str  # option that requested the gate
     limit: float  # its limit, or the level of its test
     passed: bool
     lines: list[str]  # printed lines: one if it passed, else one for each set that failed
@@ -49,13 +49,18 @@ class Gate(NamedTuple):
 
 def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
     """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
-    for name, least, expected in (("fail_above", -1e-300, "of 0 or more"), ("fail_unless_below", 0, "above 0")):
-        limit = limits[name]
-        option = argument(name)
-        if limit is not None:
-            if not least < limit < inf:
-                raise ValueError(f"{option} expected to be a number {expected}, but got {limit:g}")
-            check_distances(metrics, option)
+    fail_above = limits["fail_above"]
+    if fail_above is not None:
+        if not 0 <= fail_above < inf:
+            raise ValueError(f"{argument('fail_above')} expected to be a number of 0 or more, but got {fail_above:g}")
+        check_distances(metrics, argument("fail_above"))
+    fail_unless_below = limits["fail_unless_below"]
+    if fail_unless_below is not None:
+        if not 0 < fail_unless_below < inf:
+            raise ValueError(
+                f"{argument('fail_unless_below')} expected to be a number above 0, but got {fail_unless_below:g}"
+            )
+        check_distances(metrics, argument("fail_unless_below"))
     if limits["fail_if_odd"] is None:
         return
     for name in ("by", "pairs", "groups"):
@@ -64,31 +69,63 @@ def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping
 
 
 def check_gates(opened: Opened, limits: Limits) -> None:
-    """Raise those errors of :func:`gates_of` that are certain before an image is read; arguments as there."""
-    from torchmetrics_dna.comparisons.odd_images import can_be_odd
-    from torchmetrics_dna.dna import DNA
+    """Raise those errors of :func:`gates_of` that are certain before an image is read.
+
+    Args:
+        opened: The sets.
+        limits: As for :func:`gates_of`.
+
+    Raises:
+        ValueError: If a set can have no test, interval or outlier scores, which a gate needs.
+
+    """
     from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
 
-    networks = opened.networks
-    others = [name for name in opened.names[1:] if name != opened.held_out]
+    num_sets = 0
     for k, name in enumerate(opened.names[1:], 1):
         if name == opened.held_out:
             continue
-        evidence = {record: sides.evidence_for(record, k) for sides in networks for record in sides.plan.distances}
-        has_interval = next((interval for of, (_, interval) in evidence.items() if not of.higher_is_better), False)
-        if limits["fail_unless_below"] is not None and not has_interval:
-            raise ValueError(_NO_INTERVAL.format(name))
-        if limits["fail_if_different"] is not None and not any(has_test for has_test, _ in evidence.values()):
-            raise ValueError(_NO_TEST.format(name))
-        if limits["fail_if_odd"] is not None and not can_be_odd(networks[0], k):
-            dnas = [opened.names[i] for i in (0, k) if isinstance(networks[0].images[i], DNA)]
-            raise ValueError(_OF_DNA.format(dnas[0]) if dnas else _NOT_ASKED.format(name))
+        num_sets += 1
+        _check_evidence(opened, k, limits)
+        if limits["fail_if_odd"] is not None:
+            _check_outlier_scores(opened, k)
     if limits["fail_if_different"] is not None:
-        _check_count(len(others), 1 / (1 + NUM_RELABELINGS), limits["fail_if_different"])
+        _check_count(num_sets, 1 / (1 + NUM_RELABELINGS), limits["fail_if_different"])
+
+
+def _check_evidence(opened: Opened, k: int, limits: Limits) -> None:
+    """Raise ValueError if set ``k`` can have no test or no interval, but a gate needs it."""
+    can_be_tested = False
+    # Whether the first distance, by which sets are near, can have an interval; None before it is found.
+    can_have_interval: bool | None = None
+    for sides in opened.networks:
+        for record in sides.plan.distances:
+            has_test, has_interval = sides.evidence_for(record, k)
+            can_be_tested = can_be_tested or has_test
+            if can_have_interval is None and not record.higher_is_better:
+                can_have_interval = has_interval
+    if limits["fail_unless_below"] is not None and not can_have_interval:
+        raise ValueError(_NO_INTERVAL.format(opened.names[k]))
+    if limits["fail_if_different"] is not None and not can_be_tested:
+        raise ValueError(_NO_TEST.format(opened.names[k]))
+
+
+def _check_outlier_scores(opened: Opened, k: int) -> None:
+    """Raise ValueError if the images of set ``k`` can have no outlier scores."""
+    from torchmetrics_dna.comparisons.odd_images import can_be_odd
+    from torchmetrics_dna.dna import DNA
+
+    sides = opened.networks[0]
+    if can_be_odd(sides, k):
+        return
+    for i in (0, k):
+        if isinstance(sides.images[i], DNA):
+            raise ValueError(_OF_DNA.format(opened.names[i]))
+    raise ValueError(_NO_OUTLIERS.format(opened.names[k]))
 
 
 def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -> list[Gate]:
-    """Return for each requested gate whether all sets pass; ValueError without a test or interval that could tell.
+    """Return for each requested gate whether all sets pass.
 
     Args:
         compared: The comparison of each set, by name.
@@ -97,22 +134,27 @@ def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -
             ``fail_unless_below`` the distance below which each set must be shown to be; of ``fail_if_different`` the
             level, for p-values corrected for the number of sets; of ``fail_if_odd`` a number, since it has none.
 
+    Raises:
+        ValueError: If a gate needs a test, an interval or outlier scores that a set does not have.
+
     """
     gates = []
     for name, judge in _JUDGES.items():
         limit = limits.get(name)
         if limit is not None:
             lines = judge(compared, limit, level)
-            gates.append(Gate(option_name(name), limit, not lines[0].startswith("Failed"), lines))
+            has_passed = not lines[0].startswith("Failed")
+            gates.append(Gate(option_name(name), limit, has_passed, lines))
     return gates
 
 
 def _check_count(count: int, least_p: float, level: float) -> None:
-    """Raise ValueError if the test could not find a difference of one in so many sets."""
+    """Raise ValueError if the test could not detect that one of so many sets differs."""
     if least_p * count > level:
         raise ValueError(
-            f"Option --fail-if-different can't find one of {count} that differs: its p would be {least_p:.2g} at the"
-            f" least, {min(1, least_p * count):.2g} after Holm's correction, above {level:g}; give fewer at a time"
+            f"Option --fail-if-different can't detect that one of {count} sets differs: the smallest possible p is"
+            f" {least_p:.2g}, or {min(1, least_p * count):.2g} after Holm's correction, which is above {level:g}; pass"
+            " fewer sets at a time"
         )
 
 
@@ -126,59 +168,79 @@ def end_by(gates: Sequence[Gate]) -> None:
 
 
 def _distance_of(compared: Mapping[str, Comparison]) -> str:
+    """Return the name of the first distance."""
     first = next(iter(compared.values()))
     return next(name for name, result in first.items() if not result.distance.higher_is_better)
 
 
-def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) -> list[str]:
-    """Check that each set is shown to be nearer; each is tested at the full level, since all have to pass."""
-    distance = _distance_of(compared)
+def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: float) -> list[str]:
+    """Check that the distance of each set is significantly below a limit.
+
+    Each set is tested at the full level, since all have to pass.
+    """
     # It imports torch, which the command starts without.
     from torchmetrics_dna.reporting.figures import debiased_in_words
 
+    distance = _distance_of(compared)
     p_values: dict[str, float] = {}
     for name, comparison in compared.items():
         if comparison.shares_images and not comparison.same_images:
             raise ValueError(
-                f"Option --fail-unless-below takes independent sets, but {name} shares {comparison.noun}s with"
-                f" {comparison.names[0]}, or has copies of them"
+                f"Option --fail-unless-below needs independent sets, but {name} shares {comparison.noun}s with"
+                f" {comparison.names[0]}, or has near-duplicates of them"
             )
         p = comparison[distance].p_value_of_at_least(limit)
         if p is None:
             raise ValueError(_NO_INTERVAL.format(name))
         p_values[name] = p
-    lines = {
-        name: f"debiased {distance} of {name} is {number(debiased_in_words(compared[name][distance].overall))};"
-        f" that it is {limit:g} or more has {p_figure(p, 'p')}"
-        for name, p in p_values.items()
-    }
-    failed = [f"Failed: {lines[name]}, above {level:g}." for name, p in p_values.items() if p > level]
-    largest = max(p_values, key=p_values.__getitem__)
-    return failed or [f"Passed: {lines[largest]}{_of('largest p', compared)}."]
+    values = {name: number(debiased_in_words(compared[name][distance].overall)) for name in compared}
+    failed: list[str] = []
+    for name, p in p_values.items():
+        if p > level:
+            failed.append(
+                f"Failed: debiased {distance} of {name} is {values[name]}, not significantly below {limit:g}"
+                f" ({p_figure(p, 'p')}, level {level:g})."
+            )
+    if failed:
+        return failed
+    name = max(p_values, key=p_values.__getitem__)
+    p_text = p_figure(p_values[name], "p")
+    if len(compared) > 1:
+        p_text += f", the largest of {len(compared)}"
+    return [
+        f"Passed: debiased {distance} of {name} is {values[name]}, significantly below {limit:g} ({p_text}, level"
+        f" {level:g})."
+    ]
 
 
-def _too_far(compared: Mapping[str, Comparison], limit: float, _: float) -> list[str]:
+def _judge_distance(compared: Mapping[str, Comparison], limit: float, _: float) -> list[str]:
+    """Check that the distance of each set is not above a limit."""
     # It imports torch, which the command starts without.
     from torchmetrics_dna.reporting.figures import debiased_in_words
 
     distance = _distance_of(compared)
-    figures: dict[str, float] = {}
+    values: dict[str, float] = {}
     lines: dict[str, str] = {}
     for name, comparison in compared.items():
         result = comparison[distance]
         # Debiased values assume independent sets.
         if comparison.shares_images or result.debiased is None:
-            figures[name] = result.value
+            values[name] = result.value
             lines[name] = f"{distance} of {name} is {number(result.value)}"
         else:
-            figures[name] = result.debiased
+            values[name] = result.debiased
             lines[name] = f"debiased {distance} of {name} is {number(debiased_in_words(result.overall))}"
-    failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in figures.items() if not value <= limit]
-    largest = max(figures, key=figures.__getitem__)
-    return failed or [f"Passed: {lines[largest]}{_of('largest', compared)}, not above {limit:g}."]
+    # A value that is not a number fails, too.
+    failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in values.items() if not value <= limit]
+    if failed:
+        return failed
+    farthest = max(values, key=values.__getitem__)
+    largest = f" (the largest of {len(compared)})" if len(compared) > 1 else ""
+    return [f"Passed: {lines[farthest]}{largest}, not above {limit:g}."]
 
 
-def _different(compared: Mapping[str, Comparison], level: float, _: float) -> list[str]:
+def _judge_difference(compared: Mapping[str, Comparison], level: float, _: float) -> list[str]:
+    """Check that no set differs significantly."""
     from torchmetrics_dna.functional.permutation import holm
 
     # The smallest p-value that all tests could give.
@@ -189,81 +251,97 @@ def _different(compared: Mapping[str, Comparison], level: float, _: float) -> li
         least_p = max(least_p, comparison.least_p_value or 0)
     count = len(compared)
     _check_count(count, least_p, level)
-    p_values = {name: comparison.p_value_of_any for name, comparison in compared.items()}
-    p = {name: value for name, value in holm(p_values).items() if value is not None}
-    p_texts = {name: p_figure(value, "p (Holm)" if len(p) > 1 else "p") for name, value in p.items()}
-    smallest = min(p, key=p.__getitem__)
-    failed = [f"Failed: {name} differs, {p_texts[name]}, at or below {level:g}." for name in p if p[name] <= level]
-    shown = f"no difference of {smallest} is shown, {p_texts[smallest]}{_of('least', p)}"
-    return failed or [f"Passed: {shown}, above {level:g}."]
+    corrected = holm({name: comparison.p_value_of_any for name, comparison in compared.items()})
+    p_values = {name: p for name, p in corrected.items() if p is not None}
+    label = "p (Holm)" if len(p_values) > 1 else "p"
+    failed: list[str] = []
+    for name, p in p_values.items():
+        if p <= level:
+            failed.append(f"Failed: {name} differs significantly ({p_figure(p, label)}, level {level:g}).")
+    if failed:
+        return failed
+    name = min(p_values, key=p_values.__getitem__)
+    p_text = p_figure(p_values[name], label)
+    if len(compared) > 1:
+        p_text += f", the smallest of {len(compared)}"
+    return [f"Passed: {name} does not differ significantly ({p_text}, level {level:g})."]
 
 
 def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
-    """Return whether no image of a ranking is named as odd; ValueError where it could not look at all images."""
-    own = 0 if ranking.own is None or ranking.is_alone else int(ranking.own.sum())
-    if own and ranking.odd is not None:
+    """Return the gate of a ranking, which fails if an image is flagged as an outlier.
+
+    Raises:
+        ValueError: If some of the images could not be judged.
+
+    """
+    num_own = 0
+    if ranking.own is not None and not ranking.is_alone:
+        num_own = int(ranking.own.sum())
+    if num_own and ranking.odd is not None:
         raise ValueError(
-            f"Option --fail-if-odd takes {ranking.noun}s that are not the reference's own, but {own:,} of"
-            f" {len(ranking.names):,} are; without --reference, each is judged beside the others"
+            f"Option --fail-if-odd needs {ranking.noun}s that are not in the reference, but {num_own:,} of"
+            f" {len(ranking.names):,} are; without --reference, each is compared with the others"
         )
-    lines = _odd_lines({name: ranking.odd}, ranking.noun)
+    lines = _lines_about_outliers({name: ranking.odd}, ranking.noun)
     return Gate("--fail-if-odd", 0, not lines[0].startswith("Failed"), lines)
 
 
 def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
     """Return a gate that fails if images could not be read: a check of the others is no check of the set.
 
-    There is none if all could be read, or if leaving them out was asked for.
+    There is none if all could be read, or if leaving them out was requested.
     """
     if not unreadable or reading.skip_unreadable:
         return []
     from torchmetrics_dna.images.sets import left_out_in_words
 
-    line = (
-        f"Failed: {left_out_in_words(unreadable)}, so that not all were checked; --skip-unreadable checks the others."
-    )
+    line = f"Failed: {left_out_in_words(unreadable)}, so not all were checked. Use --skip-unreadable to allow this."
     return [Gate("--skip-unreadable", 0, False, [line])]
 
 
-def _odd(compared: Mapping[str, Comparison], _limit: float, _level: float) -> list[str]:
+def _judge_outliers(compared: Mapping[str, Comparison], _limit: float, _level: float) -> list[str]:
+    """Check that no image is flagged as an outlier."""
     noun = next(iter(compared.values())).noun
-    return _odd_lines({name: comparison.odd for name, comparison in compared.items()}, noun)
+    return _lines_about_outliers({name: comparison.odd for name, comparison in compared.items()}, noun)
 
 
-def _odd_lines(sets: Mapping[str, OddImages | None], noun: str) -> list[str]:
+def _lines_about_outliers(sets: Mapping[str, OddImages | None], noun: str) -> list[str]:
+    """Return a line for each set with outliers, or one line if there is none."""
     failed: list[str] = []
-    few: list[str] = []
-    for name, odd in sets.items():
-        if odd is None:
-            raise ValueError(_NOT_ASKED.format(name))
-        if odd.is_alone and odd.too_few:
-            least = f"{odd.too_few} {noun}s"
-            raise ValueError(f"Option --fail-if-odd without a reference takes {least} or more, but {name} has fewer")
-        if odd.is_alone and not odd.has_properties:
+    # Sets with too few images to flag others than those of a single colour.
+    small_sets: list[str] = []
+    for name, outliers in sets.items():
+        if outliers is None:
+            raise ValueError(_NO_OUTLIERS.format(name))
+        if outliers.is_alone and outliers.too_few:
             raise ValueError(
-                f"Option --fail-if-odd without a reference takes grey or RGB images, but {name} has others"
+                f"Option --fail-if-odd without a reference needs at least {outliers.too_few} {noun}s, but {name} has"
+                " fewer"
             )
-        off = odd.surely_off
-        if off:
-            failed.append(f"Failed: {name} has {images_in_words(len(off), f'odd {noun}')}, first of all {off[0]}.")
-        if odd.too_few:
-            few.append(name)
+        if outliers.is_alone and not outliers.has_properties:
+            raise ValueError(
+                f"Option --fail-if-odd without a reference needs grey or RGB images, but {name} has others"
+            )
+        flagged = outliers.surely_off
+        if flagged:
+            counted = images_in_words(len(flagged), "outlier")
+            failed.append(f"Failed: {name} has {counted}. The most unusual {noun} is {flagged[0]}.")
+        if outliers.too_few:
+            small_sets.append(name)
     if failed:
         return failed
-    passed = f"Passed: no {noun} of {', '.join(sets)} is named as odd"
-    if few:
-        passed += f"; of {', '.join(few)}, only {noun}s of one {value_of(noun)} were judged singly"
-    return [f"{passed}."]
-
-
-def _of(which: str, compared: Mapping[str, object]) -> str:
-    """Mark the figure as the one nearest to failing, if there are several sets."""
-    return f" (the {which} of {len(compared)})" if len(compared) > 1 else ""
+    passed = f"Passed: no {noun} of {', '.join(sets)} is flagged as an outlier."
+    if small_sets:
+        passed += (
+            f" The reference is so small that in {', '.join(small_sets)} only {noun}s of a single {value_of(noun)} can"
+            " be flagged."
+        )
+    return [passed]
 
 
 _JUDGES = {
-    "fail_above": _too_far,
-    "fail_unless_below": _not_near,
-    "fail_if_different": _different,
-    "fail_if_odd": _odd,
+    "fail_above": _judge_distance,
+    "fail_unless_below": _judge_closeness,
+    "fail_if_different": _judge_difference,
+    "fail_if_odd": _judge_outliers,
 }

@@ -51,7 +51,8 @@ def format_for(choice: Any, path: Path | None, streamed: bool = False) -> Format
     if streamed and form is not TEXT and form.line is None:
         *others, last = [each.name for each in FORMATS.values() if each is TEXT or each.line is not None]
         raise ValueError(
-            f"A stream is written line by line; give --format {', '.join(others)} or {last}, but got {form.name}"
+            f"A stream is written line by line, which requires --format {', '.join(others)} or {last}, but got"
+            f" {form.name}"
         )
     return form
 

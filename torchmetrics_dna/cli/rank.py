@@ -147,7 +147,7 @@ def monitor(
     check_sources(reference, images)
     written = format_for(form, output, streamed=True)
     if PROCESSES > 1:
-        raise ValueError("A stream is monitored by one process, but torchrun has started several")
+        raise ValueError("Only one process can monitor a stream, but torchrun has started several")
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
@@ -183,6 +183,6 @@ def monitor(
         talk.print(f"The windows are in {plot}")
     if fail_if_changed and windows[-1].changed:
         final = windows[-1]
-        by = f"the time of {final.last}" if final.seed is None else f"window {final.number}"
-        talk.print(f"Failed: the stream has changed by {by}.", soft_wrap=True)
+        place = f"at {final.last}" if final.seed is None else f"in window {final.number}"
+        talk.print(f"Failed: a change was detected {place}.", soft_wrap=True)
         raise typer.Exit(1)

@@ -175,7 +175,7 @@ def compare_by_class(sides: Sides, of_sides: Sequence[Members], names: tuple[str
         empty = _merged(all_empty)
         unreadable_of_empty = list(chain(*all_lines))
     if total is None:
-        raise ValueError(f"No class has images that can be read on both sides; the first: {unreadable_of_empty[0]}")
+        raise ValueError(f"No class has images that can be read in both sets, such as: {unreadable_of_empty[0]}")
     alone = []
     for k, members in enumerate(of_sides):
         # A class that is not in the other set is in neither of these mappings.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from torchmetrics_dna.comparisons.classes import ClassComparisons, compare_by_class, open_classes
-from torchmetrics_dna.comparisons.measured import beside_held_out, compare_measured
+from torchmetrics_dna.comparisons.measured import add_held_out_tests, compare_measured
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.comparisons.several_sets import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.dna.distances import Distance, check_distances, record_of, resolve_distances
@@ -218,7 +218,7 @@ def _open_for_networks(sources: Sequence[Any], arguments: Arguments, *, with_pro
             remedy = _instead_of_published(arguments, question)
             if remedy is None:
                 raise
-            raise OSError(f"{err}; by the default network instead: give {remedy}") from err
+            raise OSError(f"{err}; for the default network instead, pass {remedy}") from err
     return networks
 
 
@@ -253,8 +253,8 @@ def _check_held_out_is_different(held_out: str, names: Sequence[str], keys: Sequ
     for name, key in key_of_set.items():
         if name != held_out and key == key_of_set[held_out]:
             raise ValueError(
-                f"{argument('held_out')} is {held_out!r}, the same images as {name!r}; give real images that no"
-                " model saw"
+                f"{argument('held_out')} is {held_out!r}, the same images as {name!r}; pass real images that no"
+                " model was trained on"
             )
 
 
@@ -281,7 +281,7 @@ def compare_sides(
         if name == held_out:
             measured_held_out = b
         elif held_out is not None and measured_held_out is not None:
-            comparison = beside_held_out(comparison, comparisons[held_out], (a, b, measured_held_out))
+            comparison = add_held_out_tests(comparison, comparisons[held_out], (a, b, measured_held_out))
         comparisons[name] = comparison
         # Free the memory of this set before the next one is measured.
         del b

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.statistics.setup import Feature
 
-_OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
+_OF_ALL = "Bins divide the range of all these sets together. In a comparison of two sets, they divide the range of A."
 
 
 @dataclass(frozen=True, eq=False, repr=False)

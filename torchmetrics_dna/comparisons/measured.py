@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,35 +42,50 @@ _NUMBERED = re.compile(r"((image|input|row) )?[\d_-]+")
 
 
 def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
-    """Compare two measured sets, which ``names`` call, by those of the distances of a plan that both support.
+    """Compare two measured sets by the distances of a plan that both support.
 
-    By default these are all distances of any network.
-    If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
-    network are compared separately, unless neurons are weighted, and so are bands of other inputs, by dna-fd.
+    Evidence is computed if both sets have folds. The result keeps no folds. Image properties are compared separately
+    from the network, unless its neurons are weighted. The bands of other inputs are compared separately by dna-fd.
+
+    Args:
+        a: The reference.
+        b: The set to compare with it.
+        plan: The plan; by default, all distances of any network.
+        names: Names of the sets.
+
     """
     if plan is None:
         dna = a.first
         distances = list(of_any_network().values())
         plan = make_plan(Arguments(), distances, [dna], dna)
     by_neuron = [record for record in plan.distances if record.grain == "neuron"]
+    # Properties or bands of each set; empty if they are not compared.
+    properties_of_sets: list[Measured] = []
     if plan.has_properties:
-        neurons = shared_neurons(*(side.first.select([LAYER]) for side in (a, b)))
-        of_sides = [Measured(side.select(neurons).dnas, []) for side in (a, b)]
-        first = a.select(plan.neurons)
-        comparison = _compared(first, first if a is b else b.select(plan.neurons), plan, names)
+        network_a = a.select(plan.neurons)
+        network_b = network_a if a is b else b.select(plan.neurons)
+        comparison = _compare(network_a, network_b, plan, names)
+        neurons = shared_neurons(a.first.select([LAYER]), b.first.select([LAYER]))
+        properties_of_sets = [Measured(side.select(neurons).dnas, []) for side in (a, b)]
     else:
-        of_sides = [side for side in map(_of_bands, (a, b)) if side is not None and a is not b]
-        comparison = _compared(a, b, plan, names)
+        comparison = _compare(a, b, plan, names)
         if by_neuron:
             by_neuron = [DISTANCES["dna-fd"]]
-    if not by_neuron or len(of_sides) < 2:
+        if a is not b:
+            bands_of_sets = [_bands_as_dna(a), _bands_as_dna(b)]
+            properties_of_sets = [bands for bands in bands_of_sets if bands is not None]
+    if not by_neuron or len(properties_of_sets) < 2:
         return comparison
-    properties = _compared(of_sides[0], of_sides[1], replace(plan, distances=by_neuron), names)
+    properties_a, properties_b = properties_of_sets
+    properties = _compare(properties_a, properties_b, replace(plan, distances=by_neuron), names)
     return replace(comparison, properties=properties)
 
 
-def _of_bands(side: Measured) -> Measured | None:
-    """Return mean and deviation of the bands of single inputs as a DNA with folds; None if any is not finite."""
+def _bands_as_dna(side: Measured) -> Measured | None:
+    """Return mean and deviation of the bands of single inputs as a DNA with folds.
+
+    None if bands or folds were not kept, for fewer than two inputs, and if a value is not finite.
+    """
     rows = side.rows.get(BANDS)
     fold_numbers = side.folds
     if rows is None or fold_numbers is None or len(rows) < 2 or not rows.isfinite().all():
@@ -83,41 +98,47 @@ def _of_bands(side: Measured) -> Measured | None:
         var = values.var(0, correction=min(1, len(values) - 1))
         return GaussianDNA(mean, var, Neurons({BANDS: len(mean)}), len(values), folds=tuple(folds), **origin)
 
-    folds = [dna_of(rows[fold_numbers == number]) for number in sorted({*fold_numbers.tolist()})]
+    folds = [dna_of(rows[fold_numbers == number]) for number in sorted(set(fold_numbers.tolist()))]
     return Measured({"gaussian": dna_of(rows, folds)}, [])
 
 
-def beside_held_out(far: Comparison, near: Comparison, measured: tuple[Measured, Measured, Measured]) -> Comparison:
-    """Test whether a set is further than the held-out one, where no ratio shows that; both share the reference.
+def add_held_out_tests(
+    comparison: Comparison, of_held_out: Comparison, measured: tuple[Measured, Measured, Measured]
+) -> Comparison:
+    """Add the test of whether a set is farther than the held-out set to those distances that have no ratio of both.
 
-    ``measured`` are the reference, the set and the held-out set, with folds.
+    Args:
+        comparison: The set compared with the reference.
+        of_held_out: The held-out set compared with the same reference.
+        measured: The reference, the set and the held-out set, with folds.
+
     """
-    if far.shares_images or near.shares_images:
-        return far
-    untold = _without_ratio(far, near)
-    properties = far.properties
+    if comparison.shares_images or of_held_out.shares_images:
+        return comparison
+    names = _distances_without_ratio(comparison, of_held_out)
+    properties = comparison.properties
     if properties is not None:
-        properties = _with_further(properties, untold, measured)
-    return replace(_with_further(far, untold, measured), properties=properties)
+        properties = _add_further(properties, names, measured)
+    return replace(_add_further(comparison, names, measured), properties=properties)
 
 
-def _without_ratio(far: Comparison, near: Comparison) -> list[str]:
+def _distances_without_ratio(comparison: Comparison, of_held_out: Comparison) -> list[str]:
     """Return the distances with folds of images whose ratio to the held-out set can't be estimated."""
     names = []
-    for name, result in far.items():
-        if name not in near or result.distance.folded is None or result.distance.by_image:
+    for name, result in comparison.items():
+        if name not in of_held_out or result.distance.folded is None or result.distance.by_image:
             continue
         evidence = result.evidence
-        of_held_out = near[name].evidence
-        if evidence is None or of_held_out is None:
+        held_out_evidence = of_held_out[name].evidence
+        if evidence is None or held_out_evidence is None:
             continue
-        ratio = ratio_of(evidence, of_held_out)
+        ratio = ratio_of(evidence, held_out_evidence)
         if ratio is None or not ratio.is_informative:
             names.append(name)
     return names
 
 
-def _with_further(
+def _add_further(
     comparison: Comparison, names: Sequence[str], measured: tuple[Measured, Measured, Measured]
 ) -> Comparison:
     """Add the test against the held-out set to these distances of a comparison."""
@@ -141,45 +162,52 @@ def _further_than_held_out(result: Result, a: Measured, b: Measured, held_out: M
     assert distance.folded is not None
     dna_of_b = b.input_of(distance)
     dna_of_held_out = held_out.input_of(distance)
-    folds_of_b = _filled(dna_of_b.folds)
-    folds_of_held_out = _filled(dna_of_held_out.folds)
+    folds_of_b = _folds_with_images(dna_of_b)
+    folds_of_held_out = _folds_with_images(dna_of_held_out)
     without_folds = [replace(dna, folds=()) for dna in (dna_of_b, dna_of_held_out)]
     both = replace(merged(without_folds), folds=(*folds_of_b, *folds_of_held_out))
     folded = distance.folded(a.input_of(distance), both)
     return is_farther(folded, len(folds_of_b), distance.power, result.averaging)
 
 
-def _filled(folds: Sequence[DNA]) -> list[DNA]:
+def _folds_with_images(dna: DNA) -> list[DNA]:
     """Return the folds that have images."""
-    return [fold for fold in folds if fold.num_images]
+    return [fold for fold in dna.folds if fold.num_images]
 
 
-def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:
+def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:
     """Compare all neurons of two measured sets."""
     arguments = plan.arguments
-    paired = bool(arguments.pairs)
+    is_paired = bool(arguments.pairs)
     noun = noun_of(a.first)
-    results, lacking = _results(a, b, plan)
-    copied = None
-    if arguments.copies and not paired:
-        if a.thumbnails is None or b.thumbnails is None:
-            copied = b.rows_in(a)
-        else:
-            copied = near_duplicates(b.thumbnails, a.thumbnails)
-    rows_of_a = [] if copied is None else copied.tolist()
-    alike = [(a.numbers[row], b.numbers[i]) for i, row in enumerate(rows_of_a) if row >= 0]
-    of_neurons = [result for result in results.values() if result.distance.grain == "neuron"]
-    identical = a is b or any(not result.values.any() for result in of_neurons)
-    notices = _notices(a, b, None if identical else copied, names, arguments.copies, arguments.groups is not None, noun)
-    lacks = ""
-    is_few = False
+    results, with_too_few_images = _results(a, b, plan)
+    rows_of_duplicates = None
+    if arguments.copies and not is_paired:
+        rows_of_duplicates = _rows_of_duplicates(a, b)
+    duplicates: list[tuple[int, int]] = []
+    if rows_of_duplicates is not None:
+        for row_of_b, row_of_a in enumerate(rows_of_duplicates.tolist()):
+            if row_of_a >= 0:
+                duplicates.append((a.numbers[row_of_a], b.numbers[row_of_b]))
+    results_by_neuron = [result for result in results.values() if result.distance.grain == "neuron"]
+    are_identical = a is b or any(not result.values.any() for result in results_by_neuron)
+    notices = _notices_about_inputs(a, b)
+    if rows_of_duplicates is not None and not are_identical:
+        notices += _notices_about_duplicates(a, b, rows_of_duplicates, names, noun)
+    has_many_duplicates = False
+    if rows_of_duplicates is not None and not are_identical:
+        has_many_duplicates = int((rows_of_duplicates >= 0).sum()) > SHARED * len(rows_of_duplicates)
+    if arguments.copies and not has_many_duplicates:
+        notices += _notices_within((a, b), names, arguments.groups is not None, noun)
+    untested = Untested("", is_few=False)
     if all(result.p_value is None for result in results.values()):
-        lacks, is_few = why_untested((a, b), plan, names)
-    if not paired and not identical:
-        notices += _namesakes(a.names, b.names, names, noun)
+        untested = why_untested((a, b), plan, names)
+    if not is_paired and not are_identical:
+        notices += _notices_about_names(a.names, b.names, names, noun)
+    # A dictionary keeps each limit once, in order.
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
-    if lacking:
-        notices.append(f"More {noun}s are needed on each side for {', '.join(lacking)}")
+    if with_too_few_images:
+        notices.append(f"More {noun}s are needed in each set to compute {', '.join(with_too_few_images)}")
     num_bins = None
     ranges = None
     histograms = a.dnas.get("histogram")
@@ -201,11 +229,11 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
         (kept_a, kept_b),
         notices,
         names=names,
-        copies=len(alike),
-        twins=alike[:_TWINS],
-        paired=paired,
-        lacks=lacks,
-        is_few=is_few,
+        copies=len(duplicates),
+        twins=duplicates[:_TWINS],
+        paired=is_paired,
+        lacks=untested.reason,
+        is_few=untested.is_few,
     )
 
 
@@ -214,14 +242,15 @@ def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], l
     results: dict[str, Result] = {}
     too_few: list[str] = []
     cache: dict[Any, Any] = {}
-    images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
+    # A DNA of unknown size is taken as large enough for any distance.
+    counts = [2 if side.first.has_unknown_size else side.first.num_images for side in (a, b)]
     for record in plan.distances:
         input_of_a = a.input_of(record)
         input_of_b = b.input_of(record)
         if input_of_a is None or input_of_b is None:
             continue
         # Too few images for one distance are no reason to withhold the others.
-        if images < record.least and results:
+        if min(counts) < record.least and results:
             too_few.append(record.name)
             continue
         results[record.name] = record.result(
@@ -236,137 +265,167 @@ def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], l
     return results, too_few
 
 
-def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> tuple[str, bool]:
-    """Say why there is no test, with what is there and what it takes; True if images or groups are too few."""
-    folds = [_filled(side.first.folds) for side in sides]
+def _rows_of_duplicates(a: Measured, b: Measured) -> Tensor | None:
+    """Return the row in A of the near-duplicate of each image of B, ``(images of B,)``, or -1.
+
+    Without thumbnails, only images of equal values are found. None if these were not kept, either, or if there are too
+    many images to search.
+    """
+    if a.thumbnails is None or b.thumbnails is None:
+        return b.rows_in(a)
+    return near_duplicates(b.thumbnails, a.thumbnails)
+
+
+class Untested(NamedTuple):
+    """Why sets were not tested."""
+
+    # What is missing; empty if nothing is.
+    reason: str
+    # Whether there are too few images or groups.
+    is_few: bool = True
+
+
+def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> Untested:
+    """Return why sets were not tested, with the number of images or groups that there are, and that a test needs."""
     noun = noun_of(sides[0].first)
     if plan.arguments.num_folds is None:
-        return f"no folds of {noun}s were kept ({written('num_folds', None)})", False
-    for name, of_side in zip(names, folds, strict=True):
-        if not of_side:
-            return f"{name} has no folds (keep them with {written('num_folds', 20)})", False
-    k = min(range(len(sides)), key=lambda k: len(folds[k]))
-    if len(folds[k]) >= LEAST_FOLDS:
-        return "", False
+        return Untested(f"no folds of {noun}s were kept ({written('num_folds', None)})", is_few=False)
+    num_folds = [len(_folds_with_images(side.first)) for side in sides]
+    for name, count in zip(names, num_folds, strict=True):
+        if not count:
+            return Untested(f"{name} has no folds (keep them with {written('num_folds', 20)})", is_few=False)
+    k = num_folds.index(min(num_folds))
+    if num_folds[k] >= LEAST_FOLDS:
+        return Untested("", is_few=False)
+    name = names[k]
     side = sides[k]
+    num_images = side.first.num_images
     groups = plan.arguments.groups
-    count = side.first.num_images
-    largest = max(each.first.num_images for each in sides)
     if plan.arguments.pairs:
-        return _has_too_few(names[k], count, "pair", "6"), True
+        return Untested(f"{name} has {images_in_words(num_images, 'pair')}, but 6 are needed")
     if groups is not None and side.numbers:
         groups_of_side: Any = groups[k] if isinstance(groups, tuple) else groups
-        num_groups = len({*groups_of(side.names, side.numbers, groups_of_side)})
-        return _has_too_few(names[k], num_groups, "group", "about 8"), True
-    if count == 1 and largest >= LEAST:
-        return f"{names[k]} has 1 {noun}, which `rank` takes", True
-    if count >= LEAST:
+        num_groups = len(set(groups_of(side.names, side.numbers, groups_of_side)))
+        return Untested(f"{name} has {images_in_words(num_groups, 'group')}, but about 8 are needed")
+    largest = max(other.first.num_images for other in sides)
+    if num_images == 1 and largest >= LEAST:
+        return Untested(f"{name} has 1 {noun} (use `rank` for single {noun}s)")
+    if num_images >= LEAST:
         # So many different images are in 5 folds or more, but equal ones share a fold.
-        filled = images_in_words(len(folds[k]), "fold")
-        return (
-            f"{names[k]} has {images_in_words(count, noun)} in {filled}, {LEAST_FOLDS} are needed; equal {noun}s share"
-            " a fold",
-            True,
+        return Untested(
+            f"{name} has {images_in_words(num_images, noun)} in {images_in_words(num_folds[k], 'fold')}, but"
+            f" {LEAST_FOLDS} folds are needed (equal {noun}s share a fold)"
         )
-    return _has_too_few(names[k], count, noun, f"about {LEAST}"), True
+    return Untested(f"{name} has {images_in_words(num_images, noun)}, but about {LEAST} are needed")
 
 
-def _has_too_few(name: str, count: int, unit: str, needed: str) -> str:
-    units = unit if count == 1 else f"{unit}s"
-    return f"{name} has {count:,} {units}, {needed} are needed"
-
-
-def _notices(
-    a: Measured,
-    b: Measured,
-    copied: Tensor | None,
-    names: tuple[str, str],
-    look_for_copies: bool,
-    has_groups: bool,
-    noun: str,
-) -> list[str]:
-    """Return caveats about unknown ranges and near-duplicate images, one line each."""
+def _notices_about_inputs(a: Measured, b: Measured) -> list[str]:
+    """Return what can't be reported for ranges that are unknown, and for inputs that are no pictures."""
     notices = []
     histograms = [side.dnas.get("histogram") for side in (a, b)]
     if any(isinstance(dna, HistogramDNA) and dna.ranges is None for dna in histograms):
         notices.append(
-            "The activation ranges of official histograms are unknown, so shifts of neurons are left out; pass the"
+            "The activation ranges of a file of vdna are unknown, so shifts of neurons are not reported. Pass the"
             f" ranges as {written('ranges')} when loading"
         )
     if any(side.folds is not None and side.thumbnails is None and noun_of(side.first) != "row" for side in (a, b)):
         notices.append(
-            "The inputs are neither grey nor RGB images, so nearly equal ones, properties and pictures are left out"
-        )
-    if copied is not None and (copied >= 0).any():
-        if b.thumbnails is not None:
-            notices.append(
-                f"{_that_look(copied, noun, names[1])} nearly like {noun}s of {names[0]}, such as"
-                f" {_pair(copied, b, a)}; `rank --nearest` shows all; if they are different pictures, pass"
-                f" {written('copies', False)}"
-            )
-        else:
-            notices.append(
-                f"{_that_look(copied, noun, names[1], 'is', 'are')} also in {names[0]}, such as"
-                f" {_pair(copied, b, a)}; nearly equal ones are not looked for"
-            )
-        if (copied >= 0).sum() > SHARED * len(copied):
-            return notices
-    if look_for_copies:
-        notices += _notices_within((a, b), names, has_groups, noun)
-    return notices
-
-
-def _notices_within(sides: Sequence[Measured], names: Sequence[str], has_groups: bool, noun: str) -> list[str]:
-    """Return caveats about images that resemble others of their own set, one line each."""
-    notices: list[str] = []
-    near: list[str] = []
-    for name, side in zip(names, sides, strict=True):
-        if side.thumbnails is not None and len(side.thumbnails) > MOST:
-            if not has_groups:
-                near.append(f"{name} has more than {MOST:,} {noun}s, too many to look for nearly equal ones")
-            continue
-        if side.thumbnails is not None and side.folds is not None:
-            rows = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
-            if rows is not None and (rows >= 0).any():
-                near.append(
-                    f"{_that_look(rows, noun, name)} nearly like others there, such as {_pair(rows, side, side)}"
-                )
-            continue
-        first = side.rows_in(side)
-        if first is None:
-            continue
-        rows = first.where(first < torch.arange(len(first)), -1)
-        if (rows >= 0).any():
-            again = f"{_that_look(rows, noun, name, 'occurs', 'occur')} there again, such as {_pair(rows, side, side)}"
-            notices.append(f"{again}; equal ones share a fold, which weakens the test")
-    if near:
-        notices.append(
-            f"{'; '.join(near)}; if some belong together (frames of a clip, crops of a picture), p-values are too"
-            f" small; give {'these one group' if has_groups else 'their groups'} ('folder', or 'prefix:REGEX' of names)"
+            "The inputs are neither grey nor RGB images, so near-duplicates, image properties and pictures are not"
+            " reported"
         )
     return notices
 
 
-def _namesakes(names_a: Sequence[str], names_b: Sequence[str], names: tuple[str, str], noun: str) -> list[str]:
-    """Offer pairs if nearly all images have the names of images on the other side; mere numbers do not count."""
-    a, b = ({PurePath(name).stem for name in names} for names in (names_a, names_b))
-    common = {name for name in a & b if not _NUMBERED.fullmatch(name)}
-    if not common or len(common) < _NAMESAKES * max(len(names_a), len(names_b)):
+def _notices_about_duplicates(a: Measured, b: Measured, rows: Tensor, names: tuple[str, str], noun: str) -> list[str]:
+    """Return a notice about the images of B that have a near-duplicate in A, if there are any.
+
+    Args:
+        a: The reference.
+        b: The set.
+        rows: Row in A of the near-duplicate of each image of B, or -1, ``(images of B,)``.
+        names: Names of A and B.
+        noun: Noun of what was compared.
+
+    """
+    count = int((rows >= 0).sum())
+    if count == 0:
         return []
-    have_names = "has the name" if len(common) == 1 else "have names"
+    counted = f"{images_in_words(count, noun)} in {names[1]}"
+    example = _first_pair(rows, b, a)
+    if b.thumbnails is None:
+        verb = "is" if count == 1 else "are"
+        return [f"{counted} {verb} also in {names[0]}, such as {example}. Near-duplicates were not searched for"]
+    are_duplicates = "is a near-duplicate" if count == 1 else "are near-duplicates"
     return [
-        f"{images_in_words(len(common), noun)} of {names[1]} {have_names} of {noun}s of {names[0]}; if these show the"
-        f" same, compare them as pairs, which takes far fewer {noun}s"
+        f"{counted} {are_duplicates} of {noun}s in {names[0]}, such as {example}. Use `rank --nearest` to list all."
+        f" If they are different pictures, pass {written('copies', False)}"
     ]
 
 
-def _that_look(near: Tensor, noun: str, name: str, one: str = "looks", several: str = "look") -> str:
-    """Say how many of a set look like others; ``one`` and ``several`` are the verb in singular and plural."""
-    count = int((near >= 0).sum())
-    return f"{images_in_words(count, noun)} of {name} {one if count == 1 else several}"
+def _notices_within(sides: Sequence[Measured], names: Sequence[str], has_groups: bool, noun: str) -> list[str]:
+    """Return caveats about images that resemble others of their own set."""
+    notices: list[str] = []
+    sentences: list[str] = []
+    for name, side in zip(names, sides, strict=True):
+        thumbnails = side.thumbnails
+        if thumbnails is None or side.folds is None:
+            notices += _notice_about_equal(side, name, noun)
+        elif len(thumbnails) > MOST:
+            if not has_groups:
+                sentences.append(f"{name} has more than {MOST:,} {noun}s, too many to search for near-duplicates")
+        else:
+            rows = near_duplicates(thumbnails, thumbnails, torch.cat([side.folds, side.folds]))
+            count = 0 if rows is None else int((rows >= 0).sum())
+            if rows is not None and count:
+                are_duplicates = "is a near-duplicate" if count == 1 else "are near-duplicates"
+                sentences.append(
+                    f"{images_in_words(count, noun)} in {name} {are_duplicates} of others there, such as"
+                    f" {_first_pair(rows, side, side)}"
+                )
+    if sentences:
+        remedy = f"pass their groups as {written('groups')} ('folder', or 'prefix:REGEX' of names)"
+        if has_groups:
+            remedy = f"let {written('groups')} put them into one group"
+        notices.append(
+            f"{'. '.join(sentences)}. If some of them belong together (frames of a clip, crops of a picture), p-values"
+            f" are too small: {remedy}"
+        )
+    return notices
 
 
-def _pair(near: Tensor, side: Measured, among: Measured) -> str:
-    """Name the first image that has a near-duplicate, and that."""
-    row = int((near >= 0).nonzero()[0])
-    return f"{side.names[row]} and {among.names[int(near[row])]}"
+def _notice_about_equal(side: Measured, name: str, noun: str) -> list[str]:
+    """Return a notice about inputs that are equal to an earlier one of their set, if there are any."""
+    first = side.rows_in(side)
+    if first is None:
+        return []
+    rows = first.where(first < torch.arange(len(first)), -1)
+    count = int((rows >= 0).sum())
+    if count == 0:
+        return []
+    verb = "occurs" if count == 1 else "occur"
+    return [
+        f"{images_in_words(count, noun)} in {name} {verb} there again, such as {_first_pair(rows, side, side)}. Equal"
+        f" {noun}s share a fold, which weakens the test"
+    ]
+
+
+def _notices_about_names(
+    names_a: Sequence[str], names_b: Sequence[str], names: tuple[str, str], noun: str
+) -> list[str]:
+    """Return a notice that suggests pairs if nearly all images have the names of images of the other set."""
+    stems_a = {PurePath(name).stem for name in names_a}
+    stems_b = {PurePath(name).stem for name in names_b}
+    common = {stem for stem in stems_a & stems_b if not _NUMBERED.fullmatch(stem)}
+    if not common or len(common) < _NAMESAKES * max(len(names_a), len(names_b)):
+        return []
+    have_names = "has the same name as one" if len(common) == 1 else f"have the same names as {noun}s"
+    return [
+        f"{images_in_words(len(common), noun)} in {names[1]} {have_names} in {names[0]}. If they show the same, compare"
+        f" them as pairs with {written('pairs', 'name')}, which needs far fewer {noun}s"
+    ]
+
+
+def _first_pair(rows: Tensor, side: Measured, other_side: Measured) -> str:
+    """Return the names of the first image that has a near-duplicate, and of this near-duplicate."""
+    row = int((rows >= 0).nonzero()[0])
+    return f"{side.names[row]} and {other_side.names[int(rows[row])]}"

@@ -107,7 +107,7 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
     """
     record = next((record for record in plan.distances if record.grain == "neuron" and record.folded), None)
     if record is None or record.folded is None:
-        return OddSets(len(sets), lacks=f"{plan.distances[0].name} has no such test, dna-emd has")
+        return OddSets(len(sets), lacks=f"{plan.distances[0].name} has no such test, but dna-emd has one")
     lacks = _lacks(sets, plan, distances)
     if lacks:
         return OddSets(len(sets), lacks=lacks)
@@ -147,13 +147,13 @@ def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
     names = list(sets)
     sides = list(sets.values())
     noun = noun_of(sides[0].first)
-    why, _ = why_untested(sides, plan, names)
-    if why:
-        return why
+    untested = why_untested(sides, plan, names)
+    if untested.reason:
+        return untested.reason
     sizes = [side.first.num_images for side in sides]
     if max(sizes) > UNEQUAL * min(sizes):
         largest = images_in_words(max(sizes), noun)
-        return f"of {min(sizes):,} to {largest}, the largest set is more than half as large again"
+        return f"the largest set has {largest}, more than {UNEQUAL:g} times as many as the smallest ({min(sizes):,})"
     # The identity matrix excludes the distance of each set to itself.
     same = (distances + torch.eye(len(names)) == 0).nonzero().tolist()
     if same:
@@ -169,7 +169,7 @@ def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
     counts = of_sets[rows >= 0].bincount(minlength=len(sides)).tolist()
     for name, size, count in zip(names, sizes, counts, strict=True):
         if count > SHARED * size:
-            return f"{count:,} of {images_in_words(size)} of {name} look like images of other sets"
+            return f"{count:,} of {images_in_words(size)} in {name} are near-duplicates of images in other sets"
     return ""
 
 

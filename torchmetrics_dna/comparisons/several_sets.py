@@ -303,7 +303,7 @@ def check_held_out(held_out: str | None, sets: Collection[str]) -> None:
     if held_out is None:
         return
     if held_out not in sets:
-        expected = f"one of {', '.join(sets)}" if sets else "one of several sets, which `b` gives by name"
+        expected = f"one of {', '.join(sets)}" if sets else "the name of one of several sets"
         raise ValueError(f"{argument('held_out')} expected to be {expected}, but got {held_out!r}")
     if len(sets) == 1:
-        raise ValueError(f"There is no other set beside the held-out {held_out!r}; give one to compare with it")
+        raise ValueError(f"There is no set to compare with the held-out set {held_out!r}; pass one more")

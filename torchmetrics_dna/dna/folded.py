@@ -118,7 +118,7 @@ def why_not_kept(neurons: Neurons, num_images: Sequence[int | None], remedy: str
     if len(sizes) < len(num_images):
         return "a stream does not say how long it is"
     if 4 * neurons.total * sum(sizes) > _BYTES:
-        return f"that keeps {neurons.total:,} numbers of each of {sum(sizes):,} {noun}s; {remedy}"
+        return f"that would keep {neurons.total:,} numbers per {noun} for {sum(sizes):,} {noun}s; {remedy}"
     return ""
 
 

@@ -39,7 +39,7 @@ CHECKED = 48
 # Smallest number of images per set.
 LEAST = 10
 # Label of the progress.
-LABEL = "looking for the cause (--no-causes skips this)"
+LABEL = "searching for a change that explains the difference (--no-causes skips this)"
 # Amounts where the search of each change begins, as places between none and most.
 _TRIES = (0.2, 0.5, 0.9)
 # Steps to either side of the best place so far.

@@ -82,11 +82,11 @@ def make_plan(
     if not any(record.grain == "neuron" and record.protocol is None for record in distances):
         return plan
     means = SpatialMeans(neurons, layers_for_outliers(neurons))
-    reason = f"{noun}s of a group are no independent samples; take one of each, and rank them"
+    reason = f"{noun}s of a group are not independent samples. To find outliers, rank one {noun} per group"
     if arguments.groups is None:
         reason = why_not_kept(means.neurons, counts, "rank some of them", noun)
     if reason:
-        return replace(plan, limits=[f"Whether a few {noun}s are off was not asked, since {reason}"])
+        return replace(plan, limits=[f"The {noun}s were not tested for a small number of outliers, since {reason}"])
     return replace(plan, rows={**rows, MEANS: means})
 
 
