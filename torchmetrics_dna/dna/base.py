@@ -1,4 +1,4 @@
-"""Base class of all kinds of DNA: origin, file, merging and comparability."""
+"""Base class of all representations of DNA: origin, file, merging and comparability."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from inspect import isabstract
 from reprlib import repr as brief
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored
-from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.identity import Identity, check_same
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.tables import Table, as_html
@@ -34,7 +33,7 @@ _D = TypeVar("_D", bound="DNA")
 
 
 class _Counted:
-    """Declaration of ``num_images``; no dataclass field, so that each kind chooses its position."""
+    """Declaration of ``num_images``; no dataclass field, so that each representation chooses its position."""
 
     num_images: int
 
@@ -46,11 +45,16 @@ class DNA(_Counted, Stored, ABC):
     Args:
         weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: Image preprocessing: resize, input size, crop, mean, std; None or incomplete where unknown.
-        fingerprint: What a module of the user's computes, see :meth:`DNAExtractor.take_fingerprint`; None if unknown.
+        fingerprint: Fingerprint of a user's module, see :meth:`DNAExtractor.take_fingerprint`; None if unknown.
         notes: Free text, kept in files.
         folds: DNAs of disjoint folds of the images, for tests and intervals; empty for none.
 
     """
+
+    #: Name of the distance that :meth:`distances` computes.
+    distance_name: ClassVar[str]
+    #: Number of images that this distance takes at least.
+    least_images: ClassVar[int]
 
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
@@ -63,10 +67,12 @@ class DNA(_Counted, Stored, ABC):
             raise ValueError(
                 f"Argument `num_images` expected to be from 0 to 2^63 - 1, but got {brief(self.num_images)}"
             )
-        if self.folds and (
-            sum(fold.num_images for fold in self.folds) != self.num_images
-            or any(fold.neurons != self.neurons or fold.extractor != self.extractor for fold in self.folds)
-        ):
+        if not self.folds:
+            return
+        are_same_images = sum(fold.num_images for fold in self.folds) == self.num_images
+        are_same_neurons = all(fold.neurons == self.neurons for fold in self.folds)
+        are_same_extractor = all(fold.extractor == self.extractor for fold in self.folds)
+        if not are_same_images or not are_same_neurons or not are_same_extractor:
             raise ValueError(
                 f"Argument `folds` expected to share out {self.num_images} images of {self.neurons!r}, but got"
                 f" {brief(self.folds)}"
@@ -84,15 +90,8 @@ class DNA(_Counted, Stored, ABC):
 
     def to(self, device: torch.device | str) -> Self:
         """Return a copy of this DNA on a device."""
-
-        def moved(value: Any) -> Any:
-            if isinstance(value, (Tensor, DNA)):
-                return value.to(device)
-            if isinstance(value, dict):
-                return {key: moved(item) for key, item in value.items()}
-            return tuple(map(moved, value)) if isinstance(value, tuple) else value
-
-        return replace(self, **{field.name: moved(getattr(self, field.name)) for field in fields(self)})
+        values = {field.name: _moved(getattr(self, field.name), device) for field in fields(self)}
+        return replace(self, **values)
 
     def select(
         self, layers: Sequence[str] | None = None, neurons: Neurons | Sequence[int] | Tensor | None = None
@@ -108,9 +107,8 @@ class DNA(_Counted, Stored, ABC):
         try:
             return self._take_all(self.neurons.find(neurons), neurons)
         except ValueError as err:
-            is_less = "properties" in neurons and "properties" not in self.neurons
             remedy = "give the extractor that made it"
-            if is_less:
+            if "properties" in neurons and "properties" not in self.neurons:
                 remedy = f"leave {written('properties')} out, or make it with these"
             raise ValueError(f"{self!r} does not fit, {err}; {remedy}") from err
 
@@ -122,12 +120,13 @@ class DNA(_Counted, Stored, ABC):
         - Gaussians: the Fréchet distance of each neuron, or multivariate of each layer (fd), in squared activations.
 
         Raises:
-            ValueError: If kind, extractor, neurons, bins or bounds differ, or a neuron has no counts.
+            ValueError: If representation, extractor, neurons, bins or bounds differ, or a neuron has no counts.
             RuntimeError: If either has no images, or fewer than two and thus no variance.
 
         """
-        record = next(record for record in DISTANCES.values() if record.kinds[:1] == (self.kind,))
-        return record.result(self, other, with_evidence=False).values
+        check_comparable(self, other)
+        check_enough(self, other, self.distance_name, self.least_images)
+        return self._distances(other)
 
     @abstractmethod
     def _distances(self, other: Self) -> Tensor:
@@ -146,22 +145,27 @@ class DNA(_Counted, Stored, ABC):
         return self.merge(other) if isinstance(other, DNA) else NotImplemented
 
     def __radd__(self, other: Literal[0]) -> Self:
-        return self if type(other) is int and other == 0 else NotImplemented  # the start value of sum()
+        # `sum` of DNAs starts with 0.
+        return self if type(other) is int and other == 0 else NotImplemented
 
     @abstractmethod
     def _take(self, positions: Tensor, neurons: Neurons) -> Self:
         """Take ``neurons``, at flat indices ``positions``, from a DNA without folds."""
 
     def _take_all(self, positions: Tensor, neurons: Neurons) -> Self:
+        """Take neurons from a DNA and from its folds."""
         selected = replace(self, folds=())._take(positions, neurons)
-        return replace(selected, folds=tuple(fold._take(positions, neurons) for fold in self.folds))
+        folds = tuple(fold._take(positions, neurons) for fold in self.folds)
+        return replace(selected, folds=folds)
 
     @classmethod
     @override
     def _kinds(cls) -> dict[str, type[Self]]:
-        import torchmetrics_dna.dna.histogram  # noqa: F401 - which imports all kinds
+        # The module of HistogramDNA imports those of the other subclasses. A class is a subclass from then on.
+        import torchmetrics_dna.dna.histogram  # noqa: F401
 
-        return {each.kind: each for each in (cls.__subclasses__() if isabstract(cls) else [cls])}
+        classes = cls.__subclasses__() if isabstract(cls) else [cls]
+        return {representation.kind: representation for representation in classes}
 
     @override
     def _encode(self) -> Encoded:
@@ -170,31 +174,34 @@ class DNA(_Counted, Stored, ABC):
 
     @override
     def _encode_all(self) -> Encoded:
-        described, arrays, remarks = self._encode()
-        if self.folds:
-            described = {**described, "folds": []}
+        described, arrays_of_whole, remarks = self._encode()
+        if not self.folds:
+            return described, arrays_of_whole, remarks
+        # A fold has only what differs from the whole. If its ranges are the same, it does not store them again.
+        described_folds = []
+        arrays = dict(arrays_of_whole)
         for number, fold in enumerate(self.folds):
-            own, inner, _ = fold._encode()
-            described["folds"].append({key: value for key, value in own.items() if described.get(key) != value})
-            # a fold with the same ranges does not store them again
-            shared = {name for name in inner if name in arrays and np.array_equal(inner[name], arrays[name])}
-            arrays = arrays | {f"folds/{number}/{name}": inner[name] for name in inner if name not in shared}
-        return described, arrays, remarks
+            described_fold, arrays_of_fold, _ = fold._encode()
+            described_folds.append({key: value for key, value in described_fold.items() if described.get(key) != value})
+            for name, array in arrays_of_fold.items():
+                is_shared = name in arrays_of_whole and np.array_equal(array, arrays_of_whole[name])
+                if not is_shared:
+                    arrays[f"folds/{number}/{name}"] = array
+        return {**described, "folds": described_folds}, arrays, remarks
 
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
-        dna = header["dna"]
+        described = header["dna"]
         folds = []
-        for number, own in enumerate(check_type("folds", dna.get("folds", []), list)):
-            described = {**dna, **check_type("fold", own, dict), "folds": []}
-            inner = {**header, "notes": "", "dna": described}
-            folds.append(DNA._kinds()[described["kind"]]._decode(inner, arrays.of_fold(number)))
-        fields |= {
-            "num_images": check_type("num_images", dna["num_images"], int),
-            "notes": check_type("notes", header.get("notes", ""), str),
-            "folds": tuple(folds),
-        }
+        for number, described_fold in enumerate(check_type("folds", described.get("folds", []), list)):
+            whole_fold = {**described, **check_type("fold", described_fold, dict), "folds": []}
+            header_of_fold = {**header, "notes": "", "dna": whole_fold}
+            representation = DNA._kinds()[whole_fold["kind"]]
+            folds.append(representation._decode(header_of_fold, arrays.of_fold(number)))
+        fields["num_images"] = check_type("num_images", described["num_images"], int)
+        fields["notes"] = check_type("notes", header.get("notes", ""), str)
+        fields["folds"] = tuple(folds)
         return super()._decode(header, arrays, **fields)
 
     @abstractmethod
@@ -207,7 +214,7 @@ class DNA(_Counted, Stored, ABC):
 
     @property
     def identity(self) -> Identity:
-        """What must be equal in DNAs that are merged or compared."""
+        """Properties that must be equal in DNAs that are merged or compared."""
         return Identity.of(**self.origin, neurons=self.neurons, kind=self.kind, **self._own_settings)
 
     @property
@@ -223,10 +230,22 @@ class DNA(_Counted, Stored, ABC):
         return f"{type(self).__name__}({size}, {self.extractor!r}, {self.neurons!r})"
 
 
+def _moved(value: Any, device: torch.device | str) -> Any:
+    """Return a field of a DNA on a device."""
+    if isinstance(value, (Tensor, DNA)):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _moved(item, device) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_moved(item, device) for item in value)
+    return value
+
+
 def check_comparable(first: DNA, *others: DNA) -> None:
-    """Raise ValueError unless all DNAs share kind, extractor, neurons, bins and bounds."""
+    """Raise ValueError unless all DNAs share representation, extractor, neurons, bins and bounds."""
+    identities = [dna.identity for dna in (first, *others)]
     remedy = "; make both by the same call"
-    check_same("These DNAs can't be merged or compared", *(dna.identity for dna in (first, *others)), remedy=remedy)
+    check_same("These DNAs can't be merged or compared", *identities, remedy=remedy)
 
 
 def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:
@@ -244,26 +263,38 @@ def merged(dnas: Iterable[_D]) -> _D:
     del first
     for dna in remaining:
         check_comparable(total, dna)
-        if len(folds) == len(dna.folds):
-            folds = [_added(fold, added) for fold, added in zip(folds, dna.folds, strict=True)]
-        elif _is_empty(total):
-            folds = [fold.to(total.device)._copy() for fold in dna.folds]
-        elif not _is_empty(dna):
-            warn("Not all DNAs have as many folds, so the merged one has none")
-            folds = []
+        folds = _merged_folds(total, folds, dna)
+        lines = [*total.notes.splitlines(), *dna.notes.splitlines()]
+        preparation = {**(dna.preparation or {}), **(total.preparation or {})}
         total = replace(
             _added(total, dna),
-            notes="\n".join(dict.fromkeys([*total.notes.splitlines(), *dna.notes.splitlines()])),
+            notes="\n".join(dict.fromkeys(lines)),
             weights_digest=total.weights_digest or dna.weights_digest,
             fingerprint=total.fingerprint or dna.fingerprint,
-            preparation={**(dna.preparation or {}), **(total.preparation or {})} or None,
+            preparation=preparation or None,
         )
-        del dna  # free it before the iterator makes the next one
+        # Free the DNA before the iterator makes the next one.
+        del dna
     return replace(total, folds=tuple(folds))
 
 
+def _merged_folds(total: DNA, folds: list[DNA], dna: DNA) -> list[DNA]:
+    """Add the folds of a DNA to those of the total, whose tensors may change; return none if their numbers differ."""
+    if len(folds) == len(dna.folds):
+        return [_added(fold, added) for fold, added in zip(folds, dna.folds, strict=True)]
+    if _is_empty(total):
+        return [fold.to(total.device)._copy() for fold in dna.folds]
+    if not _is_empty(dna):
+        warn("Not all DNAs have as many folds, so the merged one has none")
+        return []
+    return folds
+
+
 def _added(total: _D, dna: _D) -> _D:
-    """Add a DNA to one without folds, whose tensors may change; what is without images leaves the other's bits."""
+    """Add a DNA to one without folds, whose tensors may change.
+
+    If one of the DNAs has no images, the sum has the values of the other to the last bit.
+    """
     if _is_empty(dna):
         return total
     if _is_empty(total):
@@ -272,4 +303,5 @@ def _added(total: _D, dna: _D) -> _D:
 
 
 def _is_empty(dna: DNA) -> bool:
+    """Return True if a DNA has no images."""
     return not dna.num_images and not dna.has_unknown_size

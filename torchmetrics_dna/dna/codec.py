@@ -8,19 +8,20 @@ from collections.abc import Mapping
 from functools import cached_property
 from reprlib import repr as brief
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from torchmetrics_dna.dna.identity import check_model_named
 from torchmetrics_dna.files.container import Arrays, below, content_digest, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
+from torchmetrics_dna.images.paths import writing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # Types of images.
 _DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
@@ -60,11 +61,7 @@ class Stored:
             ValueError: If it is of embeddings, and the model that made them is not named.
 
         """
-        from torchmetrics_dna.dna.identity import check_model_named
-        from torchmetrics_dna.images.paths import writing
-
         check_model_named(getattr(self, "extractor", ""))
-
         described, arrays, remarks = self._encode_all()
         with writing(path) as local:
             write_container(local, described, arrays, written_by=f"torchmetrics-dna {__version__}", **remarks)
@@ -156,8 +153,6 @@ class ByLayer(NamedTuple):
 
     def flat(self, field: str) -> Tensor:
         """Concatenate a field over layers: one number per neuron, float64."""
-        import torch
-
         parts = self.parts(field)
         for layer, part in parts.items():
             if part.shape != (self.neurons[layer],) or part.dtype != np.float64:

@@ -52,6 +52,8 @@ class GaussianDNA(DNA):
     """
 
     kind: ClassVar[str] = "gaussian"
+    distance_name: ClassVar[str] = "dna-fd"
+    least_images: ClassVar[int] = 2
 
     mean: Tensor
     var: Tensor
@@ -152,6 +154,8 @@ class LayerGaussianDNA(DNA):
     """
 
     kind: ClassVar[str] = "layer-gaussian"
+    distance_name: ClassVar[str] = "fd"
+    least_images: ClassVar[int] = 2
 
     mean: Tensor
     cov: Mapping[str, Tensor]

@@ -56,6 +56,8 @@ class HistogramDNA(DNA):
     """
 
     kind: ClassVar[str] = "histogram"
+    distance_name: ClassVar[str] = "dna-emd"
+    least_images: ClassVar[int] = 1
 
     counts: Tensor
     neurons: Neurons
