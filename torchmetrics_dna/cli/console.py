@@ -120,7 +120,7 @@ def check_sources(*sources: str) -> None:
     for source in sources:
         for path in [] if ":" in source else expand(source):
             if not os.path.lexists(path):
-                from torchmetrics_dna.dna.load import vdna_pair
+                from torchmetrics_dna.dna.vdna_files import vdna_pair
 
                 if vdna_pair(path) is None:
                     raise missing(path)

@@ -141,8 +141,9 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
     """
     from torchmetrics_dna.dna import DNA, LayerGaussianDNA
     from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
-    from torchmetrics_dna.dna.load import is_official, load_dna
+    from torchmetrics_dna.dna.load import load_dna
     from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
+    from torchmetrics_dna.dna.vdna_files import is_official
 
     if is_official(file):
         value = load_vdna(file, ranges)

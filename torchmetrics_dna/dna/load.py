@@ -1,6 +1,6 @@
-"""Tell DNA files from others, describe and load them: ours or official ones, on disk, at addresses or on the hub.
+"""Load and describe DNA files in the native or the official format, on disk, at addresses or on the hub.
 
-What needs torch, whose import takes seconds, is imported where it is used.
+Modules that need torch are imported where they are used, since importing torch takes seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+from torchmetrics_dna.dna.vdna_files import is_official
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.images.paths import download, is_address, suffix_of
@@ -26,14 +27,14 @@ _D = TypeVar("_D", bound="DNA")
 
 
 def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
-    """Read a DNA of any kind.
+    """Read a DNA of any representation.
 
     Args:
         path: A file that ``save`` wrote; the stem (or either file) of the official implementation's ``.json`` and
             ``.npz``; or any of these on the Hugging Face hub, as ``hub:OWNER/REPO/path`` or
             ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository; or statistics of FID, see
-            :func:`~torchmetrics_dna.dna.fid_statistics.load_fid_statistics`; or these or a file of ours at an address,
-            such as ``s3://bucket/x.dna.npz``.
+            :func:`~torchmetrics_dna.dna.fid_statistics.load_fid_statistics`; or these or a file of ``save`` at an
+            address, such as ``s3://bucket/x.dna.npz``.
         ranges: Activation ranges, or the path of a file of them, for official histograms, which don't keep theirs.
 
     Raises:
@@ -47,7 +48,8 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
     from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
     from torchmetrics_dna.neurons.ranges import ActivationRanges
 
-    if suffix_of(str(path)) in PICKLES:  # refused without fetching it
+    if suffix_of(str(path)) in PICKLES:
+        # This raises the error for pickles before anything is fetched.
         return load_fid_statistics(path)
     with _local_copy(path) as file:
         if is_official(file):
@@ -59,14 +61,15 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
             return load_fid_statistics(file)
         _check_dna_file(file)
         dna = DNA.load(file)
-        bounded = with_ranges(dna, ranges)
-        counted_within, asked_for = (getattr(each, "ranges", None) for each in (dna, bounded))
-        if counted_within and asked_for and counted_within.digest != asked_for.digest:
+        with_given_ranges = with_ranges(dna, ranges)
+        own_ranges = getattr(dna, "ranges", None)
+        given_ranges = getattr(with_given_ranges, "ranges", None)
+        if own_ranges and given_ranges and own_ranges.digest != given_ranges.digest:
             raise ValueError(
-                f"{str(file)!r} was counted within the ranges {counted_within.digest} ({counted_within.label}), but"
-                f" {written('ranges')} is {asked_for.digest} ({asked_for.label})"
+                f"{str(file)!r} was counted within the ranges {own_ranges.digest} ({own_ranges.label}), but"
+                f" {written('ranges')} is {given_ranges.digest} ({given_ranges.label})"
             )
-        return bounded
+        return with_given_ranges
 
 
 def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
@@ -78,16 +81,17 @@ def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
     """
     from torchmetrics_dna.dna.base import merged
 
-    seen: dict[str, str] = {}
+    path_of_digest: dict[str, str] = {}
 
     def load(path: str | os.PathLike[str]) -> DNA:
         dna = load_dna(path)
-        if dna.digest in seen and dna.num_images:
+        equal = path_of_digest.get(dna.digest)
+        if equal is not None and dna.num_images:
             warn(
-                f"{str(path)!r} and {seen[dna.digest]!r} hold equal DNAs: are their {dna.num_images} images the same?"
+                f"{str(path)!r} and {equal!r} hold equal DNAs: are their {dna.num_images} images the same?"
                 " They are counted twice",
             )
-        seen[dna.digest] = str(path)
+        path_of_digest[dna.digest] = str(path)
         return dna
 
     return merged(map(load, paths))
@@ -108,7 +112,7 @@ def given_dna(
     if isinstance(reference, (str, os.PathLike)):
         value = load_dna(reference, None if ranges == "auto" else ranges)
     if kind is GaussianDNA and isinstance(value, LayerGaussianDNA):
-        value = value.to_gaussian()  # it holds one
+        value = value.to_gaussian()
     if not isinstance(value, kind):
         raise TypeError(
             f"Argument `{argument}` expected to be a {kind.__name__} or the path of one, but got"
@@ -124,7 +128,7 @@ def describe(path: str) -> dict[str, Any]:
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 
     dna = load_dna(path)
-    layers = {layer: {"neurons": width} for layer, width in dna.neurons.items()}
+    layers: dict[str, dict[str, int]] = {layer: {"neurons": width} for layer, width in dna.neurons.items()}
     description: dict[str, Any] = {
         "kind": dna.kind,
         "digest": dna.digest,
@@ -138,12 +142,17 @@ def describe(path: str) -> dict[str, Any]:
     if isinstance(dna, HistogramDNA):
         ranges = dna.ranges
         description["num_bins"] = dna.num_bins
-        description["ranges"] = ranges and {"name": ranges.name, "margin": ranges.margin, "digest": ranges.digest}
+        description["ranges"] = None
+        if ranges is not None:
+            description["ranges"] = {"name": ranges.name, "margin": ranges.margin, "digest": ranges.digest}
         for layer, counts in dna.by_layer().items():
-            layers[layer] |= {"values": int(counts[0].sum()), "largest count": int(counts.max())}
+            layers[layer]["values"] = int(counts[0].sum())
+            layers[layer]["largest count"] = int(counts.max())
     if isinstance(dna, GaussianDNA):
         description["statistics"] = dna.statistics
-    return {**description, "notes": dna.notes, "layers": layers}
+    description["notes"] = dna.notes
+    description["layers"] = layers
+    return description
 
 
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
@@ -158,64 +167,41 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
         return True
     if is_address(text):
         return text.endswith(".dna.npz") or is_statistics(text)
-    if text.endswith(".npz"):  # generated samples are often .npz files, too
-        return is_official(text) or not Path(text).is_file() or is_container(text) or not holds_images(text)
+    is_file = Path(text).is_file()
+    if text.endswith(".npz"):
+        # Generated samples are often .npz files, too.
+        return is_official(text) or not is_file or is_container(text) or not holds_images(text)
     if Path(text).is_dir():
         return False
-    return is_official(text) or is_statistics(text) or (Path(text).is_file() and is_container(text))
-
-
-def is_official(path: str | os.PathLike[str]) -> bool:
-    """True if a path is either of the two files of the official implementation, or their stem and no file itself."""
-    pair = vdna_pair(path)
-    return pair is not None and not is_container(pair[1])
-
-
-def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
-    """Return the ``.json`` and ``.npz`` of a path that is either of them or their stem; None unless both exist."""
-    path = Path(path)
-    if path.is_file():  # an existing file is never a stem
-        if path.suffix not in (".json", ".npz"):
-            return None
-        path = path.with_suffix("")
-    pair = Path(f"{path}.json"), Path(f"{path}.npz")
-    return pair if all(file.is_file() for file in pair) else None
+    return is_official(text) or is_statistics(text) or (is_file and is_container(text))
 
 
 def _check_dna_file(path: str | os.PathLike[str]) -> None:
     """Raise FileNotFoundError unless a file or an official pair exists."""
-    if not Path(path).is_file() and not is_official(path):
-        if Path(path).is_dir():
-            raise FileNotFoundError(f"{str(path)!r} is a folder, not a DNA file; make the DNA of its images first")
-        name = Path(path).name
-        official = "" if name.endswith(".npz") else f", nor an official {name}.json with {name}.npz"
-        from torchmetrics_dna.extractors.presets import PRESETS
+    from torchmetrics_dna.extractors.presets import PRESETS
 
-        extractor = "; without one, `info` lists extractors" if name in PRESETS else ""
-        raise FileNotFoundError(f"There is no DNA file {str(path)!r}{official}{extractor}")
+    if Path(path).is_file() or is_official(path):
+        return
+    if Path(path).is_dir():
+        raise FileNotFoundError(f"{str(path)!r} is a folder, not a DNA file; make the DNA of its images first")
+    name = Path(path).name
+    message = f"There is no DNA file {str(path)!r}"
+    if not name.endswith(".npz"):
+        message += f", nor an official {name}.json with {name}.npz"
+    if name in PRESETS:
+        message += "; without one, `info` lists extractors"
+    raise FileNotFoundError(message)
 
 
 @contextmanager
 def _local_copy(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
-    """Yield a local path of a DNA; a file at an address is deleted when the context exits.
-
-    Of an official pair on the hub, both files are fetched, into the same folder.
-    """
-    reference = str(path)
-    if reference.startswith(PREFIX) and not reference.endswith(".npz"):
-        stem = reference.removesuffix(".json")
-        fetch(f"{stem}.npz")
-        yield fetch(f"{stem}.json")
-    elif reference.startswith(PREFIX):
-        from torchmetrics_dna.dna.fid_statistics import is_statistics
-
-        fetched = fetch(reference)
-        if not is_container(fetched) and not is_statistics(fetched):
-            fetch(reference.removesuffix(".npz") + ".json")
-        yield fetched
+    """Yield a local path of a DNA; a file at an address is deleted when the context exits."""
+    if str(path).startswith(PREFIX):
+        yield _fetched(str(path))
     elif is_address(path):
         with TemporaryDirectory() as folder:
-            file = Path(folder, f"x{suffix_of(path)}")  # the suffix tells the format
+            # The format is recognized by the suffix.
+            file = Path(folder, f"x{suffix_of(path)}")
             download(path, file)
             try:
                 yield file
@@ -223,3 +209,17 @@ def _local_copy(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]
                 raise ValueError(str(err).replace(str(file), path)) from err
     else:
         yield path
+
+
+def _fetched(reference: str) -> Path:
+    """Fetch a file from the hub, or both files of an official pair into the same folder, and return a local path."""
+    from torchmetrics_dna.dna.fid_statistics import is_statistics
+
+    if not reference.endswith(".npz"):
+        stem = reference.removesuffix(".json")
+        fetch(f"{stem}.npz")
+        return fetch(f"{stem}.json")
+    fetched = fetch(reference)
+    if not is_container(fetched) and not is_statistics(fetched):
+        fetch(reference.removesuffix(".npz") + ".json")
+    return fetched

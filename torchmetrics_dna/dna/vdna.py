@@ -18,7 +18,7 @@ from torch import Tensor
 from torchmetrics_dna.dna.base import DNA
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.dna.load import vdna_pair
+from torchmetrics_dna.dna.vdna_files import vdna_pair
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import read_npz
 from torchmetrics_dna.files.damage import check_type, read_json, refusing

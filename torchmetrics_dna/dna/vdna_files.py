@@ -1,0 +1,29 @@
+"""Find the two files of the official implementation (vdna), a ``.json`` and an ``.npz`` of one stem; needs no torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from torchmetrics_dna.files.container import is_container
+
+
+def is_official(path: str | os.PathLike[str]) -> bool:
+    """True if a path is either of the two files of the official implementation, or their stem and no file itself."""
+    pair = vdna_pair(path)
+    return pair is not None and not is_container(pair[1])
+
+
+def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
+    """Return the ``.json`` and ``.npz`` of a path that is either of them or their stem; None unless both exist."""
+    stem = Path(path)
+    # An existing file is never a stem.
+    if stem.is_file():
+        if stem.suffix not in (".json", ".npz"):
+            return None
+        stem = stem.with_suffix("")
+    described = Path(f"{stem}.json")
+    arrays = Path(f"{stem}.npz")
+    if not described.is_file() or not arrays.is_file():
+        return None
+    return described, arrays
