@@ -127,22 +127,23 @@ def rank(
     arguments = given.skipping_unreadable()
     of_emd = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
     of_emd["contrast"] = contrast
+    has_arguments_of_emd = any(value is not None for value in of_emd.values())
     if score is not None:
         check_one_of("score", score, Score)
         _check_takes(score, of_emd)
+    reason_for_score = ""
     with in_step(arguments.distributed):
-        index = _features_in(nearest)
+        index = _load_index(nearest)
         sources: dict[str, Any] = {"images": images, "reference": reference}
         if contrast is not None and not _is_pool(contrast):
             sources["contrast"] = contrast
         if index is None and nearest is not None:
             sources["index"] = nearest
         opened = dict(zip(sources, open_each(list(sources.values()), arguments), strict=True))
-        is_by_kind = False
         if score is None:
-            has_arguments_of_emd = any(value is not None for value in of_emd.values())
             score = _default_score(opened["reference"], has_arguments_of_emd)
-            is_by_kind = isinstance(opened["reference"], HistogramDNA) and not has_arguments_of_emd
+            if isinstance(opened["reference"], HistogramDNA) and not has_arguments_of_emd:
+                reason_for_score = _OF_HISTOGRAM
         kind_of_dna: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
         _check_roles(opened, score, kind_of_dna)
         has_pool = score == "contrast" and "contrast" not in opened
@@ -155,7 +156,7 @@ def rank(
             check_index(index, sides.extractor)
         ranking = _ranked(sides, list(opened), score, has_pool, index)
     warn_of_left_out(ranking.unreadable, given.reading)
-    return replace(ranking, why=_OF_HISTOGRAM if is_by_kind else "")
+    return replace(ranking, why=reason_for_score)
 
 
 def _is_pool(contrast: Source | DNA) -> bool:
@@ -163,8 +164,8 @@ def _is_pool(contrast: Source | DNA) -> bool:
     return isinstance(contrast, str) and contrast == POOL
 
 
-def _features_in(nearest: Source | Features | None) -> Features | None:
-    """Return an index that was given, or load it from its file; None if there is none, or images are given instead."""
+def _load_index(nearest: Source | Features | None) -> Features | None:
+    """Return an index that was passed, or load it from its file; None for images, and if nothing was passed."""
     if isinstance(nearest, Features):
         return nearest
     if not isinstance(nearest, (str, os.PathLike)):
@@ -217,38 +218,49 @@ def _check_roles(opened: Mapping[str, Images | DNA], score: Score, kind_of_dna: 
 
 
 def _digest_and_picture(image: Pixels) -> dict[str, Tensor]:
-    return digest_note(image) | ({"pictures": small_picture(image)} if image.shape[2] in (1, 3) else {})
+    """Return the digest of an image and, if it is grey or RGB, its small picture."""
+    notes = digest_note(image)
+    if image.shape[2] in (1, 3):
+        notes["pictures"] = small_picture(image)
+    return notes
 
 
 def _job(sides: Sides, statistics: Mapping[str, Statistic]) -> Job:
-    """Return a job of these statistics, which notes what tells equal images, copies and odd images, where it may."""
-    pictures = "features" in statistics and sides.extractor.example is None
-    folds = None if all(statistic.by_image for statistic in statistics.values()) else sides.job.num_folds
-    notes = [_digest_and_picture if pictures else digest_note]
-    job = replace(sides.job, statistics=statistics, num_folds=folds, notes=notes)
+    """Return a job of these statistics that also notes what finds equal images, copies and outliers, where it may."""
+    has_pictures = "features" in statistics and sides.extractor.example is None
+    notes = [_digest_and_picture if has_pictures else digest_note]
+    num_folds = sides.job.num_folds
+    if all(statistic.by_image for statistic in statistics.values()):
+        num_folds = None
+    job = replace(sides.job, statistics=statistics, num_folds=num_folds, notes=notes)
     return noting_properties(job) if MEANS in statistics else job
 
 
 def _with_roles(
     sides: Sides, roles: Sequence[str], score: Score, layer: str | None, features: Mapping[str, Statistic]
 ) -> Sides:
-    """Return the sides with jobs that keep what their roles take; a side with several roles is measured once."""
+    """Return the sides with jobs that keep what their roles need; a side with several roles is measured once."""
     neurons = sides.extractor.neurons
-    means = {MEANS: SpatialMeans(neurons, layers_for_outliers(neurons))}
-    dnas = dict(sides.job.statistics)
-    keeps: dict[str, Mapping[str, Statistic]] = {"contrast": dnas, "reference": dnas, "images": {}, "index": features}
+    by_role: dict[str, dict[str, Statistic]] = {
+        "contrast": {**sides.job.statistics},
+        "reference": {**sides.job.statistics},
+        "images": {},
+        "index": {**features},
+    }
     if score in WORST_FIRST and layer is not None:
-        keeps["reference"] = {**dnas, "local": LocalMomentStatistic(sides.extractor, layer)}
+        by_role["reference"]["local"] = LocalMomentStatistic(sides.extractor, layer)
     if score == "outlier":
-        keeps |= {"reference": {**keeps["reference"], **means}, "images": {**means, **features}}
+        means = SpatialMeans(neurons, layers_for_outliers(neurons))
+        by_role["reference"][MEANS] = means
+        by_role["images"] = {MEANS: means, **features}
     by_key: dict[object, dict[str, Statistic]] = {}
     for role, key in zip(roles, sides.keys, strict=True):
-        by_key.setdefault(key, {}).update(keeps[role])
+        by_key.setdefault(key, {}).update(by_role[role])
     return replace(sides, jobs=[_job(sides, by_key[key]) for key in sides.keys])
 
 
-def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index: Features | None) -> Ranking:
-    """Rank the images, the first of the sides; each side has a role."""
+def _ranked(sides: Sides, roles: Sequence[str], score: Score, has_pool: bool, index: Features | None) -> Ranking:
+    """Rank the images, which are the first of the sides; each side has a role."""
     extractor = sides.extractor
     neurons = extractor.neurons
     source = sides.source(0, "A ranking")
@@ -259,8 +271,10 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         raise ValueError(
             f"The score 'local' takes a layer with a grid of positions, but there is none among {', '.join(neurons)}"
         )
-    has_index = index is not None or "index" in roles
-    features = {"features": SpatialMeans(neurons, [*neurons][-1:])} if has_index else {}
+    features: dict[str, Statistic] = {}
+    if index is not None or "index" in roles:
+        last_layer = [*neurons][-1]
+        features["features"] = SpatialMeans(neurons, [last_layer])
     sides = _with_roles(sides, roles, score, layer, features)
     measured = {role: sides.measured(k) for k, role in enumerate(roles) if role != "images"}
     reference = measured["reference"]
@@ -271,38 +285,35 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
     if score == "outlier":
         scored = _scored_by_outliers(sides, reference, local)
     else:
-        scored = _scored_in_a_pass(sides, dnas, local, features, pools)
+        scored = _scored_in_a_pass(sides, dnas, local, features, has_pool)
     of_images = scored.images
-    distances = scored.distances
-    typical = scored.typical
     in_reference = of_images.rows_in(reference)
-    is_own = None if in_reference is None else in_reference >= 0
-    if in_reference is not None and dnas[0].num_images > 1 and score in ("contrast", "distance"):
-        distances = torch.where(in_reference[:, None] < 0, distances, _left_out(distances, dnas[0].num_images))
+    distances = scored.distances
+    if in_reference is not None and score in ("contrast", "distance") and dnas[0].num_images > 1:
+        to_others = _left_out(distances, dnas[0].num_images)
+        distances = torch.where(in_reference[:, None] < 0, distances, to_others)
     scores = less_contrast(distances.T)
     if in_reference is not None and score == "outlier":
-        assert typical is not None
-        scores = torch.where(in_reference < 0, scores, typical[in_reference])
+        assert scored.typical is not None
+        scores = torch.where(in_reference < 0, scores, scored.typical[in_reference])
     order = scores.argsort(descending=score in WORST_FIRST, stable=True)
-    nearest = None
     themselves = None
     if "index" in measured:
         index = measured["index"].features
         source_of_index = sides.images[roles.index("index")]
         themselves = _rows_of_themselves(source, source_of_index, of_images, measured["index"])
+    nearest = None
     if index is not None and of_images.features is not None:
         nearest = find_nearest(of_images.features, index, themselves).take(order)
-    dnas = [replace(dna, folds=()) for dna in dnas]
-    # A side with several roles was measured once, and its lines appear once.
-    unreadable: dict[object, Sequence[str]] = {}
-    for key, role in zip(sides.keys, roles, strict=True):
-        unreadable[key] = of_images.unreadable if role == "images" else measured[role].unreadable
     odd = None
     if score == "outlier" and in_reference is not None:
         odd = odd_images(
             reference, of_images, source, neurons=neurons, rows=in_reference.tolist(), reference=scored.of_reference
         )
     numbers = [of_images.numbers[i] for i in order.tolist()]
+    dnas = [replace(dna, folds=()) for dna in dnas]
+    has_contrast = len(dnas) > 1
+    reference_images = sides.images[1]
     return Ranking(
         score=score,
         names=[of_images.names[i] for i in order.tolist()],
@@ -311,30 +322,49 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         images=source,
         reference=dnas[0],
         mapper=scored.mapper,
-        unreadable=[line for lines in unreadable.values() for line in lines],
-        distances=distances[order, 0] if len(dnas) > 1 else None,
-        contrast=dnas[1] if len(dnas) > 1 else None,
-        typical=typical,
+        unreadable=_unreadable(sides, roles, {**measured, "images": of_images}),
+        distances=distances[order, 0] if has_contrast else None,
+        contrast=dnas[1] if has_contrast else None,
+        typical=scored.typical,
         nearest=nearest,
         index=index,
         p_value=scored.p_value,
         noun=noun_of(dnas[0]),
-        reference_images=sides.images[1] if isinstance(sides.images[1], ImageSource) else None,
-        own=None if is_own is None else is_own[order],
+        reference_images=reference_images if isinstance(reference_images, ImageSource) else None,
+        own=None if in_reference is None else (in_reference >= 0)[order],
         odd=odd,
         most_extreme=None if odd is None else _most_extreme(odd, numbers),
     )
 
 
+def _unreadable(sides: Sides, roles: Sequence[str], measured: Mapping[str, Measured]) -> list[str]:
+    """Return a line for each image of any side that could not be read."""
+    # A side with several roles was measured once, and its lines appear once.
+    by_key: dict[object, Sequence[str]] = {}
+    for key, role in zip(sides.keys, roles, strict=True):
+        by_key[key] = measured[role].unreadable
+    return [line for lines in by_key.values() for line in lines]
+
+
 class _Scored(NamedTuple):
-    """Images that were measured and scored."""
+    """Images that were measured and scored.
+
+    Attributes:
+        images: The images.
+        distances: Scores against the reference and any contrast, ``(images, references)``.
+        mapper: Scorer whose maps show where images are off.
+        typical: Scores of the reference's own images, each left out; None if there are none.
+        p_value: P-value of the test that pool and reference differ; None without a test.
+        of_reference: Reference of outlier scores; None for other scores.
+
+    """
 
     images: Measured
-    distances: Tensor  # scores against the reference and any contrast, (images, references)
+    distances: Tensor
     mapper: ImageScorer
-    typical: Tensor | None = None  # scores of the reference's own images
-    p_value: float | None = None  # p-value of the test that pool and reference differ
-    of_reference: OutlierReference | None = None  # what outlier scores compare with
+    typical: Tensor | None = None
+    p_value: float | None = None
+    of_reference: OutlierReference | None = None
 
 
 def _scored_by_outliers(sides: Sides, reference: Measured, local: ImageScorer | None) -> _Scored:
@@ -353,26 +383,39 @@ def _scored_in_a_pass(
     dnas: Sequence[DNA],
     local: ImageScorer | None,
     features: Mapping[str, Statistic],
-    pools: bool,
+    has_pool: bool,
 ) -> _Scored:
     """Score the images in a pass over them: by the local scorer, or else by distances to histograms of references."""
-    distributed = sides.plan.arguments.distributed
     typical = None
     p_value = None
     mapper = local
     if mapper is None:
         histograms = cast("list[HistogramDNA]", dnas)
         mapper = Scorer(histograms, sides.extractor, sides.plan.averaging.weights)
-        if pools:
+        if has_pool:
             p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], sides.plan.averaging).p_value
-        reference_images = sides.images[1]
-        if isinstance(reference_images, ImageSource) and dnas[0].num_images > 1:
-            job = Job(sides.extractor, _distances(mapper), sides.job.reading)
-            of_sample = measure(job, reference_images.drawn(_MOST_TYPICAL), distributed=distributed)
-            typical = less_contrast(_left_out(of_sample.rows["distances"], dnas[0].num_images).T)
+        typical = _typical_distances(sides, mapper, dnas[0].num_images)
     job = _job(sides, {**_distances(mapper), **features})
-    images = measure(job, sides.source(0, "A ranking"), distributed=distributed)
+    images = measure(job, sides.source(0, "A ranking"), distributed=sides.plan.arguments.distributed)
     return _Scored(images, images.rows["distances"], mapper, typical, p_value)
+
+
+def _typical_distances(sides: Sides, scorer: Scorer, num_images: int) -> Tensor | None:
+    """Return scores of a sample of the reference's own images, each left out; None for a DNA, stream or single image.
+
+    Args:
+        sides: The sides, of which the second is the reference.
+        scorer: The scorer of distances.
+        num_images: Number of images of the reference.
+
+    """
+    reference_images = sides.images[1]
+    if not isinstance(reference_images, ImageSource) or num_images < 2:
+        return None
+    job = Job(sides.extractor, _distances(scorer), sides.job.reading)
+    sample = reference_images.drawn(_MOST_TYPICAL)
+    distances = measure(job, sample, distributed=sides.plan.arguments.distributed).rows["distances"]
+    return less_contrast(_left_out(distances, num_images).T)
 
 
 def _most_extreme(odd: OddImages, numbers: Sequence[int]) -> list[str]:
@@ -403,7 +446,8 @@ def _left_out(distances: Tensor, count: int) -> Tensor:
     The shares of the reference are the mean of those of its images. So without an image they are further from it, in
     the proportion of ``count / (count - 1)``. Distances have the shape ``(images, references)``.
     """
-    return distances * torch.tensor([count / (count - 1), 1.0])[: distances.shape[1]]
+    factors = torch.tensor([count / (count - 1), 1.0])
+    return distances * factors[: distances.shape[1]]
 
 
 def _rows_of_themselves(
