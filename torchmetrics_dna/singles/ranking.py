@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.files.tables import Table
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.statistics.scores import ImageScorer
 
 Score = Literal["outlier", "local", "contrast", "distance"]
@@ -53,8 +54,9 @@ class Ranking(Shown):
         numbers: Index of each image in the source; in a stream, running number among the readable images.
         unreadable: One line for each image that was left out, of the ranked ones and of those they were compared with.
         distances: dna-emd of each image to the reference alone, where scores are contrasts; in bins, float64.
-        typical: Scores of the reference's own images, each left out of the reference: of all for outlier scores, else
-            of up to 200. None for local scores, and if the reference is a DNA or, except for outlier scores, a stream.
+        typical: Scores of the reference's own images, each left out of the reference. These are all images for outlier
+            scores, else up to 200. None for local scores, and if the reference is a DNA or, except for outlier scores,
+            a stream.
         nearest: Nearest neighbours of the images in the index; None without an index.
         p_value: P-value of the test that pool and reference differ; None without a test.
         images: Source of the ranked images.
@@ -65,13 +67,13 @@ class Ranking(Shown):
         reference_images: Images of the reference; None if they have no index, as for a DNA or a stream.
         own: True for images whose pixels are those of an image of the reference, bool, ``(B,)``. Except for local
             scores, these are scored against the other images of the reference. None if the reference is a DNA.
-        odd: Images that are off, and why, by outlier scores and properties, without the reference's own; if all are its
-            own, those that are odd beside the others. None for other scores, if the reference has no images or fewer
-            than 10, and of a filtered ranking.
+        odd: Outliers among the images that are not the reference's own, by outlier scores and properties, with
+            reasons. If all images are the reference's own, the outliers relative to the others. None for other scores,
+            if the reference has no images or fewer than 10, and of a filtered ranking.
         most_extreme: The property or layer in which each image is most extreme, with its value and the range of the
-            others; None where ``odd`` is None, except of a filtered ranking.
+            others; None if ``odd`` is None, but a filtered ranking keeps it.
         noun: What was ranked: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
-        why: Why it is not by outlier scores, in words, if no score was asked for; else empty.
+        why: Reason why the default score is not the outlier score, in words; else empty.
 
     """
 
@@ -111,7 +113,7 @@ class Ranking(Shown):
 
     @property
     def is_alone(self) -> bool:
-        """True if the images were ranked beside each other, without another reference."""
+        """True if the images were ranked relative to each other, without another reference."""
         return self.odd is not None and self.odd.is_alone
 
     @property
@@ -128,7 +130,7 @@ class Ranking(Shown):
 
     @property
     def few_off(self) -> FewOff | None:
-        """Test of whether some images that no property shows to be off are unlike the reference's own; None without.
+        """Test of whether a small number of outliers is among the images that no property flags; None without it.
 
         See :func:`~torchmetrics_dna.functional.few_are_off`.
         """
@@ -136,12 +138,12 @@ class Ranking(Shown):
 
     @cached_property
     def reasons(self) -> dict[int, str]:
-        """Why images are off, in words, by their number; empty if none is shown to be."""
+        """Reasons why images are flagged, in words, by their number; empty if none is flagged."""
         return {} if self.odd is None else self.odd.reasons()
 
     @property
     def off(self) -> list[str]:
-        """Names, below their source, of the images that are off: those of one colour or value, then the worst."""
+        """Names, below their source, of the flagged images: those of one colour or value, then the worst."""
         return [] if self.odd is None else self.odd.off
 
     def limit(self, share: float = 0.05) -> float:
@@ -164,16 +166,16 @@ class Ranking(Shown):
     def filter(self, share: float = 0.05) -> Ranking:
         """Return the ranking of the images whose score is not beyond :meth:`limit`; ``names`` are to be kept."""
         near = (self.scores <= self.limit(share)).nonzero()[:, 0]
-        names, numbers = ([values[i] for i in near.tolist()] for values in (self.names, self.numbers))
+        places = near.tolist()
         return replace(
             self,
-            names=names,
-            numbers=numbers,
+            names=[self.names[place] for place in places],
+            numbers=[self.numbers[place] for place in places],
             scores=self.scores[near],
             distances=None if self.distances is None else self.distances[near],
             nearest=None if self.nearest is None else self.nearest.take(near),
             own=None if self.own is None else self.own[near],
-            most_extreme=None if self.most_extreme is None else [self.most_extreme[i] for i in near.tolist()],
+            most_extreme=None if self.most_extreme is None else [self.most_extreme[place] for place in places],
             odd=None,
         )
 
@@ -181,30 +183,45 @@ class Ranking(Shown):
     def notices(self) -> list[str]:
         """Caveats about the scores, one line each."""
         notices = []
-        own = 0 if self.own is None or self.is_alone else int(self.own.sum())
-        if own:
-            how_many = f"{own:,} of {self.size} {'is' if own == 1 else 'are'} the reference's own"
-            if self.score == "local" or (self.typical is None and self.score == "outlier"):
-                notices.append(f"{how_many}, which it is made of, so that their scores are too low")
-            elif self.reference is None or self.reference.num_images > 1:
-                untested = "; the test of whether a few are off leaves them out" if self.score == "outlier" else ""
-                notices.append(f"{how_many}, and scored against its other {self.noun}s{untested}")
+        num_own = 0
+        if self.own is not None and not self.is_alone:
+            num_own = int(self.own.sum())
+        if num_own:
+            notices += self._notices_of_own(num_own)
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
                 f" says nothing about single {self.noun}s; give others as the contrast, or rank by another score"
             )
-        copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
-        if copies:
-            look = "looks like a copy" if copies == 1 else "look like copies"
+        if self.nearest is not None and self.nearest.copies.any():
+            notices.append(self._notice_of_copies(self.nearest))
+        return notices
+
+    def _notices_of_own(self, num_own: int) -> list[str]:
+        """Return caveats about ranked images that are the reference's own; none if it is a single image."""
+        verb = "is" if num_own == 1 else "are"
+        how_many = f"{num_own:,} of {self.size} {verb} the reference's own"
+        if self.score == "local" or (self.typical is None and self.score == "outlier"):
+            return [f"{how_many}, which it is made of, so that their scores are too low"]
+        if self.reference is not None and self.reference.num_images < 2:
+            return []
+        notice = f"{how_many}, and scored against its other {self.noun}s"
+        if self.score == "outlier":
+            notice += "; the test of whether a few are off leaves them out"
+        return [notice]
+
+    def _notice_of_copies(self, nearest: Nearest) -> str:
+        """Say how many images look like copies, and by which rule."""
+        num_copies = int(nearest.copies.sum())
+        look = "looks like a copy" if num_copies == 1 else "look like copies"
+        original = "another" if self.is_alone else f"one of the {self.noun}s that were looked up"
+        if nearest.likeness is None:
+            rule = "half as far from it, or less, than it is from all others there"
+        else:
             rule = (
                 f"aligned, mirrored or cropped, their pixels correlate by {ALIKE:g} or more; near is {NEAR:g} or more"
             )
-            if self.nearest is None or self.nearest.likeness is None:
-                rule = "half as far from it, or less, than it is from all others there"
-            original = "another" if self.is_alone else f"one of the {self.noun}s that were looked up"
-            notices.append(f"{images_in_words(copies, self.noun)} of {len(self.names)} {look} of {original}: {rule}")
-        return notices
+        return f"{images_in_words(num_copies, self.noun)} of {len(self.names)} {look} of {original}: {rule}"
 
     def maps(self, places: Sequence[int]) -> Tensor:
         """Compute where images are off, by one more pass over them.
@@ -259,7 +276,7 @@ class Ranking(Shown):
 
     @property
     def size(self) -> str:
-        """Number of what was ranked, in words."""
+        """Number of images or other inputs that were ranked, in words."""
         return images_in_words(len(self.names), self.noun)
 
     @property
@@ -290,29 +307,37 @@ class Ranking(Shown):
             raise ValueError("A contact sheet shows images, but none is left in this ranking")
         columns = min(columns, count, most or count)
         shown = self._rows_of_sheet(columns, most)
-        examples = _some(None if self.is_alone else self.reference_images, columns)
-        num_rows = bool(examples) + (1 + maps) * len(shown)
-        figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
+        examples: list[tuple[str, Pixels]] = []
+        if self.reference_images is not None and not self.is_alone:
+            examples = _evenly_spaced(self.reference_images, columns)
+        num_rows = 2 * len(shown) if maps else len(shown)
+        if examples:
+            num_rows += 1
+        width = 1.25 * columns + 0.4
+        figure = new_figure(width=width, height=0.4 + 1.6 * num_rows)
         rows = iter(figure.subplots(num_rows, columns, squeeze=False, subplot_kw={"visible": False}))
-        reasons = {} if self.odd is None else self.odd.reasons(short=True)
+        reasons: dict[int, str] = {}
+        if self.odd is not None:
+            reasons = self.odd.reasons(short=True)
         if examples:
             row = next(rows)
             row[0].set_ylabel("reference")
             for axis, (name, image) in zip(row, examples, strict=False):
                 _show(axis, image, "", name)
-        for name, places in shown:
+        for label, places in shown:
             row = next(rows)
-            row[0].set_ylabel(name)
+            row[0].set_ylabel(label)
             pictures = [images[self.numbers[place]] for place in places]
             for place, axis, picture in zip(places, row, pictures, strict=False):
                 score = number(float(self.scores[place]), 3, zeros=True)
-                _show(axis, picture, f"{place + 1}: {score}", self.names[place], reasons.get(self.numbers[place], ""))
+                reason = reasons.get(self.numbers[place], "")
+                _show(axis, picture, f"{place + 1}: {score}", self.names[place], reason)
             if maps:
                 _show_maps(next(rows), pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
         captions = ["rank", "score" if self.worst_first else "score in bins", "name"]
         if reasons:
             captions.append("why it is flagged")
-        put_title(figure, f"{self.title}: {', '.join(captions)}", 1.25 * columns + 0.4)
+        put_title(figure, f"{self.title}: {', '.join(captions)}", width)
         return figure
 
     def _rows_of_sheet(self, columns: int, most: int | None) -> list[tuple[str, Sequence[int]]]:
@@ -331,22 +356,34 @@ class Ranking(Shown):
         elif self.worst_first:
             first = "worst"
         order = range(min(count, most or 2 * columns))
-        return [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
+        rows: list[tuple[str, Sequence[int]]] = []
+        for start in range(0, len(order), columns):
+            label = first if start == 0 else "next"
+            rows.append((label, order[start : start + columns]))
+        return rows
 
     def _repr_html_(self) -> str:
-        return as_html([*self.verdict_lines, *(f"{notice}." for notice in self.notices)], [self.table])
+        return as_html(self._sentences, [self.table])
 
     def __str__(self) -> str:
-        return "\n".join([*self.verdict_lines, *(f"{notice}." for notice in self.notices)]) or repr(self)
+        return "\n".join(self._sentences) or repr(self)
+
+    @property
+    def _sentences(self) -> list[str]:
+        """The verdict and all caveats."""
+        return [*self.verdict_lines, *(f"{notice}." for notice in self.notices)]
 
     def __repr__(self) -> str:
-        ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""
-        unit = "" if self.worst_first or not ends else " bins"
-        return f"Ranking({self.size}, {f'{self.score} {ends}'.strip()}{unit})"
+        scores: str = self.score
+        if self.names:
+            scores += f" {float(self.scores[0]):.4g} to {float(self.scores[-1]):.4g}"
+            if not self.worst_first:
+                scores += " bins"
+        return f"Ranking({self.size}, {scores})"
 
 
 def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
-    """Map the scores of some images by :func:`heat`, in one pass over them: float64, ``(images, side, side)``."""
+    """Map the scores of images by :func:`heat`, in one pass over them: float64, ``(images, side, side)``."""
 
     def maps(activations: Activations) -> Tensor:
         (layers,) = activations.parts
@@ -359,7 +396,9 @@ def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
 def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> None:
     """Draw heat maps in red over grey images, all on one scale: what is higher is less transparent."""
     row[0].set_ylabel("where")
-    low, high = float(maps.min()), float(maps.max())
+    low = float(maps.min())
+    high = float(maps.max())
+    # If all values are equal, the difference is 0 and so is every opacity.
     opacities = ((maps - low) / max(high - low, 1e-9)).numpy()
     for axis, picture, opacity in zip(row, pictures, opacities, strict=False):
         height, width = picture.shape[:2]
@@ -370,13 +409,12 @@ def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> N
         axis.set(visible=True, xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
 
 
-def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
-    """Return names and pixels of evenly spaced images; unreadable ones are left out."""
-    chosen: list[tuple[str, Any]] = []
-    if images is not None:
-        for index in np.linspace(0, len(images) - 1, min(most, len(images)), dtype=int).tolist():
-            with suppress(ValueError):
-                chosen.append((images.names[index], images[index]))
+def _evenly_spaced(images: ImageSource, most: int) -> list[tuple[str, Pixels]]:
+    """Return names and pixels of up to ``most`` evenly spaced images; unreadable ones are left out."""
+    chosen: list[tuple[str, Pixels]] = []
+    for index in np.linspace(0, len(images) - 1, min(most, len(images)), dtype=int).tolist():
+        with suppress(ValueError):
+            chosen.append((images.names[index], images[index]))
     return chosen
 
 
