@@ -6,7 +6,8 @@ import codecs
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,10 +70,12 @@ Source = Union[
 ]
 
 
-_FIRST = 10  # lines of a list, one of which has to be a file
+# Number of lines at the beginning of a list of which one must be a file. A text of another kind has none there.
+_FIRST = 10
 
 
 def _files() -> str:
+    """List the kinds of paths that are sources of images."""
     return f"a folder, {', '.join(KINDS)}"
 
 
@@ -114,68 +117,107 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
     """
     if isinstance(source, (ImageSource, ImageStream)):
         return source
-    if example is not None and isinstance(source, (str, os.PathLike)):
-        return _open_inputs_of(os.fspath(source), example, reading or Reading())
+    reading = reading or Reading()
     if example is not None:
-        inputs = open_inputs(source, f"{type(source).__name__} of {example.noun}s", example, reading or Reading())
-        if inputs is None:
-            raise TypeError(
-                "Expected inputs like the example of the network: a batch, list, dataset, DataLoader or iterable, but"
-                f" got {type(source).__name__}"
-            )
-        return inputs
-    reading = replace(reading or Reading(), progress=None)  # a callback could not be sent along with the images
+        return _open_inputs(source, example, reading)
+    # A callback could not be sent along with the images.
+    reading = replace(reading, progress=None)
+    is_path = isinstance(source, (str, os.PathLike))
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        label, opened = public(path), _open_path(path, reading)
-        place = path if is_address(path) else os.path.realpath(path)
-        opened.place = place, reading.column, reading.fps, reading.exif_orientation, reading.scale
+        label = public(path)
+        opened = _open_path(path, reading)
+        opened.place = _place(path), reading.column, reading.fps, reading.exif_orientation, reading.scale
     else:
         label = f"{type(source).__name__} of images"
         opened = _open_object(source, label, reading)
-    opened.exif_orientation, opened.scale = reading.exif_orientation, reading.scale
+    opened.exif_orientation = reading.exif_orientation
+    opened.scale = reading.scale
     if isinstance(opened, ImageSource) and not opened.names:
-        suffixes = [suffix for kind in KINDS.values() if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
-        present = next((suffix for suffix in suffixes if any(Path(label).glob(f"*{suffix}"))), None)
-        remedy = f"; for the files in it, give {Path(label) / f'*{present}'}" if present else ""
-        looked = f"; looked for {', '.join(EXTENSIONS)}" if isinstance(source, (str, os.PathLike)) else ""
-        raise ValueError(f"There are no images in {label!r}{looked}{remedy}")
+        raise ValueError(_no_images(label, is_path=is_path))
     return opened
 
 
-def _open_inputs_of(path: str, example: Example, reading: Reading) -> Images:
-    """Open files of one array of inputs that are no images, each or all together."""
-    names, batches = set[str](), list[Any]()
+def _place(path: str) -> str:
+    """Return a path that is the same for all spellings of a local path."""
+    return path if is_address(path) else os.path.realpath(path)
+
+
+def _no_images(label: str, *, is_path: bool) -> str:
+    """Return the error text for a source without images."""
+    text = f"There are no images in {label!r}"
+    if is_path:
+        text += f"; looked for {', '.join(EXTENSIONS)}"
+    for kind in KINDS.values():
+        if kind in (LIST, IMAGE):
+            continue
+        for suffix in kind.suffixes:
+            if any(Path(label).glob(f"*{suffix}")):
+                return f"{text}; for the files in it, give {Path(label) / f'*{suffix}'}"
+    return text
+
+
+def _open_inputs(source: Source, example: Example, reading: Reading) -> Images:
+    """Open a set of inputs that are no images: an object, or the path of files of them."""
+    if isinstance(source, (str, os.PathLike)):
+        return _open_files_of_inputs(os.fspath(source), example, reading)
+    inputs = open_inputs(source, f"{type(source).__name__} of {example.noun}s", example, reading)
+    if inputs is None:
+        raise TypeError(
+            "Expected inputs like the example of the network: a batch, list, dataset, DataLoader or iterable, but"
+            f" got {type(source).__name__}"
+        )
+    return inputs
+
+
+def _open_files_of_inputs(path: str, example: Example, reading: Reading) -> Images:
+    """Open files of one array of inputs each, as one set."""
+    names: set[str] = set()
+    batches: list[Any] = []
     for file in expand(path):
         name, batch = _inputs_in(file, example, reading.column)
         names.add(name)
         batches.append(batch)
-    whole = batches[0]
-    if len(batches) > 1:
-        whole = torch.cat(batches) if isinstance(example.like, Tensor) else np.concatenate(batches)
+    if len(batches) == 1:
+        whole = batches[0]
+    elif isinstance(example.like, Tensor):
+        whole = torch.cat(batches)
+    else:
+        whole = np.concatenate(batches)
     opened = open_inputs(whole, public(path), example, reading)
-    assert opened is not None  # for an array
-    # The array of a .npy file has no name, so that no column can be chosen.
-    opened.options = frozenset(() if "" in names else ("column",))
-    opened.place = path if is_address(path) else os.path.realpath(path), reading.column
+    # It is None only for objects that are no arrays.
+    assert opened is not None
+    # The array of a .npy file has no name, so no column can be chosen.
+    is_unnamed = "" in names
+    opened.options = frozenset() if is_unnamed else frozenset({"column"})
+    opened.place = _place(path), reading.column
     return opened
 
 
 def _inputs_in(file: str, example: Example, column: str | None) -> tuple[str, Any]:
-    """Return the name and the values of the array of inputs in a file; ValueError that names the file and its content.
+    """Return the name and the values of the array of inputs in a file. The name is empty in a file of one array.
 
-    The name is empty in a file of one array.
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no such array. The text names the file and its content.
+
     """
     kind = KINDS.find(suffix_of(file))
     if kind is None or kind.arrays is None:
-        listed = ", ".join(suffix for kind in KINDS.values() if kind.arrays is not None for suffix in kind.suffixes)
-        what = f"The extractor ({written('feature')}) takes {example.noun}s, but {public(file)!r} is no file of them"
-        raise ValueError(f"{what}; give {listed}, or for pictures a network, such as clip_im_vit_b16")
+        suffixes: list[str] = []
+        for kind_of_arrays in KINDS.values():
+            if kind_of_arrays.arrays is not None:
+                suffixes += kind_of_arrays.suffixes
+        raise ValueError(
+            f"The extractor ({written('feature')}) takes {example.noun}s, but {public(file)!r} is no file of them; give"
+            f" {', '.join(suffixes)}, or for pictures a network, such as clip_im_vit_b16"
+        )
     if not is_address(file) and not Path(file).exists():
         raise missing(file)
     with refusing(public(file), f"{example.noun}s"):
         arrays = kind.arrays(file, column)
-        name = _name_of_inputs(arrays, tensors_of(example.like)[0].ndim, column, file)
+        num_axes = tensors_of(example.like)[0].ndim
+        name = _name_of_inputs(arrays, num_axes, column, file)
         array = arrays[name]
         if example.noun == ROW:
             check_rows(array)
@@ -184,20 +226,20 @@ def _inputs_in(file: str, example: Example, column: str | None) -> tuple[str, An
         return name, example.batch(array)
 
 
-def _name_of_inputs(arrays: Mapping[str, Any], axes: int, column: str | None, file: str) -> str:
-    """Return the name of the array of inputs among those of a file: the column, or the only one with so many axes."""
+def _name_of_inputs(arrays: Mapping[str, Any], num_axes: int, column: str | None, file: str) -> str:
+    """Return the name of the array of inputs in a file: the column, or the only array with so many axes."""
     if "" in arrays:
         return ""
     if column is not None:
         check_column(arrays, column, file)
         return column
-    names = [name for name, array in arrays.items() if array.ndim == axes]
+    names = [name for name, array in arrays.items() if array.ndim == num_axes]
     if not names:
         listed = ", ".join(f"{name} of shape {tuple(array.shape)}" for name, array in arrays.items())
-        raise ValueError(f"it has no array of {axes} axes, but {listed}")
+        raise ValueError(f"it has no array of {num_axes} axes, but {listed}")
     if len(names) > 1:
         raise ValueError(
-            f"it has {len(names)} arrays of {axes} axes, of {', '.join(names)}; name one by {written('column')}"
+            f"it has {len(names)} arrays of {num_axes} axes, of {', '.join(names)}; name one by {written('column')}"
         )
     return names[0]
 
@@ -205,19 +247,20 @@ def _name_of_inputs(arrays: Mapping[str, Any], axes: int, column: str | None, fi
 def check_used(reading: Reading, *opened: object) -> None:
     """Raise ValueError if ``column``, ``fps`` or ``num_images`` is set, but applies to nothing that was opened."""
     sources = [images for images in opened if isinstance(images, (ImageSource, ImageStream))]
-    for name, what in (("column", "columns"), ("fps", "frames"), ("num_images", "iterables or functions")):
-        value = getattr(reading, name)
-        if value is not None and not any(name in source.options for source in sources):
+    for option, what in (("column", "columns"), ("fps", "frames"), ("num_images", "iterables or functions")):
+        value = getattr(reading, option)
+        is_used = any(option in source.options for source in sources)
+        if value is not None and not is_used:
             labels = " and ".join(repr(source.label) for source in sources) or "what was given"
-            raise ValueError(f"{argument(name)} is {value!r}, but there are no {what} in {labels}")
+            raise ValueError(f"{argument(option)} is {value!r}, but there are no {what} in {labels}")
 
 
 def _open_object(source: Any, label: str, reading: Reading) -> Images:
     """Open an object other than a path."""
     if is_row(source):
+        names = ", ".join(map(str, source)) or "nothing"
         raise TypeError(
-            f"Expected images, but got a {type(source).__name__} with {', '.join(map(str, source)) or 'nothing'};"
-            " give what is under one of these names"
+            f"Expected images, but got a {type(source).__name__} with {names}; give what is under one of these names"
         )
     check_not_sparse(source, "image")
     if is_table(source):
@@ -235,89 +278,145 @@ def _open_object(source: Any, label: str, reading: Reading) -> Images:
     stream = open_iterable(source, label, reading)
     if stream is not None:
         return stream
+    remedy = "; give its `images`" if is_output(source) else ""
     raise TypeError(
         f"Expected images as {_files()}, sequence of images, array, tensor, dataset, iterable, or function that gives"
-        f" them, but got {type(source).__name__}{'; give its `images`' if is_output(source) else ''}"
+        f" them, but got {type(source).__name__}{remedy}"
     )
 
 
 def _open_path(text: str, reading: Reading) -> Images:
-    """Open a path, an address or a pattern."""
+    """Open a path, an address or a pattern of several files."""
     files = expand(text)
-    for path in [] if is_address(text) else files:
+    if not is_address(text):
+        _check_local(text, files)
+        if len(files) == 1 and Path(files[0]).is_dir():
+            return open_folder(files[0])
+    # The first file with each suffix.
+    by_suffix: dict[str, str] = {}
+    for file in files:
+        by_suffix.setdefault(_suffix(file), file)
+    kind = KINDS.find(_suffix(files[0]))
+    if kind is None and len(by_suffix) == 1:
+        return _open_unknown_suffix(text, files)
+    unfit = [file for suffix, file in by_suffix.items() if kind is None or suffix not in kind.suffixes]
+    if kind is None or unfit:
+        examples = sorted({files[0], *unfit})[:2]
+        listed = ", ".join(public(example) for example in examples)
+        raise ValueError(f"The files {public(text)!r} are of several kinds, such as {listed}")
+    if is_address(files[0]):
+        # Only the first is checked, because checking all may take long.
+        check_address(files[0])
+    return kind.open(files, public(text), reading)
+
+
+def _check_local(text: str, files: Sequence[str]) -> None:
+    """Check the files that a path on this machine expands to.
+
+    Raises:
+        FileNotFoundError: If one does not exist.
+        PermissionError: If one may not be read.
+        ValueError: If one is not a regular file, unless it is a single folder.
+
+    """
+    for file in files:
         try:
-            mode = os.stat(path).st_mode  # noqa: PTH116
+            mode = os.stat(file).st_mode  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             check_no_address(text)
-            raise missing(path) from None
+            raise missing(file) from None
         except OSError as err:
             refuse(err)
-        if not stat.S_ISREG(mode) and not (stat.S_ISDIR(mode) and len(files) == 1):
-            raise ValueError(f"{path!r} is not a regular file; give {_files()}")
-    if len(files) == 1 and not is_address(text) and Path(files[0]).is_dir():
-        return open_folder(files[0])
-    suffixes = {_suffix(file): file for file in reversed(files)}
-    kind = KINDS.find(_suffix(files[0]))
-    if kind is None and len(suffixes) == 1:  # a folder at an address, or image files without a known suffix
-        path = files[0]
-        if is_address(path):
-            if len(files) == 1 and (folder := files_below(path)):
-                root, below = folder
-                images = [file for file in below if is_image_name(file.rpartition("/")[2])]
-                return open_files(sorted(images, key=natural_key), path, [root])
-            check_address(path)
-        elif not is_image_file(path):
-            raise ValueError(f"{path!r} is no source of images; give {_files()} ({', '.join(EXTENSIONS)} or another)")
+        is_single_folder = stat.S_ISDIR(mode) and len(files) == 1
+        if not stat.S_ISREG(mode) and not is_single_folder:
+            raise ValueError(f"{file!r} is not a regular file; give {_files()}")
+
+
+def _open_unknown_suffix(text: str, files: Sequence[str]) -> ImageSource:
+    """Open a folder at an address, or image files whose suffix is unknown; ValueError if the first is no image."""
+    first = files[0]
+    if not is_address(first):
+        if not is_image_file(first):
+            raise ValueError(f"{first!r} is no source of images; give {_files()} ({', '.join(EXTENSIONS)} or another)")
         return open_files(files, public(text))
-    unfit = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
-    if kind is None or unfit:
-        examples = ", ".join(map(public, sorted({files[0], *unfit})[:2]))
-        raise ValueError(f"The files {public(text)!r} are of several kinds, such as {examples}")
-    if is_address(files[0]):
-        check_address(files[0])  # checking all may take long
-    return kind.open(files, public(text), reading)
+    folder = files_below(first) if len(files) == 1 else None
+    if folder is None:
+        check_address(first)
+        return open_files(files, public(text))
+    root, files_in_folder = folder
+    images = [file for file in files_in_folder if is_image_name(file.rpartition("/")[2])]
+    return open_files(sorted(images, key=natural_key), first, [root])
 
 
 def _suffix(file: str) -> str:
     """Return the suffix of a file, or the last two if a kind has these, such as those of packed volumes."""
     suffix = suffix_of(file)
-    both = suffix_of(file[: len(file) - len(suffix)]) + suffix
-    return both if KINDS.find(both) else suffix
+    stem = file[: len(file) - len(suffix)]
+    last_two = suffix_of(stem) + suffix
+    return last_two if KINDS.find(last_two) else suffix
 
 
+# In this function and the next ones, pathlib would take ten times the time and memory of strings and os.path, and there
+# may be millions of files.
 def open_folder(path: str) -> ImageSource:
     """Open all images in a folder, in natural order, without hidden files and folders.
 
     Each is opened once: by its own path, or else by the first link to it.
     """
     images: list[str] = []
-    visited: dict[str, str] = {}  # path of each folder by its real path
-    roots, file_links = [str(Path(path))], list[str]()
-    for start in roots:  # grows in the loop
-        for folder_path, folders, files in os.walk(start, onerror=refuse):
-            real = os.path.realpath(folder_path)
-            if real in visited:
+    file_links: list[str] = []
+    # Path of each folder that was visited, by its real path.
+    visited: dict[str, str] = {}
+    # The folder, and links to folders: os.walk does not follow links.
+    roots = deque([str(Path(path))])
+    while roots:
+        for folder_path, folders, files in os.walk(roots.popleft(), onerror=refuse):
+            real_path = os.path.realpath(folder_path)
+            if real_path in visited:
                 folders.clear()
                 continue
-            visited[real] = folder_path
-            folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
-            roots += [folder for name in folders if os.path.islink(folder := _join(folder_path, name))]  # noqa: PTH114
-            for file in (_join(folder_path, name) for name in files if is_image_name(name)):
-                (file_links if os.path.islink(file) else images).append(file)  # noqa: PTH114
-    linked: dict[str, str] = {}
-    for link in sorted(file_links, key=natural_key):
-        real, _, name = os.path.realpath(link).rpartition(os.sep)
-        is_listed = real in visited and is_image_name(name) and os.path.isfile(link)  # noqa: PTH113
-        if not is_listed:
-            linked.setdefault(f"{real}{os.sep}{name}", link)
-    images += linked.values()
+            visited[real_path] = folder_path
+            shown_folders = [name for name in folders if not name.startswith(".")]
+            # os.walk visits the folders that are left in this list, in its order.
+            folders[:] = sorted(shown_folders, key=natural_key)
+            for name in folders:
+                folder = _join(folder_path, name)
+                if os.path.islink(folder):  # noqa: PTH114
+                    roots.append(folder)
+            for name in files:
+                if not is_image_name(name):
+                    continue
+                file = _join(folder_path, name)
+                if os.path.islink(file):  # noqa: PTH114
+                    file_links.append(file)
+                else:
+                    images.append(file)
+    images += _links_to_others(file_links, visited)
     images.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
     return open_files(images, path, [path])
 
 
+def _links_to_others(links: Sequence[str], visited: Collection[str]) -> list[str]:
+    """Return one link to each file that is not an image in one of the visited folders, which are real paths."""
+    by_target: dict[str, str] = {}
+    for link in sorted(links, key=natural_key):
+        target = os.path.realpath(link)
+        folder, _, name = target.rpartition(os.sep)
+        is_in_visited_folder = folder in visited and is_image_name(name) and os.path.isfile(link)  # noqa: PTH113
+        if not is_in_visited_folder:
+            by_target.setdefault(target, link)
+    return list(by_target.values())
+
+
+def _join(folder: str, name: str) -> str:
+    """Join a path and a name, without ``./`` at the beginning."""
+    return os.path.join(folder, name).removeprefix(f"{os.curdir}{os.sep}")  # noqa: PTH118
+
+
 def open_files(files: Sequence[str], label: str, roots: Sequence[str] = ()) -> ImageSource:
     """Open image files, in this order."""
-    fetch, names = files.__getitem__, files if roots else public_names(files)
+    fetch = files.__getitem__
+    names = files if roots else public_names(files)
     return ImageSource(names, fetch, label, partial(stamp_of, fetch), roots, frozenset())
 
 
@@ -325,9 +424,8 @@ def open_lists(lists: Sequence[str], label: str, _: Reading) -> ImageSource:
     """Open the image files of lists with one path per line, relative to the list."""
     sources = []
     for name in lists:
-        lines = filter(None, map(str.strip, read_list(name).splitlines()))
-        within = f"{name.rpartition('/')[0]}/{{}}".format if is_address(name) else Path(name).parent.joinpath
-        files = [line if is_address(line) else str(within(line)) for line in lines]
+        lines = [line.strip() for line in read_list(name).splitlines()]
+        files = [_path_in_list(line, name) for line in lines if line]
         first = files[:_FIRST]
         if first and not any(is_address(file) or os.path.lexists(file) for file in first):
             raise ValueError(
@@ -338,10 +436,23 @@ def open_lists(lists: Sequence[str], label: str, _: Reading) -> ImageSource:
     return joined(sources, label)
 
 
+def _path_in_list(line: str, list_name: str) -> str:
+    """Return the path or address of a file from its line in a list."""
+    if is_address(line):
+        return line
+    if is_address(list_name):
+        folder = list_name.rpartition("/")[0]
+        return f"{folder}/{line}"
+    return str(Path(list_name).parent.joinpath(line))
+
+
 def open_images(files: Sequence[str], pattern: str, _: Reading) -> ImageSource:
     """Open image files that match a pattern; their names are below its folders without wildcards."""
-    fixed = os.path.dirname(re.split(r"[*?\[{]", pattern)[0])  # noqa: PTH120
-    return open_files(files, pattern, () if is_address(pattern) else [fixed])
+    if is_address(pattern):
+        return open_files(files, pattern)
+    before_wildcards = re.split(r"[*?\[{]", pattern)[0]
+    root = os.path.dirname(before_wildcards)  # noqa: PTH120
+    return open_files(files, pattern, [root])
 
 
 def refuse(err: OSError) -> NoReturn:
@@ -353,20 +464,19 @@ def read_list(path: str) -> str:
     """Read a text in UTF-8, or with a byte order mark; ValueError in another encoding."""
     with open_file(path, forwards=True) as file:
         data = file.read()
-    encoding = "utf-8-sig"
-    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # which begins with that of UTF-16
+    # The mark of UTF-32 begins with that of UTF-16, so it is looked for first.
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         encoding = "utf-32"
     elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
+    else:
+        encoding = "utf-8-sig"
+    message = f"List {public(path)!r} is not in UTF-8"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:  # UTF-16 without a byte order mark; no path contains it
-        raise ValueError(f"List {public(path)!r} is not in UTF-8")
+        raise ValueError(message) from None
+    # No path contains a zero character, but UTF-16 without a byte order mark does if it is read as UTF-8.
+    if "\0" in text:
+        raise ValueError(message)
     return text
-
-
-# pathlib takes ten times the time and memory, and there may be millions of files
-def _join(folder: str, name: str) -> str:
-    return os.path.join(folder, name).removeprefix(f"{os.curdir}{os.sep}")  # noqa: PTH118
