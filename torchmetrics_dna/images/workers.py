@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -28,8 +29,11 @@ from torchmetrics_dna.images.paths import forget_threads
 from torchmetrics_dna.warning import warn
 
 _T = TypeVar("_T")
-_QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB
-_SECONDS = 0.1  # between checks of a reader whether it was stopped
+# Number of items that a reader holds at most. An item may be a frame of some MB.
+_QUEUE_SIZE = 8
+# Seconds between two checks of a reader if it was stopped.
+_SECONDS = 0.1
+# Item of a reader after the last one.
 _END = object()
 _MODULES = "give classes and functions of modules"
 
@@ -40,24 +44,8 @@ def decoded(loader: DataLoader[Any]) -> Iterator[Any]:
     They are decoded in this process, with a warning, if workers would run this script anew, can't start, or can't be
     sent the dataset.
     """
-    sends = loader.num_workers and multiprocessing.get_start_method() != "fork"
-    if sends and (obstacle := _obstacle()):
-        _warn(*obstacle)
-        sends = loader.num_workers = 0
-    try:
-        # torch warns of the error that it raises; to catch warnings makes Python forget which were shown
-        with _uninterrupted(), warnings.catch_warnings(action="ignore") if sends else nullcontext():
-            batches = iter(loader)
-    except Exception as err:
-        if not loader.num_workers:
-            raise
-        of_pickle = isinstance(err, AttributeError | pickle.PicklingError | TypeError)
-        reason = "be sent these images" if of_pickle else "start"
-        _warn(f"can't {reason} ({reason_of(err)})", _MODULES if of_pickle else "start them in a process that may")
-        loader.num_workers = 0
-        batches = iter(loader)
     is_warned = False
-    for batch in batches:
+    for batch in _start(loader):
         if not isinstance(batch, _Undone):
             yield batch
             continue
@@ -65,6 +53,36 @@ def decoded(loader: DataLoader[Any]) -> Iterator[Any]:
             _warn(f"can't open these images ({batch.reason})", _MODULES)
             is_warned = True
         yield loader.dataset[batch.item]
+
+
+def _start(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers of a loader, and return the iterator over its batches. Without workers, set their number to 0.
+
+    Raises:
+        Exception: If a loader without workers can't be iterated over.
+
+    """
+    is_sent = loader.num_workers > 0 and multiprocessing.get_start_method() != "fork"
+    obstacle = _obstacle() if is_sent else None
+    if obstacle is not None:
+        _warn(*obstacle)
+        loader.num_workers = 0
+        is_sent = False
+    # torch warns of the error that it raises. Warnings are only ignored where that can happen, because Python then
+    # forgets which ones it has shown.
+    hidden_warnings = warnings.catch_warnings(action="ignore") if is_sent else nullcontext()
+    try:
+        with _uninterrupted(), hidden_warnings:
+            return iter(loader)
+    except Exception as err:
+        if not loader.num_workers:
+            raise
+        if isinstance(err, AttributeError | pickle.PicklingError | TypeError):
+            _warn(f"can't be sent these images ({reason_of(err)})", _MODULES)
+        else:
+            _warn(f"can't start ({reason_of(err)})", "start them in a process that may")
+    loader.num_workers = 0
+    return iter(loader)
 
 
 def begin(worker: int) -> None:  # noqa: ARG001
@@ -88,15 +106,17 @@ class Sent(Dataset[Any]):
 
 
 def _opened(content: bytes) -> Dataset[Any]:
+    """Unpickle a dataset in a worker."""
     try:
         return Sent(pickle.loads(content))
-    except Exception as err:  # such as of a class that the script defines under its guard
+    except Exception as err:
+        # For example, the script may define a class of the dataset under its guard, where a worker does not find it.
         return _Unopened(reason_of(err))
 
 
 @dataclass(frozen=True)
 class _Undone:
-    """Item in place of its batch, by a worker that has no dataset."""
+    """Item that a worker without a dataset returns in place of its batch."""
 
     item: Any
     reason: str
@@ -104,6 +124,8 @@ class _Undone:
 
 @dataclass(frozen=True)
 class _Unopened(Dataset[Any]):
+    """Dataset of a worker that can't open the dataset it was sent."""
+
     reason: str
 
     def __getitem__(self, item: Any) -> _Undone:
@@ -117,46 +139,55 @@ def _warn(reason: str, remedy: str) -> None:
 def _obstacle() -> tuple[str, str] | None:
     """Return why a process can't import the main script before it works, and the remedy, if so."""
     main = sys.modules["__main__"]
-    path: str | None = getattr(main, "__file__", None)  # None in notebooks and for `python -c`
-    if path is None or str(getattr(main.__spec__, "name", "")).endswith("__main__"):
-        return None  # it is not imported
+    # It is None in notebooks and for `python -c`.
+    path: str | None = getattr(main, "__file__", None)
+    if path is None:
+        return None
+    if str(getattr(main.__spec__, "name", "")).endswith("__main__"):
+        # Workers do not import the main module of a package.
+        return None
     try:
         nodes = list(ast.walk(ast.parse(Path(path).read_bytes())))
     except (OSError, SyntaxError, ValueError):
         return f"can't import this script, {path!r}", "run it from a file"
     guards = [node for node in nodes if isinstance(node, ast.If | ast.IfExp) and _names_itself(node.test)]
-    for top in sys._current_frames().values():  # of each thread
-        for frame, line in walk_stack(top):
+    for innermost_frame in sys._current_frames().values():
+        for frame, line in walk_stack(innermost_frame):
             is_of_script = frame.f_globals is vars(main) and frame.f_code.co_name == "<module>"
-            if is_of_script and not any(guard.lineno <= line <= (guard.end_lineno or 0) for guard in guards):
+            is_guarded = any(guard.lineno <= line <= (guard.end_lineno or 0) for guard in guards)
+            if is_of_script and not is_guarded:
                 return "would run this script anew", "put what it does under `if __name__ == '__main__':`"
     return None
 
 
 def _names_itself(test: ast.expr) -> bool:
+    """True if a condition uses ``__name__``."""
     return any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(test))
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Hold Ctrl-C back in this block: functions that Python calls as it forks drop any exception."""
-    # handlers are set by the main thread, and of Python's kind, or None
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+    # Only the main thread can set handlers. A handler that was not set from Python is None and can't be restored.
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGINT) is None:
         yield
         return
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    block = multiprocessing.get_start_method() == "spawn" and hasattr(signal, "pthread_sigmask")
-    if block:  # new processes inherit it, so that they do not print traces while they import
-        resource_tracker.ensure_running()  # else it unblocks as it starts
+    held_back: list[int] = []
+    previous_handler = signal.signal(signal.SIGINT, lambda number, _: held_back.append(number))
+    is_blocked = multiprocessing.get_start_method() == "spawn" and hasattr(signal, "pthread_sigmask")
+    if is_blocked:
+        # The tracker unblocks the signal when it starts, so it is started before.
+        resource_tracker.ensure_running()
+        # New processes inherit the block, so they print no traces while they import.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        if block:
+        if is_blocked:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, before)
-        if held:
+        signal.signal(signal.SIGINT, previous_handler)
+        if held_back:
             signal.raise_signal(signal.SIGINT)
 
 
@@ -177,7 +208,7 @@ def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterat
     running: deque[_Reader[_T]] = deque()
     try:
         while True:
-            while len(running) < readers and (source := next(remaining, None)) is not None:
+            for source in islice(remaining, readers - len(running)):
                 running.append(_Reader(source))
             if not running:
                 return
@@ -210,18 +241,22 @@ class _Reader(Generic[_T]):
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        with suppress(Empty):  # frees the buffered items
+        # Free the buffered items.
+        with suppress(Empty):
             while True:
                 self._items.get_nowait()
-        self._thread.join(1)  # not longer: it may be blocked on a server that does not answer
+        # Wait a second at most, because the thread may be blocked on a server that does not answer.
+        self._thread.join(1)
 
     def _run(self) -> None:
+        """Read the iterator to its end, or until the thread is stopped."""
         try:
             for item in self._source:
                 if not self._put(item):
                     return
             self._put(_END)
-        except BaseException as err:  # raised again in the consumer
+        except BaseException as err:
+            # It is raised again where the items are read.
             self._put(None, err)
 
     def _put(self, item: Any, error: BaseException | None = None) -> bool:
