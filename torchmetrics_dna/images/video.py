@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 
-_EARLY = 6e-4  # seconds; tolerance for rounded times, of which Matroska has milliseconds
-_SLACK = 0.75  # frames by which the last frame may end before the container
-# FFmpeg's names; without playlists and stream descriptions, which refer to other files
+# Tolerance in seconds for rounded times: Matroska has milliseconds.
+_EARLY = 6e-4
+# Number of frames by which the last frame may end before the container.
+_SLACK = 0.75
+# FFmpeg's names of containers. Playlists and stream descriptions are left out because they refer to other files.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo"
-_TIME_BASE = 1_000_000  # FFmpeg's, for times of a container
+# FFmpeg's units of a second in the times of a container.
+_TIME_BASE = 1_000_000
 _DAMAGED = "its next frame is damaged; copy it anew"
-_WITH_LENGTH = ("mov", "matroska", "avi")  # containers whose header has the duration
+# Containers that have the duration in their header.
+_WITH_LENGTH = ("mov", "matroska", "avi")
 
 
 def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
@@ -49,14 +53,16 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _stream(container: Any) -> Any:
+    """Return the stream of pictures of a container; ValueError if it can't be decoded."""
     if not container.streams.video:
         raise ValueError("it has no pictures, only sound")
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise ValueError("its codec is unknown, or damaged; copy it anew")
-    if not stream.codec_context.width:  # also 0 beyond the limit of pixels
+    # The width is also 0 if a frame has more pixels than the limit.
+    if not stream.codec_context.width:
         raise ValueError(beyond(f"its frames have no size, or more than {max_pixels()} pixels"))
-    # report damage instead of concealing it
+    # FFmpeg reports damage instead of concealing it.
     stream.codec_context.options = {
         "err_detect": "crccheck+bitstream+buffer+explode",
         "flags": "+output_corrupt",
@@ -67,37 +73,61 @@ def _stream(container: Any) -> Any:
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     """Yield all frames, or those due at ``fps``."""
-    begin = due = -math.inf  # times of the first frame and of the next one to take
+    # Times in seconds of the first frame, and of the next one to take.
+    begin = None
+    due = -math.inf
     with _opened(path) as (av, container):
         for number, frame in enumerate(_frames(av, container)):
             if reading.fps is not None and frame.time is not None:
                 if frame.time < due - _EARLY:
                     continue
-                begin = frame.time if begin == -math.inf else begin
-                due = begin + (math.floor((frame.time - begin + _EARLY) * reading.fps) + 1) / reading.fps
+                if begin is None:
+                    begin = frame.time
+                num_periods = math.floor((frame.time - begin + _EARLY) * reading.fps)
+                due = begin + (num_periods + 1) / reading.fps
             yield f"frame {number}", frame.to_ndarray(format="rgb24")
 
 
 def _frames(av: Any, container: Any) -> Iterator[Any]:
     """Decode the frames of a video; ValueError if one is damaged, or they end before the duration of the container."""
-    stream, end = _stream(container), 0.0
+    stream = _stream(container)
+    # Time in seconds at which the last packet ends.
+    end = 0.0
     try:
-        for packet in container.demux():  # all streams, since sound may be longer
+        # Packets of all streams are read, since sound may be longer than the pictures.
+        for packet in container.demux():
             if packet.is_corrupt:
                 raise ValueError(_DAMAGED)
             if packet.pts is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            for frame in packet.decode() if packet.stream.index == stream.index else ():
+                end_of_packet = (packet.pts + (packet.duration or 0)) * packet.time_base
+                end = max(end, float(end_of_packet))
+            if packet.stream.index != stream.index:
+                continue
+            for frame in packet.decode():
                 if frame.is_corrupt:
                     raise ValueError(_DAMAGED)
                 yield frame
     except av.FFmpegError as err:
         raise ValueError(f"{_DAMAGED} ({err.strerror})") from err
-    name, rate = container.format.name.partition(",")[0], stream.average_rate
+    _check_end(container, stream, end)
+
+
+def _check_end(container: Any, stream: Any, end: float) -> None:
+    """Raise ValueError if the packets of a container end before its duration.
+
+    Args:
+        container: The container, whose packets were all read.
+        stream: Its stream of pictures.
+        end: Time at which its last packet ends, in seconds.
+
+    """
+    name = container.format.name.partition(",")[0]
+    rate = stream.average_rate
     if name not in _WITH_LENGTH or not rate:
         return
     length = (container.duration or 0) / _TIME_BASE
-    if name == "avi":  # its duration is that of the available data
+    if name == "avi":
+        # The duration of an AVI file is that of the data that is left of it. Its header has the number of frames.
         length = max(length, float(stream.frames / rate))
     end -= (container.start_time or 0) / _TIME_BASE
     if end < length - _SLACK / rate:
