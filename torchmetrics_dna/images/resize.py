@@ -1,9 +1,9 @@
 """Resize images: three methods are antialiased and bicubic, and differ in rounding and clipping.
 
 ``"clean"`` (Parmar et al., CVPR 2022) computes in float and clips to [0, 1], ``"torch"`` does not clip, and
-``"pillow"`` rounds to bytes, like Pillow with 8-bit images. Both of Pillow's resize rows before columns, whatever the
-version of Pillow: newer ones choose by size. ``"tensorflow"`` is bilinear without antialiasing, aligned
-to the upper left corner, as in TensorFlow 1, with which FID was published.
+``"pillow"`` rounds to bytes, like Pillow with 8-bit images. ``"clean"`` and ``"pillow"`` use Pillow, and resize rows
+before columns for any version of it; newer versions alone would choose the order by size. ``"tensorflow"`` is bilinear
+without antialiasing, aligned to the upper left corner, as in TensorFlow 1, with which FID was published.
 
 There are two equivalent forms: for decoded images in loader workers, and for batches of tensors on their device. Sizes
 are ``(height, width)``.
@@ -29,10 +29,13 @@ from torchmetrics_dna.images.tensors import lacks_float64
 
 Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
-_BITS = 22  # of Pillow's fixed-point weights
+# Number of fraction bits of Pillow's fixed-point weights.
+_BITS = 22
 _HALF = 1 << (_BITS - 1)
-_RGB = 3  # channels
-_SUPPORT = 2.0  # pixels of the bicubic kernel, on either side
+# Number of channels.
+_RGB = 3
+# Number of pixels of the bicubic kernel on either side.
+_SUPPORT = 2.0
 
 
 def resize_image(
@@ -54,14 +57,15 @@ def resize_image(
         return np.asarray(resize_tensor(batch, size, resize=resize)[0].numpy())
     height, width = size
     is_covered = image.dtype == np.uint8 and image.shape[2] == _RGB and image.shape[:2] != size
-    if is_covered and (compiled := compiled_images()) is not None:
+    compiled = compiled_images() if is_covered else None
+    if compiled is not None:
         resized_clean: NDArray[np.float32] = compiled.resize_clean(image, size)
         return resized_clean
     resized = np.empty((image.shape[2], height, width), np.float32)
-    most = np.float32(255 if image.dtype == np.uint8 else 1)
-    # channel by channel, for cache locality
+    white = np.float32(255 if image.dtype == np.uint8 else 1)
+    # Resize channel by channel, for cache locality.
     for channel, out in zip(image.transpose(2, 0, 1), resized, strict=True):
-        values = np.divide(channel, most, dtype=np.float32, order="C")
+        values = np.divide(channel, white, dtype=np.float32, order="C")
         if values.shape != size:
             values = _by_pillow(values, size)
         values.clip(0, 1, out=out)
@@ -81,27 +85,10 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", *, r
     """
     top, left, rows, columns = seen_of(imgs.shape[-2], imgs.shape[-1], crop)
     imgs = imgs[..., top : top + rows, left : left + columns]
-    if resize == "pillow":  # like _by_pillow: antialiased bicubic, rows before columns, rounded after each pass
-        pixels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
-        # sums of integers below 2^31 are exact in float64, so equal on all devices
-        sums = (pixels.cpu() if lacks_float64(imgs.device) else pixels).double()
-        height, width = size
-        if sums.shape[3] != width:
-            sums = _rounded(sums @ _weights(sums.shape[3], width, sums.device).T)
-        if sums.shape[2] != height:
-            sums = _rounded(_weights(sums.shape[2], height, sums.device) @ sums)
-        return sums.float().to(imgs.device) / 255
+    if resize == "pillow":
+        return _resize_like_pillow(imgs, size)
     if resize == "tensorflow":
-        bytes_ = imgs.float() if imgs.dtype == torch.uint8 else imgs.float() * 255
-        for axis, side in ((3, size[1]), (2, size[0])):
-            # at multiples of the ratio of sizes, in float32 like TensorFlow 1
-            last = bytes_.shape[axis] - 1
-            places = torch.arange(side, dtype=torch.float32, device=imgs.device) * torch.tensor((last + 1) / side)
-            lower = places.long()
-            shares = (places - lower).view(-1, *[1] * (3 - axis))
-            low, high = (bytes_.index_select(axis, pixels) for pixels in (lower, (lower + 1).clamp(max=last)))
-            bytes_ = low + (high - low) * shares
-        return bytes_ / 255
+        return _resize_like_tensorflow(imgs, size)
     is_resized = imgs.shape[-2:] != size
     values = imgs.to(torch.float32, copy=not is_resized)
     if imgs.dtype == torch.uint8:
@@ -109,6 +96,40 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", *, r
     if is_resized:
         values = interpolate(values, size, mode="bicubic", align_corners=False, antialias=True)
     return values if resize == "torch" else values.clamp_(0, 1)
+
+
+def _resize_like_pillow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize like :func:`_by_pillow`: antialiased bicubic, rows before columns, rounded to bytes after each pass."""
+    bytes_ = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
+    if lacks_float64(imgs.device):
+        bytes_ = bytes_.cpu()
+    # Sums of integers below 2^31 are exact in float64, so they are equal on all devices.
+    sums = bytes_.double()
+    height, width = size
+    if sums.shape[3] != width:
+        sums = _rounded(sums @ _weights(sums.shape[3], width, sums.device).T)
+    if sums.shape[2] != height:
+        sums = _rounded(_weights(sums.shape[2], height, sums.device) @ sums)
+    return sums.float().to(imgs.device) / 255
+
+
+def _resize_like_tensorflow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize like TensorFlow 1: bilinear without antialiasing, aligned to the upper left corner."""
+    height, width = size
+    resized = imgs.float() if imgs.dtype == torch.uint8 else imgs.float() * 255
+    for axis, length in ((3, width), (2, height)):
+        last = resized.shape[axis] - 1
+        # Like TensorFlow 1, sample at multiples of the ratio of the sizes, computed in float32.
+        ratio = torch.tensor((last + 1) / length)
+        places = torch.arange(length, dtype=torch.float32, device=imgs.device) * ratio
+        lower = places.long()
+        upper = (lower + 1).clamp(max=last)
+        num_axes_after = 3 - axis
+        shares_of_upper = (places - lower).view(-1, *[1] * num_axes_after)
+        low = resized.index_select(axis, lower)
+        high = resized.index_select(axis, upper)
+        resized = low + (high - low) * shares_of_upper
+    return resized / 255
 
 
 def check_resize(crop: str, resize: str | None) -> None:
@@ -121,15 +142,17 @@ def check_resize(crop: str, resize: str | None) -> None:
 
 
 def _by_pillow(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Resize an image by Pillow, rows before columns, which newer versions of Pillow reorder by size."""
+    """Resize an image by Pillow, rows before columns, in two calls: newer versions choose the order by size."""
     height, width = size
-    if image.shape[2:] not in ((), (_RGB,)):  # Pillow would weigh the colours of RGBA by alpha
+    # Resize other channels one by one: Pillow would weight the colours of RGBA by alpha.
+    if image.shape[2:] not in ((), (_RGB,)):
         return np.stack([_by_pillow(channel, size) for channel in image.transpose(2, 0, 1)], 2)
     resized = Image.fromarray(image).resize((width, len(image)), Image.Resampling.BICUBIC)
     return np.asarray(resized.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _rounded(sums: Tensor) -> Tensor:
+    """Round fixed-point sums to bytes."""
     return ((sums + _HALF) / (1 << _BITS)).floor().clamp(0, 255)
 
 
@@ -146,13 +169,15 @@ def _weights(num_in: int, num_out: int, device: torch.device) -> Tensor:
 def kernels(num_in: int, num_out: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Yield the first input pixel of each output pixel, and the weights of it and the next ones, as Pillow has them."""
     scale = num_in / num_out
-    stretch = max(scale, 1.0)  # antialiasing widens the kernel when shrinking
+    # Antialiasing widens the kernel if the image shrinks.
+    stretch = max(scale, 1.0)
     for pixel in range(num_out):
         centre = (pixel + 0.5) * scale
         first = max(int(centre - _SUPPORT * stretch + 0.5), 0)
         last = min(int(centre + _SUPPORT * stretch + 0.5), num_in)
-        # Keys' cubic kernel with a = -1/2, each operation in Pillow's order, and the sum, too
+        # This is Keys' cubic kernel with a = -1/2. All operations, and the sum, are in Pillow's order.
         x = np.abs((np.arange(last - first) + first - centre + 0.5) * (1 / stretch))
-        near, far = (1.5 * x - 2.5) * x * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
+        near = (1.5 * x - 2.5) * x * x + 1
+        far = (((x - 5) * x + 8) * x - 4) * -0.5
         values = np.where(x < 1, near, np.where(x < 2, far, 0))
         yield first, values / values.cumsum()[-1]
