@@ -18,57 +18,86 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors.build import Built
     from torchmetrics_dna.images.inputs import Inputs
 
-_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # of timm, transformers, torchvision and CLIP
-
-Shapes = Mapping[str, Sequence[int]]  # of outputs
+# Names of the parameter of a class token in timm and transformers, in torchvision, and in CLIP.
+_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
+# Shape of each output of a network.
+Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Layout of layers in the outputs of a network."""
+    """Layout of layers in the outputs of a network.
 
-    views: Mapping[str, View]  # output and view of each layer
-    axes: Mapping[str, int]  # of the neurons in each output
-    widths: Mapping[str, int]  # number of neurons of each layer
-    bytes_per_image: int  # of the outputs
-    probed: Probed  # what a pass of one image, or of the example, showed
+    Attributes:
+        views: Output and view of each layer.
+        axes: Axis of the neurons in each output.
+        widths: Number of neurons of each layer.
+        bytes_per_image: Size of the outputs for one image.
+        probed: Properties of the network that a pass of one image, or of the example, showed.
+
+    """
+
+    views: Mapping[str, View]
+    axes: Mapping[str, int]
+    widths: Mapping[str, int]
+    bytes_per_image: int
+    probed: Probed
 
     def read(self, outputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-        """Return the activations of each layer, ``(count, n, *positions)``; ValueError unless outputs are as probed."""
-        return {layer: self._read_layer(layer, outputs, count) for layer in self.views}
+        """Return the activations of each layer, ``(count, n, *positions)``.
 
-    def _read_layer(self, layer: str, outputs: Mapping[str, Tensor], count: int) -> Tensor:
-        view = self.views[layer]
-        if view.source not in outputs:
-            raise ValueError(
-                f"The network's outputs are {', '.join(outputs)}, but for the image it was first tried with there"
-                f" was {view.source!r}; give a module whose outputs have the same names for all images"
-            )
-        output = outputs[view.source]
-        expected = self.probed.shapes[view.source]
-        if 0 in output.shape[1:]:
-            raise ValueError(
-                f"Layer {layer!r} gave shape {tuple(output.shape)}, which holds no activations; give a module that"
-                " gives some for each input"
-            )
-        if output.ndim != len(expected) or len(output) != count:
-            raise ValueError(
-                f"Layer {layer!r} gave shape {tuple(output.shape)} for {count} images, but {tuple(expected)} for"
-                " one; give a module with one row for each image"
-            )
-        activations = view.take(output.movedim(self.axes[view.source], 1))
-        if activations.shape[1] != self.widths[layer]:
-            raise ValueError(
-                f"Layer {layer!r} gave {activations.shape[1]} neurons, but {self.widths[layer]} for the image it was"
-                " first tried with; give images of one size, as by `input_size`"
-            )
+        Args:
+            outputs: Outputs of the network.
+            count: Number of inputs of the pass.
+
+        Raises:
+            ValueError: If names or shapes of the outputs are not as probed.
+
+        """
+        activations = {}
+        for layer, view in self.views.items():
+            if view.source not in outputs:
+                raise ValueError(
+                    f"The network's outputs are {', '.join(outputs)}, but for the image it was first tried with there"
+                    f" was {view.source!r}; give a module whose outputs have the same names for all images"
+                )
+            output = outputs[view.source]
+            self._check_shape(layer, output, count)
+            neurons_first = output.movedim(self.axes[view.source], 1)
+            activations[layer] = view.take(neurons_first)
+            self._check_width(layer, activations[layer].shape[1])
         return activations
+
+    def _check_shape(self, layer: str, output: Tensor, count: int) -> None:
+        """Raise ValueError unless the output of a layer has activations, and a row for each input."""
+        shape = tuple(output.shape)
+        if 0 in shape[1:]:
+            raise ValueError(
+                f"Layer {layer!r} gave shape {shape}, which holds no activations; give a module that gives some for"
+                " each input"
+            )
+        probed_shape = tuple(self.probed.shapes[self.views[layer].source])
+        if len(shape) != len(probed_shape) or shape[0] != count:
+            raise ValueError(
+                f"Layer {layer!r} gave shape {shape} for {count} images, but {probed_shape} for one; give a module"
+                " with one row for each image"
+            )
+
+    def _check_width(self, layer: str, width: int) -> None:
+        """Raise ValueError unless a layer has as many neurons as when the network was probed."""
+        if width != self.widths[layer]:
+            raise ValueError(
+                f"Layer {layer!r} gave {width} neurons, but {self.widths[layer]} for the image it was first tried"
+                " with; give images of one size, as by `input_size`"
+            )
 
 
 def layout_of_images(built: Built, size: tuple[int, int], channels: int) -> Layout:
     """Probe a network with one image.
 
-    ValueError if the network fails, a layer does not exist, or its neurons are ambiguous.
+    Raises:
+        ValueError: If the network fails, a layer does not exist, or its neurons are ambiguous.
+
     """
     probed = probe(built.network, built.submodules, size, channels)
     views = _views(built, probed)
@@ -78,32 +107,41 @@ def layout_of_images(built: Built, size: tuple[int, int], channels: int) -> Layo
 
 
 def layout_of_example(built: Built, example: Inputs, channels_last: bool | Sequence[str]) -> Layout:
-    """Probe a module with the first two of an example.
+    """Probe a module with the first two inputs of an example.
 
-    Neurons are on axis 1, with ``channels_last`` on the last axis, of all outputs or those named. ValueError if the
-    module fails or a layer does not exist.
+    Args:
+        built: Module and layers.
+        example: The example.
+        channels_last: Whether outputs have their neurons on the last axis, rather than on axis 1; or the names of the
+            outputs that do.
+
+    Raises:
+        ValueError: If the module fails, or a layer does not exist.
+
     """
     probed = probe_example(built.network, built.submodules, example)
     views = _views(built, probed)
-    last = _outputs_with_neurons_last(probed, channels_last)
-    axes = {output: len(shape) - 1 if output in last else 1 for output, shape in probed.shapes.items()}
+    neurons_last = _outputs_with_neurons_last(probed, channels_last)
+    axes = {}
+    for output, shape in probed.shapes.items():
+        axes[output] = len(shape) - 1 if output in neurons_last else 1
     return _layout(built, probed, views, axes)
 
 
 def _outputs_with_neurons_last(probed: Probed, channels_last: bool | Sequence[str]) -> Sequence[str]:
-    if channels_last is True:
-        return list(probed.shapes)
-    last = channels_last or ()
-    for output in last:
+    """Return the names of the outputs whose neurons are on the last axis; ValueError for an unknown name."""
+    if isinstance(channels_last, bool):
+        return list(probed.shapes) if channels_last else []
+    for output in channels_last:
         if output not in probed.shapes:
             raise ValueError(
                 f"Unknown layer {output!r} in `channels_last`; the outputs are: {', '.join(probed.shapes)}"
             )
-    return last
+    return channels_last
 
 
 def _views(built: Built, probed: Probed) -> Mapping[str, View]:
-    """Return the view of each layer; ValueError for an output that the network has not."""
+    """Return the view of each layer; ValueError if the network does not have its output."""
     if not built.views:
         return {output: View(output) for output in probed.shapes}
     for view in built.views.values():
@@ -123,7 +161,12 @@ def _layout(built: Built, probed: Probed, views: Mapping[str, View], axes: Mappi
 
 
 def _widths(views: Mapping[str, View], shapes: Shapes, axes: Mapping[str, int], network: nn.Module) -> dict[str, int]:
-    """Return the number of neurons of each layer; ValueError for an unfit view, no neurons, or a name that is taken."""
+    """Return the number of neurons of each layer.
+
+    Raises:
+        ValueError: If a view does not fit its output, a layer has no neurons, or a name is taken.
+
+    """
     for layer, view in views.items():
         if "class" in view.steps:
             _check_has_class_token(layer, view, shapes[view.source], axes[view.source], network)
@@ -143,10 +186,12 @@ def _widths(views: Mapping[str, View], shapes: Shapes, axes: Mapping[str, int], 
 
 def _check_has_class_token(layer: str, view: View, shape: Sequence[int], axis: int, network: nn.Module) -> None:
     """Raise ValueError unless an output has tokens, one of which is the class token, where the view takes it."""
+    has_tokens = len(shape) == 3 and axis == 2
     steps_before = view.steps[: view.steps.index("class")]
-    is_tokens = len(shape) == 3 and axis == 2 and all(step == "unit" for step in steps_before)
+    keeps_tokens = all(step == "unit" for step in steps_before)
     # After the class token is taken, there are no tokens left.
-    if not is_tokens or view.steps.count("class") > 1:
+    takes_twice = view.steps.count("class") > 1
+    if not has_tokens or not keeps_tokens or takes_twice:
         raise ValueError(
             f"Layer {layer!r} expected tokens (B, tokens, n), but {view.source!r} gives shape {tuple(shape)};"
             " take the view 'mean', or a layer of tokens"
@@ -165,26 +210,34 @@ def _check_has_class_token(layer: str, view: View, shape: Sequence[int], axis: i
 def _neuron_axes(built: Built, shapes: Shapes, size: tuple[int, int], channels: int) -> dict[str, int]:
     """Find the axis of neurons in each output: ``(B, n)``, ``(B, tokens, n)``, ``(B, n, H, W)`` or ``(B, H, W, n)``.
 
-    ValueError if an output has another number of axes, or its neurons are ambiguous.
+    Raises:
+        ValueError: If an output has another number of axes, or its neurons are ambiguous.
+
     """
     for output, shape in shapes.items():
         _check_number_of_axes(output, shape)
-    axes = {output: _axis_by_shape(shape, size) for output, shape in shapes.items()}
-    taller: Shapes = {}
-    if None in axes.values():
-        taller = shapes_reached(built.network, built.submodules, (2 * size[0], size[1]), channels)
-    found = {}
+    axes = {}
+    ambiguous = []
     for output, shape in shapes.items():
-        axis = axes[output]
+        axis = _axis_by_shape(shape, size)
         if axis is None:
-            axis = _axis_by_growth(shape, taller.get(output, shape), size)
+            ambiguous.append(output)
+        else:
+            axes[output] = axis
+    if not ambiguous:
+        return axes
+    taller_size = (2 * size[0], size[1])
+    taller_shapes = shapes_reached(built.network, built.submodules, taller_size, channels)
+    for output in ambiguous:
+        shape = shapes[output]
+        axis = _axis_by_growth(shape, taller_shapes.get(output, shape), size)
         if axis is None:
             raise ValueError(
                 f"Layer {output!r} gives shape {tuple(shape)}, in which neurons can't be told from positions;"
                 " give another `input_size`, another layer, or a module that gives (B, tokens, n)"
             )
-        found[output] = axis
-    return found
+        axes[output] = axis
+    return axes
 
 
 def _check_number_of_axes(output: str, shape: Sequence[int]) -> None:
@@ -206,32 +259,43 @@ def _axis_by_shape(shape: Sequence[int], size: tuple[int, int]) -> int | None:
     if len(shape) == 3:
         return 2
     # Images that are not square may become square maps.
-    return _axis_by_proportion(shape, size) if size[0] == size[1] else None
+    if size[0] != size[1]:
+        return None
+    return _axis_by_proportion(shape, size)
 
 
 def _axis_by_growth(shape: Sequence[int], taller: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Find the axis of neurons by what grows in taller images, which are the positions; None if it is ambiguous."""
+    """Find the axis of neurons by comparing shapes for images of a size and for taller ones.
+
+    In taller images, the number of rows of positions grows, and the number of neurons does not. None if the axis is
+    ambiguous.
+    """
     grown = [axis for axis in (1, 2, 3) if taller[axis] != shape[axis]]
     if grown == [1]:
         return 3
     if grown == [2]:
         return 1
-    return _axis_by_proportion(shape, size) if not grown else None
+    if grown:
+        return None
+    return _axis_by_proportion(shape, size)
 
 
 def _axis_by_proportion(shape: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Find the neurons beside two axes with the aspect ratio of the image, or with a single position; else None."""
+    """Find the axis of neurons: the other two have the aspect ratio of the image, or a single position; else None."""
     _, first, second, third = shape
     is_last = _has_proportion(first, second, size)
     is_first = _has_proportion(second, third, size)
-    if is_last != is_first:
-        return 3 if is_last else 1
+    if is_last and not is_first:
+        return 3
+    if is_first and not is_last:
+        return 1
     if first == second == third == 1:
         return 1
     return None
 
 
 def _has_proportion(height: int, width: int, size: tuple[int, int]) -> bool:
+    """True for the aspect ratio of an image of this size, or a single position."""
     if height == width == 1:
         return True
     return height * size[1] == width * size[0]
