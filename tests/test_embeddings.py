@@ -123,7 +123,7 @@ def test_distances(compared: Any) -> None:
 
 def test_what_is_said(compared: Any) -> None:
     assert compared.p_value <= 0.01
-    assert "Most of all in columns 11, 3." in compared.verdict, "the clearest first"
+    assert "The difference is largest in columns 11, 3." in compared.verdict, "the clearest first"
     assert [row["neuron"] for row in compared.top_neurons(2)] in ([*SHIFTED], [*SHIFTED[::-1]])
     assert compared.noun == "row"
     said = [compared.verdict, *compared.notices, *compared.table.notes]

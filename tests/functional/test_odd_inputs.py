@@ -217,5 +217,5 @@ def test_the_layer_that_differs_most_is_named() -> None:
     result = compare(torch.tensor(volumes(40, 1)), torch.tensor(volumes(40, 2) * 1.5), network())
     test = result["dna-emd"].evidence.test  # type: ignore[union-attr]
     means = {layer: float(test.z[columns].mean()) for layer, columns in result.neurons.slices.items()}  # type: ignore[union-attr]
-    assert f"Most of all in layer {max(means, key=lambda layer: means[layer])}." in result.verdict
+    assert f"The difference is largest in layer {max(means, key=lambda layer: means[layer])}." in result.verdict
     assert "image" not in result.verdict

@@ -63,7 +63,7 @@ def sentences(comparison: Comparison) -> list[str]:
         measured = what_was_measured(explanation)
     where = _where_most(comparison)
     if where and comparison.differs:
-        measured.append(f"Most of all in {where}.")
+        measured.append(f"The difference is largest in {where}.")
     outliers = outliers_of_b(comparison)
     if len(pixels + answer + distance + measured + outliers) > _MOST_SENTENCES:
         if explanation is not None and (explanation.causes is not None or has_exact_change(explanation)):

@@ -196,20 +196,20 @@ def _explained(differs: str, a: str, causes: Causes) -> list[str]:
     share = causes.bins[-1] / causes.bins[0]
     if share == 0:
         return [
-            f"{differs}, as if {a} were {causes.in_words}",
-            f"After this change of {a}, the remaining distance is within sampling noise",
+            f"{differs}: it looks like {a} {causes.in_words}",
+            f"With {a} changed in this way, the remaining distance is within sampling noise",
         ]
     return [
-        f"{differs}, in part as if {a} were {causes.in_words}",
-        f"After this change of {a}, {100 * share:.0f}% of the distance remains",
+        f"{differs}: in part, it looks like {a} {causes.in_words}",
+        f"With {a} changed in this way, {100 * share:.0f}% of the distance remains",
     ]
 
 
 def _unexplained(explanation: Explanation) -> str:
     """Return a clause on changes that were searched for, of which none is shown to explain the difference."""
     if explanation.guess is not None:
-        a = explanation.names[0]
-        return f"Perhaps as if {a} were {explanation.guess.in_words}, but there are too few images to test this"
+        a, b = explanation.names
+        return f"{b} may look like {a} {explanation.guess.in_words}, but there are too few images to test this"
     if explanation.paired and not explanation.is_rejected:
         # The pairs show the same, so what differs is measured in the next line, and more pairs would not say it better.
         return "No tested change explains the difference significantly"
