@@ -18,6 +18,7 @@ from torchmetrics_dna.binning import Activations, add_counts_, bins_within
 from torchmetrics_dna.binning.moments import image_moments
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.neurons import Neurons
 
 NEURONS = Neurons({"a": 2, "b": 3})
@@ -180,6 +181,18 @@ def test_digests_are_of_what_a_dna_is() -> None:
         layer_gaussian(np.zeros((2, 5))),
     ]
     assert len({dna.digest, *(other.digest for other in others)}) == 8
+
+
+@pytest.mark.parametrize("make", [lambda values: histogram(torch.from_numpy(values).long()), gaussian, layer_gaussian])
+def test_a_dna_has_the_distance_that_is_registered_first_for_its_representation(
+    make: Callable[[np.ndarray], DNA],
+) -> None:
+    random = np.random.default_rng(0)
+    a, b = (make(random.uniform(1, 100, (5, 5))) for _ in range(2))
+    record = next(record for record in DISTANCES.values() if record.kinds[:1] == (a.kind,))
+    assert (a.distance_name, a.least_images) == (record.name, record.least)
+    assert a.distances(b).all()
+    assert torch.equal(a.distances(b), record.result(a, b, with_evidence=False).values)
 
 
 def test_folds_share_out_the_images() -> None:

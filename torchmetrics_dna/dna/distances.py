@@ -1,4 +1,7 @@
-"""Distances between image sets: a record of each, and their registry; imports no torch, so that commands start fast."""
+"""Registry of the distances between image sets.
+
+This module imports no torch, so that commands start fast. Functions that need torch are imported when they are called.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,23 @@ Grain = Literal["neuron", "layer", "set"]
 
 
 class Protocol(NamedTuple):
-    """Network and images of a published metric."""
+    """Network and images of a published metric.
 
-    feature: str  # name of the preset, which brings resize, mean and standard deviation
+    Attributes:
+        feature: Name of the preset, which has the resize, the mean and the standard deviation.
+        layer: Name of the layer.
+        crop: Crop of images before they are resized.
+
+    """
+
+    feature: str
     layer: str
-    crop: Crop = "none"  # crop of images before they are resized
+    crop: Crop = "none"
 
 
 @dataclass(frozen=True)
 class Distance:
-    """Record of a distance.
+    """Registry entry of a distance.
 
     Args:
         name: Display name.
@@ -42,22 +52,23 @@ class Distance:
         unit: Unit of the values.
         sentence: One-line explanation for readers of a report.
         grain: Granularity of the values: per neuron, per layer, or one for the set.
-        kinds: Kind of DNA that it needs, then kinds that contain that one; empty if it needs features of single images.
-        least: Minimum number of images per side.
-        between: Function of two DNAs of the first kind that returns distances, float64, shape ``(N,)`` or
+        kinds: Representation that it needs, then those that contain that one; empty if it needs features of single
+            images.
+        least: Minimum number of images per set.
+        between: Function of two DNAs of the first representation that returns distances, float64, shape ``(N,)`` or
             ``(layers,)``; or of features of images, ``(images, n)`` each, that returns the value, with its standard
             deviation over subsets of images if it is a mean over these, or values by key.
-        folded: Function of the two sides that returns them as :class:`FoldedSides`, for the test and the interval; for
+        folded: Function of the two sets that returns them as :class:`FoldedSides`, for the test and the interval; for
             features, it also takes the fold of each image, and with ``by_image`` a plan. None for no evidence.
         power: Power of the distance whose finite-sample bias is proportional to 1/images.
         subsets: True if the distance is a mean over subsets of images.
         by_image: True if ``folded`` takes features of all layers instead of the arguments of ``between``.
-        pairwise: Function of several sides that returns the distances of all pairs, a row each; None to call
+        pairwise: Function of several sets that returns the distances of all pairs, a row each; None to call
             ``between`` for each pair.
         higher_is_better: True for scores where higher is better; they are not symmetric and never order sets.
         protocol: Network and layer of a published metric; None for a distance of any network.
-        published: For a distance of any network, the metric of that name as it was published, which the name means
-            where no network is given; None if there is none.
+        published: For a distance of any network, the metric of the same name as it was published. The name refers to it
+            where no network is given. None if there is none.
 
     """
 
@@ -113,15 +124,16 @@ class Distance:
             averaging: How the values become one number; None for the plain mean. A distance of sets has one.
             confidence: Level of the confidence intervals.
             with_evidence: Compute evidence, where there are folds of images.
-            folded: Both sides in folds, if ``a`` and ``b`` do not contain them.
-            paired: Whether fold k of one side and fold k of the other hold the same pairs of images.
-            cache: Values of :attr:`between` that several distances of the same two sides share.
+            folded: Both sets in folds, if ``a`` and ``b`` do not contain them.
+            paired: Whether fold k of one set and fold k of the other hold the same pairs of images.
+            cache: Values of :attr:`between` that several distances of the same two sets share.
 
         Raises:
-            ValueError: If the sides are not comparable.
-            RuntimeError: If a side has too few images.
+            ValueError: If the sets are not comparable.
+            RuntimeError: If a set has too few images.
 
         """
+        # These modules import torch.
         import torch
 
         from torchmetrics_dna.dna.averaging import PLAIN
@@ -143,17 +155,23 @@ class Distance:
             folded = self.folded(a, b)
         if folded is None:
             return result
-        return result.tested(folded.as_pairs() if paired else folded, confidence)
+        if paired:
+            folded = folded.as_pairs()
+        return result.tested(folded, confidence)
 
     def of_features(self, a: Tensor, b: Tensor, cache: dict[Any, Any] | None = None) -> tuple[float, float | None]:
         """Compute a distance of features ``(images, n)``, and its deviation over subsets; ``cache`` as in `result`."""
-        cache = {} if cache is None else cache
+        if cache is None:
+            cache = {}
         if self.between not in cache:
             cache[self.between] = self.between(a, b)
         figure = cache[self.between]
+        # Several distances that share a function have one value each.
         if isinstance(figure, dict):
             figure = figure[self.key]
-        return figure if isinstance(figure, tuple) else (float(figure), None)
+        if isinstance(figure, tuple):
+            return figure
+        return float(figure), None
 
 
 def of_dnas(a: DNA, b: DNA) -> Tensor:
@@ -175,30 +193,9 @@ def prdc_of_adm(a: Tensor, b: Tensor) -> dict[str, Tensor]:
     return prdc(a, b, 3)
 
 
-def _ours(function: str) -> Lazy:
+def _lazy(function: str) -> Lazy:
+    """Return a function of this package that is imported when it is called, such as "dna.folded:folded_emd"."""
     return Lazy(f"torchmetrics_dna.{function}")
-
-
-_POOLED = Protocol("inception_fid", "block_3")
-_FD = Distance(
-    "fd", "fd", "squared activations", "multivariate Fréchet distance of each layer, as FID is of one",
-    "layer", ("layer-gaussian",), 2, of_dnas, _ours("dna.folded:folded_layer_frechet"), by_image=True,
-)  # fmt: skip
-
-
-def _with_published(record: Distance, protocol: Protocol, sentence: str, **fields: Any) -> Distance:
-    return replace(record, published=replace(record, protocol=protocol, sentence=sentence, **fields))
-
-
-def _of_neighbours(name: str, sentence: str) -> Distance:
-    key = name.replace("-", "_")
-    between = _ours("functional.features:prdc")
-    # These distances take the 5 nearest images, so they need 6.
-    return Distance(name, key, "", sentence, "set", (), 6, between, higher_is_better=True)
-
-
-def _of_fd(name: str, protocol: Protocol, sentence: str) -> Distance:
-    return replace(_FD, name=name, key=name.replace("-", "_"), protocol=protocol, sentence=sentence)
 
 
 def names_of(record: Distance) -> list[str]:
@@ -209,95 +206,189 @@ def names_of(record: Distance) -> list[str]:
     return names
 
 
-DISTANCES = Registry(
-    "distance",
-    (
-        Distance(
-            "dna-emd", "dna_emd", "bins", "how far each neuron's histogram of A must be moved to become that of B",
-            "neuron", ("histogram",), 1, of_dnas, _ours("dna.folded:folded_emd"), 2,
-            pairwise=_ours("dna.histogram:pairwise_emd"),
-        ),
-        Distance(
-            "dna-fd", "dna_fd", "squared activations", "Fréchet distance of each neuron's spatial means",
-            "neuron", ("gaussian", "layer-gaussian"), 2, of_dnas, _ours("dna.folded:folded_frechet"),
-        ),
-        _FD,
-        _with_published(
-            Distance(
-                "kid", "kid", "", "kernel distance of the last layer's spatial means", "set", (), 2,
-                _ours("functional.features:kernel_distance"), _ours("dna.folded:folded_kernel"), subsets=True,
-            ),
-            _POOLED, "KID: kernel distance of Inception's pooled features",
-        ),
-        Distance(
-            "mind", "mind", "squared activations", "sliced Wasserstein distance of the last layer's spatial means",
-            "set", (), 1, _ours("functional.features:mind"),
-        ),
-        *(
-            _with_published(
-                _of_neighbours(name, sentence), _POOLED,
-                f"{sentence.partition(',')[0]}, by 3 nearest neighbours in Inception's pooled features",
-                least=4, between=prdc_of_adm,
-            )
-            for name, sentence in (
-                ("precision", "share of B's images that lie among those of A, by the last layer's spatial means"),
-                ("recall", "share of A's images that lie among those of B, likewise"),
-            )
-        ),
-        _of_neighbours("clipped-density", "share of good images in B, by how densely they lie among A's, likewise"),
-        _of_neighbours("clipped-coverage", "share of good images in B, by how well they cover A's, likewise"),
-        _of_neighbours("density", "how densely A's images lie where those of B are, likewise"),
-        _of_neighbours("coverage", "share of A's images with one of B near, likewise"),
-        _of_fd("fid", _POOLED, "FID: fd of Inception's pooled features"),
-        Distance(
-            "is", "inception_score", "of B", "inception score of B's images, the mean over ten splits", "set", (), 10,
-            score_of_b, subsets=True, higher_is_better=True, protocol=Protocol("inception_fid", "logits"),
-        ),
-        _of_fd(
-            "sfid", Protocol("inception_fid", "spatial"), "sFID: fd of seven channels of Inception at all positions"
-        ),
-        *(
-            _of_fd(
-                name, Protocol(preset, "class_token"),
-                f"fd of the class token of DINOv2 ViT-L/14, resized as in {code}",
-            )
-            for name, preset, code in (
-                ("fd-dinov2", "dinov2_dgm_eval", "dgm-eval"),
-                ("fd-dinov2-edm2", "dinov2_edm2", "EDM2"),
-            )
-        ),
-        _with_published(
-            Distance(
-                "cmmd", "cmmd", "", "maximum mean discrepancy of the directions of the last layer's spatial means",
-                "set", (), 1, _ours("functional.features:cmmd"), _ours("dna.folded:folded_cmmd"),
-            ),
-            Protocol("clip_vit_large_336", "projected", "center"),
-            "CMMD: maximum mean discrepancy of CLIP's embeddings",
-        ),
+_POOLED_FEATURES = Protocol("inception_fid", "block_3")
+
+_DNA_EMD = Distance(
+    name="dna-emd",
+    key="dna_emd",
+    unit="bins",
+    sentence="how far each neuron's histogram of A must be moved to become that of B",
+    grain="neuron",
+    kinds=("histogram",),
+    least=1,
+    between=of_dnas,
+    folded=_lazy("dna.folded:folded_emd"),
+    power=2,
+    pairwise=_lazy("dna.histogram:pairwise_emd"),
+)
+_DNA_FD = Distance(
+    name="dna-fd",
+    key="dna_fd",
+    unit="squared activations",
+    sentence="Fréchet distance of each neuron's spatial means",
+    grain="neuron",
+    kinds=("gaussian", "layer-gaussian"),
+    least=2,
+    between=of_dnas,
+    folded=_lazy("dna.folded:folded_frechet"),
+)
+_FD = Distance(
+    name="fd",
+    key="fd",
+    unit="squared activations",
+    sentence="multivariate Fréchet distance of each layer, as FID is of one",
+    grain="layer",
+    kinds=("layer-gaussian",),
+    least=2,
+    between=of_dnas,
+    folded=_lazy("dna.folded:folded_layer_frechet"),
+    by_image=True,
+)
+_KID = Distance(
+    name="kid",
+    key="kid",
+    unit="",
+    sentence="kernel distance of the last layer's spatial means",
+    grain="set",
+    kinds=(),
+    least=2,
+    between=_lazy("functional.features:kernel_distance"),
+    folded=_lazy("dna.folded:folded_kernel"),
+    subsets=True,
+)
+_MIND = Distance(
+    name="mind",
+    key="mind",
+    unit="squared activations",
+    sentence="sliced Wasserstein distance of the last layer's spatial means",
+    grain="set",
+    kinds=(),
+    least=1,
+    between=_lazy("functional.features:mind"),
+)
+_INCEPTION_SCORE = Distance(
+    name="is",
+    key="inception_score",
+    unit="of B",
+    sentence="inception score of B's images, the mean over ten splits",
+    grain="set",
+    kinds=(),
+    least=10,
+    between=score_of_b,
+    subsets=True,
+    higher_is_better=True,
+    protocol=Protocol("inception_fid", "logits"),
+)
+_CMMD = Distance(
+    name="cmmd",
+    key="cmmd",
+    unit="",
+    sentence="maximum mean discrepancy of the directions of the last layer's spatial means",
+    grain="set",
+    kinds=(),
+    least=1,
+    between=_lazy("functional.features:cmmd"),
+    folded=_lazy("dna.folded:folded_cmmd"),
+)
+
+
+def _by_neighbours(name: str, sentence: str) -> Distance:
+    """Return a score by the 5 nearest neighbours of each image, so it takes at least 6 images."""
+    return Distance(
+        name=name,
+        key=name.replace("-", "_"),
+        unit="",
+        sentence=sentence,
+        grain="set",
+        kinds=(),
+        least=6,
+        between=_lazy("functional.features:prdc"),
+        higher_is_better=True,
+    )
+
+
+def _published_fd(name: str, protocol: Protocol, sentence: str) -> Distance:
+    """Return a published metric that is fd of one layer."""
+    return replace(_FD, name=name, key=name.replace("-", "_"), protocol=protocol, sentence=sentence)
+
+
+def _with_published(record: Distance, protocol: Protocol, sentence: str, **fields: Any) -> Distance:
+    """Return a distance with the metric of the same name as it was published, in which further fields may differ."""
+    published_record = replace(record, protocol=protocol, sentence=sentence, **fields)
+    return replace(record, published=published_record)
+
+
+# Distances in the order of tables.
+_ALL = (
+    _DNA_EMD,
+    _DNA_FD,
+    _FD,
+    _with_published(_KID, _POOLED_FEATURES, "KID: kernel distance of Inception's pooled features"),
+    _MIND,
+    _with_published(
+        _by_neighbours("precision", "share of B's images that lie among those of A, by the last layer's spatial means"),
+        _POOLED_FEATURES,
+        "share of B's images that lie among those of A, by 3 nearest neighbours in Inception's pooled features",
+        least=4,
+        between=prdc_of_adm,
     ),
-    names_of,
-    plain_name,
-)  # fmt: skip
+    _with_published(
+        _by_neighbours("recall", "share of A's images that lie among those of B, likewise"),
+        _POOLED_FEATURES,
+        "share of A's images that lie among those of B, by 3 nearest neighbours in Inception's pooled features",
+        least=4,
+        between=prdc_of_adm,
+    ),
+    _by_neighbours("clipped-density", "share of good images in B, by how densely they lie among A's, likewise"),
+    _by_neighbours("clipped-coverage", "share of good images in B, by how well they cover A's, likewise"),
+    _by_neighbours("density", "how densely A's images lie where those of B are, likewise"),
+    _by_neighbours("coverage", "share of A's images with one of B near, likewise"),
+    _published_fd("fid", _POOLED_FEATURES, "FID: fd of Inception's pooled features"),
+    _INCEPTION_SCORE,
+    _published_fd(
+        "sfid",
+        Protocol("inception_fid", "spatial"),
+        "sFID: fd of seven channels of Inception at all positions",
+    ),
+    _published_fd(
+        "fd-dinov2",
+        Protocol("dinov2_dgm_eval", "class_token"),
+        "fd of the class token of DINOv2 ViT-L/14, resized as in dgm-eval",
+    ),
+    _published_fd(
+        "fd-dinov2-edm2",
+        Protocol("dinov2_edm2", "class_token"),
+        "fd of the class token of DINOv2 ViT-L/14, resized as in EDM2",
+    ),
+    _with_published(
+        _CMMD,
+        Protocol("clip_vit_large_336", "projected", "center"),
+        "CMMD: maximum mean discrepancy of CLIP's embeddings",
+    ),
+)
+DISTANCES = Registry("distance", _ALL, names_of, plain_name)
 _DEFAULT = ("dna-emd", "dna-fd")
 
 
 def of_any_network() -> dict[str, Distance]:
-    """Return the distances, by name, but for those that bring a network of their own."""
+    """Return the distances of any network by name, without published metrics that bring their own network."""
     return {name: record for name, record in DISTANCES.items() if record.protocol is None}
 
 
 def all_published() -> dict[str, Distance]:
-    """Return the published metrics by name, each of which brings its network."""
+    """Return the published metrics by name; each brings its network."""
     return {name: record.as_published for name, record in DISTANCES.items() if record.as_published is not None}
 
 
 def record_of(metric: str | Distance) -> Distance | None:
-    """Return the distance that a name or a record means where a network is given; None if there is none."""
-    return metric if isinstance(metric, Distance) else DISTANCES.find(metric)
+    """Return the distance that a name refers to where a network is given; None if there is none."""
+    if isinstance(metric, Distance):
+        return metric
+    return DISTANCES.find(metric)
 
 
 def published(metric: str | Distance) -> Distance | None:
-    """Return the published metric that a name or a record means where no network is given; None if it means none."""
+    """Return the published metric that a name refers to where no network is given; None if there is none."""
     if isinstance(metric, Distance):
         return None if metric.protocol is None else metric
     record = DISTANCES.find(metric)
@@ -305,9 +396,14 @@ def published(metric: str | Distance) -> Distance | None:
 
 
 def find_distances(metrics: str | Sequence[str | Distance], *, with_published: bool = False) -> list[Distance]:
-    """Look up distances of any network; with ``with_published``, names mean published metrics where there are such.
+    """Look up distances of any network.
 
-    ValueError if a name is unknown, or there is none.
+    Args:
+        metrics: Names, with commas between them or in a list, or distances.
+        with_published: Look up published metrics, too. A name that a distance and a metric share is then the metric.
+
+    Raises:
+        ValueError: If a name is unknown, or there is none.
 
     Example:
         >>> [record.name for record in find_distances(["dna-emd", "dna_emd", "DNAFrechet"])]
@@ -317,12 +413,15 @@ def find_distances(metrics: str | Sequence[str | Distance], *, with_published: b
     allowed = DISTANCES if with_published else of_any_network()
     records: list[Distance] = []
     unknown: list[str] = []
-    for metric in names_in(metrics) if isinstance(metrics, str) else metrics:
+    if isinstance(metrics, str):
+        metrics = names_in(metrics)
+    for metric in metrics:
         record = record_of(metric)
         if record is None or (isinstance(metric, str) and record.name not in allowed):
             unknown.append(str(metric))
-        else:
-            records.append((with_published and published(metric)) or record)
+            continue
+        published_record = published(metric) if with_published else None
+        records.append(published_record or record)
     if unknown or not records:
         raise ValueError(unknown_metrics(unknown, allowed))
     return records
@@ -331,107 +430,145 @@ def find_distances(metrics: str | Sequence[str | Distance], *, with_published: b
 def networks_of(
     records: Sequence[Distance], network: dict[str, Any], with_others: bool = False
 ) -> list[tuple[dict[str, Any], list[Distance]]]:
-    """Return the network of each publication, with the layers that are needed, and its metrics.
+    """Group published metrics by their networks.
 
-    ``network`` has weights and device; ``with_others`` tells that there are metrics of another network beside them.
-    ValueError if one file has the weights for several networks.
+    Args:
+        records: The published metrics.
+        network: The given arguments of an extractor; its weights and device apply to all networks.
+        with_others: True if there are metrics of another network, too.
+
+    Returns:
+        The arguments of the extractor of each network, with the layers that are needed, and its metrics.
+
+    Raises:
+        ValueError: If one file is given as the weights of several networks.
+
     """
     by_network: dict[tuple[str, Crop], list[Distance]] = {}
     for record in records:
         assert record.protocol is not None
-        by_network.setdefault((record.protocol.feature, record.protocol.crop), []).append(record)
+        key = (record.protocol.feature, record.protocol.crop)
+        by_network.setdefault(key, []).append(record)
+    num_networks = len(by_network)
+    if with_others:
+        num_networks += 1
     weights_path = network.get("weights_path")
-    if len(by_network) + with_others > 1 and weights_path is not None and not Path(weights_path).is_dir():
+    if num_networks > 1 and weights_path is not None and not Path(weights_path).is_dir():
         raise ValueError(
             f"{argument('weights_path')} expected to be a folder with the weights of each network, but got"
             f" {str(weights_path)!r}"
         )
-    return [
-        (
-            {
-                "feature": feature,
-                "weights_path": weights_path,
-                "crop": None if crop == "none" else crop,
-                "layers": list(dict.fromkeys(record.layer for record in of_network if record.layer)),
-                "device": network.get("device"),
-            },
-            of_network,
-        )
-        for (feature, crop), of_network in by_network.items()
-    ]
+    networks = []
+    for (feature, crop), metrics in by_network.items():
+        layers = dict.fromkeys(record.layer for record in metrics if record.layer)
+        arguments = {
+            "feature": feature,
+            "weights_path": weights_path,
+            "crop": None if crop == "none" else crop,
+            "layers": list(layers),
+            "device": network.get("device"),
+        }
+        networks.append((arguments, metrics))
+    return networks
 
 
 def in_order(records: Iterable[Distance]) -> tuple[Distance, ...]:
-    """Return records in the order of the registry, by which verdicts and tables go, once each; others after them."""
-    order = {name: place for place, name in enumerate(DISTANCES)}
-    return tuple(sorted(dict.fromkeys(records), key=lambda record: order.get(record.name, len(order))))
+    """Return distances in the order of the registry, each once; distances that are not registered come last."""
+    places = {name: place for place, name in enumerate(DISTANCES)}
+
+    def place_of(record: Distance) -> int:
+        return places.get(record.name, len(places))
+
+    return tuple(sorted(dict.fromkeys(records), key=place_of))
 
 
 def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:
-    """Return the distances for an argument ``metrics``, names or records; by default all that the given DNAs allow.
+    """Return the distances for an argument ``metrics``; by default all that the given DNAs support.
 
-    ValueError if a name is unknown, or a DNA lacks what a distance needs.
+    Args:
+        metrics: Names or distances; None for the default.
+        dnas: DNAs that are compared; empty if only images are.
+
+    Raises:
+        ValueError: If a name is unknown, a distance is given twice, or a DNA does not support a distance.
+
     """
     if metrics is None:
-        supported = [record for record in of_any_network().values() if all(dna.kind in record.kinds for dna in dnas)]
-        if not supported:
-            raise ValueError(f"Can't compare a {dnas[0].kind} DNA with a {dnas[-1].kind} DNA; make both of one kind")
-        return tuple(supported if dnas else (DISTANCES[name] for name in _DEFAULT))
+        return _default_distances(dnas)
     chosen = in_order(find_distances(metrics))
-    if len({record.name for record in chosen}) < len(chosen):
-        names = [record.name for record in chosen]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{argument('metrics')} has several distances of the name {twice!r}")
+    names = [record.name for record in chosen]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{argument('metrics')} has several distances of the name {name!r}")
     for record in chosen:
         for dna in dnas:
-            if dna.kind not in record.kinds:
-                kinds = " or ".join(map(repr, record.kinds))
-                remedy = f"a DNA that was made with {written('kind')} {kinds}" if kinds else "images on both sides"
-                has = ", ".join(name for name, each in of_any_network().items() if dna.kind in each.kinds)
-                kind = dna.kind
-                described = (
-                    f"{kind} DNA (mean and covariance, as of FID)" if kind == "layer-gaussian" else f"{kind} DNA"
-                )
-                raise ValueError(
-                    f"A {described} does not have what {record.name} takes; give {remedy}, or"
-                    f" {written('metrics')} that it has: {has}"
-                )
+            _check_supported(record, dna)
     return chosen
 
 
+def _default_distances(dnas: Sequence[DNA]) -> tuple[Distance, ...]:
+    """Return all distances that the DNAs support; without DNAs, dna-emd and dna-fd."""
+    if not dnas:
+        return tuple(DISTANCES[name] for name in _DEFAULT)
+    supported = [record for record in of_any_network().values() if all(dna.kind in record.kinds for dna in dnas)]
+    if not supported:
+        raise ValueError(f"Can't compare a {dnas[0].kind} DNA with a {dnas[-1].kind} DNA; make both of one kind")
+    return tuple(supported)
+
+
+def _check_supported(record: Distance, dna: DNA) -> None:
+    """Raise ValueError unless a DNA supports a distance."""
+    if dna.kind in record.kinds:
+        return
+    described = f"{dna.kind} DNA"
+    if dna.kind == "layer-gaussian":
+        described += " (mean and covariance, as of FID)"
+    remedy = "images on both sides"
+    if record.kinds:
+        kinds = " or ".join(map(repr, record.kinds))
+        remedy = f"a DNA that was made with {written('kind')} {kinds}"
+    supported = [name for name, distance in of_any_network().items() if dna.kind in distance.kinds]
+    raise ValueError(
+        f"A {described} does not have what {record.name} takes; give {remedy}, or {written('metrics')} that it"
+        f" has: {', '.join(supported)}"
+    )
+
+
 def check_distances(metrics: Sequence[str | Distance] | None, what: str) -> None:
-    """Raise ValueError if no metric is a distance, which ``what``, such as "A table of sets", needs."""
-    records = [*map(record_of, [metrics] if isinstance(metrics, str) else metrics or ())]
+    """Raise ValueError if all metrics are scores, but ``what``, such as "A table of sets", requires a distance."""
+    if isinstance(metrics, str):
+        metrics = [metrics]
+    records = [record_of(metric) for metric in metrics or ()]
     scores = [record.name for record in records if record is not None and record.higher_is_better]
     if scores and len(scores) == len(records):
         raise ValueError(f"{what} takes a distance, but got {', '.join(scores)} alone; add one, such as dna-emd")
 
 
 def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
-    """Return the fewest kinds of DNA that serve all of the distances."""
-    wanted: list[Kind] = []
-    for kind in ("histogram", "layer-gaussian", "gaussian"):  # kinds that contain others come first
-        needed = [record.kinds for record in distances if record.kinds and not set(record.kinds) & set(wanted)]
-        if any(kind == kinds[0] for kinds in needed):
-            wanted.append(kind)
-    # features alone carry no extractor and neurons; a Gaussian does, at next to no cost
-    return wanted or ["gaussian"]
+    """Return the fewest representations that support all of the distances."""
+    chosen: list[Kind] = []
+    # Representations that contain others come first.
+    for kind in ("histogram", "layer-gaussian", "gaussian"):
+        unsupported = [record for record in distances if record.kinds and not set(record.kinds) & set(chosen)]
+        if any(record.kinds[0] == kind for record in unsupported):
+            chosen.append(kind)
+    # Features alone have no extractor and neurons. A Gaussian has them, and costs next to nothing.
+    return chosen or ["gaussian"]
 
 
 def flat_figures(
     prefix: str, whole: Mapping[str, float | None], layers: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, float]:
-    """Flatten figures over all neurons, and of layers, into one dictionary for loggers, without those that are None.
+    """Flatten figures over all neurons, and of layers, into one dictionary for loggers; None is left out.
 
     Example:
         >>> flat_figures("dna/", {"dna_emd": 2.0, "fd": None}, {"block_0": {"dna_emd": 3.0}})
         {'dna/dna_emd': 2.0, 'dna/block_0/dna_emd': 3.0}
 
     """
-    named = {"": whole} | {f"{layer}/": figures for layer, figures in layers.items()}
-    return {
-        f"{prefix}{of}{key}": value
-        for of, figures in named.items()
-        for key, value in figures.items()
-        if value is not None
-    }
+    flat = {f"{prefix}{key}": value for key, value in whole.items() if value is not None}
+    for layer, figures in layers.items():
+        for key, value in figures.items():
+            if value is not None:
+                flat[f"{prefix}{layer}/{key}"] = value
+    return flat
