@@ -99,10 +99,10 @@ class GaussianDNA(DNA):
     def _absorb(self, other: GaussianDNA) -> dict[str, Any]:
         if self.statistics == "activations":
             raise ValueError("Gaussians of activations can't be merged; merge the histograms that they are from")
-        theirs = other.to(self.mean.device)
+        moved = other.to(self.mean.device)
         counts = (self.num_images, other.num_images)
-        mean, shift = _merged_mean(self.mean, theirs.mean, *counts)
-        var = _merged_spread(self.var, theirs.var, shift.square(), *counts)
+        mean, shift = _merged_mean(self.mean, moved.mean, *counts)
+        var = _merged_spread(self.var, moved.var, shift.square(), *counts)
         return {"mean": mean, "var": var, "num_images": sum(counts)}
 
     @property
@@ -114,15 +114,16 @@ class GaussianDNA(DNA):
     def _encode(self) -> Encoded:
         described, arrays, remarks = super()._encode()
         described["statistics"] = self.statistics
-        for field, values in (("mean", self.mean), ("var", self.var)):
-            arrays |= split_arrays(field, self.neurons, values)
+        arrays |= split_arrays("mean", self.neurons, self.mean)
+        arrays |= split_arrays("var", self.neurons, self.var)
         return described, arrays, remarks
 
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
-        fields |= {field: arrays.flat(field) for field in ("mean", "var")}
-        return super()._decode(header, arrays, statistics=header["dna"]["statistics"], **fields)
+        mean = arrays.flat("mean")
+        var = arrays.flat("var")
+        return super()._decode(header, arrays, mean=mean, var=var, statistics=header["dna"]["statistics"], **fields)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -135,8 +136,7 @@ class LayerGaussianDNA(DNA):
         neurons: The N neurons, in order.
         num_images: Number of images; 0 also if unknown.
         extractor: Name of the extractor.
-        sample: Values of single images of the set, which outlier scores of :class:`DNARealism` compare with; None
-            without.
+        sample: Values of single images of the set, for the outlier scores of :class:`DNARealism`; None without them.
         weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
@@ -210,9 +210,13 @@ class LayerGaussianDNA(DNA):
 
     @override
     def _distances(self, other: LayerGaussianDNA) -> Tensor:
-        mine = self.by_layer()
-        theirs = other.to(self.mean.device).by_layer()
-        return torch.stack([layer_frechet_distance(*mine[layer], *theirs[layer]) for layer in self.neurons])
+        layers = self.by_layer()
+        other_layers = other.to(self.mean.device).by_layer()
+        distances = []
+        for layer, (mean, cov) in layers.items():
+            other_mean, other_cov = other_layers[layer]
+            distances.append(layer_frechet_distance(mean, cov, other_mean, other_cov))
+        return torch.stack(distances)
 
     def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return views of the mean and covariance of each layer, ``{layer: (mean, cov)}``."""
@@ -223,13 +227,13 @@ class LayerGaussianDNA(DNA):
     def _absorb(self, other: LayerGaussianDNA) -> dict[str, Any]:
         if self.has_unknown_size or other.has_unknown_size:
             raise ValueError("These DNAs can't be merged: one does not say of how many images it is")
-        theirs = other.to(self.mean.device)
+        moved = other.to(self.mean.device)
         counts = (self.num_images, other.num_images)
-        mean, shift = _merged_mean(self.mean, theirs.mean, *counts)
-        cov = {
-            layer: _merged_spread(self.cov[layer], theirs.cov[layer], torch.outer(shifts, shifts), *counts)
-            for layer, shifts in self.neurons.split(shift).items()
-        }
+        mean, shift = _merged_mean(self.mean, moved.mean, *counts)
+        cov = {}
+        for layer, shift_of_layer in self.neurons.split(shift).items():
+            squares = torch.outer(shift_of_layer, shift_of_layer)
+            cov[layer] = _merged_spread(self.cov[layer], moved.cov[layer], squares, *counts)
         sample = None
         if self.sample is not None and other.sample is not None:
             sample = self.sample.merge(other.sample)
@@ -242,8 +246,9 @@ class LayerGaussianDNA(DNA):
         for layer, cov in self.cov.items():
             arrays[array_name("cov", layer)] = cov.cpu().numpy()[np.triu_indices(len(cov))]
         if self.sample is not None:
-            of_sample, arrays_of_sample = self.sample.encode()
-            return described | of_sample, arrays | arrays_of_sample, remarks
+            described_sample, arrays_of_sample = self.sample.encode()
+            described |= described_sample
+            arrays |= arrays_of_sample
         return described, arrays, remarks
 
     @classmethod

@@ -116,8 +116,9 @@ class HistogramDNA(DNA):
         shares = self.counts.double().div_(self.counts.sum(1, keepdim=True).clamp(min=1))
         mean = (shares * centers).sum(1)
         var = centers.sub_(mean[:, None]).square_().mul_(shares).sum(1)
-        more = {"statistics": "activations", "notes": self.notes, **self.origin}
-        return GaussianDNA(mean, var, self.neurons, self.num_images, **more)
+        return GaussianDNA(
+            mean, var, self.neurons, self.num_images, statistics="activations", notes=self.notes, **self.origin
+        )
 
     @override
     def _take(self, positions: Tensor, neurons: Neurons) -> HistogramDNA:
@@ -150,13 +151,15 @@ class HistogramDNA(DNA):
         device = self.counts.device
         if not self.self_ranging:
             return dna_emd(self.counts, other.counts.to(device), reduction="none")
-        histograms = self.ranged_counts()
-        distances = self_ranging_emd(histograms, other.to(device).ranged_counts(), *histograms.bounds())
+        counts = self.ranged_counts()
+        other_counts = other.to(device).ranged_counts()
+        low, high = counts.bounds()
+        distances = self_ranging_emd(counts, other_counts, low, high)
         check_counted(distances)
         return distances
 
     def ranged_counts(self) -> RangedCounts:
-        """Return the counts of a self-ranging histogram with the ranges that they are from, on their device."""
+        """Return the counts of a self-ranging histogram with its ranges, on the device of the counts."""
         device = self.counts.device
         ranges = self.known_ranges
         return RangedCounts(self.counts, ranges.minimum.to(device), ranges.maximum.to(device))
@@ -167,8 +170,11 @@ class HistogramDNA(DNA):
 
     @override
     def _absorb(self, other: HistogramDNA) -> dict[str, Any]:
-        for layer, rows in self.neurons.slices.items():  # all neurons of a layer have as many values
-            values = sum(float(dna.counts[rows.start].sum(dtype=torch.float64)) for dna in (self, other))
+        for layer, rows in self.neurons.slices.items():
+            # All neurons of a layer have the same number of values.
+            first_neuron = rows.start
+            values = float(self.counts[first_neuron].sum(dtype=torch.float64))
+            values += float(other.counts[first_neuron].sum(dtype=torch.float64))
             if values > MOST_COUNTS:
                 raise ValueError(
                     f"Layer {layer!r} would have {values:.4g} values of each neuron, more than the 2^53 that add up"
@@ -176,9 +182,11 @@ class HistogramDNA(DNA):
                 )
         ranges = self.ranges
         if self.self_ranging:
-            ranges = replace(self.known_ranges.union(other.known_ranges), name=self.known_ranges.name)
+            union = self.known_ranges.union(other.known_ranges)
+            ranges = replace(union, name=self.known_ranges.name)
             regrid_(self.counts, self.grid, self._grid(ranges, self.num_bins))
-        for rows in self.neurons.slices.values():  # layer by layer, to bound the memory of regridded counts
+        # Layer by layer, since regridding copies the counts.
+        for rows in self.neurons.slices.values():
             self.counts[rows] += other.counts_within(ranges, rows).to(self.counts.device)
         return {"counts": self.counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
 
@@ -195,18 +203,17 @@ class HistogramDNA(DNA):
     @override
     def _encode(self) -> Encoded:
         described, arrays, remarks = super()._encode()
-        described |= {
-            "num_bins": self.num_bins,
-            "num_values": {layer: int(counts[0].sum()) for layer, counts in self.by_layer().items()},
-            "ranges": None,
-        }
+        described["num_bins"] = self.num_bins
+        described["num_values"] = {layer: int(counts[0].sum()) for layer, counts in self.by_layer().items()}
+        described["ranges"] = None
         for layer, counts in self.by_layer().items():
             arrays[array_name("counts", layer)] = to_planes(counts.cpu().numpy())
         if self.ranges is not None:
             described["ranges"] = {"margin": self.ranges.margin, "digest": self.ranges.digest}
             arrays |= split_arrays("minimum", self.neurons, self.ranges.minimum)
             arrays |= split_arrays("maximum", self.neurons, self.ranges.maximum)
-            remarks |= {"ranges_name": self.ranges.name} if self.ranges.name else {}
+            if self.ranges.name:
+                remarks["ranges_name"] = self.ranges.name
         return described, arrays, remarks
 
     @override
@@ -223,24 +230,28 @@ class HistogramDNA(DNA):
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
-        dna = header["dna"]
+        described = header["dna"]
         neurons = arrays.neurons
+        num_bins = check_type("num_bins", described["num_bins"], int)
         ranges = None
-        num_bins = check_type("num_bins", dna["num_bins"], int)
-        if dna["ranges"] is not None:
-            ends = arrays.flat("minimum"), arrays.flat("maximum")
+        if described["ranges"] is not None:
+            minimum = arrays.flat("minimum")
+            maximum = arrays.flat("maximum")
             name = check_type("ranges_name", header.get("ranges_name"), str, NoneType)
-            ranges = ActivationRanges(*ends, neurons, dna["ranges"]["margin"], name)
-            if ranges.digest != dna["ranges"]["digest"]:
+            ranges = ActivationRanges(minimum, maximum, neurons, described["ranges"]["margin"], name)
+            if ranges.digest != described["ranges"]["digest"]:
                 raise ValueError("its ranges are not what their digest says")
-        parts = arrays.parts("counts")
-        for layer, planes in parts.items():  # check all before allocating memory
-            check_planes(planes, (neurons[layer], num_bins), check_type("num_values", dna["num_values"][layer], int))
+        planes_of_layers = arrays.parts("counts")
+        # All layers are checked before memory is allocated.
+        for layer, planes in planes_of_layers.items():
+            num_values = check_type("num_values", described["num_values"][layer], int)
+            check_planes(planes, (neurons[layer], num_bins), num_values)
         counts = torch.zeros(neurons.total, num_bins, dtype=torch.int64)
-        for layer, planes in parts.items():
-            of_layer = counts[neurons.slices[layer]].numpy()
-            for k, plane in enumerate(planes):
-                of_layer += plane.astype("int64") << (8 * k)
+        for layer, planes in planes_of_layers.items():
+            # This is a view of the counts.
+            counts_of_layer = counts[neurons.slices[layer]].numpy()
+            for significance, plane in enumerate(planes):
+                counts_of_layer += plane.astype("int64") << (8 * significance)
         return super()._decode(header, arrays, counts=counts, ranges=ranges, **fields)
 
     def counts_within(self, ranges: ActivationRanges | None, rows: slice = slice(None)) -> Tensor:
@@ -248,10 +259,12 @@ class HistogramDNA(DNA):
         if ranges is None or not self.self_ranging or ranges.digest == self.known_ranges.digest:
             return self.counts[rows]
         counts = self.counts[rows].clone()
-        regrid_(counts, self.grid.take(rows), self._grid(ranges, self.num_bins).take(rows))
+        wider = self._grid(ranges, self.num_bins)
+        regrid_(counts, self.grid.take(rows), wider.take(rows))
         return counts
 
     def _grid(self, ranges: ActivationRanges, num_bins: int) -> Grid:
+        """Return the bins of self-ranging histograms of these ranges, on the device of the counts."""
         device = self.counts.device
         return dyadic_grid(ranges.minimum.to(device), ranges.maximum.to(device), num_bins)
 
@@ -261,23 +274,23 @@ class HistogramDNA(DNA):
         index = torch.arange(self.num_bins + 1, dtype=torch.float64, device=device)
         if self.self_ranging:
             return (self.grid.start[:, None] + index) * self.grid.width[:, None]
-        low, high = (bound.to(device)[:, None] for bound in self.known_ranges.bounds())
+        low, high = self.known_ranges.bounds()
+        low = low.to(device)[:, None]
+        high = high.to(device)[:, None]
         return low + (high - low) * index / self.num_bins
 
     def __repr__(self) -> str:
         ranges = "unknown" if self.ranges is None else self.ranges.label
-        return (
-            f"HistogramDNA({images_in_words(self.num_images, noun_of(self))}, {self.extractor!r}, {self.num_bins} bins,"
-            f" {self.neurons!r}, ranges {ranges})"
-        )
+        images = images_in_words(self.num_images, noun_of(self))
+        return f"HistogramDNA({images}, {self.extractor!r}, {self.num_bins} bins, {self.neurons!r}, ranges {ranges})"
 
 
 def in_same_bins(*dnas: HistogramDNA) -> list[HistogramDNA]:
     """Bring comparable DNAs to the same bins, without folds; self-ranging ones are regridded to their union."""
-    united = dnas[0].ranges
-    if united is not None and dnas[0].self_ranging:
-        united = united.union(*(dna.known_ranges for dna in dnas[1:]))
-    return [replace(dna, ranges=united, counts=dna.counts_within(united), folds=()) for dna in dnas]
+    ranges = dnas[0].ranges
+    if ranges is not None and dnas[0].self_ranging:
+        ranges = ranges.union(*(dna.known_ranges for dna in dnas[1:]))
+    return [replace(dna, ranges=ranges, counts=dna.counts_within(ranges), folds=()) for dna in dnas]
 
 
 def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
@@ -288,10 +301,10 @@ def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
     """
     if not dnas[0].self_ranging:
         return torch.stack([a.distances(b) for a, b in combinations(dnas, 2)])
-    united = dnas[0].known_ranges.union(*(dna.known_ranges for dna in dnas[1:]))
-    low, high = bounds_of(united.minimum, united.maximum)
-    histograms = [dna.ranged_counts() for dna in dnas]
-    return torch.stack([self_ranging_emd(a, b, low, high) for a, b in combinations(histograms, 2)])
+    union = dnas[0].known_ranges.union(*(dna.known_ranges for dna in dnas[1:]))
+    low, high = bounds_of(union.minimum, union.maximum)
+    counts = [dna.ranged_counts() for dna in dnas]
+    return torch.stack([self_ranging_emd(a, b, low, high) for a, b in combinations(counts, 2)])
 
 
 def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -300,7 +313,7 @@ def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tens
     Args:
         a: A histogram DNA of known ranges.
         b: A histogram DNA in the same bins.
-        groups: Maximum number of bins to draw.
+        groups: Maximum number of groups to draw.
 
     Returns:
         Shares of A and B, ``(N, 2, groups)``; the number of leading groups in use, ``(N,)``; the activations at the
@@ -308,14 +321,22 @@ def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tens
 
     """
     bins = torch.arange(a.num_bins)
-    filled = (a.counts + b.counts) > 0
-    first = torch.where(filled, bins, a.num_bins).amin(1)
-    span = torch.where(filled, bins, -1).amax(1) - first + 1
-    size = -(-span // groups)  # bins in a group
-    used = -(-span // size)
-    group = ((bins - first[:, None]) // size[:, None]).clamp(0, groups - 1)
-    empty = torch.zeros(len(group), groups, dtype=torch.int64)
-    sums = torch.stack([empty.scatter_add(1, group, dna.counts) for dna in (a, b)], 1)
-    start, second = a.bin_edges()[:, :2].T
-    ends = start[:, None] + (second - start)[:, None] * torch.stack([first, first + used * size], 1)
-    return sums / sums.sum(2, keepdim=True), used, ends
+    is_filled = (a.counts + b.counts) > 0
+    first_bin = torch.where(is_filled, bins, a.num_bins).amin(1)
+    last_bin = torch.where(is_filled, bins, -1).amax(1)
+    num_filled = last_bin - first_bin + 1
+    # Divisions that round up.
+    bins_per_group = -(-num_filled // groups)
+    num_used = -(-num_filled // bins_per_group)
+    group_of_bin = ((bins - first_bin[:, None]) // bins_per_group[:, None]).clamp(0, groups - 1)
+    empty = torch.zeros(len(group_of_bin), groups, dtype=torch.int64)
+    sums_a = empty.scatter_add(1, group_of_bin, a.counts)
+    sums_b = empty.scatter_add(1, group_of_bin, b.counts)
+    sums = torch.stack([sums_a, sums_b], 1)
+    shares = sums / sums.sum(2, keepdim=True)
+    edges = a.bin_edges()
+    start = edges[:, 0]
+    width = edges[:, 1] - start
+    first_and_end = torch.stack([first_bin, first_bin + num_used * bins_per_group], 1)
+    ends = start[:, None] + width[:, None] * first_and_end
+    return shares, num_used, ends
