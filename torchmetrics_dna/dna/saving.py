@@ -1,4 +1,4 @@
-"""Save results and load them: plain values as json, tensors and DNAs as arrays beside it, in the container of DNAs."""
+"""Save results and load them: plain values as json, tensors and DNAs as arrays, in the container format of DNAs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ from torchmetrics_dna.version import __version__
 
 _KIND = "result"
 _TEXT = "values"
-_STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "float64": "<f8"}  # what arrays there are
+# Types of arrays in a file, by the dtypes of tensors.
+_STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "float64": "<f8"}
 _DTYPES = {name: getattr(torch, name) for name in _STORED}
 # Largest integer up to which float64 holds all of them exactly.
 _MOST_INTEGER = 2**53
-_HOMES = {  # modules of the classes that files hold, imported when a file is read
+# Modules of the classes of results, which are imported when a file is read.
+_HOMES = {
     "Averaging": "dna.averaging",
     "Causes": "images.changes",
     "ClassComparisons": "comparisons.classes",
@@ -98,22 +100,32 @@ class Saved:
 
 
 def _registered(name: str, by_publication: bool) -> Distance | None:
+    """Return the registered distance of this name, or the metric as it was published; None if there is none."""
     record = DISTANCES.get(name)
-    return record.as_published if record is not None and by_publication else record
+    if record is None or not by_publication:
+        return record
+    return record.as_published
 
 
 class _Encoder:
-    """Turn values into json, and tensors and DNAs into ``arrays``; what is shared is written once, then by number."""
+    """Encoder of values as json, and of tensors and DNAs as ``arrays``.
+
+    An object that several values share is written once. Other places refer to it by its number.
+    """
 
     def __init__(self) -> None:
         self.arrays: Arrays = {}
-        self._seen: dict[int, tuple[int, Any]] = {}  # number and value by id, which is of a living object only
+        # Number and value of each object by its id. The value is kept, since the id of a freed object may be reused.
+        self._seen: dict[int, tuple[int, Any]] = {}
 
     def encode(self, value: Any) -> Any:
+        """Return a value in json types."""
         if value is None or isinstance(value, (bool, int, str)):
             return value
         if isinstance(value, float):
-            return value if isfinite(value) else {"float": repr(value)}
+            if not isfinite(value):
+                return {"float": repr(value)}
+            return value
         if isinstance(value, list):
             return [self.encode(item) for item in value]
         if isinstance(value, tuple):
@@ -121,13 +133,15 @@ class _Encoder:
         if isinstance(value, Mapping) and not isinstance(value, Neurons) and not is_dataclass(value):
             return {"dict": [[self.encode(key), self.encode(item)] for key, item in value.items()]}
         if id(value) in self._seen:
-            return {"again": self._seen[id(value)][0]}
+            number, _ = self._seen[id(value)]
+            return {"again": number}
         entry = self._entry(value)
-        self._seen[id(value)] = len(self._seen), value
+        self._seen[id(value)] = (len(self._seen), value)
         return entry
 
     def _entry(self, value: Any) -> dict[str, Any]:
-        kind = type(value).__name__
+        """Return the entry of an object that is encoded for the first time: its tag and its content."""
+        class_name = type(value).__name__
         place = str(len(self.arrays))
         if isinstance(value, Tensor):
             dtype = str(value.dtype).removeprefix("torch.")
@@ -143,33 +157,42 @@ class _Encoder:
             described, arrays, remarks = value._encode_all()
             self.arrays |= {f"{place}/{name}": array for name, array in arrays.items()}
             return {"stored": [described, remarks, place]}
-        if kind not in _HOMES:
-            raise TypeError(f"A result with a {kind} can't be saved")
-        left_out = getattr(value, "UNSAVED", ())
-        names = [each.name for each in fields(value) if each.name not in left_out]
-        return {kind: {name: self.encode(getattr(value, name)) for name in names}}
+        if class_name not in _HOMES:
+            raise TypeError(f"A result with a {class_name} can't be saved")
+        unsaved = getattr(value, "UNSAVED", ())
+        names = [field.name for field in fields(value) if field.name not in unsaved]
+        return {class_name: {name: self.encode(getattr(value, name)) for name in names}}
 
     def _changed(self, record: Distance) -> list[Any]:
-        """Return the fields in which a distance differs from that of its name, if it does."""
-        usual = _registered(record.name, record.protocol is not None)
-        changed = {
-            each.name: getattr(record, each.name)
-            for each in fields(record)
-            if usual is None or getattr(record, each.name) != getattr(usual, each.name)
-        }
-        if usual is None or not all(isinstance(value, (bool, int, str)) for value in changed.values()):
-            raise TypeError(f"A result of {record.name} by functions that no registered distance has can't be saved")
+        """Return the fields in which a distance differs from the registered one of its name, as a list of one dict.
+
+        The list is empty if no field differs.
+        """
+        error = TypeError(f"A result of {record.name} by functions that no registered distance has can't be saved")
+        registered = _registered(record.name, record.protocol is not None)
+        if registered is None:
+            raise error
+        changed = {}
+        for field in fields(record):
+            value = getattr(record, field.name)
+            if value == getattr(registered, field.name):
+                continue
+            if not isinstance(value, (bool, int, str)):
+                raise error
+            changed[field.name] = value
         return [self.encode(changed)] if changed else []
 
 
 class _Decoder:
-    """Turn what :class:`_Encoder` made into values again; any exception means that the file is wrong."""
+    """Decoder of values that :class:`_Encoder` encoded; any exception means that the file is damaged."""
 
     def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
+        # Objects in the order in which they were encoded.
         self._objects: list[Any] = []
 
     def decode(self, value: Any) -> Any:
+        """Return the value of json types."""
         if isinstance(value, list):
             return [self.decode(item) for item in value]
         if not isinstance(value, dict):
@@ -183,30 +206,41 @@ class _Decoder:
             return {self.decode(key): self.decode(item) for key, item in content}
         if tag == "again":
             return self._objects[content]
-        self._objects.append(self._object(tag, content))
-        return self._objects[-1]
+        decoded = self._object(tag, content)
+        self._objects.append(decoded)
+        return decoded
 
     def _object(self, tag: str, content: Any) -> Any:
+        """Return the object of an entry."""
         if tag == "tensor":
             dtype, place = content
             return torch.from_numpy(self._arrays[place].copy()).to(_DTYPES[dtype])
         if tag == "neurons":
             return Neurons.from_list(content)
         if tag == "distance":
-            name, by_publication, *changed = content
-            record = _registered(name, by_publication)
-            if record is None:
-                raise ValueError(f"no distance {name!r} is registered; import the module that does")
-            fields_of = self.decode(changed[0]) if changed else {}
-            if any(type(value) is not type(getattr(record, field)) for field, value in fields_of.items()):
-                raise ValueError(f"fields of the distance {name!r} are of another type")
-            return replace(record, **fields_of) if fields_of else record
+            return self._distance(content)
         if tag == "stored":
             described, remarks, place = content
-            kinds: dict[str, type[Stored]] = {**DNA._kinds()}
+            representation = DNA._kinds()[described["kind"]]
             arrays = ByLayer(below(self._arrays, f"{place}/"), Neurons.from_list(described["layers"]))
-            return kinds[described["kind"]]._decode({"dna": described, **remarks}, arrays)
+            return representation._decode({"dna": described, **remarks}, arrays)
         if tag not in _HOMES:
             raise ValueError(f"it holds a {tag!r}, which this version does not know")
-        kind = getattr(import_module(f"torchmetrics_dna.{_HOMES[tag]}"), tag)
-        return kind(**{name: self.decode(item) for name, item in content.items()})
+        module = import_module(f"torchmetrics_dna.{_HOMES[tag]}")
+        result_class = getattr(module, tag)
+        decoded = {name: self.decode(item) for name, item in content.items()}
+        return result_class(**decoded)
+
+    def _distance(self, content: list[Any]) -> Distance:
+        """Return the registered distance of an entry, with the fields in which that of the result differs."""
+        name, by_publication, *changed = content
+        record = _registered(name, by_publication)
+        if record is None:
+            raise ValueError(f"no distance {name!r} is registered; import the module that does")
+        if not changed:
+            return record
+        changed_fields = self.decode(changed[0])
+        for field, value in changed_fields.items():
+            if type(value) is not type(getattr(record, field)):
+                raise ValueError(f"fields of the distance {name!r} are of another type")
+        return replace(record, **changed_fields)
