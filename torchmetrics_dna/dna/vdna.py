@@ -25,8 +25,10 @@ from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
 
-_LARGEST = np.iinfo(np.int32).max  # official files hold int32, and wrap
-_VERSION = "0.1.1"  # version of vdna with this format
+# Official files hold int32, and larger counts would wrap.
+_LARGEST = np.iinfo(np.int32).max
+# Version of vdna with this format.
+_VERSION = "0.1.1"
 _RANGES = "activation-ranges"
 _KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
 
@@ -80,7 +82,7 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> No
         path: Stem of the files.
 
     Raises:
-        ValueError: If the official format can't hold it: another kind of DNA, counts above 2^31 - 1, only some
+        ValueError: If the official format can't hold it: another representation, counts above 2^31 - 1, only some
             neurons of a layer, or a stem with a dot, which vdna would truncate.
 
     """
@@ -91,8 +93,9 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> No
             f" but got {stem.name!r}"
         )
     arrays = _official_arrays(value)
-    if any(list(value.neurons.numbers(layer)) != list(range(n)) for layer, n in value.neurons.items()):
-        raise ValueError("Official files hold whole layers, but these are some of their neurons only")
+    for layer, width in value.neurons.items():
+        if list(value.neurons.numbers(layer)) != list(range(width)):
+            raise ValueError("Official files hold whole layers, but these are some of their neurons only")
     described = json.dumps(_description(value), indent=4)
     with replacing(f"{stem}.npz") as npz, replacing(f"{stem}.json") as about:
         with npz.open("wb") as file:
@@ -112,34 +115,45 @@ def _value(npz: Path, kind: str, neurons: Neurons, num_bins: int, common: dict[s
     """Read the value of the arrays of an official ``.npz``."""
 
     def by_layer(prefix: str, dtype: str, shape: Callable[[int], tuple[int, ...]]) -> dict[str, Tensor]:
+        """Read the array of each layer, and check its type and its shape, a function of the number of neurons."""
         arrays = read_npz(npz, [f"{prefix}{layer}" for layer in neurons])
-        for (name, array), n in zip(arrays.items(), neurons.values(), strict=True):
-            if (array.dtype.str, array.shape) != (dtype, shape(n)):
+        tensors = {}
+        for layer, width in neurons.items():
+            name = f"{prefix}{layer}"
+            array = arrays[name]
+            expected = shape(width)
+            if array.dtype.str != dtype or array.shape != expected:
                 raise ValueError(
-                    f"its array {name!r} is {array.dtype.str} of shape {array.shape}, expected {dtype} of {shape(n)}"
+                    f"its array {name!r} is {array.dtype.str} of shape {array.shape}, expected {dtype} of {expected}"
                 )
-        return {layer: torch.from_numpy(arrays[f"{prefix}{layer}"].copy()) for layer in neurons}
+            tensors[layer] = torch.from_numpy(array.copy())
+        return tensors
 
-    def flat(prefix: str, dtype: str) -> Tensor:
-        return torch.cat(list(by_layer(prefix, dtype, lambda n: (n,)).values()))
+    def by_neuron(prefix: str, dtype: str) -> Tensor:
+        """Read one value of each neuron."""
+        layers = by_layer(prefix, dtype, lambda width: (width,))
+        return torch.cat(list(layers.values()))
 
     if kind == _RANGES:
-        return ActivationRanges(flat("min-", "<f4"), flat("max-", "<f4"), neurons, "scale")
+        return ActivationRanges(by_neuron("min-", "<f4"), by_neuron("max-", "<f4"), neurons, "scale")
     if kind == "gaussian":
-        return GaussianDNA(flat("mu-", "<f4"), flat("var-", "<f4"), neurons, **common)
+        return GaussianDNA(by_neuron("mu-", "<f4"), by_neuron("var-", "<f4"), neurons, **common)
     if kind == "layer-gaussian":
-        cov = by_layer("sigma-", "<f8", lambda n: (n, n))
-        negative = next((layer for layer in neurons if (cov[layer].diagonal() < 0).any()), None)
-        if negative is not None:
-            raise ValueError(f"its array 'sigma-{negative}' has a negative variance")
-        return LayerGaussianDNA(flat("mu-", "<f8"), cov, neurons, **common)
-    counts = torch.cat([part.long() for part in by_layer("", "<i4", lambda n: (n, num_bins)).values()])
+        cov = by_layer("sigma-", "<f8", lambda width: (width, width))
+        for layer, cov_of_layer in cov.items():
+            if (cov_of_layer.diagonal() < 0).any():
+                raise ValueError(f"its array 'sigma-{layer}' has a negative variance")
+        return LayerGaussianDNA(by_neuron("mu-", "<f8"), cov, neurons, **common)
+    counts_of_layers = by_layer("", "<i4", lambda width: (width, num_bins))
+    counts = torch.cat([part.long() for part in counts_of_layers.values()])
     if (counts < 0).any():
         raise ValueError("it has negative counts: more than 2^31 - 1 were written to it, and wrapped")
     return HistogramDNA(counts, neurons, None, **common)
 
 
 def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
+    """Return the arrays that the official implementation would write."""
+
     def split(prefix: str, values: Tensor, dtype: type) -> dict[str, Any]:
         parts = value.neurons.split(values.cpu())
         return {f"{prefix}{layer}": part.numpy().astype(dtype) for layer, part in parts.items()}
@@ -149,12 +163,12 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
     if isinstance(value, GaussianDNA):
         return split("mu-", value.mean, np.float32) | split("var-", value.var, np.float32)
     if isinstance(value, LayerGaussianDNA):
-        # rounding can make the variance of a constant neuron negative
-        sigma = {
-            f"sigma-{layer}": cov.diagonal_scatter(cov.diagonal().clamp(min=0)).cpu().numpy()
-            for layer, cov in value.cov.items()
-        }
-        return split("mu-", value.mean, np.float64) | sigma
+        arrays = split("mu-", value.mean, np.float64)
+        for layer, cov in value.cov.items():
+            # Rounding can make the variance of a constant neuron negative.
+            variances = cov.diagonal().clamp(min=0)
+            arrays[f"sigma-{layer}"] = cov.diagonal_scatter(variances).cpu().numpy()
+        return arrays
     if not isinstance(value, HistogramDNA):
         raise ValueError(f"Official files hold no {value.kind} DNAs; save() writes them")
     largest = int(value.counts.max())
@@ -175,14 +189,20 @@ def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
         preparation = value.preparation or {}
         notes = value.notes
         num_images, extractor = value.num_images, value.extractor
-    histogram = isinstance(value, HistogramDNA)
-    bins = value.num_bins if isinstance(value, HistogramDNA) else 0
+    is_histogram = isinstance(value, HistogramDNA)
+    name = kind
+    bins = 0
+    distribution = {}
+    if isinstance(value, HistogramDNA):
+        bins = value.num_bins
+        name = f"histogram-{bins}"
+        distribution = {"hist_nb_bins": bins}
     return {
         "time_of_compute": f"{datetime.now():%I:%M%p on %B %d, %Y}",
         "vdna_version": _VERSION,
-        "distribution": {"hist_nb_bins": bins} if histogram else {},
+        "distribution": distribution,
         "type": kind,
-        "name": f"histogram-{bins}" if histogram else kind,
+        "name": name,
         "data_settings": {
             "source": "NotFilled",
             "crop_to_square_pre_resize": preparation.get("crop", "none"),
@@ -190,10 +210,10 @@ def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
         },
         "extraction_settings": {
             "average_feats_spatially": kind in ("gaussian", "layer-gaussian"),
-            "accumulate_spatial_feats_in_hist": histogram,
-            "accumulate_sample_feats_in_hist": histogram,
+            "accumulate_spatial_feats_in_hist": is_histogram,
+            "accumulate_sample_feats_in_hist": is_histogram,
             "keep_only_min_max": kind == _RANGES,
-            "normalise_feats": histogram,
+            "normalise_feats": is_histogram,
             "hist_nb_bins": bins,
             "description": notes,
         },
