@@ -1,4 +1,4 @@
-"""Build the network that is asked for by name; find the layers to read, and how its images are prepared."""
+"""Build the network of an extractor; find the layers to read, and the usual preparation of its images."""
 
 from __future__ import annotations
 
@@ -29,29 +29,43 @@ from torchmetrics_dna.images.noun import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.options import argument, written
 
-_SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
-_CONTAINERS = ("blocks", "stages", "layers")  # of timm's models
+# Height and width of images that only have their properties measured. Images are loaded at some size.
+_SIZE_WITHOUT_NETWORK = (16, 16)
+# Attributes of timm's models that hold their blocks or stages.
+_CONTAINERS = ("blocks", "stages", "layers")
 _FINAL_NORMS = ("norm", "bn2", "head.norm", "fc_norm")
 # Name of the final norm of a transformer in presets. In timm's models, it has the name of its submodule.
 _LAST_NORM = "last_norm"
 _INITIALIZERS = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.erfinv_, Tensor.normal_, Tensor.uniform_)
+# Suffixes of files of weights or DNAs.
+_FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz", ".json")
 
 
 class Built(NamedTuple):
-    """Network, and the layers to read."""
+    """Network, and the layers to read.
 
-    name: str  # of the extractor
-    network: nn.Module  # until its weights are loaded, it may be on the meta device
-    preparation: Preparation = Preparation()  # its usual one
-    submodules: Mapping[str, str] = {}  # ``{output: path}`` of those to read; empty to read the network's own outputs
-    views: Mapping[str, View] | None = None  # of each layer; None for all outputs, empty if no output is used
-    ranges: Path | str | None = None  # packaged file of activation ranges, or a reference for ``download.py``
-    load: Callable[[], None] = lambda: None  # loads the weights, if they are not loaded yet
-    renamed: Mapping[str, str] = {}  # own name of each output that was asked for by the name in other networks
-    layers: Sequence[str] | None = None  # layers that were asked for, by their own names
+    Attributes:
+        name: Name of the extractor.
+        network: The network. Until its weights are loaded, it may be on the meta device.
+        preparation: Usual preparation of images for the network.
+        submodules: Path of the submodule of each output to read; empty to read the network's own outputs.
+        views: View of each layer; None for all outputs, empty if no output is used.
+        ranges: Packaged file of activation ranges, or a reference for ``download.py``.
+        load: Function that loads the weights, if they are not loaded yet.
+        renamed: The network's own name of each output that was requested by its name in other networks.
+        layers: Requested layers, by the network's own names; None for all.
 
+    """
 
-_FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz", ".json")
+    name: str
+    network: nn.Module
+    preparation: Preparation = Preparation()
+    submodules: Mapping[str, str] = {}
+    views: Mapping[str, View] | None = None
+    ranges: Path | str | None = None
+    load: Callable[[], None] = lambda: None
+    renamed: Mapping[str, str] = {}
+    layers: Sequence[str] | None = None
 
 
 def build(
@@ -60,43 +74,72 @@ def build(
     weights_path: str | os.PathLike[str] | None,
     of_images: bool = True,
 ) -> Built:
-    """Resolve the arguments of :class:`DNAExtractor`; the layer of properties is not one of the network.
+    """Build the network that arguments of :class:`DNAExtractor` define, and find the layers to read.
 
-    A network that is not ``of_images`` is a module, even where timm built it.
+    Args:
+        feature: Name of a preset or of a timm model, or a module.
+        layers: Layers to read; None for the default. The layer of properties is not one of the network.
+        weights_path: Weights of a named network; None for the default source.
+        of_images: Whether inputs are images. If not, a module that timm built is treated like any other module.
+
+    Raises:
+        TypeError: If ``feature`` is neither a name nor a module.
+        ValueError: If a name is unknown, or arguments do not go together.
+
     """
     if layers is not None:
-        if isinstance(layers, str) or not layers or not all(isinstance(layer, str) and layer for layer in layers):
-            remedy = f"; give [{layers!r}]" if isinstance(layers, str) else ""
-            raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {brief(layers)}{remedy}")
-        _check_distinct(layers, layers)
+        _check_layers(layers)
     if is_identity(feature) and layers is None and weights_path is None:
         return Built(str(feature), nn.Identity(), views={"embedding": View("output")})
     if feature == LAYER:
-        if any(layer != LAYER for layer in layers or []):
-            raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
-        return Built(LAYER, nn.Identity(), Preparation(_SIZE_WITHOUT_NETWORK), views={})
+        return _without_network(layers)
     if layers is None:
         return _build(feature, None, weights_path, of_images)
-    views = {layer: View.of(layer) for layer in layers if layer != LAYER}
-    sources = list(dict.fromkeys(view.source for view in views.values()))
-    built = _build(feature, sources or None, weights_path, of_images)
-    own_names = [_own_name(layer, built.renamed) for layer in layers]
-    _check_distinct(own_names, layers)
-    views = {layer: View.of(layer) for layer in own_names if layer != LAYER}
-    built = built._replace(layers=own_names)
-    if not views:
-        return built._replace(submodules={}, views={})
-    if any(view.steps for view in views.values()):  # ranges are those of outputs, not of views
-        built = built._replace(ranges=None)
-    # the outputs of a preset may be views themselves
-    own = {layer: view.after(built.views[view.source].steps) if built.views else view for layer, view in views.items()}
-    return built._replace(views=own)
+    views = [View.of(layer) for layer in layers if layer != LAYER]
+    outputs = list(dict.fromkeys(view.source for view in views))
+    built = _build(feature, outputs or None, weights_path, of_images)
+    return _with_layers(built, layers)
+
+
+def _check_layers(layers: Sequence[str]) -> None:
+    """Raise ValueError unless the argument is a list of distinct names."""
+    if isinstance(layers, str):
+        raise ValueError(
+            f"Argument `layers` expected to be a list of layer names, but got {brief(layers)}; give [{layers!r}]"
+        )
+    if not layers or not all(isinstance(layer, str) and layer for layer in layers):
+        raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {brief(layers)}")
+    _check_distinct(layers, layers)
 
 
 def _check_distinct(names: Sequence[str], layers: Sequence[str]) -> None:
     """Raise ValueError if two of the names are equal; ``layers`` are the names as they were given."""
     if len(set(names)) != len(names):
         raise ValueError(f"{argument('layers')} expected to name each layer once, but got {list(layers)}")
+
+
+def _without_network(layers: Sequence[str] | None) -> Built:
+    """Return an extractor that only measures properties of images."""
+    if any(layer != LAYER for layer in layers or []):
+        raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
+    return Built(LAYER, nn.Identity(), Preparation(_SIZE_WITHOUT_NETWORK), views={})
+
+
+def _with_layers(built: Built, layers: Sequence[str]) -> Built:
+    """Set the views of the requested layers."""
+    own_names = [_own_name(layer, built.renamed) for layer in layers]
+    _check_distinct(own_names, layers)
+    built = built._replace(layers=own_names)
+    views = {layer: View.of(layer) for layer in own_names if layer != LAYER}
+    if not views:
+        return built._replace(submodules={}, views={})
+    if any(view.steps for view in views.values()):
+        # Packaged ranges are those of outputs, not of views.
+        built = built._replace(ranges=None)
+    if built.views:
+        # The outputs of a preset may be views themselves.
+        views = {layer: view.after(built.views[view.source].steps) for layer, view in views.items()}
+    return built._replace(views=views)
 
 
 def _own_name(layer: str, renamed: Mapping[str, str]) -> str:
@@ -107,85 +150,121 @@ def _own_name(layer: str, renamed: Mapping[str, str]) -> str:
 
 def _build(
     feature: str | nn.Module,
-    layers: Sequence[str] | None,
+    outputs: Sequence[str] | None,
     weights_path: str | os.PathLike[str] | None,
     of_images: bool,
 ) -> Built:
+    """Build a network with the outputs to read; None for the default outputs."""
     if isinstance(feature, nn.Module):
         if weights_path is not None:
             raise ValueError("Argument `weights_path` goes with a named extractor; load the weights into the module")
-        if device_of(feature).type == "meta":
-            raise ValueError("The module is on the meta device, so it has no weights; load them before")
-        for parameter, tensor in feature.named_parameters():
-            if is_lazy(tensor):
-                raise ValueError(
-                    f"The module's {parameter!r} has no shape before its first call; call the module on a batch before"
-                )
-        inner = unwrapped(feature)
-        if of_images and hasattr(inner, "pretrained_cfg") and hasattr(inner, "forward_features"):  # built by timm
-            config = inner.pretrained_cfg
-            name = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
-            return _of_timm(feature, str(name or type(inner).__name__), layers)
-        is_script = isinstance(inner, torch.jit.ScriptModule)
-        name = str(inner.original_name) if is_script else type(inner).__name__
-        submodules = dict(inner.named_modules())
-        if layers is None or not any(layer in submodules for layer in layers):
-            return Built(name, feature, views=None if layers is None else {layer: View(layer) for layer in layers})
-        if is_script:
-            raise ValueError(
-                f"Argument `layers` can't be read within a ScriptModule, but got {list(layers)}; leave it out, or give"
-                " the module as it was before `torch.jit`"
-            )
-        _check_submodules(inner, layers)
-        return Built(name, feature, submodules={layer: layer for layer in layers})
+        return _of_module(feature, outputs, of_images)
     if not isinstance(feature, str):
         fid = "; for FID's network, give 'inception_fid'" if isinstance(feature, int) else ""
         raise TypeError(
             f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {brief(feature)}{fid}"
         )
     if feature in PRESETS:
-        return _of_preset(PRESETS[feature], layers, weights_path)
+        return _of_preset(PRESETS[feature], outputs, weights_path)
     if is_timm_name(feature):
-        return _of_timm(_fetched(feature, weights_path), feature, layers)
-    import timm
-
-    file = (
-        f"; files of weights go to {written('weights_path')}, those to write to `save`"
-        if Path(feature).suffix in _FILES
-        else ""
-    )
-    file += "; a module of your own goes to `DNAExtractor`, in Python" * (":" in feature)
-    file += "; several sets go into a dict: {'b': 'b/', 'c': 'c/'}" if Path(feature).is_dir() else ""
-    close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
-    last = feature.rpartition("/")[2].partition(":")[0]  # of "timm/resnet18"
-    close += difflib.get_close_matches(last, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
+        return _of_timm(_fetched(feature, weights_path), feature, outputs)
     raise ValueError(
         f"{argument('feature')} expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
-        f" but got {brief(feature)}{file}" + (f"; did you mean {close[0]!r}?" if close else "")
+        f" but got {brief(feature)}{_remedy(feature)}"
     )
 
 
-def _of_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Built:
-    chosen = (preset.default_layers or list(preset.submodules)) if layers is None else layers
-    path_of_norm = preset.submodules.get(_LAST_NORM)
-    renamed = {} if path_of_norm is None or path_of_norm not in chosen else {path_of_norm: _LAST_NORM}
-    chosen = [renamed.get(layer, layer) for layer in chosen]
-    for layer in chosen:
-        if layer not in preset.submodules:
+def _remedy(feature: str) -> str:
+    """Return the end of a message about an unknown name, which suggests what to do instead."""
+    import timm
+
+    path = Path(feature)
+    remedy = ""
+    if path.suffix in _FILES:
+        remedy += f"; files of weights go to {written('weights_path')}, those to write to `save`"
+    if ":" in feature:
+        remedy += "; a module of your own goes to `DNAExtractor`, in Python"
+    if path.is_dir():
+        remedy += "; several sets go into a dict: {'b': 'b/', 'c': 'c/'}"
+    # The beginning of a preset's name is closer than a model of similar length.
+    close = [name for name in PRESETS if name.startswith(feature)]
+    # In "timm/resnet18", only "resnet18" can be misspelled.
+    name_of_model = feature.rpartition("/")[2].partition(":")[0]
+    close += difflib.get_close_matches(name_of_model, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
+    if close:
+        remedy += f"; did you mean {close[0]!r}?"
+    return remedy
+
+
+def _of_module(module: nn.Module, outputs: Sequence[str] | None, of_images: bool) -> Built:
+    """Read a module: its own outputs, or those of its submodules."""
+    _check_has_weights(module)
+    inner = unwrapped(module)
+    is_of_timm = hasattr(inner, "pretrained_cfg") and hasattr(inner, "forward_features")
+    if of_images and is_of_timm:
+        return _of_timm(module, _timm_name(inner), outputs)
+    is_script = isinstance(inner, torch.jit.ScriptModule)
+    name = str(inner.original_name) if is_script else type(inner).__name__
+    if outputs is None:
+        return Built(name, module)
+    submodules = dict(inner.named_modules())
+    if not any(output in submodules for output in outputs):
+        return Built(name, module, views={output: View(output) for output in outputs})
+    if is_script:
+        raise ValueError(
+            f"Argument `layers` can't be read within a ScriptModule, but got {list(outputs)}; leave it out, or give"
+            " the module as it was before `torch.jit`"
+        )
+    _check_submodules(inner, outputs)
+    return Built(name, module, submodules={output: output for output in outputs})
+
+
+def _check_has_weights(module: nn.Module) -> None:
+    """Raise ValueError if weights of a module have no values or no shape yet."""
+    if device_of(module).type == "meta":
+        raise ValueError("The module is on the meta device, so it has no weights; load them before")
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(
+                f"The module's {name!r} has no shape before its first call; call the module on a batch before"
+            )
+
+
+def _timm_name(module: nn.Module) -> str:
+    """Return the name of the architecture of a module that timm built."""
+    # timm also accepts a dict as the configuration.
+    config: Any = module.pretrained_cfg
+    name = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
+    return str(name or type(module).__name__)
+
+
+def _of_preset(preset: Preset, outputs: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Built:
+    """Build the network of a preset, on the meta device if it can be there."""
+    if outputs is None:
+        outputs = preset.default_layers or list(preset.submodules)
+    renamed = {}
+    norm_path = preset.submodules.get(_LAST_NORM)
+    if norm_path is not None and norm_path in outputs:
+        renamed[norm_path] = _LAST_NORM
+    own_names = [renamed.get(output, output) for output in outputs]
+    for output in own_names:
+        if output not in preset.submodules:
             layer_names = ", ".join(preset.submodules)
-            raise ValueError(f"Unknown layer {layer!r}; the layers of {preset.name} are: {layer_names}")
-    path = find_weights(preset, weights_path)  # fail before building the network
+            raise ValueError(f"Unknown layer {output!r}; the layers of {preset.name} are: {layer_names}")
+    # If there are no weights, fail before the network is built.
+    path = find_weights(preset, weights_path)
     network = build_network(preset)
-    views = {layer: View.of(preset.submodules[layer]) for layer in chosen}
+    # A preset may define a layer by a view of a submodule, such as "norm:class".
+    views_of_submodules = {output: View.of(preset.submodules[output]) for output in own_names}
     return Built(
-        preset.name,
-        network,
-        Preparation(preset.input_size, resize=preset.resize, mean=preset.mean, std=preset.std),
-        {layer: view.source for layer, view in views.items()},
-        {layer: View(layer, view.steps) for layer, view in views.items()},
-        find_ranges(preset, weights_path),
-        partial(load_weights, network, path, preset),
-        renamed,
+        name=preset.name,
+        network=network,
+        preparation=Preparation(preset.input_size, resize=preset.resize, mean=preset.mean, std=preset.std),
+        submodules={output: view.source for output, view in views_of_submodules.items()},
+        views={output: View(output, view.steps) for output, view in views_of_submodules.items()},
+        ranges=find_ranges(preset, weights_path),
+        load=partial(load_weights, network, path, preset),
+        renamed=renamed,
     )
 
 
@@ -193,9 +272,12 @@ def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Modul
     """Build a model of timm with its weights, or with those of a file."""
     import timm
 
-    create = partial(timm.create_model, name, pretrained=weights_path is None)
+    network: nn.Module
     try:
-        network: nn.Module = create() if weights_path is None else without_weights(create)
+        if weights_path is None:
+            network = timm.create_model(name, pretrained=True)
+        else:
+            network = without_weights(partial(timm.create_model, name, pretrained=False))
     except (OSError, RuntimeError) as err:
         raise RuntimeError(
             f"timm can't fetch the weights of {name!r} ({first_line(err)}); pass a local file of them as"
@@ -206,18 +288,23 @@ def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Modul
     return network
 
 
-def _of_timm(network: nn.Module, name: str, layers: Sequence[str] | None) -> Built:
+def _of_timm(network: nn.Module, name: str, outputs: Sequence[str] | None) -> Built:
+    """Read submodules of a network that timm built, whose images are prepared as timm does."""
     from timm.data import resolve_model_data_config
 
     inner = unwrapped(network)
-    chosen = _default_layers(inner) if layers is None else layers
+    if outputs is None:
+        outputs = _default_outputs(inner)
+    renamed = {}
     norm = _final_norm(inner)
-    renamed = {} if norm is None or _LAST_NORM not in chosen else {_LAST_NORM: norm}
-    chosen = [renamed.get(layer, layer) for layer in chosen]
-    _check_submodules(inner, chosen)
+    if norm is not None and _LAST_NORM in outputs:
+        renamed[_LAST_NORM] = norm
+    paths = [renamed.get(output, output) for output in outputs]
+    _check_submodules(inner, paths)
     config = resolve_model_data_config(inner)
-    preparation = Preparation(tuple(config["input_size"][1:]), mean=tuple(config["mean"]), std=tuple(config["std"]))
-    return Built(name, network, preparation, {layer: layer for layer in chosen}, renamed=renamed)
+    size = tuple(config["input_size"][1:])
+    preparation = Preparation(size, mean=tuple(config["mean"]), std=tuple(config["std"]))
+    return Built(name, network, preparation, submodules={path: path for path in paths}, renamed=renamed)
 
 
 def is_timm_name(name: str) -> bool:
@@ -228,51 +315,60 @@ def is_timm_name(name: str) -> bool:
 
 
 def untagged(name: str) -> str:
-    """Return the name of an extractor without timm's tag of weights, which their digest tells from others.
+    """Return the name of an extractor without timm's tag of weights.
 
-    A timm model has one in its name or not, as it was given by name or as a module.
+    A timm model has the tag in its name only if it was built by name, not from a module. The weights have a digest of
+    their own.
 
     Example:
         >>> untagged("timm/resnet18.a1_in1k")
         'resnet18'
 
     """
-    architecture, dot, _ = name.removeprefix("timm/").partition(".")
-    return architecture if (dot or architecture != name) and is_timm_name(name) else name
+    architecture = name.removeprefix("timm/").partition(".")[0]
+    # Only timm knows its names, and importing it takes a second.
+    if architecture != name and is_timm_name(name):
+        return architecture
+    return name
 
 
-def _default_layers(network: nn.Module) -> list[str]:
-    """Return the names of every block or stage of a timm model, and of its final norm."""
-    containers = {name: getattr(network, name, None) for name in _CONTAINERS}
-    paths = next(
-        (
-            [f"{name}.{child}" for child, _ in container.named_children()]
-            for name, container in containers.items()
-            if isinstance(container, (nn.Sequential, nn.ModuleList)) and len(container) > 1
-        ),
-        None,
-    )
-    modules = dict(network.named_modules())
-    if paths is None:
-        feature_info: Any = getattr(network, "feature_info", [])
-        paths = [info["module"] for info in feature_info if info.get("module") in modules]  # an HRNet's stem is none
+def _default_outputs(network: nn.Module) -> list[str]:
+    """Return the paths of every block or stage of a timm model, and of its final norm."""
+    paths = _blocks(network)
     norm = _final_norm(network)
-    return paths if norm is None else [*paths, norm]
+    if norm is not None:
+        paths.append(norm)
+    return paths
+
+
+def _blocks(network: nn.Module) -> list[str]:
+    """Return the paths of every block or stage of a timm model."""
+    for name in _CONTAINERS:
+        container = getattr(network, name, None)
+        if isinstance(container, (nn.Sequential, nn.ModuleList)) and len(container) > 1:
+            return [f"{name}.{child}" for child, _ in container.named_children()]
+    submodules = dict(network.named_modules())
+    feature_info: Any = getattr(network, "feature_info", [])
+    # The stem of an HRNet is among these features, but is not a submodule.
+    return [info["module"] for info in feature_info if info.get("module") in submodules]
 
 
 def _final_norm(network: nn.Module) -> str | None:
-    """Return the name of the final norm of a timm model; None if it has none."""
+    """Return the path of the final norm of a timm model; None if it has none."""
     modules = dict(network.named_modules())
-    norms = [name for name in _FINAL_NORMS if name in modules and not isinstance(modules[name], nn.Identity)]
-    return norms[0] if norms else None
+    for path in _FINAL_NORMS:
+        if path in modules and not isinstance(modules[path], nn.Identity):
+            return path
+    return None
 
 
-def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:
-    names = [name for name, _ in network.named_modules() if name]
-    for layer in layers:
-        if layer not in names:
+def _check_submodules(network: nn.Module, paths: Sequence[str]) -> None:
+    """Raise ValueError unless a network has submodules at all of these paths."""
+    known_paths = [path for path, _ in network.named_modules() if path]
+    for path in paths:
+        if path not in known_paths:
             raise ValueError(
-                f"Unknown layer {layer!r}{_spelling(layer, names)}; the submodules of {type(network).__name__} are:"
+                f"Unknown layer {path!r}{_spelling(path, known_paths)}; the submodules of {type(network).__name__} are:"
                 f" {submodules_in_words(network)}"
             )
 
@@ -285,30 +381,52 @@ def _spelling(layer: str, names: Sequence[str]) -> str:
 
 
 def build_network(preset: Preset) -> nn.Module:
-    """Build the network of a preset without weights; ModuleNotFoundError if its library is missing."""
+    """Build the network of a preset without weights.
+
+    Raises:
+        ModuleNotFoundError: If the library of the network is not installed.
+
+    """
     network = without_weights(_builder(preset.architecture, preset.options))
-    for part in (prefix.removesuffix(".") for prefix in preset.unused):
+    for prefix in preset.unused:
+        part = prefix.removesuffix(".")
         if isinstance(getattr(network, part, None), nn.Module):
             setattr(network, part, nn.Identity())
     return network
 
 
 def _builder(architecture: str, options: Mapping[str, Any]) -> Callable[[], nn.Module]:
-    """Return the function that builds an architecture, after all imports: these may create tensors."""
+    """Return the function that builds an architecture, such as ``"torchvision:vgg16.features"``.
+
+    All modules are imported before the function is called, because imports may create tensors.
+    """
     library, _, name = architecture.partition(":")
     if library == "timm":
         import timm
 
         return partial(timm.create_model, name, pretrained=False, **options)
-    name, _, part = name.partition(".")
-    if library == "torchvision":  # a model, or a submodule of one
-        import torchvision.models
-
-        return lambda: getattr(torchvision.models, name)(weights=None, **options).get_submodule(part)
-    if part == "StableDiffusionEncoder":
+    if library == "torchvision":
+        return _builder_of_torchvision(name, options)
+    module_name, _, class_name = name.partition(".")
+    if class_name == "StableDiffusionEncoder":
         require("diffusers", "diffusers")
-    builder: Callable[[], nn.Module] = getattr(import_module(f"torchmetrics_dna.extractors.{name}"), part)
+    module = import_module(f"torchmetrics_dna.extractors.{module_name}")
+    builder: Callable[[], nn.Module] = getattr(module, class_name)
     return builder
+
+
+def _builder_of_torchvision(name: str, options: Mapping[str, Any]) -> Callable[[], nn.Module]:
+    """Return the function that builds a model of torchvision, or a submodule of one, such as ``"vgg16.features"``."""
+    import torchvision.models
+
+    model_name, _, path = name.partition(".")
+    build_model = getattr(torchvision.models, model_name)
+
+    def build_submodule() -> nn.Module:
+        model: nn.Module = build_model(weights=None, **options)
+        return model.get_submodule(path)
+
+    return build_submodule
 
 
 def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
@@ -316,7 +434,12 @@ def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
     network = None
     with suppress(Exception), torch.device("meta"), Skipping(*_INITIALIZERS):
         network = build()
-    if network is None or not {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
-        # non-persistent buffers are computed, not loaded, so they need real memory
+    if network is None or _has_computed_buffers(network):
         network = build()
     return network
+
+
+def _has_computed_buffers(network: nn.Module) -> bool:
+    """True if a network has buffers that are not in its state dict: these are computed, so they need real memory."""
+    buffer_names = {name for name, _ in network.named_buffers()}
+    return not buffer_names <= network.state_dict().keys()
