@@ -7,7 +7,7 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -31,16 +31,36 @@ from torchmetrics_dna.images.tensors import (
     scale_remedy,
 )
 
-Pixels: TypeAlias = "NDArray[np.uint8 | np.float32]"  # (H, W, C)
+# Pixels of an image, (H, W, C).
+Pixels: TypeAlias = "NDArray[np.uint8 | np.float32]"
 
-DEEP_WHITE = 65535  # of 16 bits
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of ITU-R 601, as Pillow's
-_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # of HEIC
+# Value of white in 16 bits.
+DEEP_WHITE = 65535
+# Weights of red, green and blue in grey, of ITU-R 601, as in Pillow.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+# Brands in the header of HEIC files.
+_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+# First bytes of JPEG XL files.
 _JXL = b"\xff\x0a", b"\0\0\0\x0cJXL "
-_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA, _FORMAT = 258, 262, 274, 277, 338, 339  # tags of TIFF
-_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how they begin
-_SEPARATE = 2  # planar configuration, of bands one after the other
-_TYPES = ("uint8", "uint16", "float16", "float32", "float64")  # of bands
+# Tags of TIFF.
+_BITS = 258
+_PHOTOMETRIC = 262
+_ORIENTATION = 274
+_SAMPLES = 277
+_EXTRA = 338
+_FORMAT = 339
+# Values of these tags.
+_WHITE_IS_ZERO = 0
+_IS_RGB = 2
+_IS_SIGNED = 2
+_UNSPECIFIED = 0
+# Planar configuration of a TIFF whose bands are stored one after the other.
+_SEPARATE = 2
+# First bytes of TIFF files.
+_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Types of bands that are read.
+_TYPES = ("uint8", "uint16", "float16", "float32", "float64")
+# Package and module of Pillow's plugins, by format.
 _PLUGINS = {"HEIC": ("pillow-heif", "pillow_heif"), "JPEG XL": ("pillow-jxl-plugin", "pillow_jxl")}
 
 
@@ -81,8 +101,10 @@ def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
         if is_address(image):
             return ""
         image = unwrapped(image)
-        if isinstance(image, Image.Image):  # if not loaded yet, stamp its file
-            image = (getattr(image, "fp", None) and getattr(image, "filename", None)) or np.asarray(image)
+        if isinstance(image, Image.Image):
+            is_unloaded = bool(getattr(image, "fp", None))
+            file_name = getattr(image, "filename", None)
+            image = file_name if is_unloaded and file_name else np.asarray(image)
         if isinstance(image, (str, os.PathLike)):
             status = Path(image).stat()
             return f"{status.st_size} {status.st_mtime_ns}"
@@ -94,7 +116,8 @@ def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
         if array.dtype.hasobject:
             return ""
         return f"{array.dtype} {array.shape} {zlib.crc32(array.data):08x}"
-    except Exception:  # reported when the image is read
+    except Exception:
+        # The error is reported when the image is read.
         return "unreadable"
 
 
@@ -103,12 +126,20 @@ TURNED = "have an EXIF rotation, which is ignored"
 
 
 class Decoded(NamedTuple):
-    """Pixels of an image, and what they do not show."""
+    """Pixels of an image, and facts that they do not show.
+
+    Attributes:
+        pixels: The pixels, ``(H, W, C)``.
+        lost: Parts that were dropped, in words for a set of images: an alpha channel, an EXIF rotation.
+        file: Format and size of its file; None if it was in memory.
+        used: Share of 16 bits that its largest value takes; 1 for images without 16 bits.
+
+    """
 
     pixels: Pixels
-    lost: tuple[str, ...] = ()  # what was left out, in words for a set: an alpha channel, an EXIF rotation
-    file: FileFacts | None = None  # None if it was in memory
-    used: float = 1.0  # share of 16 bits that its largest value takes; 1 for other images
+    lost: tuple[str, ...] = ()
+    file: FileFacts | None = None
+    used: float = 1.0
 
 
 def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False, scale: float | None = None) -> Decoded:
@@ -125,59 +156,93 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False, 
     """
     image = unwrapped(image)
     if isinstance(image, (np.ndarray, Tensor)):
-        return _scaled(Decoded(_of_array(image, channels)), "uint16" in ArrayFormat.of(image).dtype, scale)
+        is_deep = "uint16" in ArrayFormat.of(image).dtype
+        return _scaled(Decoded(_of_array(image, channels)), is_deep, scale)
     facts = None
     if isinstance(image, (str, os.PathLike, BytesIO)):
         num_bytes = image.getbuffer().nbytes if isinstance(image, BytesIO) else _checked_size(image)
         if channels not in (1, 3) and _start(image, 4) in _TIFFS:
-            return decode_image(_read_bands(image, channels, exif_orientation), channels, scale=scale)
+            bands = _read_bands(image, channels, exif_orientation)
+            return decode_image(bands, channels, scale=scale)
         with opened(image) as file:
             _check_depth(file, channels)
             file.load()
-            image, facts = file, FileFacts(file.format or "", num_bytes)
+        facts = FileFacts(file.format or "", num_bytes)
+        image = file
+    elif isinstance(image, ImageFile.ImageFile):
+        # Pillow has opened a file, and has not converted the image since.
+        _check_depth(image, channels)
     if not isinstance(image, Image.Image):
         raise TypeError(f"expected a path, Pillow image, array or tensor, but got {type(image).__name__}")
-    if facts is None and isinstance(image, ImageFile.ImageFile):  # what Pillow opened, and has not converted
-        _check_depth(image, channels)
-    is_turned = False
-    with suppress(Exception):  # of a damaged tag, which is ignored
-        is_turned = image.getexif().get(_ORIENTATION) in range(2, 9)
+    is_turned = _is_turned(image)
     if is_turned and exif_orientation:
         image = ImageOps.exif_transpose(image)
+    image = _in_usual_mode(image, channels)
+    lost = []
+    if channels in (1, 3) and _has_alpha(image):
+        lost.append(_ALPHA)
+    if is_turned and not exif_orientation:
+        lost.append(TURNED)
+    is_deep = image.mode.startswith("I") and channels in (1, 3)
+    return _scaled(Decoded(_of_picture(image, channels), tuple(lost), facts), is_deep, scale)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """True if the EXIF tag of an image says that it is rotated or mirrored."""
+    try:
+        return image.getexif().get(_ORIENTATION) in range(2, 9)
+    except Exception:
+        # A damaged tag is ignored.
+        return False
+
+
+def _in_usual_mode(image: Image.Image, channels: int) -> Image.Image:
+    """Convert an image of a mode from which Pillow can't convert further, or only with a warning or a loss."""
     if image.mode == "La":
-        image = image.convert("LA")  # Pillow can't convert La to RGB
+        # Pillow can't convert La to RGB.
+        return image.convert("LA")
     if image.mode in ("P", "PA") and image.has_transparency_data:
-        image = image.convert("RGBA")  # same colours, without the warning of a direct conversion
-    elif image.mode == "P" and channels != 3:
-        image = image.convert("RGB")
-    lost = {_ALPHA: channels in (1, 3) and _has_alpha(image), TURNED: is_turned and not exif_orientation}
-    decoded = Decoded(_of_picture(image, channels), tuple(what for what, is_lost in lost.items() if is_lost), facts)
-    return _scaled(decoded, image.mode.startswith("I") and channels in (1, 3), scale)
+        # The colours are the same as of a direct conversion, but without its warning.
+        return image.convert("RGBA")
+    if image.mode == "P" and channels != 3:
+        return image.convert("RGB")
+    return image
 
 
 def _scaled(decoded: Decoded, is_deep: bool, scale: float | None) -> Decoded:
-    """Return an image by its own white, or what it uses of the usual one, if it has 16 bits."""
+    """Scale an image of 16 bits to its own white, or note the share of 16 bits that it uses."""
     if scale is None:
-        return decoded._replace(used=float(np.max(decoded.pixels))) if is_deep else decoded
+        if not is_deep:
+            return decoded
+        return decoded._replace(used=float(np.max(decoded.pixels)))
     if not is_deep:
         raise ValueError("it has no integers of 16 bits, so no scale applies to it")
-    return decoded._replace(pixels=(decoded.pixels * np.float32(DEEP_WHITE / scale)).clip(0, 1))
+    factor = np.float32(DEEP_WHITE / scale)
+    return decoded._replace(pixels=(decoded.pixels * factor).clip(0, 1))
 
 
 def as_bytes(image: Pixels) -> NDArray[np.uint8]:
     """Round an image of floats in [0, 1] to bytes; return bytes as they are."""
-    return image.astype(np.uint8, copy=False) if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
+    if image.dtype == np.uint8:
+        return image.astype(np.uint8, copy=False)
+    return (image * 255).round().astype(np.uint8)
 
 
 def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
+    """Return the pixels of an array ``(H, W, C)`` or ``(H, W)``, or of a tensor ``(C, H, W)`` or ``(H, W)``."""
     check_unmasked(image, "it")
     ArrayFormat.of(image).check("it", 3, channels)
     if isinstance(image, Tensor):
         image = image.detach().cpu()
-        image = image.float() if image.is_floating_point() else image  # NumPy has no bfloat16
-        image = (image.movedim(0, -1) if image.ndim == 3 else image).numpy()
+        if image.is_floating_point():
+            # NumPy has no bfloat16.
+            image = image.float()
+        if image.ndim == 3:
+            image = image.movedim(0, -1)
+        image = image.numpy()
     pixels: NDArray[Any] = image[..., None] if image.ndim == 2 else image
-    if pixels.dtype.name == "uint16":  # of any byte order
+    # The name is the same for both byte orders.
+    if pixels.dtype.name == "uint16":
         pixels = np.divide(pixels, DEEP_WHITE, dtype=np.float32)
     elif pixels.dtype != np.uint8:
         pixels = _in_unit_range(pixels).astype(np.float32)
@@ -203,14 +268,15 @@ def _with_channels(pixels: Pixels, channels: int) -> Pixels:
 def _of_picture(image: Image.Image, channels: int) -> Pixels:
     """Return the pixels of a Pillow image as grey, RGB, or its bands as they are."""
     if channels not in (1, 3):
-        number = len(image.getbands())
-        if number != channels:
+        num_bands = len(image.getbands())
+        if num_bands != channels:
             raise ValueError(
-                f"it has {number} channel{'s' * (number > 1)} ({image.mode}), but the network takes {channels}; give"
-                f" arrays or TIFFs of {channels} channels, or {own_network(number)}"
+                f"it has {_channels_in_words(num_bands)} ({image.mode}), but the network takes {channels}; give"
+                f" arrays or TIFFs of {channels} channels, or {own_network(num_bands)}"
             )
         return np.array(image)
-    if _is_deep(image):  # Pillow would clip it at 255
+    if _is_deep(image):
+        # Pillow would clip these values at 255.
         shades = np.asarray(image)[..., None]
         if image.mode == "F":
             return _with_channels(_in_unit_range(shades).astype(np.float32), channels)
@@ -225,7 +291,13 @@ def _of_picture(image: Image.Image, channels: int) -> Pixels:
     return np.array(image if image.mode == "L" else image.convert("L"))[..., None]
 
 
+def _channels_in_words(count: int) -> str:
+    """Format a number of channels."""
+    return "1 channel" if count == 1 else f"{count} channels"
+
+
 def _is_deep(image: Image.Image) -> bool:
+    """True for images of 16 or 32 bits, and of floats."""
     return image.mode == "F" or image.mode.startswith("I")
 
 
@@ -233,15 +305,18 @@ def _has_alpha(image: Image.Image) -> bool:
     """True if a pixel is not opaque."""
     if not image.has_transparency_data or _is_deep(image):
         return False
-    image = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+    if image.mode not in ("LA", "RGBA"):
+        image = image.convert("RGBA")
     lowest: Any = image.getchannel("A").getextrema()[0]
     return bool(lowest < 255)
 
 
 def _in_unit_range(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return floating point pixels clamped to [0, 1]; ValueError if one lies more than 0.001 beyond."""
-    low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= LOWEST and high <= HIGHEST):  # also true of NaN
+    low = float(pixels.min())
+    high = float(pixels.max())
+    # The condition is negated so that it also finds NaN.
+    if not (low >= LOWEST and high <= HIGHEST):
         got = f"{in_digits(low)} to {in_digits(high)}"
         remedy = scale_remedy(low, high, clamp="clip")
         raise ValueError(f"its floating point pixels must lie in [0, 1], but got {got}{remedy}")
@@ -251,14 +326,16 @@ def _in_unit_range(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 class _Limit(int):
-    """Limit above which Pillow refuses, instead of above twice the limit: ``2 * limit`` is the limit itself."""
+    """Limit of which the double is the limit itself. Pillow only warns up to twice its limit, and refuses above."""
 
     def __rmul__(self, _: int) -> int:
         return int(self)
 
 
-_SWAPPING = Lock()  # while Pillow's limit is ours
-if hasattr(os, "register_at_fork"):  # a process must not be forked while another thread has the lock
+# Lock that is held while our limit is in place of Pillow's.
+_SWAPPING = Lock()
+# A process must not be forked while another thread holds the lock.
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_SWAPPING.acquire, after_in_parent=_SWAPPING.release, after_in_child=_SWAPPING.release)
 
 
@@ -268,11 +345,12 @@ def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
     limit = _Limit(max_pixels())
     try:
         with _SWAPPING:
-            pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit
+            limit_of_pillow = Image.MAX_IMAGE_PIXELS
+            Image.MAX_IMAGE_PIXELS = limit
             try:
                 image = _open(file)
             finally:
-                Image.MAX_IMAGE_PIXELS = pillows
+                Image.MAX_IMAGE_PIXELS = limit_of_pillow
         with image:
             yield image
     except Image.DecompressionBombError as err:
@@ -297,7 +375,12 @@ def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
 
 
 def _plugin(name: str, kind: str, package: str) -> Any:
-    """Import the module that a kind of file needs; ValueError with its package if that is missing."""
+    """Import the plugin module of a file format.
+
+    Raises:
+        ValueError: If its package is not installed.
+
+    """
     try:
         return import_module(name)
     except ModuleNotFoundError as err:
@@ -311,7 +394,8 @@ def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:
             return True
     except UnidentifiedImageError:
         return False
-    except Exception:  # reported when the file is read
+    except Exception:
+        # The error is reported when the file is read.
         return True
 
 
@@ -350,60 +434,66 @@ def _read_bands(file: str | os.PathLike[str] | BytesIO, channels: int, exif_orie
     if isinstance(file, BytesIO):
         file.seek(0)
     with tifffile.TiffFile(file) as tiff:
-        page, samples = tiff.pages.first, tiff.pages.first.samplesperpixel
-        is_turned = exif_orientation and getattr(page.tags.get(_ORIENTATION), "value", 1) != 1
-        _refuse(
-            {
-                f"{len(tiff.pages)} pages; save one that has all bands": len(tiff.pages) > 1,
-                f"{samples} channel{'s' * (samples > 1)}, but the network takes {channels}; give images of {channels}"
-                f" channels, or {own_network(samples)}": samples != channels,
-                f"bands of type {page.dtype}; save them as uint8, uint16 or floats in [0, 1]": str(page.dtype)
-                not in _TYPES,
-                "bands that its orientation tag turns; save it upright": is_turned,
-            }
-        )
+        page = tiff.pages.first
+        samples = page.samplesperpixel
+        orientation = getattr(page.tags.get(_ORIENTATION), "value", 1)
+        if len(tiff.pages) > 1:
+            raise _tiff_with(f"{len(tiff.pages)} pages; save one that has all bands")
+        if samples != channels:
+            raise _tiff_with(
+                f"{_channels_in_words(samples)}, but the network takes {channels}; give images of {channels}"
+                f" channels, or {own_network(samples)}"
+            )
+        if str(page.dtype) not in _TYPES:
+            raise _tiff_with(f"bands of type {page.dtype}; save them as uint8, uint16 or floats in [0, 1]")
+        if exif_orientation and orientation != 1:
+            raise _tiff_with("bands that its orientation tag turns; save it upright")
         check_pixels(page.imagelength * page.imagewidth)
         check_size(page.nbytes)
         pixels: NDArray[Any] = page.asarray()
         return np.moveaxis(pixels, 0, -1) if page.planarconfig == _SEPARATE else pixels
 
 
+def _tiff_with(fault: str) -> ValueError:
+    """Return the error for a TIFF that can't be read."""
+    return ValueError(f"it is a TIFF with {fault}")
+
+
 def _check_depth(image: Any, channels: int) -> None:
     """Raise ValueError unless Pillow decodes an opened file correctly and without a loss.
 
-    It keeps the upper 8 bits of colours of 16 bits; grey has all.
+    Pillow keeps the upper 8 bits of colours of 16 bits, and all bits of grey.
     """
     settings = image.tile[0][3] if image.tile else ""
     is_deep = ";16" in str(settings)
     if image.format == "PPM" and isinstance(settings, tuple):
-        is_deep = settings[-1] > 255
+        largest_value = settings[-1]
+        is_deep = largest_value > 255
     if image.format == "TIFF":
-        tags = image.tag_v2
-        bits, samples = max(tags.get(_BITS, (1,))), tags.get(_SAMPLES, 1)
-        signed = 2 in tags.get(_FORMAT, ())
-        _refuse(
-            {
-                f"{image.n_frames} pages; save the one that is meant, or give its `copy()`": image.n_frames > 1,
-                f"{samples} channels; expected 1, 3 or 4, or {own_network(samples)}": samples > 4
-                or (samples == 2 and image.mode == "L"),
-                f"{bits}-bit {'signed ' * signed}integers; expected 8 or 16 bits without a sign": signed
-                or (image.mode != "F" and bits in (12, 32)),
-                "shades of which white is 0; save it with black as 0": _is_deep(image) and tags.get(_PHOTOMETRIC) == 0,
-                f"a fourth channel that is no alpha; save it without, or give {own_network(4)}": samples == 4
-                and channels in (1, 3)
-                and tags.get(_PHOTOMETRIC) == 2
-                and tags.get(_EXTRA, (0,))[0] == 0,
-            }
-        )
-        is_deep = bits > 8
+        _check_tiff(image, channels)
+        is_deep = max(image.tag_v2.get(_BITS, (1,))) > 8
     if is_deep and len(image.getbands()) > 1:
         raise ValueError(
             "it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or give arrays of uint16"
         )
 
 
-def _refuse(faults: dict[str, bool]) -> None:
-    """Raise ValueError for the first fault that is present."""
-    for fault, is_present in faults.items():
-        if is_present:
-            raise ValueError(f"it is a TIFF with {fault}")
+def _check_tiff(image: Any, channels: int) -> None:
+    """Raise ValueError if Pillow would decode an opened TIFF in another way than it is meant."""
+    tags = image.tag_v2
+    bits = max(tags.get(_BITS, (1,)))
+    samples = tags.get(_SAMPLES, 1)
+    if image.n_frames > 1:
+        raise _tiff_with(f"{image.n_frames} pages; save the one that is meant, or give its `copy()`")
+    drops_a_channel = samples == 2 and image.mode == "L"
+    if samples > 4 or drops_a_channel:
+        raise _tiff_with(f"{samples} channels; expected 1, 3 or 4, or {own_network(samples)}")
+    if _IS_SIGNED in tags.get(_FORMAT, ()):
+        raise _tiff_with(f"{bits}-bit signed integers; expected 8 or 16 bits without a sign")
+    if image.mode != "F" and bits in (12, 32):
+        raise _tiff_with(f"{bits}-bit integers; expected 8 or 16 bits without a sign")
+    if _is_deep(image) and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        raise _tiff_with("shades of which white is 0; save it with black as 0")
+    has_fourth_channel = samples == 4 and channels in (1, 3) and tags.get(_PHOTOMETRIC) == _IS_RGB
+    if has_fourth_channel and tags.get(_EXTRA, (0,))[0] == _UNSPECIFIED:
+        raise _tiff_with(f"a fourth channel that is no alpha; save it without, or give {own_network(4)}")
