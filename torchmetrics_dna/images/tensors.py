@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 # them a little beyond. Such values are clamped. The limits are numbers of float32, so that 1.001 itself is accepted.
 _BEYOND = 1e-3
 LOWEST, HIGHEST = torch.tensor([-_BEYOND, 1 + _BEYOND]).tolist()
-_SLIGHTLY_LOW, _SLIGHTLY_HIGH = -0.1, 2.0  # ends of the range where clamping is a likely remedy
+# Ends of the range of values for which clamping is a likely remedy.
+_SLIGHTLY_LOW = -0.1
+_SLIGHTLY_HIGH = 2.0
 
 
 def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values: bool) -> None:
@@ -38,11 +40,13 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
     if 0 in imgs.shape:
         raise ValueError(f"Argument `imgs` expected to hold images, but got shape {tuple(imgs.shape)}")
     if not normalize:
-        if imgs.dtype != torch.uint8:
-            of_floats = "for floats in [0, 1] set `normalize=True`"
-            remedy = of_floats if imgs.is_floating_point() else "if they lie in 0 to 255, give `imgs.to(torch.uint8)`"
-            raise ValueError(f"Argument `imgs` expected to be uint8, but got {imgs.dtype}; {remedy}")
-        return
+        if imgs.dtype == torch.uint8:
+            return
+        if imgs.is_floating_point():
+            remedy = "for floats in [0, 1] set `normalize=True`"
+        else:
+            remedy = "if they lie in 0 to 255, give `imgs.to(torch.uint8)`"
+        raise ValueError(f"Argument `imgs` expected to be uint8, but got {imgs.dtype}; {remedy}")
     if not imgs.is_floating_point():
         raise ValueError(
             f"Argument `imgs` expected to be floating point with `normalize=True`, but got {imgs.dtype};"
@@ -51,7 +55,8 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
     if not values:
         return
     low, high = torch.stack(torch.aminmax(imgs.detach())).tolist()
-    if not (low >= LOWEST and high <= HIGHEST):  # also true of NaN
+    # The condition is negated so that it also finds NaN.
+    if not (low >= LOWEST and high <= HIGHEST):
         raise ValueError(
             "Argument `imgs` expected to lie in [0, 1] with `normalize=True`, but got values from"
             f" {in_digits(low)} to {in_digits(high)}{scale_remedy(low, high)}"
@@ -154,10 +159,11 @@ def held_by(dtype: np.dtype[Any]) -> str:
 
 
 def check_dense(tensor: Tensor, subject: str) -> None:
-    """Raise ValueError if a tensor has no values, or they do not lie one beside the other."""
+    """Raise ValueError if a tensor has no values, or is not dense."""
     if tensor.device.type == "meta":
         raise ValueError(f"{subject} expected to hold values, but got a tensor on the meta device")
-    if layout := not_dense(tensor):
+    layout = not_dense(tensor)
+    if layout:
         convert = "torch.nested.to_padded_tensor" if tensor.is_nested else "torch.Tensor.to_dense"
         raise ValueError(f"{subject} expected to be a dense tensor, but got layout {layout}; convert it by `{convert}`")
 
@@ -188,7 +194,8 @@ def scale_remedy(low: float, high: float, clamp: str = "clamp") -> str:
 
     ``clamp`` is the name of the method that limits values: arrays have ``clip`` alone, and tensors both.
     """
-    if low >= 0 and _SLIGHTLY_HIGH < high <= 255:  # a little above 1 is a fault of another kind
+    # Values only a little above 1 have another cause.
+    if low >= 0 and _SLIGHTLY_HIGH < high <= 255:
         return "; give `imgs / 255`"
     if -3 <= low < -1 and high <= 3:
         return "; leave out `Normalize`, which is the extractor's"
@@ -223,9 +230,11 @@ def _shape_remedy(imgs: Tensor) -> str:
     return f"; give `{remedy}`"
 
 
+# Numbers of channels that are converted into each other.
 _GREY_OR_RGB = (1, 3)
 EMBEDDINGS = "give embeddings to the feature 'identity', whose neurons are their columns"
-# (is tensor, number of axes) -> (axis of channels in the other order, conversion to ours, the first three channels)
+# Keys are whether images are a tensor, and their number of axes. Values are the axis of channels if the axes are in the
+# other order, the conversion to the right order, and the selection of the first three channels.
 _MOVES = {
     (False, 3): (0, "imgs.transpose(1, 2, 0)", "imgs[..., :3]"),
     (False, 4): (1, "imgs.transpose(0, 2, 3, 1)", "imgs[..., :3]"),
@@ -257,49 +266,86 @@ class ArrayFormat(NamedTuple):
             channels: Number of channels that a network takes; None if it is not known yet.
 
         """
-        shape, got = self.shape, f"but got shape {self.shape} and type {self.dtype}"
-        fits = channels is None or self._channels in accepted(channels)
-        if not 2 <= len(shape) <= most_axes or 0 in shape[-3:] or not fits:
-            single, several = ("(C, H, W)", "(B, C, H, W)") if self.is_tensor else ("(H, W, C)", "(B, H, W, C)")
-            expected = several if most_axes == 4 else single
-            if channels is not None:
-                expected += f" with C = {' or '.join(map(str, accepted(channels)))}"
-            remedy = self._remedy(most_axes, channels or 3)
-            raise ValueError(f"{what} must have shape {expected}, {got}{remedy and f'; give {remedy}'}")
-        kind = self.dtype.removeprefix("torch.")
-        if len(shape) == 2 and most_axes == 4 and kind.startswith(("float", "bfloat")):
+        self._check_shape(what, most_axes, channels)
+        self._check_type(what, most_axes)
+
+    def _check_shape(self, what: str, most_axes: int, channels: int | None) -> None:
+        """Raise ValueError with a remedy unless the shape is that of an image, or of a batch of images."""
+        has_axes = 2 <= len(self.shape) <= most_axes and 0 not in self.shape[-3:]
+        has_channels = channels is None or self._num_channels in accepted(channels)
+        if has_axes and has_channels:
+            return
+        expected = "(C, H, W)" if self.is_tensor else "(H, W, C)"
+        if most_axes == 4:
+            expected = "(B, C, H, W)" if self.is_tensor else "(B, H, W, C)"
+        if channels is not None:
+            expected += f" with C = {' or '.join(map(str, accepted(channels)))}"
+        message = f"{what} must have shape {expected}, {self._got}"
+        remedy = self._remedy(most_axes, channels or 3)
+        if remedy:
+            message += f"; give {remedy}"
+        raise ValueError(message)
+
+    def _check_type(self, what: str, most_axes: int) -> None:
+        """Raise ValueError with a remedy unless the type is that of images."""
+        name = self.dtype.removeprefix("torch.")
+        is_float = name.startswith(("float", "bfloat"))
+        if len(self.shape) == 2 and most_axes == 4 and is_float:
             raise ValueError(
-                f"{what} must have shape (B, H, W, C), {got}; {EMBEDDINGS}, and a grey image as `imgs[None]`"
+                f"{what} must have shape (B, H, W, C), {self._got}; {EMBEDDINGS}, and a grey image as `imgs[None]`"
             )
-        if kind not in ("uint8", "uint16") and not kind.startswith(("float", "bfloat")):
+        if is_float or name in ("uint8", "uint16"):
+            return
+        remedy = ""
+        if name == "bool":
+            remedy = "; give `imgs * 1.0`"
+        elif "int" in name:
             to_uint8 = "imgs.to(torch.uint8)" if self.is_tensor else 'imgs.astype("uint8")'
-            remedy = "; give `imgs * 1.0`" if kind == "bool" else ""
-            if "int" in kind:
-                to_uint16 = to_uint8.replace("uint8", "uint16")
-                remedy = f"; give `{to_uint8}` if they lie in 0 to 255, `{to_uint16}` if in 0 to 65535"
-            raise ValueError(f"{what} must be uint8, uint16, or floating point in [0, 1], {got}{remedy}")
+            to_uint16 = to_uint8.replace("uint8", "uint16")
+            remedy = f"; give `{to_uint8}` if they lie in 0 to 255, `{to_uint16}` if in 0 to 65535"
+        raise ValueError(f"{what} must be uint8, uint16, or floating point in [0, 1], {self._got}{remedy}")
 
     @property
-    def _channels(self) -> int:
-        return 1 if len(self.shape) == 2 else self.shape[-3 if self.is_tensor else -1] if len(self.shape) > 2 else 0
+    def _got(self) -> str:
+        """The shape and type, as a part of an error text."""
+        return f"but got shape {self.shape} and type {self.dtype}"
+
+    @property
+    def _num_channels(self) -> int:
+        """Number of channels; 0 for arrays with fewer than two axes."""
+        if len(self.shape) < 2:
+            return 0
+        # A grey image may have no axis of channels.
+        if len(self.shape) == 2:
+            return 1
+        channel_axis = -3 if self.is_tensor else -1
+        return self.shape[channel_axis]
 
     def _remedy(self, most_axes: int, channels: int) -> str:
         """Return how another shape becomes images for a network of so many channels; empty if nothing is obvious."""
-        axes, fits = len(self.shape), accepted(channels)
-        if axes == 4 and most_axes == 3:
+        num_axes = len(self.shape)
+        fits = accepted(channels)
+        num_channels = self._num_channels
+        if num_axes == 4 and most_axes == 3:
             return "one image at a time"
-        if not 2 <= axes <= 4 or 0 in self.shape:
-            return "what is no image to a DNAExtractor with `inputs='any'`" * (axes > 4)
-        axis, moved, cut = _MOVES.get((self.is_tensor, axes), (0, "", ""))
-        if moved and self.shape[axis] in fits:
+        if num_axes > 4:
+            return "what is no image to a DNAExtractor with `inputs='any'`"
+        if num_axes < 2 or 0 in self.shape:
+            return ""
+        expected = f"images of {' or '.join(map(str, fits))} channels"
+        if num_axes == 2:
+            return f"{expected}, or {own_network(num_channels)}"
+        axis, moved, cut = _MOVES[self.is_tensor, num_axes]
+        num_channels_in_other_order = self.shape[axis]
+        if num_channels_in_other_order in fits:
             return f"`{moved}`"
-        if self._channels == 4 and 3 in fits:
+        if num_channels == 4 and 3 in fits:
             return f"`{cut}`, or {own_network(4)}"
-        if axes == 3 and 1 in fits and (self.is_tensor or self._channels >= min(self.shape[:2])):
-            # a batch of grey images
+        is_batch_of_grey = num_axes == 3 and (self.is_tensor or num_channels >= min(self.shape[:2]))
+        if is_batch_of_grey and 1 in fits:
             return "`imgs[:, None]`" if self.is_tensor else "`imgs[..., None]`"
-        count = min(self._channels, self.shape[axis] if moved else self._channels)  # in either order
-        return f"images of {' or '.join(map(str, fits))} channels, or {own_network(count)}"
+        # Either axis may be that of channels. The shorter one is more likely.
+        return f"{expected}, or {own_network(min(num_channels, num_channels_in_other_order))}"
 
 
 def accepted(channels: int) -> tuple[int, ...]:
