@@ -32,25 +32,43 @@ if TYPE_CHECKING:
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
 
-_MOST_NAMED = 10  # unreadable images in an error
-_FEW = 64  # images below which starting worker processes costs more than it saves
-_FEW_BITS = 0.25  # of the range of 16 bits, as 14 of them are
+# Number of unreadable images that an error names.
+_MOST_NAMED = 10
+# Number of images below which starting worker processes costs more time than it saves.
+_FEW = 64
+# Share of the range of 16 bits up to which a warning says that images are dark. Images of 14 bits use 0.25.
+_FEW_BITS = 0.25
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Batch of images of a source."""
+    """Batch of images of a source.
 
-    images: Inputs  # (B, C, H, W), float32 in [0, 1]; unchanged if they are not resized, or no images
-    unreadable: list[str]  # one line for each image
-    error: str | None = None  # reason why the readable images can't be stacked
-    properties: Tensor | None = None  # of the original images, a column each, if measured
-    numbers: list[int] = field(default_factory=list)  # indices in the source; in a stream, numbers of entries
-    names: list[str] = field(default_factory=list)  # of the readable images
-    notes: Mapping[str, Tensor] = field(default_factory=dict)  # values of the `notes` callback, by name, (B, ...)
-    ends: bool = False  # True if a part of the source ends with this batch
-    lost: frozenset[str] = frozenset()  # what of an image was left out, see `Decoded`
-    used: float = 0.0  # the largest share of 16 bits that an image takes
+    Attributes:
+        images: Images ``(B, C, H, W)``, float32 in [0, 1]; of their own type if they are not resized. Other inputs have
+            the structure of the example.
+        unreadable: One line for each image that can't be read.
+        error: Reason why the readable images can't be stacked.
+        properties: Properties of the original images, a column each; None if they are not measured.
+        numbers: Indices in the source; in a stream, numbers of entries.
+        names: Names of the readable images.
+        notes: Values of the ``notes`` callback, by name, ``(B, ...)``.
+        ends: True if a part of the source ends with this batch.
+        lost: Parts of the images that were dropped, see :class:`~torchmetrics_dna.images.pixels.Decoded`.
+        used: Largest share of 16 bits that an image uses.
+
+    """
+
+    images: Inputs
+    unreadable: list[str]
+    error: str | None = None
+    properties: Tensor | None = None
+    numbers: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
+    ends: bool = False
+    lost: frozenset[str] = frozenset()
+    used: float = 0.0
 
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
@@ -74,8 +92,9 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Decode and resize all images, in order.
 
-    Streams are read in this process, and decoded by the workers, or here if they are an object of this process. What is
-    decoded already, such as frames of a video, is resized here by as many threads, so that a few full images are held.
+    Streams of files are read in this process and decoded by the workers. Other streams are both read and decoded in
+    this process. Images that are decoded already, such as frames of a video, are resized here by as many threads, so
+    that only a few full images are held.
 
     Args:
         source: The images.
@@ -101,15 +120,11 @@ def load_batches(
     """
     reading = reading or Reading()
     dataset = _Decoded(source, size, crop, resize, channels, properties, notes)
-    items, workers = _items_of_parts(source, parts), reading.num_workers
-    if workers is None and source.example is not None:
-        workers = 0  # inputs are in memory, or a DataLoader's workers load them
-    if workers is None:
-        workers = default_workers(_FEW if source.count is None else source.count)
-    if isinstance(source, ImageStream) and not source.of_files:
-        workers = 0
-    elif isinstance(source, ImageStream) and source.decoded:
-        items, workers = map(partial(_in_threads, dataset.load, workers), items), 0
+    items = _items_of_parts(source, parts)
+    num_workers = _num_workers(source, reading)
+    if isinstance(source, ImageStream) and source.of_files and source.decoded:
+        items = map(partial(_in_threads, dataset.load, num_workers), items)
+        num_workers = 0
     if window is not None:
         items = chain.from_iterable(_windows(part, window) for part in items)
     if source.example is None:
@@ -117,22 +132,24 @@ def load_batches(
     loader: DataLoader[Any] = DataLoader(
         Sent(dataset),
         batch_size=None,
-        # not in a variable, which would keep the images of a chunk in memory until the next chunk is read
+        # A loop with a variable would keep the images of a chunk in memory until the next chunk is read.
         sampler=chain.from_iterable(chunked(part, reading.batch_size) for part in items),
-        num_workers=workers,
+        num_workers=num_workers,
         worker_init_fn=begin,
         pin_memory=pin_memory,
     )
-    warned, used = set[str](), 0.0
+    warned: set[str] = set()
+    used = 0.0
     batches = iter(decoded(loader))
     for batch in batches:
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
             # Objects of this process may have no end, so nothing more is read of them.
-            others = batches if isinstance(source, ImageSource) or source.of_files else ()
-            raise ValueError(refusal(_named(batch, others)))
-        for what in sorted(batch.lost - warned):  # their number would be that of this pass, in this process
+            later_batches = batches if isinstance(source, ImageSource) or source.of_files else ()
+            raise ValueError(refusal(_named(batch, later_batches)))
+        # The warning has no number of images: only those of this pass and this process could be counted.
+        for what in sorted(batch.lost - warned):
             remedy = ""
             if what == TURNED:
                 remedy = f"; to rotate them, pass {written('exif_orientation', True)}"
@@ -148,10 +165,22 @@ def load_batches(
         )
 
 
-def _named(first: Batch, others: Iterable[Batch]) -> list[str]:
-    """Return a line for each unreadable image of a batch and of those after it, one more than are named at most."""
+def _num_workers(source: Images, reading: Reading) -> int:
+    """Return the number of worker processes, or of threads for a stream of decoded images."""
+    if isinstance(source, ImageStream) and not source.of_files:
+        return 0
+    if reading.num_workers is not None:
+        return reading.num_workers
+    if source.example is not None:
+        # Inputs are in memory, or the workers of a DataLoader load them.
+        return 0
+    return default_workers(_FEW if source.count is None else source.count)
+
+
+def _named(first: Batch, later_batches: Iterable[Batch]) -> list[str]:
+    """Return a line for each unreadable image of a batch and of later ones, until there are more than are named."""
     lines = list(first.unreadable)
-    for batch in others:
+    for batch in later_batches:
         if len(lines) > _MOST_NAMED:
             break
         lines += batch.unreadable
@@ -171,7 +200,9 @@ def refusal(lines: Sequence[str]) -> str:
 
 def cores() -> int:
     """Return the number of cores available to this process: its CPU affinity where supported, else all cores."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def default_workers(num_images: int) -> int:
@@ -192,15 +223,24 @@ def default_workers(num_images: int) -> int:
 
 
 class _Chunk(NamedTuple):
-    """Items of a batch."""
+    """Items of a batch.
 
-    items: Sequence[Any]  # numbers of images, or entries of a stream, loaded or not
-    ends: bool  # True if a part ends with this chunk
+    Attributes:
+        items: Numbers of images, or entries of a stream, loaded or not.
+        ends: True if a part ends with this chunk.
+
+    """
+
+    items: Sequence[Any]
+    ends: bool
 
 
 def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[Iterable[Any]]:
-    if not isinstance(source, ImageStream):
-        yield from [range(len(source))] if parts is None else parts
+    """Yield the items of each part: numbers of images, or entries of a stream."""
+    if isinstance(source, ImageSource):
+        if parts is None:
+            parts = [range(len(source))]
+        yield from parts
     elif parts is None:
         yield source
     else:
@@ -210,7 +250,7 @@ def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[I
 
 
 def _in_threads(load: Callable[[Any], Any], threads: int, items: Iterable[Any]) -> Iterator[Any]:
-    """Load items in order, one for each thread at a time."""
+    """Load items in order, one for each thread at a time; without threads, in this one."""
     if not threads:
         yield from map(load, items)
         return
@@ -256,7 +296,7 @@ def chunked(items: Iterable[Any], size: int) -> Iterator[_Chunk]:
 
 
 class _Sample(NamedTuple):
-    """Preprocessed image with its metadata."""
+    """Preprocessed image with its metadata. The attributes are those of a :class:`Batch`, for one image."""
 
     number: int
     name: str
@@ -283,14 +323,8 @@ class _Decoded(Dataset["Batch"]):
         loaded = [self.load(item) for item in chunk.items]
         samples = [item for item in loaded if isinstance(item, _Sample)]
         unreadable = [item for item in loaded if isinstance(item, str)]
-        formats = {tuple((tuple(each.shape), each.dtype) for each in tensors_of(sample.image)) for sample in samples}
-        if len(formats) > 1:
-            shapes, types = ({" ".join(str(each[k]) for each in tensors) for tensors in formats} for k in (0, 1))
-            what, values = ("shape", shapes) if len(shapes) > 1 else ("type", types)
-            listed = " and ".join(sorted(values)[:2]).replace("torch.", "")
-            noun = "image" if self.source.example is None else self.source.example.noun
-            differ = f"{noun.capitalize()}s differ in {what} ({listed})"
-            error = f"{differ}; give the extractor an `input_size`, or pass {written('batch_size', 1)}"
+        error = self._difference_of_formats(samples)
+        if error:
             return Batch(torch.empty(0), [], error)
         if not samples:
             return Batch(torch.empty(0), unreadable, ends=chunk.ends)
@@ -307,12 +341,42 @@ class _Decoded(Dataset["Batch"]):
             used=max(sample.used for sample in samples),
         )
 
+    def _difference_of_formats(self, samples: Sequence[_Sample]) -> str:
+        """Return the error text for images of different shapes or types, which can't be stacked; empty if they can."""
+        shapes: set[str] = set()
+        types: set[str] = set()
+        for sample in samples:
+            tensors = tensors_of(sample.image)
+            shapes.add(" ".join(str(tuple(tensor.shape)) for tensor in tensors))
+            types.add(" ".join(str(tensor.dtype) for tensor in tensors))
+        if len(shapes) > 1:
+            what, values = "shape", shapes
+        elif len(types) > 1:
+            what, values = "type", types
+        else:
+            return ""
+        listed = " and ".join(sorted(values)[:2]).replace("torch.", "")
+        return (
+            f"{self._noun.capitalize()}s differ in {what} ({listed}); give the extractor an `input_size`, or pass"
+            f" {written('batch_size', 1)}"
+        )
+
+    @property
+    def _noun(self) -> str:
+        """Noun for an item of the source."""
+        return "image" if self.source.example is None else self.source.example.noun
+
     def load(self, item: int | Entry | _Sample | str) -> _Sample | str:
-        """Load an image by its number or entry; one that is loaded already is unchanged."""
+        """Load an image by its number or entry; an item that is loaded already is unchanged."""
         if isinstance(item, (_Sample, str)):
             return item
         source: Any = self.source
-        number, name = (item.number, item.name) if isinstance(item, Entry) else (item, source.names[item])
+        if isinstance(item, Entry):
+            number = item.number
+            name = item.name
+        else:
+            number = item
+            name = source.names[item]
         try:
             image, lost, file, used = source.decode(item, self.channels)
             notes = {} if self.notes is None else self.notes(image)
@@ -324,5 +388,6 @@ class _Decoded(Dataset["Batch"]):
             else:
                 pixels = resize_image(image, self.size, self.crop, self.resize)
             return _Sample(number, name, torch.from_numpy(pixels), properties, notes, lost, used)
-        except Exception as err:  # damaged files make Pillow raise errors of any type
-            return unreadable(name, err, "image" if source.example is None else source.example.noun)
+        except Exception as err:
+            # Damaged files make Pillow raise errors of any type.
+            return unreadable(name, err, self._noun)
