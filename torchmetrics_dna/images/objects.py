@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 _ANEW = "give a list, or a function that makes it anew"
+# Usual names of columns of images, the most likely ones first.
 _LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "picture", "photo")
 
 
@@ -37,7 +38,8 @@ def open_array(images: Any, label: str) -> ImageSource:
     check_unmasked(images, "Images")
     array = ArrayFormat.of(images)
     array.check("Images", 4)
-    images = images if images.ndim == 4 else images[None]
+    if images.ndim < 4:
+        images = images[None]
     return replace(_by_number(images, images.__getitem__, label), arrays={"": array})
 
 
@@ -49,7 +51,8 @@ def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> 
     if isinstance(source, (str, bytes, os.PathLike)):
         return None
     check_not_sparse(source, example.noun)
-    if (batch := example.batch(source)) is not None:
+    batch = example.batch(source)
+    if batch is not None:
         return _inputs(count_of(batch), partial(_row_of, batch), label, example)
     if by_index(source) and not isinstance(source, Mapping):
         return _inputs(len(source), source.__getitem__, label, example)
@@ -58,40 +61,52 @@ def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> 
 
 
 def _inputs(count: int, fetch: Callable[[int], Any], label: str, example: Example) -> ImageSource:
+    """Return inputs by number, with their names."""
     names = [f"{example.noun} {i}" for i in range(count)]
     return ImageSource(names, fetch, label, options=frozenset(), example=example)
 
 
 def by_index(source: Any) -> bool:
     """True for a sequence or a map-style dataset; loaders and iterable datasets may have a length, too."""
-    by_index = hasattr(source, "__getitem__") and hasattr(source, "__len__")
-    return by_index and not isinstance(source, (DataLoader, IterableDataset))
+    has_index = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    return has_index and not isinstance(source, (DataLoader, IterableDataset))
 
 
 def _row_of(inputs: Any, index: int) -> Any:
+    """Return one input of a batch."""
     return mapped(itemgetter(index), inputs)
 
 
 def open_sequence(source: Any, label: str, reading: Reading) -> ImageSource:
     """Open a sequence or map-style dataset of images, or of rows with one image each."""
-    row: Any = None
-    with suppress(Exception):  # reported when it is read
-        row = source[0] if len(source) else None
-    if not is_row(row):
+    first: Any = None
+    # An error is reported when the image is read.
+    with suppress(Exception):
+        if len(source):
+            first = source[0]
+    if not is_row(first):
         return _by_number(source, source.__getitem__, label)
-    fetch = partial(_fetch_column, source, find_column(row, reading.column, label, tells=True))
+    column = find_column(first, reading.column, label, tells=True)
+    fetch = partial(_fetch_column, source, column)
     return replace(_by_number(source, fetch, label), options=frozenset({"column"}))
 
 
 def _by_number(source: Any, fetch: Callable[[int], Any], label: str) -> ImageSource:
-    # names and stamps of a dataset would load its images
-    entries = source if isinstance(source, (list, tuple)) else [None] * len(source)
-    names = public_names([str(e) if isinstance(e, (str, os.PathLike)) else f"image {i}" for i, e in enumerate(entries)])
-    stamp = partial(stamp_of, fetch) if isinstance(source, (list, tuple, np.ndarray, Tensor)) else None
-    return ImageSource(names, fetch, label, stamp, options=frozenset())
+    """Return images by number; paths are the names of images in a list."""
+    names = [f"image {i}" for i in range(len(source))]
+    # Names and stamps of a dataset would load its images.
+    if isinstance(source, (list, tuple)):
+        for i, image in enumerate(source):
+            if isinstance(image, (str, os.PathLike)):
+                names[i] = str(image)
+    stamp = None
+    if isinstance(source, (list, tuple, np.ndarray, Tensor)):
+        stamp = partial(stamp_of, fetch)
+    return ImageSource(public_names(names), fetch, label, stamp, options=frozenset())
 
 
 def _fetch_column(source: Any, column: str, index: int) -> Any:
+    """Return the value of a column in one row."""
     return source[index][column]
 
 
@@ -109,10 +124,22 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
 def _stream(
     source: Any, label: str, singles: Callable[[Any], Iterator[Any]], word: str, count: int | None, **settings: Any
 ) -> ImageStream | None:
-    """Open a stream, of whose items ``singles`` yields the single images, ``count`` at most; ``word`` names one."""
-    if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1 and count is None:  # a dataset of Hugging Face
+    """Open a stream of an iterable or a function; None for other objects.
+
+    Args:
+        source: The iterable or function.
+        label: Name of the set.
+        singles: Function that yields the single images of an item.
+        word: Noun for a single image.
+        count: Number of images to take at most; None for all.
+        settings: More arguments of :class:`ImageStream`.
+
+    """
+    shards: list[Callable[[], Iterator[Any]]]
+    # Datasets of Hugging Face consist of shards.
+    if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1 and count is None:
         parts = [source.shard(num_shards=source.num_shards, index=k) for k in range(source.num_shards)]
-        shards: list[Callable[[], Iterator[Any]]] = [partial(iter, part) for part in parts]
+        shards = [partial(iter, part) for part in parts]
     elif isinstance(source, Iterator):
         shards = [_Once(source)]
     elif hasattr(source, "__iter__"):
@@ -121,21 +148,26 @@ def _stream(
         shards = [_Calls(source)]
     else:
         return None
-    read = [
-        Shard(label, partial(_images, shard, singles, f"shard {k}, {word}" if len(shards) > 1 else word, count))
-        for k, shard in enumerate(shards)
-    ]
+    read = []
+    for k, shard in enumerate(shards):
+        start = f"shard {k}, {word}" if len(shards) > 1 else word
+        read.append(Shard(label, partial(_images, shard, singles, start, count)))
     stream = ImageStream(read, label, count, of_files=False, **settings)
     if isinstance(source, DataLoader) and not isinstance(source.dataset, IterableDataset):
-        samplers = [source.sampler, getattr(source, "batch_sampler", None)]
-        samplers.append(getattr(samplers[-1], "sampler", None))
-        in_order = SequentialSampler, BatchSampler, type(None)
-        if own := [type(sampler).__name__ for sampler in samplers if type(sampler) not in in_order]:
-            stream.only_whole = (
-                f"the order of its DataLoader, by a {own[0]}, may differ from process to process; give one with"
-                " shuffle=False and no sampler, or its dataset"
-            )
+        stream.only_whole = _why_only_whole(source)
     return stream
+
+
+def _why_only_whole(loader: DataLoader[Any]) -> str:
+    """Return the reason why a loader can't be split among processes; empty if it reads its dataset in order."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    for sampler in (loader.sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
+        if type(sampler) not in (SequentialSampler, BatchSampler, type(None)):
+            return (
+                f"the order of its DataLoader, by a {type(sampler).__name__}, may differ from process to process; give"
+                " one with shuffle=False and no sampler, or its dataset"
+            )
+    return ""
 
 
 class _Once:
@@ -145,9 +177,10 @@ class _Once:
         self._iterator: Iterator[Any] | None = iterator
 
     def __call__(self) -> Iterator[Any]:
-        iterator, self._iterator = self._iterator, None
+        iterator = self._iterator
         if iterator is None:
             raise ValueError(f"an iterator can be read but once, and it has been; {_ANEW}")
+        self._iterator = None
         return iterator
 
 
@@ -166,10 +199,12 @@ class _Calls:
                 value = self._function()
             except StopIteration:
                 value = None
-            if isinstance(value, Iterator):  # a new one each time
+            # A function that returns an iterator makes a new one each time, so it can be read again.
+            if isinstance(value, Iterator):
                 yield from value
                 return
-            self._ended = True  # it may be left before its end
+            # This is set before the end, because the reader may stop early.
+            self._ended = True
             if value is None:
                 return
             yield value
@@ -178,9 +213,9 @@ class _Calls:
 def _images(
     items: Callable[[], Iterable[Any]], singles: Callable[[Any], Iterator[Any]], start: str, count: int | None
 ) -> Iterator[tuple[str, Any]]:
-    """Split items into single images, with their names, which begin with ``start`` unless they are paths.
+    """Split items into single images with names. Names begin with ``start``, but paths are names themselves.
 
-    With a ``count``, these are so many, and no further item is asked for; a warning says if there are fewer.
+    With a ``count``, only so many images are taken, and no further item is read. A warning says if there are fewer.
     """
     number = 0
     for image in islice(chain.from_iterable(map(singles, items())), count):
@@ -196,8 +231,10 @@ def _single(item: Any, column: _Column) -> Iterator[Any]:
         item = item.images
     if is_row(item):
         item = column(item)
-    if isinstance(item, (tuple, list)) and item and (isinstance(item, tuple) or _is_batch(item[0])):
-        item = item[0]  # images come first, labels after them
+    # In a tuple, and in a list that begins with a batch, images come first and labels after them.
+    has_labels = isinstance(item, tuple) or (isinstance(item, list) and len(item) > 0 and _is_batch(item[0]))
+    if has_labels and len(item) > 0:
+        item = item[0]
     if _is_batch(item):
         yield from item
     elif isinstance(item, list):
@@ -219,6 +256,7 @@ def is_row(item: Any) -> bool:
 
 
 def _is_batch(item: Any) -> bool:
+    """True for an array or tensor of several images."""
     return isinstance(item, (np.ndarray, Tensor)) and item.ndim == 4
 
 
@@ -226,7 +264,8 @@ class _Column:
     """Extractor of images from rows, by a column that is detected in the first row unless it is given."""
 
     def __init__(self, column: str | None, label: str) -> None:
-        self._column, self._label = column, label
+        self._column = column
+        self._label = label
         self._resolved: str | None = None
 
     def __call__(self, item: Any) -> Any:
@@ -241,10 +280,16 @@ class _Column:
 
 
 def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: bool = False) -> str:
-    """Return the name of the column of images; ``label`` names the rows in errors.
+    """Return the name of the column of images.
 
-    If none is given, it is a common name, or else the only column with an image; ValueError if there is none, or it is
-    ambiguous. With ``tells``, a warning names the columns that hold images, too.
+    Args:
+        row: The first row.
+        column: Name of the column; None for a column with a usual name, or else the only one that holds an image.
+        label: Name of the rows in errors.
+        tells: Whether to warn if other columns hold images, too.
+
+    Raises:
+        ValueError: If there is no such column, or several.
 
     Example:
         >>> find_column({"label": 3, "img": np.zeros((4, 5, 3), np.uint8)}, None, "rows")
@@ -254,23 +299,28 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: b
     if column is not None:
         check_column(row, column, label)
         return column
-    holding = [name for name, value in row.items() if _is_image(value)]
-    lower = {name.lower(): name for name, value in row.items() if value is None or _is_image(value, least_axes=2)}
-    if usual := [lower[name] for name in _LIKELY if name in lower]:
-        if tells and (others := [name for name in holding if name != usual[0]]):
-            warn(
-                f"{label!r} has several columns of images; {usual[0]!r} is read, not {', '.join(others)};"
-                f" name it by {written('column')}",
-            )
-        return usual[0]
-    if len(holding) == 1:
-        return holding[0]
-    what = (
-        f"are several columns that hold an image ({', '.join(holding)})"
-        if holding
-        else "is no column that holds an image"
-    )
-    raise ValueError(f"There {what} in {label!r}, which has {_listed(row)}; name it by {written('column')}")
+    name_it = f"name it by {written('column')}"
+    holding_images = [name for name, value in row.items() if _is_image(value)]
+    # Columns with a usual name may hold None in this row, or an array of two axes, which would be boxes elsewhere.
+    by_lower_name = {}
+    for name, value in row.items():
+        if value is None or _is_image(value, least_axes=2):
+            by_lower_name[name.lower()] = name
+    for usual_name in _LIKELY:
+        if usual_name not in by_lower_name:
+            continue
+        chosen = by_lower_name[usual_name]
+        others = [name for name in holding_images if name != chosen]
+        if tells and others:
+            warn(f"{label!r} has several columns of images; {chosen!r} is read, not {', '.join(others)}; {name_it}")
+        return chosen
+    if len(holding_images) == 1:
+        return holding_images[0]
+    if holding_images:
+        what = f"are several columns that hold an image ({', '.join(holding_images)})"
+    else:
+        what = "is no column that holds an image"
+    raise ValueError(f"There {what} in {label!r}, which has {_listed(row)}; {name_it}")
 
 
 def check_column(columns: Iterable[str], column: str, label: str) -> None:
@@ -298,4 +348,5 @@ def _is_image(value: Any, least_axes: int = 3) -> bool:
 
 
 def _listed(columns: Iterable[str]) -> str:
+    """List names of columns."""
     return ", ".join(map(str, columns)) or "none"
