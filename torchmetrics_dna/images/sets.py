@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.tensors import ArrayFormat
 
-_SHARD_BITS = 40  # lower bits of an entry's number in a stream, for the image within its shard
-_BROKEN = "Can't read images of"  # prefix of errors of shards
-_READERS = 4  # of files at addresses, for a server makes one wait
+# Number of lower bits of an entry's number in a stream. They hold the number of the image within its shard.
+_SHARD_BITS = 40
+# Beginning of errors of shards.
+_BROKEN = "Can't read images of"
+# Number of files at addresses that are read at the same time, because each waits for a server.
+_READERS = 4
 
+# Options for reading that only apply to some sources.
 OPTIONS = frozenset({"column", "fps"})
 
 
@@ -77,7 +81,8 @@ class ImageSource(Dataset["Pixels"]):
         fetch = partial(_of_chosen, self.fetch, numbers)
         stamp = None if self.stamp is None else partial(_of_chosen, self.stamp, numbers)
         selected = replace(self, names=Names(self.names, chosen=numbers), fetch=fetch, stamp=stamp)
-        selected.numbers, selected.whole = numbers, self
+        selected.numbers = numbers
+        selected.whole = self
         return selected
 
     def drawn(self, count: int) -> ImageSource:
@@ -88,8 +93,12 @@ class ImageSource(Dataset["Pixels"]):
         """Return the index of each image in another source that this is, or is a part of; None if it is neither."""
         if are_same(self, other):
             return range(len(self))
-        numbers = None if self.whole is None else self.whole.numbers_in(other)
-        return None if numbers is None else [numbers[i] for i in self.numbers]
+        if self.whole is None:
+            return None
+        numbers = self.whole.numbers_in(other)
+        if numbers is None:
+            return None
+        return [numbers[i] for i in self.numbers]
 
     def split(self, part: int, parts: int) -> ImageSource:
         """Select one of ``parts`` equal parts: every ``parts``-th image."""
@@ -103,7 +112,8 @@ class ImageSource(Dataset["Pixels"]):
         """Name of each image below its source, see :func:`names_below`: the same in a copy of the source elsewhere."""
         if self.whole is None:
             return names_below(self.names, self.roots)
-        names = self.whole.relative_names  # without roots, a part alone may share another folder
+        # Without roots, names are relative to the folder that all files share, and a part may share another folder.
+        names = self.whole.relative_names
         return [names[i] for i in self.numbers]
 
     @property
@@ -115,7 +125,8 @@ class ImageSource(Dataset["Pixels"]):
         """Decode image ``index`` to RGB by :func:`decode_image`; ValueError with its name if unreadable."""
         try:
             return self.decode(index).pixels
-        except Exception as err:  # damaged files make Pillow raise errors of any type
+        except Exception as err:
+            # Damaged files make Pillow raise errors of any type.
             raise ValueError(unreadable(self.names[index], err)) from err
 
     def decode(self, index: int, channels: int = 3) -> Decoded:
@@ -127,19 +138,33 @@ class ImageSource(Dataset["Pixels"]):
 
 
 class Entry(NamedTuple):
-    """Undecoded image of a stream."""
+    """Undecoded image of a stream.
 
-    number: int  # increasing, with gaps between shards, so that each shard can be numbered on its own
+    Attributes:
+        number: Its number. Numbers increase, with gaps between shards, so that each shard can be numbered on its own.
+        name: Its name.
+        image: A file, Pillow image, array or tensor; or the error by which there is none.
+
+    """
+
+    number: int
     name: str
-    image: Any  # file, Pillow image, array or tensor; or the error why there is none
+    image: Any
 
 
 class Shard(NamedTuple):
-    """Part of a stream that can be read on its own."""
+    """Part of a stream that can be read on its own.
 
-    label: str  # for messages
-    read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names, in the file if it is one, and images
-    file: str = ""  # path or address
+    Attributes:
+        label: Its name in messages.
+        read: Function that returns a new iterator over names and images. Names are those in the file, if it is one.
+        file: Path or address of its file; empty for an object.
+
+    """
+
+    label: str
+    read: Callable[[], Iterator[tuple[str, Any]]]
+    file: str = ""
 
 
 class BrokenShardError(ValueError):
@@ -192,33 +217,43 @@ class ImageStream:
         if parts > 1 and self.only_whole:
             raise ValueError(f"{self.label!r} can't be shared among processes, since {self.only_whole}")
         first, step = self._part
-        count = None if self.count is None else -(-self.count // parts)  # approximately
+        count = None
+        if self.count is not None:
+            # The number is approximate, because parts differ by an image or by the sizes of their shards.
+            count = -(-self.count // parts)
         return replace(self, count=count, _part=(first + step * part, step * parts))
 
     def __iter__(self) -> Iterator[Entry]:
         """Iterate over the entries of this part of the stream, in order."""
         first, step = self._part
-        by_shard = len(self.shards) >= step  # no shard is then read by two parts
-        shards = self.read(range(first, len(self.shards), step) if by_shard else range(len(self.shards)))
-        entries = itertools.chain.from_iterable(shards)
-        return entries if by_shard else itertools.islice(entries, first, None, step)
+        # If there are enough shards, no shard is read by two parts.
+        if len(self.shards) >= step:
+            shards = self.read(range(first, len(self.shards), step))
+            return itertools.chain.from_iterable(shards)
+        all_entries = itertools.chain.from_iterable(self.read(range(len(self.shards))))
+        return itertools.islice(all_entries, first, None, step)
 
     def read(self, numbers: Iterable[int]) -> Iterator[Iterator[Entry]]:
         """Read shards by number; the last entry of a damaged file is its error. BrokenShardError if an object fails."""
         return read_ahead(map(self._read, numbers), self.readers)
 
     def _read(self, number: int) -> Iterator[Entry]:
-        shard, last, i = self.shards[number], "", 0
+        """Yield the entries of a shard."""
+        shard = self.shards[number]
+        first_number = number << _SHARD_BITS
+        last_name = ""
+        i = 0
         try:
             for i, (name, image) in enumerate(shard.read(), 1):
-                last = f"{shard.label}/{name}" if shard.file else name
-                yield Entry(number << _SHARD_BITS | i, last, image)
-        except Exception as err:  # each format has its own errors
-            after = f" after {last!r}" if last else ""
+                last_name = f"{shard.label}/{name}" if shard.file else name
+                yield Entry(first_number | i, last_name, image)
+        except Exception as err:
+            # Each format raises errors of its own.
+            after = f" after {last_name!r}" if last_name else ""
             error = BrokenShardError(f"{_BROKEN} {shard.label!r}{after}: {reason_of(err)}")
             if not self.of_files:
                 raise error from err
-            yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
+            yield Entry(first_number | (i + 1), shard.label, error)
 
     def decode(self, entry: Entry, channels: int = 3) -> Decoded:
         """Decode an entry to so many channels by :func:`decode_image`, or raise its error; or another input."""
@@ -300,12 +335,19 @@ def left_out_in_words(lines: Sequence[str]) -> str:
         '2 images and the rest of 1 file were left out'
 
     """
-    files = sum(line.startswith(_BROKEN) for line in lines)
-    images = len(lines) - files
-    noun = next((line.split()[2] for line in lines if not line.startswith(_BROKEN)), "image")
-    texts = [images_in_words(images, noun)] if images else []
-    texts += [f"the rest of {files:,} file{'' if files == 1 else 's'}"] if files else []
-    return f"{' and '.join(texts)} {'was' if len(lines) == 1 else 'were'} left out"
+    lines_of_images = [line for line in lines if not line.startswith(_BROKEN)]
+    num_files = len(lines) - len(lines_of_images)
+    texts = []
+    if lines_of_images:
+        # A line begins with "Can't read" and the noun.
+        noun = lines_of_images[0].split()[2]
+        texts.append(images_in_words(len(lines_of_images), noun))
+    if num_files == 1:
+        texts.append("the rest of 1 file")
+    elif num_files > 1:
+        texts.append(f"the rest of {num_files:,} files")
+    verb = "was" if len(lines) == 1 else "were"
+    return f"{' and '.join(texts)} {verb} left out"
 
 
 def warn_of_left_out(lines: Sequence[str], reading: Reading | None) -> None:
@@ -316,11 +358,14 @@ def warn_of_left_out(lines: Sequence[str], reading: Reading | None) -> None:
 
 def note_of_left_out(lines: Sequence[str]) -> list[str]:
     """Return the note of a table whose figures are without unreadable images; none if all could be read."""
-    return [f"{left_out_in_words(lines)} because of read errors"] if lines else []
+    if not lines:
+        return []
+    return [f"{left_out_in_words(lines)} because of read errors"]
 
 
-def _of_chosen(of_image: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
-    return of_image(numbers[index])
+def _of_chosen(function: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
+    """Call a function of a source with the number of a selected image."""
+    return function(numbers[index])
 
 
 def joined(sources: Sequence[ImageSource], label: str) -> ImageSource:
@@ -331,12 +376,15 @@ def joined(sources: Sequence[ImageSource], label: str) -> ImageSource:
     names = [sources[k].names[i] for k, i in places]
     fetch = partial(_of_one, [source.fetch for source in sources], places)
     stamps = [source.stamp for source in sources if source.stamp]
-    stamp = partial(_of_one, stamps, places) if len(stamps) == len(sources) else None
+    stamp = None
+    if len(stamps) == len(sources):
+        stamp = partial(_of_one, stamps, places)
     roots = {root for source in sources for root in source.roots}
     return ImageSource(names, fetch, label, stamp, roots)
 
 
 def _of_one(functions: Sequence[Callable[[int], Any]], places: Sequence[tuple[int, int]], index: int) -> Any:
+    """Call the function of the source of an image; ``places`` are the source and the number in it of each image."""
     k, i = places[index]
     return functions[k](i)
 
@@ -348,10 +396,11 @@ def stream_of(
     read: Callable[[str, Reading], Iterator[tuple[str, Any]]],
     **settings: Any,
 ) -> ImageStream:
-    """Return a stream with a shard for each file, of which ``read`` gives the images by their names in it.
+    """Return a stream with a shard for each file. ``read`` yields its images with their names in the file.
 
     Settings are those of :class:`ImageStream`. Files at addresses are read ahead, several at a time.
     """
     shards = [Shard(public(file), partial(read, file, reading), file) for file in files]
-    settings = {"readers": _READERS if any(map(is_address, files)) else 0, **settings}
+    has_address = any(is_address(file) for file in files)
+    settings.setdefault("readers", _READERS if has_address else 0)
     return ImageStream(shards, label, **settings)
