@@ -23,8 +23,10 @@ from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.files.damage import check_files, reason_of
 from torchmetrics_dna.images.extensions import EXTENSIONS
 
-_WORDS = ("auto", "pool")  # that arguments take in place of a path
-_PATHS: Any = os.path  # rules of paths
+# Words that arguments take in place of a path.
+_WORDS = ("auto", "pool")
+# Rules of paths.
+_PATHS: Any = os.path
 
 
 def is_image_name(name: str) -> bool:
@@ -35,8 +37,13 @@ def is_image_name(name: str) -> bool:
 def is_image_member(member: str) -> bool:
     """True for the path of an image in an archive that is neither hidden nor in a hidden folder."""
     parts = PurePosixPath(member).parts
-    hidden = any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in parts)
-    return bool(parts) and not member.endswith("/") and not hidden and is_image_name(parts[-1])
+    if not parts or member.endswith("/"):
+        return False
+    for part in parts:
+        is_hidden = part.startswith(".") and part not in (".", "..")
+        if is_hidden or part == "__MACOSX":
+            return False
+    return is_image_name(parts[-1])
 
 
 def natural_key(name: str) -> str:
@@ -50,43 +57,65 @@ def natural_key(name: str) -> str:
         ['img2', 'img10']
 
     """
-    parts = [_key(part) if part.isdecimal() else f"\2{part}" for part in re.split(r"(\d+)", name) if part]
-    return "".join([*parts, "\0", name])
+    keys = []
+    for part in re.split(r"(\d+)", name):
+        if part.isdecimal():
+            keys.append(_key_of_number(part))
+        elif part:
+            keys.append(f"\2{part}")
+    # Names with equal keys, such as "img02" and "img2", are ordered by the names.
+    return "".join([*keys, "\0", name])
 
 
-def _key(digits: str) -> str:
-    significant = (digits if digits.isascii() else "".join(str(int(digit)) for digit in digits)).lstrip("0")
+def _key_of_number(digits: str) -> str:
+    """Return a sort key of a number, by its number of digits and then by the digits."""
+    if not digits.isascii():
+        # Digits of other scripts become those of ASCII.
+        digits = "".join(str(int(digit)) for digit in digits)
+    significant = digits.lstrip("0")
     return f"\1{chr(len(significant))}{significant}"
 
 
 def names_below(names: Sequence[str], roots: Collection[str]) -> list[str]:
-    """Return the names of files below the folder or archive of ``roots`` that each is in, with ``/`` between folders.
+    """Return the names of files below the root that each is in, with ``/`` between folders.
 
-    The spelling of paths does not matter, as in ``./x`` and ``x//y``. Without roots, names are those below the folder
-    that all files share. ValueError if a name is below none of the roots.
+    The spelling of paths does not matter, as in ``./x`` and ``x//y``.
+
+    Args:
+        names: Paths of files.
+        roots: Folders and archives. Without roots, names are those below the folder that all files share.
+
+    Raises:
+        ValueError: If a file is below none of the roots.
 
     Example:
         >>> names_below(["data/cat/1.png", "data/dog/2.png"], ["./data//"]), names_below(["x/cat/1.png", "x/2.png"], ())
         (['cat/1.png', 'dog/2.png'], ['cat/1.png', '2.png'])
 
     """
-    whole = [_PATHS.normpath(name) for name in names]
+    paths = [_PATHS.normpath(name) for name in names]
     if not roots:
-        if len({_PATHS.isabs(name) for name in whole}) > 1:
-            whole = [_PATHS.abspath(name) for name in whole]
+        if len({_PATHS.isabs(path) for path in paths}) > 1:
+            paths = [_PATHS.abspath(path) for path in paths]
+        folders_of_files = {_PATHS.dirname(path) for path in paths} or {""}
         try:
-            roots = [_PATHS.commonpath({_PATHS.dirname(name) for name in whole} or {""})]
-        except ValueError:  # they are on several drives of Windows
-            return [name.replace(_PATHS.sep, "/") for name in whole]
-    folders = {_PATHS.normcase(_PATHS.normpath(root)) for root in roots}
-    folders = {"" if folder == _PATHS.curdir else folder for folder in folders}
-    begins: dict[str, int] = {}  # of names below their root, by folder
+            roots = [_PATHS.commonpath(folders_of_files)]
+        except ValueError:
+            # The files are on several drives of Windows.
+            return [path.replace(_PATHS.sep, "/") for path in paths]
+    root_folders = {_PATHS.normcase(_PATHS.normpath(root)) for root in roots}
+    if _PATHS.curdir in root_folders:
+        root_folders.remove(_PATHS.curdir)
+        root_folders.add("")
+    # Number of characters of the root of each folder.
+    lengths: dict[str, int] = {}
     below: list[str] = []
-    for name in whole:
-        folder = _PATHS.dirname(name)
-        if folder not in begins:
-            begins[folder] = len(_root_of(folder, folders))
-        below.append(name[begins[folder] :].lstrip(_PATHS.sep).replace(_PATHS.sep, "/"))
+    for path in paths:
+        folder = _PATHS.dirname(path)
+        if folder not in lengths:
+            lengths[folder] = len(_root_of(folder, root_folders))
+        name_below = path[lengths[folder] :].lstrip(_PATHS.sep)
+        below.append(name_below.replace(_PATHS.sep, "/"))
     return below
 
 
@@ -98,26 +127,33 @@ def roots_in(archive: str, members: Iterable[str]) -> list[str]:
         (['x.zip', 'x.zip/photos'], ['x.zip'])
 
     """
-    folders = {posixpath.normpath(f"{archive}/{folder}") for folder in {posixpath.dirname(name) for name in members}}
     root = posixpath.normpath(archive)
-    return list(dict.fromkeys((root, posixpath.commonpath(folders or {root}))))
+    # A set, because many members are in one folder.
+    folders_in_archive = {posixpath.dirname(name) for name in members}
+    folders = [posixpath.normpath(f"{archive}/{folder}") for folder in folders_in_archive]
+    shared = posixpath.commonpath(folders) if folders else root
+    return [root] if shared == root else [root, shared]
 
 
 def lies_in_a_root(folder: str, roots: Collection[str]) -> bool:
     """True if a folder is below one of the roots, as spelled."""
-    above = posixpath.dirname(folder)
-    return above in roots or (above != folder and lies_in_a_root(above, roots))
+    parent = posixpath.dirname(folder)
+    if parent in roots:
+        return True
+    if parent == folder:
+        return False
+    return lies_in_a_root(parent, roots)
 
 
 def _root_of(folder: str, roots: set[str]) -> str:
     """Return the nearest root that a folder is, or is in."""
-    root, above = folder, _PATHS.dirname(folder)
+    root = folder
     while _PATHS.normcase(root) not in roots:
-        if root == above:
-            raise ValueError(
-                f"{folder!r} is not below {' or '.join(sorted(map(repr, roots))[:3])}, the source of images"
-            )
-        root, above = above, _PATHS.dirname(above)
+        parent = _PATHS.dirname(root)
+        if root == parent:
+            listed = sorted(map(repr, roots))[:3]
+            raise ValueError(f"{folder!r} is not below {' or '.join(listed)}, the source of images")
+        root = parent
     return root
 
 
@@ -131,7 +167,8 @@ class Names(Sequence[str]):
     """
 
     def __init__(self, names: Sequence[str], start: str = "", chosen: Sequence[int] | None = None) -> None:
-        self._names, self._start = names, start
+        self._names = names
+        self._start = start
         self._chosen = range(len(names)) if chosen is None else chosen
 
     def __len__(self) -> int:
@@ -153,9 +190,15 @@ class Names(Sequence[str]):
 _ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
 _USER = re.compile(r"(?<=://)[^/@\s'\"]*@")
 _QUERY = re.compile(r"(https?://[^?#\s'\"]*)[?#][^\s'\"]*")
+# Packages that fsspec needs for addresses, by protocol.
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
-_BUCKETS = ("s3", "s3a", "gs", "gcs")  # object stores, without folders that could be missing
+# Protocols of object stores. These have no folders that could be missing.
+_BUCKETS = ("s3", "s3a", "gs", "gcs")
+# Number of bytes that are read from a server at a time.
+_BLOCK = 1 << 20
+# Status codes of HTTP for a file that does not exist.
+_NOT_FOUND = (404, 410)
 
 
 def is_address(path: object) -> TypeGuard[str]:
@@ -175,9 +218,11 @@ def public(text: str) -> str:
 
 
 def public_names(files: Sequence[str]) -> list[str]:
-    """Return the names of files as they are shown; with their numbers if only a query tells them apart."""
+    """Return the names of files as they are shown; with their numbers if they only differ in a query."""
     names = [public(file) for file in files]
-    return names if len(set(names)) == len(set(files)) else [f"{name}#{i}" for i, name in enumerate(names)]
+    if len(set(names)) == len(set(files)):
+        return names
+    return [f"{name}#{i}" for i, name in enumerate(names)]
 
 
 @contextmanager
@@ -191,7 +236,8 @@ def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
         OSError: For all other errors.
 
     """
-    protocol, name = _protocol(address), public(address)
+    protocol = _protocol(address)
+    name = public(address)
     if protocol in _PACKAGES:
         require(_PACKAGES[protocol], "remote")
     import fsspec
@@ -210,14 +256,18 @@ def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
     except ModuleNotFoundError:
         raise
     except Exception as err:
-        # fsspec maps every HTTP error to a missing file
-        cause = err.__cause__ if isinstance(err, FileNotFoundError) else err
-        if not isinstance(cause, Exception) or (cause is not err and getattr(cause, "status", 404) in (404, 410)):
-            raise FileNotFoundError(f"There is nothing at {name!r}") from err
+        cause: Exception = err
+        if isinstance(err, FileNotFoundError):
+            # fsspec raises this error for every HTTP error, with the HTTP error as its cause.
+            http_error = err.__cause__
+            if not isinstance(http_error, Exception) or getattr(http_error, "status", 404) in _NOT_FOUND:
+                raise FileNotFoundError(f"There is nothing at {name!r}") from err
+            cause = http_error
         raise OSError(f"Can't {doing} {name!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
 
 
 def _protocol(address: str) -> str:
+    """Return the protocol of an address, such as ``"https"``."""
     return address.partition("://")[0].lower()
 
 
@@ -263,7 +313,7 @@ def download(address: str, path: str | os.PathLike[str]) -> None:
 
 
 def files_below(address: str) -> tuple[str, list[str]] | None:
-    """Return the address of a folder as those of all files in it begin, and these; None for what is no folder."""
+    """Return the address of a folder and those of all files in it, which begin with it; None if it is no folder."""
     with asking(address) as (system, path):
         if address.startswith("http") or not system.isdir(path):
             return None
@@ -284,7 +334,10 @@ def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
     if not is_address(path):
         return Path(path).open("rb")
     with asking(path) as (system, remote_path):
-        settings = {"block_size": 0} if forwards and path.startswith("http") else {}
+        settings = {}
+        if forwards and path.startswith("http"):
+            # Without blocks, fsspec sends no range requests.
+            settings["block_size"] = 0
         return cast("BinaryIO", system.open(remote_path, "rb", **settings))
 
 
@@ -292,8 +345,11 @@ def read_address(address: str, most: int) -> bytes:
     """Read a file at an address, up to ``most + 1`` bytes."""
     with open_file(address, forwards=True) as file, asking(address):
         content = bytearray()
-        while len(content) <= most and (part := file.read(min(1 << 20, most + 1 - len(content)))):
-            content += part
+        while len(content) <= most:
+            block = file.read(min(_BLOCK, most + 1 - len(content)))
+            if not block:
+                break
+            content += block
         return bytes(content)
 
 
@@ -301,23 +357,43 @@ def forget_threads() -> None:
     """Reset fsspec in a forked process, where its thread is gone, which old versions don't detect."""
     asyn = sys.modules.get("fsspec.asyn")
     if asyn is not None and not hasattr(asyn, "reset_after_fork"):
-        asyn.iothread[0] = asyn.loop[0] = None
+        asyn.iothread[0] = None
+        asyn.loop[0] = None
         asyn.reset_lock()
 
 
 def missing(path: str) -> FileNotFoundError:
-    """Return the error for a local path that does not exist; it names one beside it that is spelled nearly so."""
-    alike: list[str] = []
+    """Return the error for a local path that does not exist, with a similar path that does, or another remedy."""
+    text = f"There is no file or folder {path!r}"
+    similar_words = get_close_matches(path, _WORDS, n=1, cutoff=0.75)
+    similar_path = _similar_path(path)
+    if similar_words:
+        text += f"; did you mean the word {similar_words[0]!r}?"
+    elif similar_path:
+        text += f"; there is {similar_path!r}"
+    # Some programs replace two hyphens by a dash.
+    if path[0] in "\u2013\u2014":
+        text += "; options begin with two hyphens"
+    if path == "-":
+        text += "; nothing is read from stdin; give a folder, an archive, or a .txt with a path a line"
+    return FileNotFoundError(text)
+
+
+def _similar_path(path: str) -> str:
+    """Return a path that exists and may be meant by one that does not; empty if there is none."""
     with suppress(OSError):
-        beside = {entry.name.lower(): str(entry) for entry in Path(path).parent.iterdir()}
-        alike = [beside[name] for name in get_close_matches(Path(path).name.lower(), beside, n=1, cutoff=0.75)]
-        alike = alike or [tail for tail in path.split("=")[1:] if Path(tail).exists()]  # names of sets are not typed
-    alike = alike or [str(parent) for parent in Path(path).parents if parent.is_file()]
-    words = [f"did you mean the word {word!r}?" for word in get_close_matches(path, _WORDS, n=1, cutoff=0.75)]
-    words = words or [f"there is {name!r}" for name in alike[:1]]
-    words += ["options begin with two hyphens"] * (path[0] in "\u2013\u2014")  # dashes
-    words += ["nothing is read from stdin; give a folder, an archive, or a .txt with a path a line"] * (path == "-")
-    return FileNotFoundError("; ".join([f"There is no file or folder {path!r}", *words]))
+        siblings = {entry.name.lower(): str(entry) for entry in Path(path).parent.iterdir()}
+        similar_names = get_close_matches(Path(path).name.lower(), siblings, n=1, cutoff=0.75)
+        if similar_names:
+            return siblings[similar_names[0]]
+        # Sets have no names on the command line, so "name=path" was meant as the path.
+        for part in path.split("=")[1:]:
+            if Path(part).exists():
+                return part
+    for parent in Path(path).parents:
+        if parent.is_file():
+            return str(parent)
+    return ""
 
 
 def suffix_of(path: str) -> str:
@@ -328,7 +404,9 @@ def suffix_of(path: str) -> str:
         '.tar'
 
     """
-    name = PurePosixPath(urlsplit(path).path if path.startswith("http") and is_address(path) else path).name
+    if path.startswith("http") and is_address(path):
+        path = urlsplit(path).path
+    name = PurePosixPath(path).name
     return os.path.splitext(name)[1].lower()  # noqa: PTH122
 
 
@@ -344,29 +422,41 @@ def expand(pattern: str) -> list[str]:
     """
     if not is_address(pattern) and os.path.lexists(pattern):
         return [pattern]
-    parts = re.split(r"\{([^{}]*)\}", pattern)
     choices = []
-    for i, part in enumerate(parts):  # every second one is the content of braces
-        if i % 2 == 0:
-            choices.append([part])
-        elif match := _RANGE.fullmatch(part):
-            first, last = match.groups()
-            width = len(first) if first.startswith("0") else 0
-            check_files(int(last) - int(first) + 1, public(pattern))
-            choices.append([f"{number:0{width}}" for number in range(int(first), int(last) + 1)])
-        else:
-            choices.append(part.split(",") if "," in part else [f"{{{part}}}"])
+    # Every second part is the content of braces.
+    for i, part in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
+        choices.append([part] if i % 2 == 0 else _choices_in_braces(part, pattern))
     check_files(prod(map(len, choices)), public(pattern))
-    files: dict[str, None] = {}  # in order, each once
-    for text in map("".join, itertools.product(*choices)):
-        if not any(sign in text for sign in ("*" if is_address(text) else "*?[")):
-            matched = [text]
-        elif is_address(text):
-            with asking(text) as (system, path):
-                matched = [system.unstrip_protocol(file) for file in system.glob(path)]
-        else:
-            matched = glob(text, recursive=True)  # noqa: PTH207
+    # The keys are the files in order, each once.
+    files: dict[str, None] = {}
+    for parts in itertools.product(*choices):
+        matched = _matched("".join(parts))
         files.update(dict.fromkeys(sorted(matched, key=natural_key)))
     if not files:
         raise FileNotFoundError(f"There are no files {public(pattern)!r}; give the folder, or '**/' for those in it")
     return list(files)
+
+
+def _choices_in_braces(content: str, pattern: str) -> list[str]:
+    """Return the texts that the content of braces in a pattern stands for."""
+    match = _RANGE.fullmatch(content)
+    if match is not None:
+        first, last = match.groups()
+        width = len(first) if first.startswith("0") else 0
+        check_files(int(last) - int(first) + 1, public(pattern))
+        return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
+    if "," in content:
+        return content.split(",")
+    # These braces are part of a name.
+    return [f"{{{content}}}"]
+
+
+def _matched(text: str) -> list[str]:
+    """Return the files that match a pattern without braces; a pattern without wildcards as it is."""
+    wildcards = "*" if is_address(text) else "*?["
+    if not any(wildcard in text for wildcard in wildcards):
+        return [text]
+    if is_address(text):
+        with asking(text) as (system, path):
+            return [system.unstrip_protocol(file) for file in system.glob(path)]
+    return glob(text, recursive=True)  # noqa: PTH207
