@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from commands import in_processes, torchrun
 from limits import HANG
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from torchmetrics_dna import DNAExtractor, compare
 from torchmetrics_dna.demo import blur, photographs
@@ -137,6 +137,36 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
     assert len(means) == 12
     assert all(0 < mean <= 1 for mean in means.values())
     check_table(tables.partition("== diffusion_guidance.py")[0])
+
+
+@pytest.mark.outer
+def test_reference_values_are_those_of_compare(tmp_path: Path) -> None:
+    photos = photographs(16)
+    for i, photo in enumerate(photos):
+        Image.fromarray(photo).save(tmp_path / f"{i:02}.png")
+    commands = (f"reference_values.py {tmp_path} --images 8 --draws 2", "reference_values.py --images 4 --draws 1")
+    output = run(str(IN_TURN), *commands)
+    of_folder, of_packages = output.split("== ")[1:]
+    order = np.random.default_rng(0).permutation(16)
+    a = [photos[i] for i in order[:8]]
+    b = [np.asarray(Image.fromarray(photos[i]).filter(ImageFilter.GaussianBlur(1))) for i in order[8:]]
+    comparison = compare(a, b, metrics=["dna-emd", "dna-fd"])
+    expected = []
+    for metric in ("dna-emd", "dna-fd"):
+        interval = comparison[metric].interval
+        expected += [f"{interval.value:.3g}", interval.ends]
+    (row,) = re.findall(r"^\| blurred by 1 px \| (.+) \|$", of_folder, re.MULTILINE)
+    cells = row.split(" | ")
+    assert [*cells[:2], *cells[3:5]] == expected
+    for distance, extent in ((cells[0], cells[2]), (cells[3], cells[5])):
+        low, high = extent.split(" to ")
+        assert distance in (low, high)
+    page = (EXAMPLES.parent / "numbers.md").read_text(encoding="utf-8").partition("### Known changes")[2]
+    for images in ("photographs", "digits"):
+        _, _, table = of_packages.partition(f"\n{images}: 4 images per set\n")
+        # Sets of four images have no interval.
+        rows = re.findall(r"^\| ([^|]+) \| - \|", table, re.MULTILINE)[:4]
+        assert rows == re.findall(rf"^\| {images} \| ([^|]+) \| [\d.]", page, re.MULTILINE)
 
 
 @pytest.mark.outer
