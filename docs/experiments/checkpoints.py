@@ -172,10 +172,10 @@ def conclude(told: list[dict[str, dict[str, float]]]) -> str:
 
     order, fault = "order of the means", "fault in a fifth of the last"
     return (
-        f"the rank correlation of mean scores with the truth is {each(POOL, order)} in contrast with the pool,"
-        f" {each(OUTLIER, order)} for the outlier score, {each(PLAIN, order)} for the distance alone. A fault in a"
-        f" fifth of the images that are ranked has an area of {each(POOL, fault)} for the contrast,"
-        f" {each(OUTLIER, fault)} for the outlier score and {each(PLAIN, fault)} for the distance."
+        f"The rank correlation of the mean score with the true order is {each(POOL, order)} for the contrast with the"
+        f" pool, {each(OUTLIER, order)} for the outlier score and {each(PLAIN, order)} for the distance alone,"
+        f" depending on the training. If a fifth of the ranked images has a fault, the area is {each(POOL, fault)} for"
+        f" the contrast, {each(OUTLIER, fault)} for the outlier score and {each(PLAIN, fault)} for the distance alone."
     )
 
 

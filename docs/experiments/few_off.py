@@ -260,7 +260,7 @@ def covers(found: FewOff, cell: Cell) -> bool:
 
 def percent(significant: NDArray[np.bool_]) -> str:
     """The share of draws."""
-    return f"{100 * significant.mean():.1f} %"
+    return f"{significant.mean():.1%}"
 
 
 def alarmed(p_values: Sequence[tuple[float, float, float]]) -> list[NDArray[np.bool_]]:
@@ -336,13 +336,15 @@ def main() -> None:
         folder,
         "few_off",
         here=(
-            f"false alarms at 5 % are {percent(of_all[0])} of {len(of_all[0]):,} draws of equal sets; of `compare`,"
-            f" {percent(of_all[1])} by its first question, {percent(of_all[2])} by the second, {percent(of_all[3])} by"
-            f" either. The test of outlier scores finds more than the best of {len(TESTS) - OWN} others in {ahead} of"
-            f" {len(asked)} cells; its power is {results.span(powers)}, theirs {results.span(rivals)}. Where it finds"
-            f" odd images, their number is in the range told in {results.percent(float(np.mean(ranges or [0])))} of"
-            f" draws. If each wallpaper is on one side, equal sets have p ≤ 0.05 in {percent(alarmed(grouped)[0])} of"
-            f" {len(grouped)} draws."
+            f"At a level of 5%, the test of outlier scores gives a false alarm in {percent(of_all[0])} of"
+            f" {len(of_all[0]):,} draws in which both sets are samples of the same distribution. In the same draws,"
+            f" `compare` reports a difference in {percent(of_all[1])}, a small number of outliers in"
+            f" {percent(of_all[2])}, and one of both in {percent(of_all[3])}. The test of outlier scores has a higher"
+            f" power than the best of {len(TESTS) - OWN} others in {ahead} of {len(asked)} cells. Its power is"
+            f" {results.span(powers)}, and that of the best other test {results.span(rivals)}. If the test is"
+            " significant, the reported range contains the number of replaced images in"
+            f" {results.percent(float(np.mean(ranges or [0])))} of draws. If all tiles of a wallpaper are in the same"
+            f" set, p ≤ 0.05 in {percent(alarmed(grouped)[0])} of {len(grouped)} draws without a difference."
         ),
         tables=tables,
         figures={"": plot({f"{cell.name} ({cell.reference}, {cell.images})": found for cell, found in asked})},

@@ -137,9 +137,12 @@ def conclude(found: dict[str, dict[str, list[float]]]) -> str:
     parts = []
     for name in found[ALL]:
         means = {ranking: float(np.mean(of[name])) for ranking, of in found.items()}
-        parts.append(f"by the {name}, {SHOWN} have {means[SHOWN]:.2f}, all {means[ALL]:.2f}")
+        parts.append(
+            f"If the {name} is the judge, it is {means[SHOWN]:.2f} for {SHOWN} neurons and {means[ALL]:.2f} for all"
+            " neurons."
+        )
     best = max(float(np.mean(values)) for judges in found.values() for values in judges.values())
-    return f"no mean correlation is above {best:.2f}; {'; '.join(parts)}."
+    return f"No mean correlation with a judge exceeds {best:.2f}. {' '.join(parts)}"
 
 
 def main() -> None:
@@ -165,8 +168,8 @@ def main() -> None:
     results.write(
         folder,
         "generated_images",
-        paper="neurons chosen on other classes rank StyleGAN2's pictures more as people would than all neurons do; both"
-        " find outliers.",
+        paper="Neurons that were chosen on other classes rank StyleGAN2's pictures more as people would than all"
+        " neurons do. Both find outliers.",
         here=conclude(found),
         tables=[results.table(header, rows)],
         figures={"": plot(groups)},

@@ -268,12 +268,13 @@ def main() -> None:
         return results.span([by_rule[rule] for by_rule in of_rules.values()])
 
     here = (
-        f"a checkpoint that is no improvement is reported in {span(false)} of draws, by kind of sequence; without"
-        f" correction, in {span(false, 'last')}. One better checkpoint after six equal ones is found in"
-        f" {span(by_step)}, by the size of the step. If each of 12 checkpoints is slightly better, an improvement in"
-        f" the second half is found in {span(half)}; if a checkpoint must be closer than each one before it, in"
-        f" {span(half, 'all before')}. If the stop itself is not found, a later checkpoint can be reported in its"
-        f" place, which happens in {span(late)}; for the rule with each one before it, in {span(late, 'all before')}."
+        f"A checkpoint that is no improvement is reported in a share of {span(false)} of draws, depending on the"
+        f" sequence. Without correction, the share is {span(false, 'last')}. One better checkpoint after six equal ones"
+        f" is found in {span(by_step)}, depending on the size of the step. If each of 12 checkpoints is slightly better"
+        f" than the one before it, an improvement in the second half is found in {span(half)}. If a checkpoint must be"
+        f" closer than all before it, this share is {span(half, 'all before')}. If the test misses the checkpoint at"
+        f" which a training stops improving, it can report a later one. This happens in {span(late)} of draws. If a"
+        f" checkpoint must be closer than all before it, this happens in {span(late, 'all before')}."
     )
     results.write(
         folder,

@@ -176,10 +176,10 @@ def conclude(found: dict[str, dict[str, list[str | None]]]) -> str:
     edges, wholes = ([fault for fault in FAULTS if fault.startswith(kind)] for kind in ("lowest", "whole"))
     placed = ", ".join(f"{results.percent(lower[fault])} ({fault[15:]})" for fault in edges)
     return (
-        f"a fault in the lowest eighth is placed there in {placed} of the draws, elsewhere in at most"
-        f" {results.percent(max(elsewhere[fault] for fault in edges))}. A place is named in"
-        f" {results.percent(max(lower[fault] + elsewhere[fault] for fault in wholes))} where the whole image is spoilt,"
-        f" and in {results.percent(lower[NONE] + elsewhere[NONE])} between equal sets."
+        f"If the lowest eighth of the images is corrupted, the lower edge is named in {placed} of the draws. Another"
+        f" place is named in at most {results.percent(max(elsewhere[fault] for fault in edges))}. If the whole image is"
+        f" corrupted, a place is named in {results.percent(max(lower[fault] + elsewhere[fault] for fault in wholes))}"
+        f" of the draws. If nothing is corrupted, a place is named in {results.percent(lower[NONE] + elsewhere[NONE])}."
     )
 
 

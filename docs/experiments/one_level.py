@@ -430,10 +430,10 @@ def table_of_halves(halves: Draws) -> tuple[str, str]:
     rows = [[part, *(share(of, part) for _, of in columns)] for part in parts]
     header = ["says a difference: now (before)", *(f"{name}: {len(of)} draws" for name, of in columns)]
     now, past = share(halves, "any").rstrip(")").split(" (")
-    by_size = ", ".join(f"{share(of, 'any').split()[0]} of {name}" for name, of in columns[1:])
+    by_size = ", ".join(f"{share(of, 'any').split()[0]} with {name}" for name, of in columns[1:])
     return results.table(header, rows), (
-        f"of {len(halves)} pairs of equal halves a share of {now} gets a sentence that says a difference ({by_size}"
-        f" images a side), before {past}."
+        f"If both sets are random halves of one set, a sentence reports a difference in a share of {now} of"
+        f" {len(halves)} draws ({by_size} images per set). Before, the share was {past}."
     )
 
 
@@ -479,9 +479,11 @@ def tables_of_others(power: Draws, held: Draws, full: Draws) -> tuple[list[str],
     main, before_it = (np.mean([says(each, now)["any"] for each in power]) for now in (True, False))
     ends = sum(bool(each["low"]) for each in shown)
     return tables, (
-        f" Of {len(power)} slightly changed sets {results.percent(main)} get one, before {results.percent(before_it)}."
-        f" Of {len(shown)} sets that differ, beside held-out images, {ends} have a lower end of the ratio, and"
-        f" {len(said)} a ratio or that they are further, on average or in some layer or property."
+        f" If one set is slightly changed, a sentence reports a difference in {results.percent(main)} of {len(power)}"
+        f" draws (before: {results.percent(before_it)}). Further draws have held-out images. Of {len(shown)} sets that"
+        f" differ significantly from the reference, {ends} have a lower bound of the ratio to the held-out images. For"
+        f" {len(said)} of these sets, the summary reports the ratio, or that the set is farther from the reference than"
+        " the held-out images are, on average or in some layer or property."
     )
 
 

@@ -155,10 +155,10 @@ def main() -> None:
     }
     others = [float(each[5]) for each in rows if each[2] in FAULTS[2:]]
     here = (
-        f"the interval holds the share in {results.span(by_share[0.0], '.3f')} of draws without corrupted images, in"
-        f" {results.span(by_share[0.05], '.3f')} with 5 % and {results.span(by_share[0.2], '.3f')} with 20 % that are"
-        f" black or have strong noise, by kind and size. For blur and JPEG compression, it does in"
-        f" {results.span(others, '.3f')}."
+        f"Without corrupted images, the interval contains the true share in {results.span(by_share[0.0], '.3f')} of"
+        f" draws, depending on domain and size. If 5% of the images are black or have strong noise, it does so in"
+        f" {results.span(by_share[0.05], '.3f')}. If 20% are, it does so in {results.span(by_share[0.2], '.3f')}. For"
+        f" blur and JPEG compression, it does so in {results.span(others, '.3f')}."
     )
     results.write(
         folder,

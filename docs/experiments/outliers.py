@@ -535,11 +535,12 @@ def conclude(reported: dict[str, Found], places: list[list[int]]) -> str:
     }
     hits = sum(place <= 8 for row in places for place in row)
     return (
-        "with 5 % of a pool at fault, the mean area over blur of 2 and 4 px, JPEG, inverted and other images is"
-        f" {whole(FIRST)} for the outlier score, {whole('nearest image')} for the nearest image, {whole('dna-emd')} for"
-        f" dna-emd and {whole('contrast')} for the contrast. The area of the local score for blocks of one colour is"
-        f" {results.span(list(local.values()))}, least in {min(local, key=local.__getitem__)}. Of six spoilt crops"
-        f" among 80, over {len(places)} draws, {hits} of {6 * len(places)} are among the worst eight."
+        "If 5% of a pool is corrupted, the mean area over five faults (blur of 2 px and of 4 px, JPEG, inverted images,"
+        f" images of another domain) is {whole(FIRST)} for the outlier score. It is {whole('nearest image')} for the"
+        f" distance to the nearest image, {whole('dna-emd')} for dna-emd and {whole('contrast')} for the contrast. For"
+        f" blocks of one colour, the area of the local score is {results.span(list(local.values()))}, depending on the"
+        f" domain. It is lowest for {min(local, key=local.__getitem__)}. In each of {len(places)} further draws, 6 of"
+        f" 80 crops are corrupted. {hits} of these {6 * len(places)} crops are among the worst eight of their draw."
     )
 
 

@@ -135,9 +135,10 @@ def main() -> None:
         folder,
         "pairs",
         here=(
-            f"of exchanged pairs, {results.span(levels, '.1f')} % have p ≤ 0.05. The mean of the distance without noise"
-            f" is off that of {TRUTH:,} pairs by at most"
-            f" {', '.join(f'{100 * x:.0f} % at {size} pairs' for size, x in off.items())}."
+            f"If the original and the changed image of each pair are exchanged at random, p ≤ 0.05 in"
+            f" {results.span(levels, '.1f')}% of draws. The mean of the debiased distance over the draws differs from"
+            f" the distance of {TRUTH:,} pairs by at most"
+            f" {', '.join(f'{100 * x:.0f}% with {size} pairs' for size, x in off.items())}."
         ),
         tables=[
             results.table(

@@ -79,7 +79,7 @@ def span(values: Sequence[float], form: str = ".2f") -> str:
 
 def percent(share: float) -> str:
     """A share in per cent, without decimals."""
-    return f"{share:.0%}".replace("%", " %")
+    return f"{share:.0%}"
 
 
 def finish_powers(figure: Figure, axis: Axes, sizes: Sequence[int], label: str) -> None:

@@ -302,11 +302,11 @@ def conclude(search: Search) -> str:
         for name in search.scores
         if search.precision(name, CONTRAST) < max(search.precision(name, m) for m in (PLAIN, *rivals))
     ]
-    behind = f"; it is behind one of them for {', '.join(lost)}" if lost else ""
+    behind = f" The contrast is behind one of these methods for: {', '.join(lost)}." if lost else ""
     return (
-        f"the area is {means[PLAIN]:.3f} for the distance to the reference, and {means[CONTRAST]:.3f} in contrast with"
-        f" the pool; the best of what the paper compares with is {best} with {rivals[best]:.3f}{behind}. By chance"
-        f" it is {chance:.3f}."
+        f"The area under precision and recall is {means[PLAIN]:.3f} for the distance to the reference and"
+        f" {means[CONTRAST]:.3f} for the contrast with the pool. The best of the other methods is {best}:"
+        f" {rivals[best]:.3f}.{behind} A random order has {chance:.3f}."
     )
 
 
@@ -346,8 +346,8 @@ def main() -> None:
     results.write(
         folder,
         "retrieval",
-        paper="dna-emd over all neurons finds augmented Cityscapes pictures among those of four other datasets better"
-        " than perceptual loss, LPIPS, SSIM, L2 and rarity score, without comparing pairs of pictures.",
+        paper="Augmented Cityscapes pictures are hidden among those of four other datasets. dna-emd over all neurons"
+        " finds them better than perceptual loss, LPIPS, SSIM, L2 and rarity score, and compares no pairs of pictures.",
         here=conclude(search),
         tables=[
             table(search, timed=True),

@@ -184,16 +184,19 @@ def main() -> None:
     cells = [row(shift, side, [name]) for shift in shifts[1:] for side in sizes.sides for name in names]
     rivals = range(1, len(TESTS))
     ahead, behind = ([sum(sign * (of[0] - of[i]) > 0 for of in cells) for i in rivals] for sign in (1, -1))
-    counts = [f"{TESTS[i]} in {more}, less in {less}" for i, more, less in zip(rivals, ahead, behind, strict=True)]
+    counts = [
+        f"Compared with {TESTS[i]}, its power is higher in {more} of them and lower in {less}."
+        for i, more, less in zip(rivals, ahead, behind, strict=True)
+    ]
     alarms = [np.mean([row(EQUAL, side, names)[i] for side in sizes.sides]) for i in range(len(TESTS))]
     results.write(
         folder,
         "shift_tests",
         here=(
-            f"of {len(cells)} cells of kind, shift and number of images, the test of dna-fd finds more than"
-            f" {'; than '.join(counts)}. False alarms at 5 % are {100 * alarms[0]:.1f} % of"
-            f" {sizes.null_draws * len(names) * len(sizes.sides)} draws, of the others"
-            f" {', '.join(f'{100 * x:.1f}' for x in alarms[1:])} %."
+            f"The test of dna-fd is compared with three others in {len(cells)} combinations of domain, shift and number"
+            f" of images. {' '.join(counts)} At a level of 5%, it gives a false alarm in {alarms[0]:.1%} of"
+            f" {sizes.null_draws * len(names) * len(sizes.sides)} draws. The others do so in"
+            f" {', '.join(f'{share:.1%} ({TESTS[i]})' for i, share in zip(rivals, alarms[1:], strict=True))}."
         ),
         tables=[
             results.table([f"p ≤ 0.05, {' / '.join(map(str, sizes.sides))} a side", *TESTS], rows),

@@ -363,8 +363,9 @@ def main() -> None:
         folder,
         "significance",
         here=(
-            f"false alarms at 5 % are {min(alarms):.1f} to {max(alarms):.1f} % of draws; from {sizes[1]} images on, the"
-            f" debiased dna-emd is within {worst:.1f} % of the value of all, as a mean of the draws."
+            f"At a level of 5%, the test gives a false alarm in {min(alarms):.1f} to {max(alarms):.1f}% of draws. With"
+            f" {sizes[1]} images per set or more, the mean of the debiased dna-emd over the draws is within"
+            f" {worst:.1f}% of its value for all images."
         ),
         tables=[
             results.table(

@@ -618,13 +618,15 @@ def conclude(
     )
     trained = len(right[NEW])
     return (
-        f"The figures in brackets are those of the network's outlier distance alone. Of one, three and eight corrupted"
-        f" pictures in a folder, {one}, {three} and {eight} are among the worst five. {flagged:.1%} of clean folders"
-        f" have a flagged image. The area of degraded pictures against clean ones is {means[NEW][0]:.3f}"
-        f" ({means[OLD][0]:.3f}), and {means[NEW][1]:.2f} ({means[OLD][1]:.2f}) of pairs of strengths are in order."
-        f" The share of clean pictures beyond the 95th percentile is {beyond} in the reference. The mean score orders"
-        f" all checkpoints, with held-out real images last, in {sum(right[NEW])} of {trained} trainings"
-        f" ({sum(right[OLD])} of {trained}); the paper's distance does so in {sum(right[DISTANCE])}."
+        f"The figures in brackets are for the network's outlier distance alone. If one picture of a folder is"
+        f" corrupted, the share that is among the worst five is {one}. If three pictures are corrupted, it is {three},"
+        f" and if eight are, it is {eight}. An image is flagged in {flagged:.1%} of clean folders. The area for"
+        f" degraded pictures against clean ones is {means[NEW][0]:.3f} ({means[OLD][0]:.3f}). If a picture is degraded"
+        f" in two strengths, the stronger one has the higher score in a share of {means[NEW][1]:.2f} ({means[OLD][1]:.2f}) of"
+        f" the pairs. The share of clean pictures beyond the 95th percentile is {beyond} in the reference. The mean"
+        f" score puts all checkpoints of a training in the right order, and held-out real images last, in"
+        f" {sum(right[NEW])} of {trained} trainings ({sum(right[OLD])} of {trained}). The paper's distance does so in"
+        f" {sum(right[DISTANCE])} of {trained}."
     )
 
 

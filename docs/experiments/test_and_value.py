@@ -356,8 +356,9 @@ def summary(found: dict[str, dict[str, list[float]]]) -> str:
         for when in (" before", "")
     )
     return (
-        f"false alarms at 5 % are {results.span(levels, '.1f')} % of draws; the distance without noise is off by"
-        f" {now:.2f} bins (RMSE, mean of {len(valued)} cells), by the jackknife alone {before:.2f}."
+        f"At a level of 5%, the test gives a false alarm in {results.span(levels, '.1f')}% of draws. The error of the"
+        f" debiased distance is {now:.2f} bins (RMSE, mean of {len(valued)} cells). With the jackknife alone, it is"
+        f" {before:.2f} bins."
     )
 
 

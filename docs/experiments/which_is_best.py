@@ -137,9 +137,9 @@ def main() -> None:
         folder,
         "which_is_best",
         here=(
-            f"where six sets are alike, one is called surely best in"
-            f" {results.span([100 * cell[1] for cell in alike], '.1f')} % of draws, and one of two that were not chosen"
-            f" nearer in {results.span([100 * cell[3] for cell in alike], '.1f')} %."
+            f"If six sets are samples of the same distribution, one is reported as significantly closest in"
+            f" {results.span([100 * cell[1] for cell in alike], '.1f')}% of draws. If two of them are picked in"
+            f" advance, one is significantly closer in {results.span([100 * cell[3] for cell in alike], '.1f')}%."
         ),
         tables=[
             results.table(

@@ -138,10 +138,11 @@ def main() -> None:
         folder,
         "which_set",
         here=(
-            f"of {len(equal)} draws of equal sets a share of {level:.3f} gets a name, or that more than one differs."
-            f" With one odd set, it alone is named in {part['right']:.2f} of {len(changed)} draws, a clean one in"
-            f" {part['a clean one']:.2f}, and \"more than one\" said in {part['more than one']:.2f}; the furthest of"
-            f" the matrix is the odd one in {part['furthest']:.2f}."
+            f"If all sets are samples of the same distribution, a set is named, or more than one set is reported to"
+            f" differ, in a share of {level:.3f} of {len(equal)} draws. If one set is changed, it alone is named in a"
+            f" share of {part['right']:.2f} of {len(changed)} draws. An unchanged set is named in"
+            f" {part['a clean one']:.2f}, and more than one set is reported in {part['more than one']:.2f}. The set"
+            f" that is farthest from the others in the matrix is the changed one in {part['furthest']:.2f}."
         ),
         tables=[results.table(header, rows)],
         seeds=f"0 to {NUM_SEEDS['none'] - 1} of equal sets, 0 to {NUM_SEEDS['changed'] - 1} of others",
