@@ -275,14 +275,15 @@ def in_words(judged: dict[str, dict[str, list[str]]], group: str) -> str:
     of = {verdict: len(names) for verdict, names in judged.get(group, {}).items()}
     total = sum(of.values())
     if "equal" in group:
-        return f"of {total} sets to which nothing was done, {of.get('right', 0)} are left unnamed."
+        return f"For {of.get('right', 0)} of {total} unchanged sets, no change is reported."
     if "outside" in group:
-        return f"of {total} with a change that is not on the list, {total - of.get('not named', 0)} are named."
-    counts = [f"{of.get(verdict, 0)} {words}" for verdict, words in (
-        ("right", "are named right"), ("one of two", "by one of two changes"), ("not named", "not at all"),
-        ("wrong", "wrong"),
-    )]  # fmt: skip
-    return f"of {total} changed sets, {', '.join(counts)}."
+        named = total - of.get("not named", 0)
+        return f"For {named} of {total} sets with a change that is not on the list, a change of the list is reported."
+    return (
+        f"Of {total} changed sets, the change is right for {of.get('right', 0)}, one of two changes is right for"
+        f" {of.get('one of two', 0)}, no change is reported for {of.get('not named', 0)}, and the change is wrong for"
+        f" {of.get('wrong', 0)}."
+    )
 
 
 def main() -> None:
@@ -323,13 +324,14 @@ def main() -> None:
         )
         rows.append([name, named or ("no difference shown" if cell["p"] > 0.05 else "not named"), verdict])
     here = (
-        f"{in_words(judged, 'changed')} {in_words(judged, 'equal')} On six kinds of pictures that chose nothing:"
-        f" {in_words(judged, 'new changed')} {in_words(judged, 'new outside')} {in_words(judged, 'new equal')}"
+        f"{in_words(judged, 'changed')} {in_words(judged, 'equal')} The next figures are for six domains that were not"
+        f" used to choose the rule. {in_words(judged, 'new changed')} {in_words(judged, 'new outside')}"
+        f" {in_words(judged, 'new equal')}"
     )
     results.write(
         folder,
         "causes",
-        here=here.replace(". of ", ". Of "),
+        here=here,
         tables=[results.table(["B", "named", "right or wrong"], rows)],
         seeds=f"{SEED}, of draws, and those of the new kinds from 1 on; {SIDE} pictures a side, drawn once",
         data=["scikit-learn"] if arguments.quick else [

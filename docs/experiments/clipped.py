@@ -88,9 +88,10 @@ def main() -> None:
         folder,
         "clipped",
         here=(
-            f"with {side} pictures a side, clipped density is off the share of good pictures by at most"
-            f" {off('clipped_density')}, clipped coverage by {off('clipped_coverage')}, plain coverage by"
-            f" {off('coverage')}, as means of draws of a kind."
+            f"With {side} pictures per set, the mean of the draws is compared with the true share of good pictures. For"
+            f" clipped density, the largest error over all shares is {off('clipped_density')}, depending on the domain."
+            f" For clipped coverage, it is {off('clipped_coverage')}. For coverage that is not clipped, it is"
+            f" {off('coverage')}."
         ),
         tables=[
             results.table(["share of good ones: mean (by kind)", *SCORES], rows),

@@ -129,9 +129,9 @@ def main() -> None:
     results.write(
         folder,
         "copies",
-        here=f"of pictures that are no copies {results.percent(min(wrong))} to {results.percent(max(wrong))}"
-        " are called copies; of copies at"
-        f" least 90 % are found in every domain, except for: {'; '.join(lost) or 'none'}.",
+        here=f"Of the pictures that are no copies, {results.percent(min(wrong))} to {results.percent(max(wrong))} are"
+        " reported as copies, depending on the domain. At least 90% of the copies are found in every domain, except for"
+        f" these changes: {', '.join(lost) or 'none'}.",
         tables=[results.table(["called copies", *shares], rows)],
         figures={"": plot(found)},
         seeds=f"{SEED}, of pictures and noise",

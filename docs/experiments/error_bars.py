@@ -198,10 +198,10 @@ def main() -> None:
     results.write(
         folder,
         "error_bars",
-        here=f"intervals about the value without noise cover the distance of the populations in"
-        f" {results.span(covered)} of draws, where 0.95 are promised; intervals about fd itself in {results.span(raw)}."
-        f" The bias that is left is at most {left:.2f} standard errors ({worst[0]}, {worst[1]} neurons,"
-        f" {worst[2]:,} images).",
+        here=f"The 95% interval of the debiased fd contains the distance of the populations in {results.span(covered)}"
+        f" of draws. An interval of the same width around fd itself does so in {results.span(raw)}. The remaining bias"
+        f" of the debiased fd is at most {left:.2f} standard errors ({worst[0]}, {worst[1]} neurons, {worst[2]:,}"
+        " images).",
         tables=[
             results.table(HEADER, rows),
             results.table(("method", "bias", "deviation", "width", "covers", "seconds"), compared),

@@ -511,10 +511,11 @@ def main() -> None:
         folder,
         "evidence",
         here=(
-            f"where half of the neurons come from another image, dna-emd is {blind['dna-emd']:.2f} times that of equal"
-            f" sets, its projections {blind[PROJECTED]:.2f} times, fd {blind['fd']:.2f} times; for mismatched halves of"
-            f" pictures {seen['dna-emd']:.2f}, {seen[PROJECTED]:.2f} and {seen['fd']:.2f}. Copies of the reference look"
-            " perfect to all."
+            "Each distance is divided by its mean for two samples of the same distribution. If half of the neurons come"
+            f" from another image, this ratio is {blind['dna-emd']:.2f} for dna-emd, {blind[PROJECTED]:.2f} for dna-emd"
+            f" of projections and {blind['fd']:.2f} for fd. If each picture consists of halves of two pictures, the"
+            f" ratio is {seen['dna-emd']:.2f}, {seen[PROJECTED]:.2f} and {seen['fd']:.2f}. No distance detects that a"
+            " set consists of copies of the reference."
         ),
         tables=[table_of(name, rows) for name, rows in found.items()],
         figures={"": figure_of(found["modes"] | found["dependence"])},

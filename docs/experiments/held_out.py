@@ -449,12 +449,13 @@ def main() -> None:
         folder,
         "held_out",
         here=(
-            f"of {len(cells)} cells of {draws} draws, the interval holds the true ratio in {results.span(covered)} of"
-            f" draws; it lies above it in"
-            f" {results.span(above)}. From {many[0]} to {many[-1]:,} images, the plain distance goes from"
-            f" {first.plain[0]:.3g} to {last.plain[0]:.3g} bins, the value over chance from {first.over_chance[0]:.3g}"
-            f" to {last.over_chance[0]:.3g}, and with a held-out set like the reference the lower end of the ratio from"
-            f" {first.least[0]:.3g} to {last.least[0]:.3g}."
+            f"There are {len(cells)} combinations of domain, distance, number of images and true ratio, with {draws}"
+            f" draws each. The interval contains the true ratio in {results.span(covered)} of draws, and lies above it"
+            f" in {results.span(above)}. From {many[0]} to {many[-1]:,} images per set, dna-emd changes from"
+            f" {first.plain[0]:.3g} to {last.plain[0]:.3g} bins, but its ratio to the null mean from"
+            f" {first.over_chance[0]:.3g} to {last.over_chance[0]:.3g}. If the held-out set has the distribution of the"
+            f" reference, the lower bound of the ratio to held-out changes from {first.least[0]:.3g} to"
+            f" {last.least[0]:.3g}."
         ),
         tables=[
             results.table(["images", "distance", "a side", *(f"ratio {ratio}" for ratio in RATIOS)], coverage),

@@ -235,8 +235,8 @@ def report(found: dict[str, dict[str, Found]], attributes: list[str]) -> tuple[s
         header = [f"weights {sign}", *(f"{m}: {what}" for what in ("removed", "others", "Eq. (7)") for m in METHODS)]
         rows = [[name, *(f"{by[m][i]:.1f}" for i in range(3) for m in METHODS)] for name, by in means.items()]
         tables.append(results.table(header, rows))
-        each = ", ".join(f"{x[0]:.1f} and {x[1]:.1f} % by {m}" for m, x in means["mean"].items())
-        told.append(f"with weights {sign} {each}")
+        each = ", ".join(f"{x[0]:.1f}% and {x[1]:.1f}% for {m}" for m, x in means["mean"].items())
+        told.append(f"With weights {sign}, they are {each}.")
     for sign, by_extractor in found.items():
         name, first = next(iter(by_extractor.items()))
         rows = [
@@ -245,7 +245,11 @@ def report(found: dict[str, dict[str, Found]], attributes: list[str]) -> tuple[s
         ]
         columns = [f"{m}: {what}" for what in ("removed", "others") for m in METHODS]
         tables.append(results.table([f"{name}; {sign}", *columns], rows))
-    return f"removed, and changed of the others, are {'; '.join(told)}.", tables
+    meaning = (
+        "The first figure is the share of the distance by the ignored attribute that is removed. The second is the"
+        " relative change of the distances by the other attributes."
+    )
+    return " ".join([meaning, *told]), tables
 
 
 def main() -> None:
@@ -272,8 +276,9 @@ def main() -> None:
         folder,
         "ignoring_attributes",
         paper=(
-            "on CelebA, mean over eight extractors, fd by layers removes 18.7 % and changes the others by 15.2 %,"
-            " dna-fd 89.6 and 14.7 %, dna-emd 91.2 and 11.9 %."
+            "The figures are means over eight extractors on CelebA. fd by layers removes 18.7% of an attribute and"
+            " changes the others by 15.2%. dna-fd removes 89.6% and changes the others by 14.7%. dna-emd removes 91.2%"
+            " and changes the others by 11.9%."
         ),
         here=here,
         tables=tables,

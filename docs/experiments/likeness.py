@@ -135,8 +135,9 @@ def main() -> None:
     results.write(
         folder,
         "likeness",
-        here=f"of the kinds that chose nothing ({', '.join(held_out)}), {results.percent(min(wrong))} to"
-        f" {results.percent(max(wrong))} of others are called copies; of JPEG of quality 40"
+        here=f"The figures are for the domains that were not used to choose the limit ({', '.join(held_out)}). Of"
+        f" different pictures, {results.percent(min(wrong))} to {results.percent(max(wrong))} are reported as copies."
+        " Of copies with JPEG of quality 40,"
         f" {results.percent(min(of['JPEG of quality 40'] for of in held_out.values()))} to"
         f" {results.percent(max(of['JPEG of quality 40'] for of in held_out.values()))} are found.",
         tables=[results.table(["called copies", *shares], rows)],

@@ -170,17 +170,23 @@ def main() -> None:
     ]
     before, now = (results.percent(max(share[i] for share in drawn)) for i in range(2))
     tiny = shares.get(CORNERS, {})
-    of_tiny = "; ".join(
-        f"{kind} {results.percent(tiny[kind][0])}, now {results.percent(tiny[kind][1])}"
-        for kind in ("others", *list(CHANGES)[:1])
-        if tiny
-    )
+    of_tiny = ""
+    if tiny:
+        quality = next(iter(CHANGES))
+        (others_before, others_now), (copies_before, copies_now) = (
+            map(results.percent, tiny[case]) for case in ("others", quality)
+        )
+        of_tiny = (
+            f" The method is worst for {CORNERS}. Of different ones, {others_before} were reported, and now"
+            f" {others_now}. Of copies with {quality}, {copies_before} were found, and now {copies_now}."
+        )
     results.write(
         folder,
         "nearly_equal",
-        here=f"of other pages, forms and charts up to {before} were called nearly alike by thumbnails of 12 pixels,"
-        f" now {now} at most; of changed copies {results.percent(max(0, *lost))} fewer are found at most, and mirrored"
-        f" ones, too.{f' Of {CORNERS}, it loses: {of_tiny}.' if tiny else ''}",
+        here=f"Up to {before} of different pages, forms and charts were reported as near-duplicates when only"
+        f" thumbnails of 12 pixels were compared. Now at most {now} of them are. In the worst case, the share of"
+        f" changed copies that are found is {results.percent(max(0, *lost))} lower than before. Mirrored copies are"
+        f" found now, too.{of_tiny}",
         tables=[results.table(["nearly alike", "others", *CHANGES, MIXED], rows)],
         seeds=f"{SEED}, of pages, forms and charts",
         data=["scikit-learn"] if arguments.quick else [data.EMOJIONE, *data.WALLPAPERS, data.TEXTURES],

@@ -172,9 +172,9 @@ def main() -> None:
     results.write(
         folder,
         "not_photographs",
-        here=f"without a change, p ≤ 0.05 in {results.span(levels, '.1f')} % of draws with {SIDE} inputs a side; the"
-        f" change is found in {results.span(powers, '.1f')} %, and where {CHANGED} of {RANKED} are changed, the area of"
-        f" the outlier score is {results.span(means)}.",
+        here=f"With {SIDE} inputs per set and no change, p ≤ 0.05 in {results.span(levels, '.1f')}% of draws. A change"
+        f" to all inputs is detected in {results.span(powers, '.1f')}% of draws. If {CHANGED} of {RANKED} inputs are"
+        f" changed, the area under the ROC curve of the outlier score is {results.span(means)}.",
         tables=[
             results.table(
                 ["inputs", "weights", "change", "no change: p ≤ 0.05", "change: p ≤ 0.05", "area, 5 of 100 changed"],

@@ -334,9 +334,10 @@ def in_words(albums: Sequence[Album], num_kinds: int) -> str:
     clean, *spoilt = ([album for album in albums if len(album.sorts) == count] for count in (0, 1, 3, 8))
     now, before = ([figures(part, method) for part in spoilt] for method in ("now", "before"))
     return (
-        f"of {num_kinds} kinds, {results.percent(figures(clean, 'now')[2])} of clean albums have a name, and of one,"
-        f" three and eight spoilt images {results.span([share for share, _, _ in now])} are named, by the test alone"
-        f" {results.span([share for share, _, _ in before])}"
+        f"In {num_kinds} domains, an image is flagged in {results.percent(figures(clean, 'now')[2])} of clean albums."
+        " If one, three or eight images of an album are corrupted, a share of"
+        f" {results.span([share for share, _, _ in now])} of them is flagged (by the test of outlier scores alone:"
+        f" {results.span([share for share, _, _ in before])})."
     )
 
 
@@ -362,12 +363,12 @@ def main() -> None:
     every = [album for group in groups for album in albums[group]]
     of_sorts, right = by_sort(every, methods)
     tables = [*(by_number(albums[group], methods) for group in groups), of_sorts, by_kind(every)]
-    here = "; ".join(in_words(albums[group], len({album.kind for album in albums[group]})) for group in groups)
+    here = " ".join(in_words(albums[group], len({album.kind for album in albums[group]})) for group in groups)
     told = [reason in RIGHT[sort] for album in every for row, sort in enumerate(album.sorts)
             if sort in RIGHT and (reason := album.reasons.get(row)) is not None]  # fmt: skip
     here += (
-        f". The reason is right for {results.percent(float(np.mean(told)))} of the images named, the least for"
-        f" {min((right[sort], sort) for sort in RIGHT if sort in right)[1]}."
+        f" The reported reason is right for {results.percent(float(np.mean(told)))} of the flagged images. It is right"
+        f" least often for the fault {min((right[sort], sort) for sort in RIGHT if sort in right)[1]}."
     )
     results.write(
         folder,

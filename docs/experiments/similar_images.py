@@ -178,11 +178,15 @@ def plot(searches: list[Search]) -> Figure:
 def conclude(searches: list[Search]) -> str:
     """Write the text about the results from the numbers."""
     few = SHOWN[0]
-    parts = [f"{one.attribute} {one.found(few):.0f}, {one.found(None):.0f}, {one.chance:.0f} %" for one in searches]
+    parts = [
+        f"For {one.attribute}, it is {one.found(few):.0f}%, {one.found(None):.0f}% and {one.chance:.0f}%."
+        for one in searches
+    ]
     ahead = sum(one.found(few) > one.found(None) for one in searches)
     return (
-        f"chosen neurons find an attribute better than all for {ahead} of {len(searches)}. Of the {NEAREST} nearest,"
-        f" these have it by {few} chosen neurons, by all, and by chance: {'; '.join(parts)}."
+        f"Chosen neurons find {ahead} of {len(searches)} attributes better than all neurons do. The share of the"
+        f" {NEAREST} nearest pictures that have the attribute is given with {few} chosen neurons, with all neurons, and"
+        f" by chance. {' '.join(parts)}"
     )
 
 
@@ -207,8 +211,8 @@ def main() -> None:
     results.write(
         folder,
         "similar_images",
-        paper="a few neurons chosen on CelebA find pictures in FFHQ that share eyeglasses or a hat with a given one,"
-        " with some errors.",
+        paper="A few neurons that were chosen on CelebA find pictures in FFHQ that share eyeglasses or a hat with a"
+        " given picture, with some errors.",
         here=conclude(searches),
         tables=[results.table(header, rows)],
         figures={"": plot(searches)},

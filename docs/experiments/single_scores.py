@@ -622,11 +622,11 @@ def conclude(
         f" corrupted, the share that is among the worst five is {one}. If three pictures are corrupted, it is {three},"
         f" and if eight are, it is {eight}. An image is flagged in {flagged:.1%} of clean folders. The area for"
         f" degraded pictures against clean ones is {means[NEW][0]:.3f} ({means[OLD][0]:.3f}). If a picture is degraded"
-        f" in two strengths, the stronger one has the higher score in a share of {means[NEW][1]:.2f} ({means[OLD][1]:.2f}) of"
-        f" the pairs. The share of clean pictures beyond the 95th percentile is {beyond} in the reference. The mean"
-        f" score puts all checkpoints of a training in the right order, and held-out real images last, in"
-        f" {sum(right[NEW])} of {trained} trainings ({sum(right[OLD])} of {trained}). The paper's distance does so in"
-        f" {sum(right[DISTANCE])} of {trained}."
+        f" in two strengths, the stronger one has the higher score in a share of {means[NEW][1]:.2f}"
+        f" ({means[OLD][1]:.2f}) of the pairs. The share of clean pictures beyond the 95th percentile is"
+        f" {beyond} in the reference. The mean score puts all checkpoints of a training in the right order, and"
+        f" held-out real images last, in {sum(right[NEW])} of {trained} trainings ({sum(right[OLD])} of {trained})."
+        f" The paper's distance does so in {sum(right[DISTANCE])} of {trained}."
     )
 
 

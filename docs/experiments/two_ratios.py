@@ -212,9 +212,10 @@ def main() -> None:
               "new: at least 1", "new: above the truth"]  # fmt: skip
     _, _, num_different, old, old_above, new, _, new_above = rows[-2]
     here = (
-        f"Of {num_different} draws that differ, {new} have a lower end (the network alone: {old}). A lower end is above"
-        f" the true ratio in {new_above} (the network alone: {old_above}), and in {rows[-1][-1]} draws with a true"
-        " ratio of 1."
+        f"In {num_different} draws, the compared set differs significantly from the reference. In a share of {new} of"
+        f" them, the ratio has a lower bound (with the network alone: {old}). The lower bound is above the true ratio"
+        f" in {new_above} draws (with the network alone: {old_above}). If the true ratio is 1, it is above 1 in"
+        f" {rows[-1][-1]} draws."
     )
     origin = [data.EMOJI["google"], data.DRAWINGS, data.PHOTOGRAPHS]
     results.write(
