@@ -10,14 +10,17 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from commands import in_processes, torchrun
 from limits import HANG
 from PIL import Image, ImageFilter
+from torch.optim.swa_utils import AveragedModel
 
-from torchmetrics_dna import DNAExtractor, compare
+from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, compare, load_dna
 from torchmetrics_dna.demo import blur, photographs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
@@ -57,6 +60,76 @@ def test_plain_pytorch_accelerate_and_ignite_over_two_processes(
     for name in ("accelerate_loop", "ignite_evaluator"):
         result = in_processes(tmp_path, program=partial(run_script, EXAMPLES / f"{name}.py"))
         assert figures(result.stdout) == single, result.stderr
+
+
+@pytest.mark.outer
+@pytest.mark.usefixtures("one_thread")
+def test_real_images_are_added_once(capsys: pytest.CaptureFixture[str]) -> None:
+    path = EXAMPLES / "real_images_once.py"
+    run_script(path)
+    single = capsys.readouterr().out
+    assert torchrun(script=path).stdout == single
+    distances = [float(distance) for distance in re.findall(r"^epoch \d: dna-emd (\S+)$", single, re.MULTILINE)]
+    photos = torch.from_numpy(np.stack(photographs(24))).movedim(3, 1)
+    for gain, distance in zip((0.3, 0.6, 0.9), distances, strict=True):
+        fresh = DNAEMD(layers=["block_0"])
+        fresh.update(photos[:12], real=True)
+        fresh.update((gain * photos[12:]).byte(), real=False)
+        assert distance == float(fresh.compute())
+
+
+@pytest.mark.outer
+def test_averaged_weights_have_a_metric_of_their_own() -> None:
+    """Both metrics give the value of a metric outside the model."""
+    example = runpy.run_path(str(EXAMPLES / "ema_weights.py"), run_name="ema_weights")
+    averaged: list[AveragedModel] = []
+
+    def recorded(*arguments: Any, **options: Any) -> AveragedModel:
+        averaged.append(AveragedModel(*arguments, **options))
+        return averaged[-1]
+
+    example["train"].__globals__["AveragedModel"] = recorded
+    torch.manual_seed(0)
+    photos = torch.from_numpy(np.stack([photo[::4, ::4] for photo in photographs(16)])).movedim(3, 1) / 255
+    noise = torch.rand_like(photos)
+    model = example["Diffusion"](photos)
+    distances = example["train"](model, photos, noise)
+    assert distances["weights"] != distances["averaged weights"]
+    for name, network in (("weights", model), ("averaged weights", averaged[0].module)):
+        assert all(key.startswith("denoiser.") for key in network.state_dict())
+        outside = DNAEMD(layers=["block_0"], normalize=True)
+        outside.update(photos, real=True)
+        outside.update(network.sample(noise), real=False)
+        assert distances[name] == float(outside.compute())
+
+
+@pytest.mark.outer
+@pytest.mark.usefixtures("one_thread")
+def test_lightning_stops_and_resumes_over_two_processes(tmp_path: Path) -> None:
+    command = ("lightning_early_stopping.py", "--devices", "2", "--folder", str(tmp_path))
+    assert "epochs 3" in run(*command, "--epochs", "3")
+    dna = tmp_path / "dna"
+    reference = load_dna(dna / "reference.dna.npz")
+    assert [path.name for path in sorted(dna.glob("step_*"))] == [f"step_{step:06}.dna.npz" for step in (3, 6, 9)]
+    first = load_dna(dna / "step_000003.dna.npz").digest
+
+    assert "epochs 7" in run(*command)
+    checkpoints = Checkpoints(reference, dna, layers=["block_0"])
+    names = [f"step_{step:06}" for step in range(3, 24, 3)]
+    assert list(checkpoints.comparisons) == names
+    # Training stops three epochs after the last improvement.
+    assert checkpoints.improvement.name == names[-4]
+    assert load_dna(dna / "step_000003.dna.npz").digest == first
+
+    # One process counts the same activations for the last checkpoint.
+    photos = torch.from_numpy(np.stack([photo[::2, ::2] for photo in photographs(48)])).movedim(3, 1) / 255
+    saved = torch.load(tmp_path / "last" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 21
+    generated = (saved["state_dict"]["gain"] * photos[24:]).clamp(0, 1)
+    metric = DNAEMD(layers=["block_0"], normalize=True, reference=reference)
+    metric.update(generated, real=False)
+    assert metric.to_dna(real=False).digest == load_dna(dna / f"{names[-1]}.dna.npz").digest
+    assert float(metric.compute()) == pytest.approx(checkpoints.comparisons[names[-1]]["dna-emd"].value, rel=1e-6)
 
 
 @pytest.mark.outer

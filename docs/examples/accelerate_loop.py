@@ -12,7 +12,7 @@ from torchmetrics_dna import DNAEMD, DNAExtractor
 
 
 def main() -> None:
-    # even_batches would repeat images to make all batches equal; metrics count every image once
+    # Metrics count every image once. With even_batches, images would be repeated to make all batches equal.
     accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(even_batches=False))
     loader = accelerator.prepare(DataLoader(pairs(), batch_size=2))
     extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"], properties=True)
@@ -20,9 +20,10 @@ def main() -> None:
     for real, fake in loader:
         metric.update(real, real=True)
         metric.update(fake, real=False)
-    value = metric.compute()  # on every process
+    # Every process calls `compute`, because it synchronizes them.
+    value = float(metric.compute())
     if accelerator.is_main_process:
-        print(f"dna-emd {float(value):.6f}")
+        print(f"dna-emd {value!r}")
     accelerator.end_training()
 
 

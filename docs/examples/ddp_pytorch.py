@@ -15,7 +15,7 @@ from torchmetrics_dna.demo import noise, photographs
 
 
 def pairs(count: int = 12) -> TensorDataset:
-    """Photographs and what a "generator" makes of them: noisy copies, uint8."""
+    """Return photographs, and noisy copies in place of generated images; uint8."""
     photos = photographs(count)
     sides = photos, [noise(photo, 2) for photo in photos]
     return TensorDataset(*(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in sides))
@@ -24,19 +24,21 @@ def pairs(count: int = 12) -> TensorDataset:
 def main() -> None:
     several = "RANK" in os.environ
     if several:
-        distributed.init_process_group("gloo")  # on GPUs: nccl, and a device for each process
+        # On GPUs, use nccl and a device for each process.
+        distributed.init_process_group("gloo")
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
 
     extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"], properties=True)
-    metric = DNAEMD(extractor)  # whose `explain()` says in words what differs
+    metric = DNAEMD(extractor)
     data = pairs()
-    # every image on one process only; a DistributedSampler would repeat some to make the parts equal
+    # Each image belongs to one process. A DistributedSampler would repeat some images to make the parts equal.
     for real, fake in DataLoader(Subset(data, range(rank, len(data), world)), batch_size=4):
         metric.update(real, real=True)
         metric.update(fake, real=False)
-    value = metric.compute()  # on every process: this synchronises them
+    # Every process calls `compute`, because it synchronizes them.
+    value = float(metric.compute())
     if rank == 0:
-        print(f"dna-emd {float(value):.6f}")
+        print(f"dna-emd {value!r}")
     if several:
         distributed.destroy_process_group()
 

@@ -26,18 +26,23 @@ def evaluate(_local_rank: int) -> None:
     evaluator = Engine(step)
 
     @evaluator.on(Events.EPOCH_COMPLETED)
-    def tell(engine: Engine) -> None:
-        engine.state.metrics["dna_emd"] = float(metric.compute())  # on every process
+    def compute(engine: Engine) -> None:
+        # Every process calls `compute`, because it synchronizes them.
+        engine.state.metrics["dna_emd"] = float(metric.compute())
         metric.reset()
 
     data = pairs()
-    evaluator.run(DataLoader(Subset(data, range(idist.get_rank(), len(data), idist.get_world_size())), batch_size=2))
+    # Each image belongs to one process.
+    own = Subset(data, range(idist.get_rank(), len(data), idist.get_world_size()))
+    evaluator.run(DataLoader(own, batch_size=2))
     if idist.get_rank() == 0:
-        print(f"dna-emd {evaluator.state.metrics['dna_emd']:.6f}")
+        print(f"dna-emd {evaluator.state.metrics['dna_emd']!r}")
 
 
 def main() -> None:
-    with idist.Parallel(backend="gloo" if "RANK" in os.environ else None) as parallel:  # on GPUs: nccl
+    # On GPUs, use nccl.
+    backend = "gloo" if "RANK" in os.environ else None
+    with idist.Parallel(backend=backend) as parallel:
         parallel.run(evaluate)
 
 

@@ -1,6 +1,6 @@
 """dna-emd in the validation loop of a LightningModule, over several processes, with a checkpoint and a resumed run.
 
-Twice: as metrics of the module, and by a callback, which also keeps a curve of all epochs.
+It is measured twice: by metrics in the module, and by a callback, which also keeps a curve of all epochs.
 
 python lightning_validation.py --devices 2
 """
@@ -23,7 +23,7 @@ LAYERS = ["block_0", "block_1", "block_2"]
 
 
 class Autoencoder(lightning.LightningModule):
-    """Learns to reproduce photographs; the validation measures how well."""
+    """Autoencoder of photographs; its validation measures how well it reproduces them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Autoencoder(lightning.LightningModule):
             nn.Conv2d(3, 16, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(16, 3, 4, 2, 1), nn.Sigmoid()
         )
         extractor = DNAExtractor("efficientnet_lite0", layers=LAYERS, properties=True)
-        # both metrics share one network, which runs once for each; a checkpoint holds neither network nor counts
+        # Both metrics share one network, and each runs it. Checkpoints contain neither the network nor the counts.
         self.dna_emd = DNAEMD(extractor, normalize=True)
         self.dna_frechet = DNAFrechet(extractor, normalize=True)
 
@@ -43,10 +43,12 @@ class Autoencoder(lightning.LightningModule):
         for metric in (self.dna_emd, self.dna_frechet):
             metric.update(batch[0], real=True)
             metric.update(images, real=False)
-        # log the metrics, not values: Lightning then computes them over all processes at the end, and resets them
+        # Log the metrics, not their values. At the end of the epoch, Lightning computes them over all processes, and
+        # resets them.
         self.log("dna_emd", self.dna_emd, on_epoch=True)
         self.log("dna_frechet", self.dna_frechet, on_epoch=True)
-        return {"images": images}  # for the callback
+        # The callback scores these images.
+        return {"images": images}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=1e-2)
@@ -89,10 +91,12 @@ def main() -> None:
             print(f"dna-fd {float(figures['dna_frechet']):.6f}")
             print(f"dna-callback {float(figures['dna/dna_emd']):.6f}")
             print(Path(folder, "dna", "checkpoints.csv").read_text(encoding="utf-8"))
-            with torch.no_grad():  # the same on one process
+            # Compute the same value on one process.
+            with torch.no_grad():
                 alone = DNAEMD(module.dna_emd.extractor, normalize=True, sync_on_compute=False)
                 module.eval()
-                for (batch,) in data:  # the same batch size, since it changes the last digits of a network's outputs
+                # Use the same batch size, because it changes the last digits of the outputs of the autoencoder.
+                for (batch,) in data:
                     alone.update(batch, real=True)
                     alone.update(module.network(batch), real=False)
                 print(f"alone {float(alone.compute()):.6f}")
