@@ -401,15 +401,14 @@ def test_grey_images_are_those_with_three_equal_channels() -> None:
     assert compare(rgb, colour.to_dna(real=True), extractor, metrics=["dna-emd"], num_folds=None).num_images["a"] == 6
 
 
-@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
 @pytest.mark.parametrize("size", [None, 8])
 def test_own_networks_get_what_they_take(channels: int, size: int | None) -> None:
     network = nn.Conv2d(channels, 4, 3, bias=False)
     of_each = {"mean": [0.5] * channels, "std": [2.0] * channels}
     extractor = DNAExtractor(network, channels=channels, input_size=size, **of_each)
-    if channels == 1:
-        number = DNAExtractor(network, channels=1, input_size=size, mean=0.5, std=2)
-        assert number.preparation == extractor.preparation
+    with_numbers = DNAExtractor(network, channels=channels, input_size=size, mean=0.5, std=2)
+    assert with_numbers.preparation == extractor.preparation
     images = torch.rand(3, channels, 8, 8)
     (output,) = extractor(images).values()
     torch.testing.assert_close(output, network((images - 0.5) / 2).detach(), rtol=1e-5, atol=1e-6)
@@ -417,6 +416,6 @@ def test_own_networks_get_what_they_take(channels: int, size: int | None) -> Non
     metric.update(images, real=True)
     metric.update(images, real=False)
     assert metric.compute() == 0
-    assert extractor.preparation["channels"] == channels
+    assert extractor.preparation.get("channels", 3) == channels
     with pytest.raises(ValueError, match=rf"\(B, {channels}, H, W\), but got \(3, 7, 8, 8\)"):
         metric.update(torch.rand(3, 7, 8, 8), real=True)

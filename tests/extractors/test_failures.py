@@ -82,6 +82,33 @@ def test_a_network_of_one_size_asks_for_it() -> None:
     assert DNAExtractor(OfOneSize(32), layers=["conv"], mean=0.5, std=0.5, input_size=32)(IMAGES)["conv"].ndim == 4
 
 
+def vision_transformer() -> nn.Module:
+    import timm
+
+    return timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=32, depth=1, embed_dim=12)
+
+
+def vision_transformer_of_hugging_face() -> nn.Module:
+    from transformers import ViTConfig, ViTModel
+
+    config = ViTConfig(
+        image_size=32, patch_size=16, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    return ViTModel(config)
+
+
+@pytest.mark.parametrize("make", [vision_transformer, vision_transformer_of_hugging_face])
+@pytest.mark.parametrize("input_size", [None, 224])
+def test_the_size_that_a_transformer_was_built_for_is_named(
+    make: Callable[[], nn.Module], input_size: int | None
+) -> None:
+    network = make().eval()
+    with pytest.raises(ValueError, match=r"can't take an image of 224 x 224 pixels .*; give `input_size=32`$"):
+        DNAExtractor(network, mean=0.5, std=0.5, input_size=input_size)
+    extractor = DNAExtractor(network, mean=0.5, std=0.5, input_size=32)
+    assert all(len(activations) == len(IMAGES) for activations in extractor(IMAGES).values())
+
+
 @pytest.fixture
 def device() -> Iterator[Accelerator]:
     """The stand-in for a GPU, to which torch moves a network by replacing its parameters."""

@@ -721,6 +721,49 @@ def test_other_types_of_batches_are_told_how_to_become_tensors(imgs: Any, channe
     check_images(eval(remedy, {"imgs": imgs, "torch": torch, "numpy": np}), normalize, channels, values=True)
 
 
+@pytest.mark.parametrize(
+    "imgs",
+    [
+        [*PICTURES, PICTURES[0].resize((5, 6))],
+        [PICTURES[0].convert("L"), PICTURES[0].resize((5, 6)).convert("RGBA")],
+        [np.asarray(PICTURES[0]), np.asarray(PICTURES[0])[:5]],
+        [np.asarray(PICTURES[0])[::-1], np.asarray(PICTURES[0])[:5]],
+        [np.zeros((3, 8, 9), np.uint8), np.zeros((3, 8, 5), np.uint8)],
+        [torch.zeros(3, 8, 9, dtype=torch.uint8), torch.zeros(3, 8, 5, dtype=torch.uint8)],
+        [torch.zeros(2, 3, 8, 9, dtype=torch.uint8), torch.zeros(1, 3, 8, 5, dtype=torch.uint8)],
+    ],
+)
+@pytest.mark.parametrize("channels", [(3,), (1, 3)])
+def test_images_of_several_sizes_can_be_given_one_at_a_time(imgs: Any, channels: tuple[int, ...]) -> None:
+    with pytest.raises(TypeError, match="; their sizes differ: give one at a time, each as `.*`$") as raised:
+        check_images(imgs, False, channels, values=True)
+    remedy = str(raised.value).split("`")[3]
+    for img in imgs:
+        check_images(eval(remedy, {"img": img, "torch": torch, "numpy": np}), False, channels, values=True)
+
+
+@pytest.mark.parametrize("pictures", [PICTURES, [*PICTURES, PICTURES[0].resize((5, 6))]])
+@pytest.mark.parametrize(("normalize", "channels"), [(False, (3,)), (True, (3,)), (False, (1,)), (True, (1,))])
+def test_lists_of_pictures_are_told_how_to_keep_their_values(
+    pictures: list[Image.Image], normalize: bool, channels: tuple[int, ...]
+) -> None:
+    with pytest.raises(TypeError, match="^Argument `imgs` expected to be a Tensor, but got list; ") as raised:
+        check_images(pictures, normalize, channels, values=True)
+    remedy = str(raised.value).split("`")[3]
+    names = {"imgs": pictures, "torch": torch, "numpy": np}
+    has_one_size = len({picture.size for picture in pictures}) == 1
+    if has_one_size:
+        batches = list(eval(remedy, names).split(1))
+    else:
+        batches = [eval(remedy, names | {"img": picture}) for picture in pictures]
+    for picture, batch in zip(pictures, batches, strict=True):
+        check_images(batch, normalize, channels, values=True)
+        expected = decode_image(picture, channels[0]).pixels
+        values = batch[0].movedim(0, 2)
+        levels = (255 * values).round() if normalize else values
+        np.testing.assert_array_equal(levels.numpy(), expected)
+
+
 @pytest.mark.parametrize("values", [[1 + 9e-4, -1e-7], [1.001, -0.001]])
 @pytest.mark.parametrize("make", [np.asarray, torch.tensor, Image.fromarray])
 def test_pixels_a_little_beyond_0_to_1_are_clamped(values: list[float], make: Callable[..., Any]) -> None:

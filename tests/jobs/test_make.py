@@ -305,6 +305,16 @@ def test_where_files_go(tmp_path: Path) -> None:
         make_files([tmp_path / "never looked at"], tmp_path / "x", *job(KINDS), resume=False, notes="")
 
 
+def test_several_kinds_are_those_that_the_command_writes(tmp_path: Path) -> None:
+    dnas = make_dna(IMAGES, EXTRACTOR, kind=["histogram", "gaussian"], num_bins=40, ranges=RANGES)
+    assert list(dnas) == ["histogram", "gaussian"]
+    paths = make(tmp_path, kinds=["histogram", "gaussian"], batch_size=32)
+    for kind, dna in dnas.items():
+        assert dna.kind == kind
+        assert dna.digest == load_dna(paths[kind]).digest
+        assert dna.digest == make_dna(IMAGES, EXTRACTOR, kind=kind, num_bins=40, ranges=RANGES).digest
+
+
 # shards are the parts of a job
 
 MANY = np.random.default_rng(0).integers(0, 256, (30, 6, 5, 3)).astype(np.uint8)

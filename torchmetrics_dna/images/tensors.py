@@ -12,6 +12,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
 # How far floating point images may lie beyond [0, 1]: rounding, and a resize that was clipped in another type, leave
 # them a little beyond. Such values are clamped. The limits are numbers of float32, so that 1.001 itself is accepted.
@@ -29,9 +30,8 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
     these must also lie in [0, 1], or at most 0.001 beyond, whose check is a sync on a device.
     """
     if not isinstance(imgs, Tensor):
-        raise TypeError(
-            f"Argument `imgs` expected to be a Tensor, but got {type(imgs).__name__}{_remedy_of_type(imgs, channels)}"
-        )
+        remedy = _remedy_of_type(imgs, normalize, channels)
+        raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {type(imgs).__name__}{remedy}")
     check_dense(imgs, "Argument `imgs`")
     if imgs.ndim != 4 or imgs.shape[1] not in channels:
         expected = f"(B, {' or '.join(map(str, channels))}, H, W)"
@@ -74,7 +74,7 @@ def in_digits(value: float) -> str:
     return str(np.float32(value)).removesuffix(".0")
 
 
-def _remedy_of_type(imgs: Any, channels: Sequence[int]) -> str:
+def _remedy_of_type(imgs: Any, normalize: bool, channels: Sequence[int]) -> str:
     """Return how something that is no tensor becomes a batch of images, as the end of a message; empty if unknown."""
     if isinstance(imgs, np.ndarray):
         return f"; give `{_from_numpy('imgs', [imgs])}`"
@@ -85,24 +85,49 @@ def _remedy_of_type(imgs: Any, channels: Sequence[int]) -> str:
     if not isinstance(imgs, (list, tuple)) or not imgs:
         return ""
     if all(isinstance(each, Tensor) for each in imgs):
-        return "; give `torch.stack(imgs)`" if imgs[0].ndim == 3 else "; give `torch.cat(imgs)`"
+        return _remedy_of_tensors(imgs)
+    if all(isinstance(each, np.ndarray) for each in imgs):
+        return _remedy_of_arrays(imgs, channels)
     # Functions of tensors can be used without Pillow, so only this message imports it.
-    from PIL import Image
+    from PIL.Image import Image as Picture
 
-    are_pictures = all(isinstance(each, Image.Image) for each in imgs)
-    are_arrays = all(isinstance(each, np.ndarray) for each in imgs)
-    if not are_pictures and not are_arrays:
-        return ""
-    sizes = {each.size for each in imgs} if are_pictures else {each.shape for each in imgs}
-    if len(sizes) > 1:
-        return "; resize them to one size, or give one at a time"
-    if are_pictures:
-        mode = "L" if 3 not in channels else "RGB"
-        pictures = f"[img.convert({mode!r}) for img in imgs]"
-        axes = "[:, None]" if mode == "L" else ".movedim(3, 1)"
-        return f"; give `torch.from_numpy(numpy.stack({pictures})){axes}`"
-    moved = ".movedim(3, 1)" if imgs[0].ndim == 3 and imgs[0].shape[2] in channels else ""
-    return f"; give `{_from_numpy('numpy.stack(imgs)', imgs)}{moved}`"
+    if all(isinstance(each, Picture) for each in imgs):
+        return _remedy_of_pictures(imgs, normalize, channels)
+    return ""
+
+
+# The metric resizes each image to the input size of the network itself, so sizes need not be equal.
+_ONE_AT_A_TIME = "; their sizes differ: give one at a time, each as `{}`"
+
+
+def _remedy_of_tensors(imgs: Sequence[Tensor]) -> str:
+    """Return how a list of images or batches becomes a batch, as the end of a message."""
+    are_batches = imgs[0].ndim != 3
+    has_one_size = len({img.shape[-3:] for img in imgs}) == 1
+    if has_one_size:
+        return "; give `torch.cat(imgs)`" if are_batches else "; give `torch.stack(imgs)`"
+    return _ONE_AT_A_TIME.format("img" if are_batches else "img[None]")
+
+
+def _remedy_of_arrays(imgs: Sequence[NDArray[Any]], channels: Sequence[int]) -> str:
+    """Return how a list of arrays becomes a batch, as the end of a message."""
+    has_channels_last = imgs[0].ndim == 3 and imgs[0].shape[2] in channels
+    moved = ".movedim(3, 1)" if has_channels_last else ""
+    has_one_size = len({img.shape for img in imgs}) == 1
+    if has_one_size:
+        return f"; give `{_from_numpy('numpy.stack(imgs)', imgs)}{moved}`"
+    return _ONE_AT_A_TIME.format(f"{_from_numpy('numpy.stack([img])', imgs)}{moved}")
+
+
+def _remedy_of_pictures(imgs: Sequence[Image.Image], normalize: bool, channels: Sequence[int]) -> str:
+    """Return how a list of Pillow's images becomes a batch, as the end of a message."""
+    mode = "RGB" if 3 in channels else "L"
+    axes = ".movedim(3, 1)" if mode == "RGB" else "[:, None]"
+    scale = " / 255" if normalize else ""
+    has_one_size = len({img.size for img in imgs}) == 1
+    if has_one_size:
+        return f"; give `torch.from_numpy(numpy.stack([img.convert({mode!r}) for img in imgs])){axes}{scale}`"
+    return _ONE_AT_A_TIME.format(f"torch.from_numpy(numpy.stack([img.convert({mode!r})])){axes}{scale}")
 
 
 def _from_numpy(name: str, arrays: Sequence[NDArray[Any]]) -> str:
