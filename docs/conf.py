@@ -104,7 +104,7 @@ def _not_a_mistake(_app: Sphinx, _domain: object, node: pending_xref) -> bool | 
 
 
 def _properties() -> str:
-    return Table(["property", "what, from 0 to 1"], [[each.name, each.meaning] for each in RECORDS.values()]).markdown()
+    return Table(["property", "meaning"], [[each.name, each.meaning] for each in RECORDS.values()]).markdown()
 
 
 def _distances() -> str:

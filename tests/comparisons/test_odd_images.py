@@ -172,8 +172,9 @@ def test_all_name_the_same_images_in_one_order(form: str, kind: str, tmp_path: P
         assert {*in_text} <= {*off}
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
     alts = [image["alt"] or "" for image in page.all("img")]
-    shown = [alt.removeprefix("Off in B ") for alt in alts if alt.startswith("Off in B ")]
-    assert shown == off[:8]
+    captions = [figure["caption"] for figure in page.figures if figure.get("id", "").startswith("outlier-")]
+    reasons = odd.odd.reasons("A").values()
+    assert captions == [f"{name} {reason}" for name, reason in zip(off, reasons, strict=True)][:12]
     assert [alt.removeprefix("Image ") for alt in alts if alt.startswith("Image ")][: len(off)] == off[:12]
     sheet = [axis for axis in ranking.plot(columns=3).axes if axis.get_title()[:1].isdigit()]
     labels = [axis.get_xlabel().splitlines()[0] for axis in sheet]
@@ -253,11 +254,9 @@ def test_a_gate_and_a_page(folders: Path, monkeypatch: pytest.MonkeyPatch, capsy
         named, said = (" ".join(text.split()) for text in capsys.readouterr())
         assert line in said
     page = Page(Path("page.html").read_text(encoding="utf-8"))
-    strip, maps = (
-        [image["alt"] for image in page.all("img") if (image["alt"] or "").startswith(start)]
-        for start in ("Off in B ", "Map of ")
-    )
-    off = [alt.removeprefix("Off in B ") for alt in strip]
+    outliers = [figure["img"] for figure in page.figures if figure.get("id", "").startswith("outlier-")]
+    maps = [alt["alt"] for _, alt in outliers]
+    off = [image["alt"].removeprefix("Image ") for image, _ in outliers]
     assert set(off) == {f"{number}.png" for number in range(14, 20)}
     assert named.count("has stronger colours") + named.count("have stronger colours") >= 1
     assert [alt.removeprefix("Map of ").partition(":")[0] for alt in maps[: len(off)]] == off

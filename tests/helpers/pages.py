@@ -17,12 +17,20 @@ class Page(HTMLParser):
     Args:
         html: The page.
 
+    Attributes:
+        elements: Name and attributes of each element.
+        rows: Texts of the cells of each row of a table.
+        texts: Texts of all elements of some names, by name.
+        figures: Attributes of each figure with its images (``"img"``) and links (``"a"``), and its ``"caption"``.
+
     """
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.rows: list[list[str]] = []
+        self.texts: dict[str, list[str]] = {name: [] for name in ("title", "h1", "h2", "h3", "dt", "dd", "summary")}
+        self.figures: list[dict[str, Any]] = []
         self.text = ""
         self.data: dict[str, Any] = {}
         self._within: list[str] = []
@@ -35,6 +43,12 @@ class Page(HTMLParser):
             self.rows.append([])
         elif tag in ("td", "th"):
             self.rows[-1].append("")
+        elif tag in self.texts:
+            self.texts[tag].append("")
+        elif tag == "figure":
+            self.figures.append({**dict(attrs), "img": [], "a": [], "caption": ""})
+        elif "figure" in self._within and tag in ("img", "a"):
+            self.figures[-1][tag].append(dict(attrs))
 
     def handle_endtag(self, tag: str) -> None:
         while self._within and self._within.pop() != tag:
@@ -48,6 +62,11 @@ class Page(HTMLParser):
             self.text += data
             if "td" in self._within or "th" in self._within:
                 self.rows[-1][-1] += " ".join(data.split())
+            for tag in self._within:
+                if tag in self.texts:
+                    self.texts[tag][-1] += data
+            if "figcaption" in self._within:
+                self.figures[-1]["caption"] += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         """Return the attributes of all elements with this tag."""

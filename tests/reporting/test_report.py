@@ -18,16 +18,18 @@ import pytest
 import torch
 from networks import Outputs, pixels
 from numpy.typing import NDArray
-from pages import Page
+from pages import ROOT, Page
 from PIL import Image
 from torch import nn
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, __version__, compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.measured import compare_measured
+from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
+from torchmetrics_dna.functional.odd import Odd
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import RECORDS
@@ -35,6 +37,7 @@ from torchmetrics_dna.jobs.make import measure_ranges
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.reporting import write
+from torchmetrics_dna.reporting.build import document_of
 from torchmetrics_dna.reporting.findings import GROUPS, property_rows, settings_of
 from torchmetrics_dna.reporting.page import as_html, top_histograms, with_maps
 from torchmetrics_dna.singles.look import Gallery, ShownImage
@@ -93,7 +96,7 @@ def test_figures_are_those_of_compare(compared: Comparison, tmp_path: Path) -> N
             three_digits(figures["dna_fd"]),
         ]
     for neuron in compared.top_neurons(12):
-        line = f"{neuron['dna_emd']:.3g} bins, mean {neuron['shift']:+.3g}, q {p_figure(neuron['q'])}"
+        line = f"{neuron['dna_emd']:.3g} bins, mean {neuron['shift']:+.3g} in B, {p_figure(neuron['q'], 'q')}."
         assert f"{neuron['layer']} neuron {neuron['neuron']}: {line}" in words
     assert "that differ most clearly" in words
     assert all(side in words for side in ("real & true (24 images)", "made (28 images)"))
@@ -122,8 +125,9 @@ def test_histograms_hold_the_shares_and_the_fullest_bin_is_told(compared: Compar
         assert bool(row["spike"]) == stands_out
         if stands_out:
             spikes += 1
-            where = "of 0" if edges[place] <= 0 < edges[place + 1] else f"from {edges[place]:.3g}"
-            assert f"{where}, holds {100 * share_a[place]:.0f} % of A and {100 * share_b[place]:.0f} %" in row["spike"]
+            where = "at 0" if edges[place] <= 0 < edges[place + 1] else f"from {edges[place]:.3g}"
+            in_a, in_b = (f"{100 * share[place]:.0f}%" for share in (share_a, share_b))
+            assert row["spike"] == f"The bin {where} contains {in_a} of the activations of A and {in_b} of B."
     assert spikes
 
 
@@ -170,8 +174,8 @@ WEIGHTS = f"neuron weights (digest) {sha256(repr([0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
         ({"feature": network(1)}, "weights of the network", network(1).weights_digest),
         ({"feature": network(0, input_size=12)}, "preparation of images", "12"),
         ({"feature": network(0, layers=["1"])}, "neurons", "2 in 1 layers"),
-        ({"num_bins": 50}, "bins of a histogram", "50"),
-        ({"ranges": "ranges"}, "ranges of activations", "margin widen"),
+        ({"num_bins": 50}, "bins per neuron", "50"),
+        ({"ranges": "ranges"}, "activation ranges", "margin widen"),
         ({"neuron_weights": torch.tensor([0, 1, 1, 0, 1, 1.0])}, "average", f"weighted sum over neurons, {WEIGHTS}"),
         ({"num_folds": 6}, "folds of images", "6"),
     ],
@@ -182,7 +186,7 @@ def test_each_setting_of_a_page_is_that_of_the_comparison(options: dict[str, Any
     if "ranges" in options:
         options = {"ranges": measure_ranges(A, network(0)).ranges}
     plain, other = (settings_of(compare(A, B, **base | each), gallery=None) for each in ({}, options))
-    assert {name for name in plain | other if plain.get(name) != other.get(name)} - {"made"} == {setting}
+    assert {name for name in plain | other if plain.get(name) != other.get(name)} - {"created"} == {setting}
     assert words in other[setting]
     assert plain["weights of the network"] == network(0).weights_digest
 
@@ -212,13 +216,14 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) ->
     assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in markdown.splitlines() if line.startswith("|"))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(html)
-    words = " ".join(page.text.split()).replace("What differs Distances Settings", "")  # links to these parts
-    headline, *sentences = comparison.verdict_lines
-    parts = [headline, "A a|b (24 images)", "B <c> (28 images)", *sentences, "Properties of the images"]
-    parts += ["Images least like", "Distances", "Layers and neurons", "neurons that differ most", "What was done"]
-    places = [words.index(part) for part in parts]
+    words = " ".join(page.text.split())
+    sides = ["A a|b (24 images)", "B <c> (28 images)"]
+    places = [words.index(part) for part in ("<c> compared with a|b", *comparison.verdict_lines, *sides)]
     assert places == sorted(places)
-    assert [words.count(part) for part in comparison.verdict_lines] == [1] * (1 + len(sentences)), "each fact once"
+    assert [words.count(part) for part in comparison.verdict_lines] == [1] * len(comparison.verdict_lines), "once"
+    least_similar = "Images that are least similar to the other set"
+    assert page.texts["h2"] == ["Properties of the images", least_similar, "Distances", "Terms", "Settings"]
+    assert "neurons that differ most" in words
     headings = {name: f"{name}{record.meaning}" for name, record in RECORDS.items()}
     assert sorted(row[0] for row in page.rows if row and row[0] in headings.values()) == sorted(headings.values())
     assert next(row for row in page.rows if row[0] == headings["JPEG files"])[1:3] == ["0%", "100%"]
@@ -234,8 +239,96 @@ def test_images_that_need_not_show_a_cause_are_left_out(compared: Comparison) ->
         Page(as_html(each, Gallery({}, unlike={"a": shown, "b": shown})))
         for each in (replace(compared, causes=None), caused)
     ]
-    assert ["Images least like" in page.text for page in pages] == [True, False]
+    assert ["least similar" in page.text for page in pages] == [True, False]
     assert caused.verdict_lines[0] in " ".join(pages[1].text.split())
+
+
+def odd_in(comparison: Comparison, count: int) -> OddImages:
+    """Outliers of a comparison, as if so many were found in its images."""
+    reasons = ("brightness -", "sharpness -", "all black")
+    single = [Odd(i, reasons[i % len(reasons)], 0.01 * i, 0.5, 0.9) for i in range(count)]
+    return replace(comparison.odd, single=single, beyond=[])
+
+
+def test_each_picture_has_its_name_as_caption_and_is_enlarged_by_a_click(compared: Comparison, tmp_path: Path) -> None:
+    odd = odd_in(compared, 4)
+    shown = [ShownImage(f"deep/{i}.png", Image.new("RGB", (8, 8)), torch.rand(9, 9)) for i in range(4)]
+    flagged = [image._replace(why=f"is {i}") for i, image in enumerate(shown)]
+    lists = {"a": shown, "b": shown[:3]}
+    gallery = Gallery({}, lists, changed=shown, twins=dict.fromkeys("ab", shown[:2]), odd=flagged, unlike=lists)
+    page = Page(as_html(replace(compared, causes=None, odd=odd), gallery))
+    pictures = [figure for figure in page.figures if figure["img"]]
+    assert sum(len(figure["img"]) for figure in pictures) == len(page.all("img")) == 4 + 3 + 4 + 4 + 8 + 8 + 6
+    ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
+    assert len(set(ids)) == len(ids)
+    for figure in pictures:
+        enlarge, close = figure["a"]
+        assert enlarge["href"] == f"#{figure['id']}", "a figure that is the target covers the page"
+        assert close["href"].removeprefix("#") in ids
+        names = {re.search(r"deep/\d\.png", image["alt"])[0] for image in figure["img"]}
+        assert names == set(re.findall(r"deep/\d\.png", figure["caption"]))
+    outliers = [figure["caption"] for figure in pictures if figure["id"].startswith("outlier-")]
+    assert outliers == [f"deep/{i}.png is {i}" for i in range(4)]
+
+
+@pytest.mark.parametrize("has_pictures", [True, False])
+def test_each_flagged_image_has_its_reason(has_pictures: bool, compared: Comparison) -> None:
+    flagged = replace(compared, odd=odd_in(compared, 15))
+    reasons = list(flagged.odd.reasons("A").values())
+    shown = [ShownImage(name, Image.new("RGB", (8, 8)), torch.rand(9, 9)) for name in flagged.odd.off[:12]]
+    page = Page(as_html(flagged, Gallery({}, odd=shown) if has_pictures else None))
+    assert page.texts["h2"][0] == "Outliers in B"
+    assert page.texts["summary"][0] == "All 15 flagged images, with the reasons"
+    assert [row for row in page.rows if row[1:] and row[1] in reasons] == [
+        list(pair) for pair in zip(flagged.odd.off, reasons, strict=True)
+    ]
+
+
+def test_a_page_of_a_ranking_has_the_reason_for_each_flagged_image(tmp_path: Path) -> None:
+    images = [*noise(60, 3), *[np.zeros((16, 16, 3), np.uint8)] * 15]
+    ranking = rank(images, noise(60, 4), EXTRACTOR)
+    write(tmp_path / "x.html", ranking)
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert page.texts["title"] == page.texts["h1"] == ["Ranking of 75 images"]
+    flagged = {row["image"]: row["reason"] for row in ranking.rows() if row["reason"]}
+    assert len(flagged) >= 15
+    assert {row[0]: row[1] for row in page.rows if len(row) == 2} == {"image": "reason"} | flagged
+    assert {"layer", "p", "percentile"} <= set(page.texts["dt"])
+
+
+def test_a_page_has_one_title_and_explains_its_terms(tmp_path: Path) -> None:
+    several = compare(A, {"b": B, "c": noise(24, 7)}, **FIXED)
+    document = document_of(several)
+    assert {"layer", "neuron", "bin", "p", "debiased"} <= {term.name for term in document.terms}
+    write(tmp_path / "several.html", several)
+    _, of_two = reported(A, B, tmp_path / "two.html", names=("real", "made"))
+    several_page = Page((tmp_path / "several.html").read_text(encoding="utf-8"))
+    assert "null mean" in of_two.texts["dt"]
+    for page, title in ((of_two, "made compared with real"), (several_page, "2 sets compared with the reference")):
+        assert page.texts["title"] == page.texts["h1"] == [title]
+        ids = {attributes.get("id") for _, attributes in page.elements}
+        links = [link["href"].removeprefix("#") for link in page.all("a")]
+        assert {f"term-{name}" for name in ("layer", "neuron", "bin", "p", "debiased")} <= set(links)
+        assert set(links) <= ids
+        sentences = [meaning.strip() for meaning in page.texts["dd"]]
+        assert all(sentence.count(". ") == 0 and sentence.endswith(".") for sentence in sentences)
+
+
+def test_the_overall_error_rate_is_the_measured_one(compared: Comparison) -> None:
+    table = (ROOT / "docs" / "experiments" / "one_level.txt").read_text(encoding="utf-8")
+    share = re.search(r"^[|] any [|] ([\d.]+) ", table, re.MULTILINE)[1]
+    rate = f"about {100 * float(share):.0f} in 100"
+    reading = " ".join((ROOT / "docs" / "reading.md").read_text(encoding="utf-8").split())
+    page = " ".join(Page(as_html(compared)).text.split())
+    for text in (reading, page):
+        assert re.findall(r"about \d+ in 100", text) == [rate]
+
+
+def test_values_and_meanings_of_properties_have_one_scale(compared: Comparison) -> None:
+    rows = {row["name"]: row for row in property_rows(compared)}
+    assert (rows["width"]["a"], rows["aspect ratio"]["a"]) == ("16 pixels", "1")
+    for name in ("width", "height", "aspect ratio", "bytes per pixel"):
+        assert not re.search(r"\d", RECORDS[name].meaning), "a number there would be on another scale than the value"
 
 
 def test_pairs_are_shown_with_their_difference(tmp_path: Path) -> None:
@@ -259,7 +352,7 @@ def test_nothing_is_named_without_a_test(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("sys.argv", ["/lib/pytest/__main__.py", "-q"])
     assert "torchmetrics-dna -q" not in reported(A[:4], B[:3], tmp_path / "y.html")[1].text  # a program of its own
     of_pixels = [record for record in RECORDS.values() if record.needs != "file"]  # the images are in memory
-    assert f"{len(of_pixels)} properties; whether they differ" in words
+    assert f"{len(of_pixels)} properties that were not tested" in words
     assert " after " not in words
     assert "significantly" not in words
     assert comparison.notices
@@ -271,7 +364,11 @@ def test_nothing_is_named_without_a_test(tmp_path: Path, monkeypatch: pytest.Mon
 def test_no_neuron_is_shown_where_nothing_differs(tmp_path: Path) -> None:
     comparison, page = reported(noise(24, 0), noise(24, 5), tmp_path / "x.html")
     assert comparison.p_value > 0.05
-    assert not any(part in page.text for part in ("least like", "Which neurons"))
+    assert not any(part in page.text for part in ("least similar", "Layers and neurons"))
+    headings = [heading for tag in ("title", "h1", "h2", "h3", "summary") for heading in page.texts[tag]]
+    assert [heading for heading in headings if "differ" in heading] == [
+        "18 properties that do not differ significantly"
+    ]
     assert len(alts(page, "A ")) == 8
 
 

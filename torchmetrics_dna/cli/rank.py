@@ -87,8 +87,14 @@ def rank(
     with o.showing_progress(options, skips_unreadable=True) as shown:
         source = images if plot is None else indexed(open_source(images, shown["reading"]), "A contact sheet")
         ranking = rank_images(source, reference, **shown)
-    called = {"the contrast": public(contrast or "the pool of all"), "the reference": public(reference or images)}
-    write(document_of(ranking, top=top, worst=worst, called=called), written, output)
+    document = document_of(
+        ranking,
+        top=top,
+        worst=worst,
+        reference=public(reference or images),
+        contrast=public(contrast or "the pool of all"),
+    )
+    write(document, written, output)
     if ranking.verdict and not written.words:
         talk.print(*ranking.verdict.splitlines(), sep="\n")
     for notice in ranking.notices:

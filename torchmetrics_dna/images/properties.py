@@ -56,7 +56,7 @@ class Property:
 
     Args:
         name: Its name, in words.
-        meaning: What a value from 0 to 1 is, for the table in the documents.
+        meaning: Meaning of a value as it is printed, for reports and for the table in the documentation.
         measure: Function of :class:`Originals` that returns values, ``(B,)``, or one for all.
         written: Function that writes a value in its unit; None for significant digits.
         needs: What it takes, without which it is 0: ``"size"`` of the images, ``"file"``, ``"pixels"``, or
@@ -402,74 +402,93 @@ RECORDS = Registry(
     "property",
     (
         Property(
-            "width", "log2 of the pixels / 16, 0.5 is 256", lambda of: math.log2(of.width) / 16, _pixels, "size",
+            "width", "in pixels; the mean is geometric", lambda of: math.log2(of.width) / 16, _pixels, "size",
             plain=True,
         ),
-        Property("height", "as width", lambda of: math.log2(of.height) / 16, _pixels, "size", plain=True),
         Property(
-            "aspect ratio", "0.5 is square, 0.625 twice as wide", lambda of: 0.5 + math.log2(of.width / of.height) / 8,
+            "height", "in pixels; the mean is geometric", lambda of: math.log2(of.height) / 16, _pixels, "size",
+            plain=True,
+        ),
+        Property(
+            "aspect ratio", "width divided by height; the mean is geometric",
+            lambda of: 0.5 + math.log2(of.width / of.height) / 8,
             lambda value: f"{2 ** (8 * (value - 0.5)):.3g}", "size",
         ),
         _of_colour(
-            "brightness", "mean of grey, 1 is white", lambda of: of.mean / WHITE, tails=log_odds(0.02), plain=True,
+            "brightness", "mean grey value, from 0 (black) to 1 (white)", lambda of: of.mean / WHITE,
+            tails=log_odds(0.02), plain=True,
             higher=Fault(0.1, "is", "much brighter", " than any of {}", maybe=0.7),
             lower=Fault(0.1, "is", "much darker", " than any of {}", maybe=0.15, plain=0.08),
         ),
         _of_colour(
-            "contrast", "twice the deviation of grey, 1 is half black", _contrast, tails=log(0.02), plain=True,
+            "contrast", "twice the standard deviation of the grey values; 1 if half black and half white",
+            _contrast, tails=log(0.02), plain=True,
             lower=Fault(0.1, "has", "far less contrast", " than any of {}", maybe=0.06),
         ),
         _of_colour(
-            "dark pixels", "share in the lowest 5%",
+            "dark pixels", "share of pixels in the darkest 5% of the grey scale",
             lambda of: _count(of.grey < WHITE // 20) / of.count, in_percent, tails=log_odds(0.05),
             higher=Fault(0.2, "has", "far more dark pixels", " than any of {}", maybe=0.3, plain=0.9),
         ),
         _of_colour(
-            "bright pixels", "share in the highest 5%",
+            "bright pixels", "share of pixels in the brightest 5% of the grey scale",
             lambda of: _count(of.grey > WHITE - WHITE // 20) / of.count, in_percent,
             tails=log_odds(0.05), higher=Fault(0.2, "has", "far more bright pixels", " than any of {}", maybe=0.5),
         ),
         _of_colour(
-            "saturation", "mean range of a pixel's channels, 0 is grey", _saturation, tails=log(0.01), plain=True,
+            "saturation", "mean difference between the largest and the smallest channel of a pixel; 0 is grey",
+            _saturation, tails=log(0.01), plain=True,
             higher=Fault(0.1, "has", "stronger colours", " than any of {}"),
             lower=Fault(0.5, "has", "far less colour", " than any of {}", maybe=0.01, plain=0.002),
         ),
-        _of_colour("red against green", "mean difference, 0.5 is none", _red_against_green),
-        _of_colour("blue against yellow", "mean difference, 0.5 is none", _blue_against_yellow),
+        _of_colour("red against green", "0.5 if equal on average, more if red is stronger", _red_against_green),
+        _of_colour("blue against yellow", "0.5 if equal on average, more if blue is stronger", _blue_against_yellow),
         _of_colour(
-            "colours", "root of the share of different 15-bit colours", _colours, tails=log(0.0),
+            "colours", "square root of the share of different 15-bit colours", _colours, tails=log(0.0),
             higher=Fault(0.1, "has", "far more colours", " than any of {}, as noise gives"),
             lower=Fault(0.1, "has", "far fewer colours", " than any of {}"),
         ),
-        _of_colour("dark corners", "corners against the middle, 0.5 is alike", _dark_corners),
+        _of_colour(
+            "dark corners", "0.5 if corners and middle are equally bright, more if the corners are darker",
+            _dark_corners,
+        ),
         _of_texture(
-            "sharpness", "mean Laplacian beyond two grey levels over mean step between neighbours, 0 is smooth",
+            "sharpness",
+            "mean Laplacian beyond two grey levels, divided by the mean step between neighbours; 0 is smooth",
             _sharpness, tails=log(0.01), plain=True,
             lower=Fault(0.05, "is", "much more blurred", " than any of {}", maybe=0.07, plain=0.05),
         ),
         _of_texture(
-            "noise", "Immerkær's estimate (1996), 0.1 is about 3 of 255 levels",
+            "noise", "Immerkær's estimate (1996); 0.1 is about 3 of 255 grey levels",
             _noise, tails=log(0.005), plain=True,
             higher=Fault(0.1, "is", "much noisier", " than any of {}", maybe=0.4, plain=0.5),
         ),
-        _of_texture("fine detail", "mean step between neighbours over that and the next but one", _fine_detail),
         _of_texture(
-            "flat areas", "share of equal neighbours", _flat_areas, in_percent, tails=log_odds(0.05),
+            "fine detail", "mean step between neighbours, relative to the step over two pixels; 0.5 if equal",
+            _fine_detail,
+        ),
+        _of_texture(
+            "flat areas", "share of neighbouring pixels that are equal", _flat_areas, in_percent, tails=log_odds(0.05),
             higher=Fault(0.1, "has", "far more flat areas", " than any of {}"),
         ),
         _of_texture(
-            "pixelation", "share of rows and columns nearly without steps",
+            "pixelation", "share of rows and columns with hardly any difference to the next, near large ones",
             _pixelation, tails=log_odds(0.05),
             higher=Fault(0.5, "looks", "upscaled", maybe=0.35, plain=0.42),
         ),
         _of_texture(
-            "blockiness", "steps at borders of 8 x 8 blocks, 0.5 is none", _blockiness,
+            "blockiness", "differences at the borders of 8 x 8 blocks, relative to others; 0.5 if equal", _blockiness,
             higher=Fault(0.01, "shows", "blocks of 8 pixels", ", as strong JPEG compression leaves", maybe=0.6),
         ),
-        _of_file("JPEG files", "share of such files", lambda of: of.file.format == "JPEG", in_percent, plain=True),
-        _of_file("PNG files", "share of such files", lambda of: of.file.format == "PNG", in_percent, plain=True),
         _of_file(
-            "bytes per pixel", "divided by 8", lambda of: of.file.num_bytes / (of.height * of.width * _MOST_BYTES),
+            "JPEG files", "share of files in this format", lambda of: of.file.format == "JPEG", in_percent, plain=True,
+        ),
+        _of_file(
+            "PNG files", "share of files in this format", lambda of: of.file.format == "PNG", in_percent, plain=True,
+        ),
+        _of_file(
+            "bytes per pixel", "size of the file, divided by the number of pixels",
+            lambda of: of.file.num_bytes / (of.height * of.width * _MOST_BYTES),
             lambda value: f"{value * _MOST_BYTES:.2g}",
         ),
     ),

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from torchmetrics_dna.comparisons.classes import ClassComparisons
 from torchmetrics_dna.comparisons.compare import open_sets
 from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
+from torchmetrics_dna.comparisons.several_sets import Comparisons
 from torchmetrics_dna.comparisons.two_sets import Comparison
 from torchmetrics_dna.comparisons.versions import Versions
 from torchmetrics_dna.dna import HistogramDNA
@@ -19,16 +21,16 @@ from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
+from torchmetrics_dna.reporting import ranking, two_sets
 from torchmetrics_dna.reporting.document import FORMATS, HTML, Document, Format, format_of, save
 from torchmetrics_dna.reporting.matrix import narrow_table
 from torchmetrics_dna.reporting.page import as_html
+from torchmetrics_dna.reporting.terms import Term, terms_of
 from torchmetrics_dna.singles.look import Gallery, look
 from torchmetrics_dna.singles.ranking import Ranking
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.classes import ClassComparisons
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
-    from torchmetrics_dna.comparisons.several_sets import Comparisons
     from torchmetrics_dna.statistics.setup import Feature
 
     AnyResult: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions | Ranking
@@ -49,7 +51,7 @@ def report(
 ) -> Comparison | Comparisons | ClassComparisons:
     """Compare image sets, and write a report: one html page that opens offline, or a document of another format.
 
-    A page of two sets shows images, layers and neurons if dna-emd of histograms is measured; any other has the
+    The page of two sets shows images, layers and neurons if dna-emd of histograms is measured. Any other page has the
     sentences and the tables of the result.
 
     Args:
@@ -57,10 +59,10 @@ def report(
         b: One set, or several by name.
         output: The file to write.
         feature: A :class:`DNAExtractor`, or its ``feature``.
-        by: Where the class of each image is told.
+        by: Source of the class of each image.
         held_out: Name of the set of real images that no model saw.
-        format: Name of a format, such as ``"html"``, ``"markdown"`` or ``"json"``; by default from the suffix of
-            ``output``, else html.
+        format: Name of a format, such as ``"html"``, ``"markdown"`` or ``"json"``. By default, the suffix of ``output``
+            selects it; without a suffix, it is html.
         names: Names of A and B; by default their paths.
         options: All other :class:`Arguments`.
 
@@ -117,15 +119,25 @@ def write(
 
 
 def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
+    """Return the format with a name; without one, the format of the output's suffix.
+
+    Raises:
+        ValueError: If there is no such format.
+
+    """
+    if name is not None:
+        named = FORMATS.get(name)
+        if named is None or named.render is None:
+            documents = [each.name for each in FORMATS.values() if each.render is not None]
+            raise ValueError(f"Argument `format` expected to be one of {', '.join(documents)}, but got {name!r}")
+        return named
     suffix = Path(output).suffix.lower()
-    if name is None and suffix and FORMATS.find(suffix) is None:
+    if suffix and FORMATS.find(suffix) is None:
         listed = ", ".join(each.suffixes[0] for each in FORMATS.values())
         raise ValueError(f"Argument `output` expected to end in {listed}, but got {str(output)!r}; or give `format`")
-    form = format_of(output, HTML) if name is None else FORMATS.get(name)
-    if form is None or (name is not None and form.render is None):
-        documents = [each.name for each in FORMATS.values() if each.render is not None]
-        raise ValueError(f"Argument `format` expected to be one of {', '.join(documents)}, but got {name!r}")
-    return form if form.render is not None else HTML
+    by_suffix = format_of(output, HTML)
+    # The text of a terminal is rendered by the command line, so here a file of text gets a page.
+    return by_suffix if by_suffix.render is not None else HTML
 
 
 def document_of(
@@ -135,40 +147,85 @@ def document_of(
     gates: Sequence[Any] | None = None,
     top: int | None = None,
     worst: int | None = None,
-    called: Mapping[str, str] | None = None,
+    reference: str = "the reference",
+    contrast: str = "the contrast",
 ) -> Document:
     """Return a result as a document.
 
     Args:
         result: The result.
         gallery: Single images that its page shows.
-        gates: What was asked of it, which its json has, too.
+        gates: Results of checks, which json contains, too.
         top: Number of the best images of a ranking to show; by default json and csv have all.
         worst: Number of its worst images, likewise.
-        called: Words for sets in the title of a ranking, by those that stand there.
+        reference: Name of the reference in the title of a ranking.
+        contrast: Name of the contrast there.
 
     """
-    more: dict[str, Any] = {} if gates is None else {"gates": [gate._asdict() for gate in gates]}
+    additions: dict[str, Any] = {}
+    if gates is not None:
+        additions["gates"] = [gate._asdict() for gate in gates]
+    if isinstance(result, Ranking):
+        return _document_of_ranking(result, additions, top, worst, reference, contrast)
     document = Document(
-        whole=lambda: result.to_dict() | more,
+        title=_title(result),
+        terms=_terms(result),
+        whole=lambda: result.to_dict() | additions,
         records=cast("Callable[[], Sequence[Mapping[str, Any]]]", result.rows),
         sentences=result.verdict_lines,
         tables=result.tables,
     )
     if isinstance(result, Comparison) and _has_page(result):
         return replace(document, page=partial(as_html, result, gallery))
-    if isinstance(result, Ranking):
-        more["images"] = result.rows(top, worst)
-        of_images = result.table_of(top, worst)
-        for word, name in (called or {}).items():
-            of_images = replace(of_images, title=of_images.title.replace(word, name))
-        tables = [*result.tables[:-1], of_images]
-        return replace(document, records=partial(result.rows, top, worst), tables=tables)
     if isinstance(result, DistanceMatrix):
-        return replace(document, text=[*result.verdict_lines, "", narrow_table(result)])
+        narrow = narrow_table(result)
+        return replace(document, text=[*result.verdict_lines, "", narrow], page_tables=[narrow])
     if isinstance(result, Versions):
         return replace(document, columns=("change", "image", "before"))
     return document
+
+
+def _document_of_ranking(
+    result: Ranking, additions: dict[str, Any], top: int | None, worst: int | None, reference: str, contrast: str
+) -> Document:
+    """Return a ranking as a document."""
+    images = ranking.table(result, top, worst, reference=reference, contrast=contrast)
+    tables = [*result.tables[:-1], images]
+    flagged = ranking.flagged_table(result)
+    return Document(
+        title=f"Ranking of {result.size}",
+        terms=terms_of(ranking.terms(result), result.noun),
+        whole=lambda: result.to_dict() | additions | {"images": result.rows(top, worst)},
+        records=partial(result.rows, top, worst),
+        sentences=result.verdict_lines,
+        tables=tables,
+        page_tables=tables if flagged is None else [flagged, *tables],
+    )
+
+
+def _title(result: Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions) -> str:
+    """Return the title of a page."""
+    if isinstance(result, Comparison):
+        return two_sets.title(result)
+    if isinstance(result, Comparisons):
+        return f"{len(result)} sets compared with {result.reference}"
+    if isinstance(result, ClassComparisons):
+        return f"Comparison of {len(result)} classes"
+    if isinstance(result, DistanceMatrix):
+        return f"Distances between {len(result.names)} sets"
+    return "Changes between two versions"
+
+
+def _terms(result: Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions) -> list[Term]:
+    """Return the terms that a page explains."""
+    if isinstance(result, Comparison):
+        return terms_of(two_sets.TERMS, result.noun)
+    if isinstance(result, Comparisons):
+        return terms_of(("layer", "neuron", "bin", "dna-emd", "p", "Holm", "debiased", "95% CI"), result.noun)
+    if isinstance(result, ClassComparisons):
+        names = ("layer", "neuron", "bin", "dna-emd", "p", "Holm", "q", "debiased", "95% CI")
+        return terms_of(names, result.total.noun)
+    return terms_of(("layer", "neuron", "bin", "dna-emd", "p", "debiased"), result.noun)
 
 
 def gallery_of(opened: Opened, result: AnyResult) -> Gallery | None:
@@ -183,5 +240,7 @@ def gallery_of(opened: Opened, result: AnyResult) -> Gallery | None:
 
 def _has_page(result: Comparison) -> bool:
     """True if a page shows layers and neurons: by dna-emd, of histograms whose ranges are known."""
+    if "dna-emd" not in result:
+        return False
     histograms = [side.dnas.get("histogram") for side in result.measured or ()]
-    return "dna-emd" in result and all(isinstance(dna, HistogramDNA) and dna.ranges is not None for dna in histograms)
+    return all(isinstance(dna, HistogramDNA) and dna.ranges is not None for dna in histograms)

@@ -5,41 +5,60 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.tables import Table, as_csv, as_html, as_markdown
+from torchmetrics_dna.files.tables import Table, as_csv, as_markdown
 from torchmetrics_dna.files.visible import ERRORS, strict_json, visible
 from torchmetrics_dna.registry import Registry
 from torchmetrics_dna.version import __version__
 
+if TYPE_CHECKING:
+    from torchmetrics_dna.reporting.terms import Term
+
 
 @dataclass(frozen=True)
 class Document:
-    """A result, ready for all formats."""
+    """A result, ready for all formats.
 
-    whole: Callable[[], Any]  # all of it, in json's types
-    records: Callable[[], Sequence[Mapping[str, Any]]]  # rows for csv
+    Attributes:
+        whole: Function that returns the whole result, in the types of json.
+        records: Function that returns the rows of a csv file.
+        sentences: The result in sentences.
+        tables: The result in tables.
+        text: Parts for a terminal, including what rich renders; if empty, ``sentences`` and ``tables``.
+        title: Title of a page.
+        terms: Terms that a page explains.
+        page_tables: Tables of a page; if empty, ``tables``.
+        columns: Header of a csv file if ``records`` may be empty.
+        page: Function that returns the html page; by default, a page has ``sentences`` and tables.
+
+    """
+
+    whole: Callable[[], Any]
+    records: Callable[[], Sequence[Mapping[str, Any]]]
     sentences: Sequence[str]
     tables: Sequence[Table]
-    text: Sequence[Any] = ()  # parts for a terminal, also what rich renders; if empty, ``sentences`` and ``tables``
-    columns: Sequence[str] = ()  # header of a csv file if ``records`` may be empty
-    page: Callable[[], str] | None = None  # a page of its own; by default it has ``sentences`` and ``tables``
+    text: Sequence[Any] = ()
+    title: str = "torchmetrics-dna"
+    terms: Sequence[Term] = ()
+    page_tables: Sequence[Table] = ()
+    columns: Sequence[str] = ()
+    page: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)
 class Format:
-    """Record of a format of results.
+    """Registry entry of a format of results.
 
     Args:
         name: Its name, as options have it.
         suffixes: Suffixes of its files.
-        render: Function that returns a document as text; None for the text of a terminal, which depends on that.
-        line: Function of a record and whether it is the first, that returns it as a line; None if there are none.
-        words: Whether it has the sentences of a result.
-        is_page: Whether it shows images, so that its sentences are printed, too.
+        render: Function that returns a document as text; None for text, because its layout depends on the terminal.
+        line: Function that returns a record as a line, given whether it is the first; None if a format has no lines.
+        words: True if it has the sentences of a result.
+        is_page: True if it shows images. The sentences are then printed, too.
 
     """
 
@@ -53,12 +72,21 @@ class Format:
 
 def _json(document: Document) -> str:
     whole = document.whole()
-    return strict_json({"version": __version__} | whole if isinstance(whole, dict) else whole, indent=2) + "\n"
+    if isinstance(whole, dict):
+        whole = {"version": __version__} | whole
+    return strict_json(whole, indent=2) + "\n"
 
 
 def _csv_line(record: Mapping[str, Any], is_first: bool) -> str:
-    text = as_csv([record]).rstrip("\n")
-    return text if is_first else text.partition("\n")[2]
+    header_and_line = as_csv([record]).rstrip("\n")
+    if is_first:
+        return header_and_line
+    _, _, line = header_and_line.partition("\n")
+    return line
+
+
+def _markdown(document: Document) -> str:
+    return as_markdown(document.sentences, document.tables)
 
 
 def _latex(document: Document) -> str:
@@ -72,15 +100,13 @@ def _latex(document: Document) -> str:
 
 
 def _html(document: Document) -> str:
-    if document.page:
+    # Templates are imported only for pages, since the command line imports this module at each start.
+    from torchmetrics_dna.reporting.templates import render_tables
+
+    if document.page is not None:
         return document.page()
-    style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f'<meta name="color-scheme" content="light dark"><title>torchmetrics-dna</title><style>{style}</style>'
-    # As on a screen, tables of the text replace the complete ones.
-    tables = [part for part in document.text if isinstance(part, Table)] or document.tables
-    body = f"<body><main>\n{as_html(document.sentences, tables)}\n</main></body>"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
+    tables = document.page_tables or document.tables
+    return render_tables(document.title, document.sentences, tables, document.terms)
 
 
 TEXT = Format("text", (".txt",))
@@ -92,7 +118,7 @@ FORMATS = Registry(
         TEXT,
         JSON,
         Format("csv", (".csv",), lambda document: as_csv(document.records(), document.columns), _csv_line, words=False),
-        Format("markdown", (".md",), lambda document: as_markdown(document.sentences, document.tables)),
+        Format("markdown", (".md",), _markdown),
         Format("latex", (".tex",), _latex, words=False),
         HTML,
     ),
@@ -104,14 +130,25 @@ def save(
     document: Document,
     form: Format,
     path: str | os.PathLike[str],
-    as_text: Callable[[Document], str] = lambda document: as_markdown(document.sentences, document.tables),
+    as_text: Callable[[Document], str] = _markdown,
 ) -> None:
-    """Write a document to a file, which it replaces at once; ``as_text`` renders it where the format does not."""
+    """Write a document to a file, which it replaces at once.
+
+    Args:
+        document: The document.
+        form: Its format.
+        path: The file.
+        as_text: Function that renders the document if the format is text.
+
+    """
+    render = as_text if form.render is None else form.render
     with replacing(path) as temporary:
-        temporary.write_text((form.render or as_text)(document), encoding="utf-8", errors=ERRORS, newline="")
+        temporary.write_text(render(document), encoding="utf-8", errors=ERRORS, newline="")
 
 
 def format_of(path: str | os.PathLike[str], default: Format) -> Format:
-    """Return the format that the suffix of a file stands for."""
+    """Return the format of a file, by its suffix."""
     suffix = Path(path).suffix.lower()
-    return (FORMATS.find(suffix) if suffix else None) or default
+    if not suffix:
+        return default
+    return FORMATS.find(suffix) or default

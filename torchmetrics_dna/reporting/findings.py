@@ -1,4 +1,4 @@
-"""What the page of a comparison shows, as plain values."""
+"""Values that the page of two sets shows."""
 
 from __future__ import annotations
 
@@ -23,42 +23,69 @@ if TYPE_CHECKING:
 
 # Number of groups of bins, at most, in a small histogram.
 GROUPS = 32
+# Largest height in a histogram.
+_FULL = 255
 
 
 def sides_in_words(comparison: Comparison) -> dict[str, str]:
     """Return name and number of images of ``"a"`` and ``"b"``."""
-    counts = {side: images_in_words(count, comparison.noun) for side, count in comparison.num_images.items()}
-    return {
-        side: counts[side] if name == side.upper() else f"{name} ({counts[side]})"
-        for side, name in zip("ab", comparison.names, strict=True)
-    }
+    sides = {}
+    for side, name in zip("ab", comparison.names, strict=True):
+        count = images_in_words(comparison.num_images[side], comparison.noun)
+        # The page shows the letter of a set before these words, so a set that is named "A" has no other name.
+        sides[side] = count if name == side.upper() else f"{name} ({count})"
+    return sides
+
+
+def flagged_images(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return the name of each image of B that is flagged as an outlier, and the reason."""
+    if comparison.odd is None:
+        return []
+    reasons = comparison.odd.reasons(comparison.names[0]).values()
+    return list(zip(comparison.odd.off, reasons, strict=True))
 
 
 def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return rows of all properties of images, or numbers of bands, clearest difference first; empty without any.
 
-    Each has ``name``, ``about`` what a value means, means ``a`` and ``b`` in words, ``q``, whether it is ``clear``
-    (None without a test), and ``heights`` of its histograms in A and in B, at most 255; none of bands.
+    Each has ``name``; ``about``, what a value means; the means ``a`` and ``b`` in words; ``q``; whether it is ``clear``
+    (None without a test); and ``heights`` of its histograms in A and in B, at most 255; none of bands.
     """
     properties = comparison.properties
     if properties is None:
         return []
-    a, b = properties.means
-    drawn: list[list[list[int]]] = [[] for _ in range(properties.neurons.total)]
-    if LAYER in properties.neurons:
-        shares, used, _ = grouped(*properties.aligned(), GROUPS)
-        heights = (255 * shares / shares.amax((1, 2), keepdim=True)).round().int()
-        drawn = [of[:, :count].tolist() for of, count in zip(heights, used.tolist(), strict=True)]
-    p = comparison.p_value_of_properties
+    means_a, means_b = properties.means
+    heights = _heights(properties)
+    p_value = comparison.p_value_of_properties
     rows = []
-    for row in properties.top_neurons(properties.neurons.total):
-        name = neuron_name(row["layer"], row["neuron"])
-        place = properties.neurons.index(row["layer"], row["neuron"])
-        values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
-        clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
-        about = RECORDS[name].meaning if name in RECORDS else ""
-        rows.append({"name": name, "about": about, **values, "q": row["q"], "clear": clear, "heights": drawn[place]})
+    for record in properties.top_neurons(properties.neurons.total):
+        name = neuron_name(record["layer"], record["neuron"])
+        place = properties.neurons.index(record["layer"], record["neuron"])
+        q = record["q"]
+        is_clear = None
+        if q is not None and p_value is not None:
+            is_clear = q <= SIGNIFICANT and p_value <= SIGNIFICANT
+        rows.append(
+            {
+                "name": name,
+                "about": RECORDS[name].meaning if name in RECORDS else "",
+                "a": property_in_words(name, float(means_a[place])),
+                "b": property_in_words(name, float(means_b[place])),
+                "q": q,
+                "clear": is_clear,
+                "heights": heights[place],
+            }
+        )
     return rows
+
+
+def _heights(properties: Comparison) -> list[list[list[int]]]:
+    """Return heights of the histograms of each property in A and in B, at most 255; empty lists for bands."""
+    if LAYER not in properties.neurons:
+        return [[] for _ in range(properties.neurons.total)]
+    shares, num_used, _ = grouped(*properties.aligned(), GROUPS)
+    heights = (_FULL * shares / shares.amax((1, 2), keepdim=True)).round().int()
+    return [of_both[:, :count].tolist() for of_both, count in zip(heights, num_used.tolist(), strict=True)]
 
 
 def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, str]:
@@ -72,18 +99,17 @@ def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, st
     interval = comparison.interval
     if interval:
         settings[f"folds of {comparison.noun}s"] = str(interval.num_folds)
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
-    return {
-        **settings,
-        "extractor": comparison.extractor,
-        "weights of the network": dna.weights_digest or "unknown",
-        f"preparation of {comparison.noun}s": in_words(dna.preparation),
-        "neurons": f"{comparison.neurons.total:,} in {len(comparison.neurons)} layers",
-        "bins of a histogram": str(dna.num_bins),
-        "ranges of activations": (
-            "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
-        ),
-        "average": f"{averaging.over('neurons')}, {in_words(averaging.settings)}",
-        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
-    }
+    settings["extractor"] = comparison.extractor
+    settings["weights of the network"] = dna.weights_digest or "unknown"
+    settings[f"preparation of {comparison.noun}s"] = in_words(dna.preparation)
+    settings["neurons"] = f"{comparison.neurons.total:,} in {len(comparison.neurons)} layers"
+    settings["bins per neuron"] = f"{dna.num_bins:,}"
+    if dna.self_ranging:
+        settings["activation ranges"] = "self-ranging"
+    else:
+        settings["activation ranges"] = f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
+    settings["average"] = f"{averaging.over('neurons')}, {in_words(averaging.settings)}"
+    settings["created"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
+    settings["versions"] = f"torchmetrics-dna {__version__}, {packages}, Python {platform.python_version()}"
+    return settings

@@ -46,8 +46,24 @@ def sentences(ranking: Ranking) -> list[str]:
     return [ranking.why] if ranking.why else []
 
 
-def table(ranking: Ranking, top: int | None = None, worst: int | None = None) -> Table:
-    """Return a table of images, in their order: by default of 5, or so many of the best or of the worst."""
+def table(
+    ranking: Ranking,
+    top: int | None = None,
+    worst: int | None = None,
+    *,
+    reference: str = "the reference",
+    contrast: str = "the contrast",
+) -> Table:
+    """Return a table of images, in their order.
+
+    Args:
+        ranking: The ranking.
+        top: Show so many of the best images; by default, 5 images are shown.
+        worst: Show so many of the worst images.
+        reference: Name of the reference in the title.
+        contrast: Name of the contrast there.
+
+    """
     records = rows(ranking, top, worst)
     notes = []
     if top is worst is None and len(records) > _SHOWN:
@@ -58,17 +74,45 @@ def table(ranking: Ranking, top: int | None = None, worst: int | None = None) ->
         if any(record["most_extreme"].startswith("distance") for record in records):
             notes.append("Most extreme: distances are in multiples of their median.")
     notes += note_of_left_out(ranking.unreadable)
-    known = {"rank", *_columns(ranking)}
-    keys = [key for key in _COLUMNS if key in known]
-    if "likeness" in keys:  # the table of copies has both
-        keys.remove("nearest_ratio")
-    if ranking.is_alone:  # the table of copies has these
-        keys = [key for key in keys if key not in ("kind", "likeness", "nearest_ratio", "nearest")]
+    keys = _keys(ranking)
     header = [_heading(ranking, key) for key in keys]
     if ranking.score == "distance":
-        header[1] = "dna-emd"
+        header[keys.index("score")] = "dna-emd"
     cells = [[_cell(key, record[key]) for key in keys] for record in records]
-    return Table(header, cells, ranking.title, notes)
+    title = f"{ranking.size} {ranking.order_in_words(reference, contrast)}"
+    return Table(header, cells, title, notes)
+
+
+def _keys(ranking: Ranking) -> list[str]:
+    """Return the keys of the columns of the table of images."""
+    known = {"rank", *_columns(ranking)}
+    # The table of copies has these columns.
+    elsewhere: set[str] = set()
+    if ranking.is_alone:
+        elsewhere = {"kind", "likeness", "nearest_ratio", "nearest"}
+    elif "likeness" in known:
+        elsewhere = {"nearest_ratio"}
+    return [key for key in _COLUMNS if key in known and key not in elsewhere]
+
+
+def flagged_table(ranking: Ranking) -> Table | None:
+    """Return all flagged images with their reasons; None if there are none."""
+    cells = [[record["image"], record["reason"]] for record in rows(ranking) if record.get("reason")]
+    if not cells:
+        return None
+    return Table([ranking.noun, "reason"], cells, f"{len(cells):,} of {ranking.size} flagged as outliers")
+
+
+def terms(ranking: Ranking) -> list[str]:
+    """Return the names of the terms that a page explains."""
+    names = ["layer"]
+    if ranking.score in ("contrast", "distance"):
+        names += ["neuron", "bin", "dna-emd"]
+    if ranking.few_off is not None or ranking.p_value is not None:
+        names.append("p")
+    if ranking.percentiles is not None:
+        names.append("percentile")
+    return names
 
 
 def copies_table(ranking: Ranking) -> Table | None:

@@ -30,6 +30,14 @@ _MOST_SENTENCES = 4
 _MOST_COLUMNS = 5
 # What replaces the test of independent images.
 _INSTEAD = "Use `diff`, or `--pairs name` (`pairs=`) if the images correspond"
+#: Terms that the page of two sets explains.
+TERMS = ("layer", "neuron", "bin", "dna-emd", "p", "q", "debiased", "95% CI", "null mean")
+
+
+def title(comparison: Comparison) -> str:
+    """Return the title of a page."""
+    a, b = comparison.names
+    return f"{b} compared with {a}"
 
 
 # Sentences
@@ -67,7 +75,7 @@ def sentences(comparison: Comparison) -> list[str]:
     outliers = outliers_of_b(comparison)
     if len(pixels + answer + distance + measured + outliers) > _MOST_SENTENCES:
         if explanation is not None and (explanation.causes is not None or has_exact_change(explanation)):
-            # The change says better what differs.
+            # The change describes the difference better than the properties do.
             measured = []
         elif comparison.shares_images or (comparison.odd is not None and are_many(comparison.odd)):
             outliers = []
@@ -107,7 +115,7 @@ def _significant_difference(comparison: Comparison, duplicates: str) -> list[str
     explanation = comparison.explanation
     explained = [] if explanation is None else difference(explanation)
     if explanation is None or explanation.causes is None:
-        # Shared images explain the difference better than changes that were searched for in vain.
+        # Shared images explain the difference better than a search that found no change.
         unexplained = [] if duplicates else explained[1:]
         explained = [_what_differs(comparison), *unexplained]
     if duplicates:
@@ -116,6 +124,7 @@ def _significant_difference(comparison: Comparison, duplicates: str) -> list[str
 
 
 def _what_differs(comparison: Comparison) -> str:
+    """Return whether the network or only the properties show a difference."""
     a, b = comparison.names
     is_shown_by_network = comparison.p_value is not None and comparison.p_value <= SIGNIFICANT
     if is_shown_by_network or comparison.p_value_of_properties is None:
@@ -253,8 +262,11 @@ def tables(comparison: Comparison) -> list[Table]:
     """Return the distances, and where they are significant also those of layers and neurons."""
     if comparison.same_images or comparison.differs is False:
         return [comparison.table]
-    of_all = [comparison.table, _table_of_layers(comparison), _table_of_neurons(comparison)]
-    return [each for each in of_all if each is not None]
+    tables = [comparison.table]
+    for table_of_parts in (_table_of_layers(comparison), _table_of_neurons(comparison)):
+        if table_of_parts is not None:
+            tables.append(table_of_parts)
+    return tables
 
 
 def _table_of_layers(comparison: Comparison) -> Table | None:

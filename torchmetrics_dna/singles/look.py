@@ -46,7 +46,7 @@ _UNLIKE = 6
 # Number of outliers of B that are shown, also with maps.
 _ODD = 12
 # Pixels of the longer side of a shown image.
-_SIDE = 160
+_SIDE = 256
 # The gain of difference images clips at most this share of their values.
 _CLIPPED = 0.01
 _OTHER_SIDE = {"a": "b", "b": "a"}
@@ -57,7 +57,7 @@ class ShownImage(NamedTuple):
 
     Attributes:
         name: Its name below its source.
-        picture: Pillow image, at most 160 pixels wide and high.
+        picture: Pillow image, at most 256 pixels wide and high.
         heat: Map of where it is unlike the other set, see :func:`~torchmetrics_dna.functional.heat`,
             ``(side, side)``; None for an image that was drawn at random.
         why: Reason why it is flagged, in words; empty if it is not flagged.

@@ -119,13 +119,17 @@ class Ranking(Shown):
     @property
     def question(self) -> str:
         """Order of the images in words, for a title."""
+        return self.order_in_words("the reference", "the contrast")
+
+    def order_in_words(self, reference: str, contrast: str) -> str:
+        """Return the order of the images in words, with the names of the reference and of the contrast."""
         if self.is_alone:
             return "by how unusual they are among the others, most unusual first"
         return {
-            "outlier": f"by how unusual they are among the reference's own {self.noun}s, most unusual first",
-            "local": "by the place that is least like the reference, worst first",
-            "distance": "by their distance to the reference, closest first",
-            "contrast": "by how much closer they are to the reference than to the contrast, best first",
+            "outlier": f"by how unusual they are among {reference}'s own {self.noun}s, most unusual first",
+            "local": f"by the place that is least like {reference}, worst first",
+            "distance": f"by their distance to {reference}, closest first",
+            "contrast": f"by how much closer they are to {reference} than to {contrast}, best first",
         }[self.score]
 
     @property
