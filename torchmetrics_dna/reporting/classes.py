@@ -20,7 +20,7 @@ def sentences(classes: ClassComparisons) -> list[str]:
     """Return one sentence on the number of classes that differ, and one on the class that is farthest."""
     q_values = {name: q for name, q in classes.q_values.items() if q is not None}
     different = [name for name in classes.order if name in q_values and q_values[name] <= SIGNIFICANT]
-    farthest = (different or classes.order)[0]
+    farthest = different[0] if different else classes.order[0]
     figure = _figure_in_words(classes, farthest, is_tested=bool(q_values))
     count = len(classes)
     if not q_values:
@@ -28,8 +28,8 @@ def sentences(classes: ClassComparisons) -> list[str]:
     if not different:
         return [f"None of {count} classes differs significantly (q ≤ {SIGNIFICANT:g})."]
     verb = "differs" if len(different) == 1 else "differ"
-    answer = f"{len(different)} of {count} classes {verb} significantly (q ≤ {SIGNIFICANT:g})."
-    return [f"{answer} The largest difference is in {farthest} ({figure})."]
+    num_different = f"{len(different)} of {count} classes {verb} significantly (q ≤ {SIGNIFICANT:g})."
+    return [f"{num_different} The largest difference is in {farthest} ({figure})."]
 
 
 def _figure_in_words(classes: ClassComparisons, name: str, *, is_tested: bool) -> str:
@@ -52,16 +52,21 @@ def table(classes: ClassComparisons) -> Table:
 def _row(
     classes: ClassComparisons, name: str, comparison: Comparison, p_holm: float | None, q: float | None
 ) -> dict[str, Cell]:
-    values = {distance: comparison[distance].value if distance in comparison else None for distance in classes.total}
-    debiased, _ = debiased_cells(comparison[classes.distance], p_holm if q is None else q)
+    values: dict[str, Cell] = {}
+    for distance in classes.total:
+        # A class may have too few images for a distance.
+        values[distance] = comparison[distance].value if distance in comparison else None
+    corrected = p_holm if q is None else q
+    debiased, _ = debiased_cells(comparison[classes.distance], corrected)
     return {
         "class": name,
         "images of A": comparison.num_images["a"],
         "of B": comparison.num_images["b"],
         **values,
         "debiased": debiased,
-        "p (Holm)": p_holm and p_figure(p_holm),
-        "q": q and p_figure(q),
+        # None is no cell, so a column without any p-value or q is left out.
+        "p (Holm)": None if p_holm is None else p_figure(p_holm),
+        "q": None if q is None else p_figure(q),
     }
 
 

@@ -22,7 +22,7 @@ _MOST_UNUSUAL = 3
 # Number of flagged images that a sentence names at most.
 _MOST_FLAGGED = 5
 # If a larger share of images is flagged, the sentence is about the set.
-_SAID_OF_SET = 0.25
+_LARGE_SHARE = 0.25
 #: Faults that no property or number shows, by what was judged.
 UNSEEN = {
     "image": "most noise, watermarks, other content",
@@ -33,7 +33,7 @@ UNSEEN = {
 
 def are_many(odd: OddImages) -> bool:
     """True if so many images are flagged that sentences are about the set."""
-    return len(odd.named) > max(_MOST_FLAGGED, _SAID_OF_SET * len(odd.names))
+    return len(odd.named) > max(_MOST_FLAGGED, _LARGE_SHARE * len(odd.names))
 
 
 def outlier_sentences(odd: OddImages, reference: str, noun: str) -> list[str]:
@@ -88,7 +88,9 @@ def flagged_in_folder(odd: OddImages, noun: str) -> list[str]:
     """Return sentences on the images that are flagged among the others of their set, and what can't be detected."""
     if not odd.has_properties:
         return [f"No {noun}s were checked for faults, since properties are only measured of grey and RGB images."]
-    lines = _flagged(odd, "the others", noun) or [f"No {noun} is flagged."]
+    lines = _flagged(odd, "the others", noun)
+    if not lines:
+        lines = [f"No {noun} is flagged."]
     if odd.too_few is not None:
         single = f"those of a single {value_of(noun)}"
         lines.append(f"With fewer than {odd.too_few} {noun}s, only {single} are flagged.")

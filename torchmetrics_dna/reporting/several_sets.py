@@ -71,7 +71,8 @@ def _sharing(sets: Comparisons, names: Sequence[str]) -> list[str]:
 def _tested(sets: Comparisons) -> dict[str, float]:
     """Return the corrected p-values of the tests of sets against the reference, without the held-out one."""
     p_holm = sets.p_holm
-    return {name: p for name in sets.ranked if (p := p_holm[name]) is not None}
+    p_values = {name: p_holm[name] for name in sets.ranked}
+    return {name: p for name, p in p_values.items() if p is not None}
 
 
 def _none_differs(sets: Comparisons) -> bool:
@@ -173,15 +174,17 @@ def _is_closer(sets: Comparisons, rest: Sequence[str]) -> str:
 
 def _still_improves(sets: Comparisons) -> list[str]:
     """Return the sentence on the last significant improvement of a training; nothing if the sets are none."""
-    found = sets.improvement if _are_checkpoints(sets.ranked) else None
-    if found is None:
+    if not _are_checkpoints(sets.ranked):
         return []
-    if found.least_p_value is not None:
-        p = p_figure(found.least_p_value, "smallest p")
-        return [f"No checkpoint after {found.name} is significantly closer to {sets.reference} ({p})."]
-    p = p_figure(found.p_value, "p")
+    last = sets.improvement
+    if last is None:
+        return []
+    if last.least_p_value is not None:
+        p = p_figure(last.least_p_value, "smallest p")
+        return [f"No checkpoint after {last.name} is significantly closer to {sets.reference} ({p})."]
+    p = p_figure(last.p_value, "p")
     return [
-        f"The newest checkpoint, {found.name}, is significantly closer to {sets.reference} than {found.before} ({p})."
+        f"The newest checkpoint, {last.name}, is significantly closer to {sets.reference} than {last.before} ({p})."
     ]
 
 

@@ -48,6 +48,7 @@ def _counts(versions: Versions) -> list[str]:
 
 
 def _how_far(comparison: Comparison) -> str:
+    """Return the first distance, with its name and unit."""
     result = next(iter(comparison.values()))
     return f"{result.distance.name} {distance_in_words(result.distance, result.value)}"
 

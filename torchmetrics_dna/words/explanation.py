@@ -21,7 +21,7 @@ _MUCH = 0.25
 _MIN_SHIFT = 0.2
 # End of the names of properties that are shares of file formats.
 _FILES = " files"
-#: What is said of images after a change of all their pixels; ``{}`` is its amount.
+#: Words for images after a change of all their pixels; ``{}`` is its amount.
 _PIXEL_CHANGES = {
     SWAPPED: "with red and blue swapped",
     LIMITED: "in limited range (16 to 235)",
@@ -73,17 +73,18 @@ class Explanation:
     Attributes:
         p_value: P-value of the test for any difference; None without one.
         properties: Properties of images that differ, the clearest first; empty if they were not measured.
-        causes: Changes of A's images that take half of the squared distance; None if there are none, if a property
+        causes: Changes of A's images that remove half of the squared distance. None if there are none, if a property
             contradicts them, or if they were not searched.
         names: Names of A and B.
         is_searched: True if causes were searched.
-        is_rejected: False if none was found, but too few images rule out all that were checked.
-        guess: The likeliest of these, if a property of images differs as it would by it.
-        colourless: Number of images without colour in A and in B, and of all in B, where these are clearly more than in
-            A; else None.
-        unmeasured: Why properties were not measured, and what to do; empty if they were.
-        lacks: What a test lacks, and what it takes; empty if there is one.
-        paired: True if each image of B has its partner in A, and so shows the same.
+        is_rejected: False if no change was found, but there are too few images to rule out all changes.
+        guess: The likeliest change, if it was not ruled out and a property differs in the direction in which this
+            change moves it; else None.
+        colourless: Number of images without colour in A, the same in B, and number of all images of B, if clearly more
+            images of B are without colour; else None.
+        unmeasured: Reason why properties were not measured, and a remedy; empty if they were measured.
+        lacks: Reason why there is no test, and what it requires; empty if there is one.
+        paired: True if each image of B shows the same as its partner in A.
         pixels: Differences between the pixels of pairs; None if they were not compared.
 
     """
@@ -211,7 +212,8 @@ def _unexplained(explanation: Explanation) -> str:
         a, b = explanation.names
         return f"{b} may look like {a} {explanation.guess.in_words}, but there are too few images to test this"
     if explanation.paired and not explanation.is_rejected:
-        # The pairs show the same, so what differs is measured in the next line, and more pairs would not say it better.
+        # The pairs show the same, so the properties in the next sentence describe the difference, and more pairs would
+        # add nothing.
         return "No tested change explains the difference significantly"
     if explanation.paired:
         return "No tested change explains the difference"
@@ -241,7 +243,7 @@ def _plainest_first(explanation: Explanation) -> list[PropertyDifference]:
     causes = explanation.causes
     explained: list[str] = []
     if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0]:
-        # A cause that leaves much of the distance is named anyway, so the properties that it moves come last.
+        # The sentence before names this cause, so the properties that it moves come last.
         explained = moved_by(causes)
     plainest = [name for name in PLAIN if name not in explained]
     order = [*plainest, *explained, *by_name]
@@ -255,16 +257,16 @@ def _plainest_first(explanation: Explanation) -> list[PropertyDifference]:
 def _without_repeats(properties: Sequence[PropertyDifference]) -> list[PropertyDifference]:
     """Return the properties without those that another one implies."""
     names = [measured.name for measured in properties]
-    has_more_of_a_format = any(each.effect > 0 for each in properties if each.name.endswith(_FILES))
-    kept: list[PropertyDifference] = []
+    has_more_of_a_format = any(measured.effect > 0 for measured in properties if measured.name.endswith(_FILES))
+    independent: list[PropertyDifference] = []
     for measured in properties:
         if measured.name == "height" and "width" in names:
             continue
         # More files of one format imply fewer of the others.
         if has_more_of_a_format and measured.name.endswith(_FILES) and measured.effect <= 0:
             continue
-        kept.append(measured)
-    return kept
+        independent.append(measured)
+    return independent
 
 
 def moved_by(causes: Causes | None) -> list[str]:
@@ -289,9 +291,10 @@ def _property_in_words(measured: PropertyDifference) -> str:
 
 def _distinct(name: str, value: float, *others: float) -> list[str]:
     """Return values of a property with two digits, or with three if two do not show that the first differs."""
-    texts = [property_in_words(name, each, 2) for each in (value, *others)]
+    values = (value, *others)
+    texts = [property_in_words(name, shown, 2) for shown in values]
     if texts[0] in texts[1:]:
-        texts = [property_in_words(name, each, 3) for each in (value, *others)]
+        texts = [property_in_words(name, shown, 3) for shown in values]
     return texts
 
 
