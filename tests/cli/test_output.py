@@ -32,7 +32,8 @@ from torchmetrics_dna.neurons import Neurons
 
 # what cells may have of LaTeX
 _COMMANDS = re.compile(
-    r"\\(textbackslash|textasciitilde|textasciicircum)\{\}|\\[&%$#_{}]|\$(-|\\leq|\\pm|\\uparrow|\^2|\\cdot10\^\{-?\d+\})\$"
+    r"\\(textbackslash|textasciitilde|textasciicircum)\{\}|\\[&%$#_{}]|^\{\}(?=[\[*])"
+    r"|\$(-|<|>|\||\\leq|\\pm|\\uparrow|\\downarrow|\^2|\\cdot10\^\{-?\d+\})\$"
 )
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 
@@ -104,25 +105,28 @@ def test_no_text_breaks_out_of_its_cell(rows: list[list[str]]) -> None:
 
 
 def test_a_table_as_latex_is_set_as_in_print() -> None:
-    rows = [["kid_1", -1.2e-5, "0.10 ± 0.02", None], ["b", 3.0, "0.20 ± 0.03", 2.5]]
-    table = Table(["set", "kid", "is ↑", "fid"], rows, notes=["100 % of B"], bold={(1, 1)})
-    begin, *cells, note, end = (line.removesuffix(r" \\").split(" & ") for line in table.latex().splitlines())
-    assert [begin, note, end] == [
-        [r"\begin{tabular}{lrrr}"], [r"\multicolumn{4}{l}{\footnotesize 100 \% of B}"], [r"\end{tabular}"]
-    ]  # fmt: skip
+    rows = [["kid_1", -1.2e-5, "0.10 ± 0.02", None], ["[b", 3.0, "0.20 [0.1, 0.3] n.s.", 2.5]]
+    table = Table(["set", "kid ↓", "is ↑", "fid"], rows, notes=["100 % of B", "p > 0.05"], bold={(1, 1)})
+    begin, *lines = table.latex().splitlines()
+    tabular, notes = lines[:-6], lines[-6:]
+    assert begin == r"\begin{tabular}{lrrr}"
+    assert notes == [
+        *(r"\end{tabular}", r"\par\smallskip", r"{\footnotesize\noindent"),
+        *(r"100 \% of B", "p $>$ 0.05", r"\par}"),
+    ]
+    cells = [line.removesuffix(r" \\").split(" & ") for line in tabular]
     assert cells == [
-        [r"\toprule"], ["set", "kid", r"is $\uparrow$", "fid"],
+        [r"\toprule"], ["set", r"kid $\downarrow$", r"is $\uparrow$", "fid"],
         [r"\midrule"], [r"kid\_1", r"$-$1.2$\cdot10^{-5}$", r"0.10 $\pm$ 0.02", "--"],
-        ["b", r"\textbf{3}", r"0.20 $\pm$ 0.03", "2.5"], [r"\bottomrule"],
+        ["{}[b", r"\textbf{3}", r"0.20 {\scriptsize [0.1, 0.3]} n.s.", "2.5"], [r"\bottomrule"],
     ]  # fmt: skip
-    *_, last, blank, note = table.markdown().splitlines()
-    assert (last.split(" | "), blank, note) == (["| b", "**3**", "0.20 ± 0.03", "2.5 |"], "", "100 % of B")
+    assert table.markdown().splitlines()[3:] == [
+        r"| \[b | **3** | 0.20 \[0.1, 0.3\] n.s. | 2.5 |", "", "100 % of B", "", r"p \> 0.05",
+    ]  # fmt: skip
     assert "<b>3</b>" in table.html()
-    assert table.html().endswith("</table><p>100 % of B</p>")
-    turned = table.transposed()
-    assert [turned.header, turned.bold] == [["", "kid_1", "b"], {(0, 2)}]
-    assert turned.rows[0] == ("kid", "-1.2e-05", "3")
-    assert turned.without("b").bold == set()
+    assert table.html().endswith("</table><p>100 % of B</p><p>p &gt; 0.05</p>")
+    assert table.without("kid ↓").bold == set()
+    assert table.without("set").bold == {(1, 0)}
 
 
 @given(st.lists(st.tuples(TEXTS, st.floats(allow_nan=False)), min_size=1, max_size=4))

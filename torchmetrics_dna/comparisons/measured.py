@@ -29,6 +29,7 @@ from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.options import written
+from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
@@ -234,6 +235,7 @@ def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Co
         paired=is_paired,
         lacks=untested.reason,
         is_few=untested.is_few,
+        version=__version__,
     )
 
 

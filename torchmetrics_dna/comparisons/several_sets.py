@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -221,6 +222,12 @@ class Comparisons(ManyComparisons):
         p_values = [p for name, p in compared.p_values.items() if name not in (compared.best, self.held_out)]
         is_nearer_than_all = all(p is not None and p <= SIGNIFICANT for p in p_values)
         return compared.best if p_values and is_nearer_than_all else None
+
+    def protocol(self) -> str:
+        """Return how the figures were computed, as :meth:`Comparison.protocol`, one sentence per line."""
+        # The module describes results, so it is imported when a result is described.
+        protocol = import_module("torchmetrics_dna.reporting.protocol")
+        return "\n".join(protocol.of_several_sets(self))
 
     def plot(self) -> Any:
         """Plot the distances of the sets, see :func:`~torchmetrics_dna.plots.plot_curve`."""

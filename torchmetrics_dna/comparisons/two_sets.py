@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -84,6 +85,7 @@ class Comparison(ByName["Result"]):
         odd: Test of whether a few images of B are unlike A's own, or, if B shares images with A, odd beside B's others;
             None if that was not asked, as of DNAs, pairs, groups, and sets that are too large.
         pixels: Differences between the pixels of pairs; None if the images are no pairs.
+        version: Version of this package that compared the sets; empty if unknown.
 
     """
 
@@ -108,6 +110,7 @@ class Comparison(ByName["Result"]):
     is_few: bool = False
     odd: OddImages | None = None
     pixels: PixelDifferences | None = None
+    version: str = ""
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
@@ -402,6 +405,16 @@ class Comparison(ByName["Result"]):
     def test(self) -> PermutationTest | None:
         """Permutation test that :attr:`p_value` is from."""
         return None if self._first is None else self._first.test
+
+    def protocol(self) -> str:
+        """Return how the figures were computed, for the implementation details of a paper, one sentence per line.
+
+        It has the package, the network, the preparation of images, the numbers of images, the histograms, the tests and
+        digests, as far as the result holds them.
+        """
+        # The module describes results, so it is imported when a result is described.
+        protocol = import_module("torchmetrics_dna.reporting.protocol")
+        return "\n".join(protocol.of_two_sets(self))
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""

@@ -14,7 +14,7 @@ from torchmetrics_dna.files.visible import number, visible
 
 Cell = str | int | float | None
 # A number with its error or interval, a p-value such as "≤ 0.001", or a dash.
-_NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)?%?( ± [\d.,]+(e[+-]\d+)?)?( n\.s\.)?( ?[\[(][\d.,e+ -]+\])?")
+_NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)?%?( ± [\d.,]+(e[+-]\d+)?)?( ?[\[(][\d.,e+ -]+\])?( n\.s\.)?")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -22,6 +22,11 @@ _LATEX = {
     "≤": r"$\leq$",
     "±": r"$\pm$",
     "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    # The default encoding of LaTeX's fonts has other signs in the place of these.
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
     "²": "$^2$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
@@ -59,12 +64,6 @@ class Table:
             bold={(row, columns.index(i)) for row, i in self.bold if i in columns},
         )
 
-    def transposed(self) -> Table:
-        """Return the table with its columns as rows; cells of the first column become the header."""
-        header, *rows = zip(*self._lines(), strict=True)
-        bold = {(column - 1, row + 1) for row, column in self.bold}
-        return replace(self, header=["", *header[1:]], rows=rows, bold=bold)
-
     def markdown(self) -> str:
         r"""Render as Markdown, numbers to the right.
 
@@ -81,10 +80,10 @@ class Table:
         return "\n".join([*lines, *(f"\n{escaped_markdown(note)}" for note in self.notes)])
 
     def latex(self) -> str:
-        r"""Render as a LaTeX ``tabular`` of the package booktabs.
+        r"""Render as a LaTeX ``tabular`` of the package booktabs, with the notes in a paragraph below it.
 
         Example:
-            >>> print(Table(["set", "dna-emd"], [["real_2", 0.12345]]).latex())
+            >>> print(Table(["set", "dna-emd"], [["real_2", 0.12345]], notes=["100% of B"]).latex())
             \begin{tabular}{lr}
             \toprule
             set & dna-emd \\
@@ -92,14 +91,24 @@ class Table:
             real\_2 & 0.123 \\
             \bottomrule
             \end{tabular}
+            \par\smallskip
+            {\footnotesize\noindent
+            100\% of B
+            \par}
 
         """
-        header, *rows = (" & ".join(line) + r" \\" for line in self._marked(_latex, r"\textbf{{{}}}"))
+        header, *rows = (" & ".join(line) + r" \\" for line in self._marked(escaped_latex, r"\textbf{{{}}}"))
         alignment = "".join("r" if are_numbers else "l" for are_numbers in self._are_numbers())
-        begin = rf"\begin{{tabular}}{{{alignment}}}"
-        end = r"\end{tabular}"
-        notes = [rf"\multicolumn{{{len(alignment)}}}{{l}}{{\footnotesize {_latex(note)}}} \\" for note in self.notes]
-        return "\n".join([begin, r"\toprule", header, r"\midrule", *rows, r"\bottomrule", *notes, end])
+        lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", header, r"\midrule"]
+        # LaTeX would read a bracket or a star after the end of a row as an option of that end.
+        lines += ["{}" + row if row.startswith(("[", "*")) else row for row in rows]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        if self.notes:
+            # A cell of the table would not break a long note into lines.
+            lines += [r"\par\smallskip", r"{\footnotesize\noindent"]
+            lines += [escaped_latex(note) for note in self.notes]
+            lines.append(r"\par}")
+        return "\n".join(lines)
 
     def html(self) -> str:
         """Render as an html table with its title as the caption, numbers to the right; all text is escaped.
@@ -193,14 +202,16 @@ def escaped_markdown(text: str) -> str:
     return shown
 
 
-def _latex(text: str) -> str:
+def escaped_latex(text: str) -> str:
     r"""Escape the text of a cell, so that no command in it takes effect.
 
-    Numbers get a minus and powers of ten, and a dash alone is longer.
+    Numbers get a minus and powers of ten, their intervals are small, and a dash alone is longer.
 
     Example:
-        >>> print(_latex("-1.2e-05 ± 3e-06"), _latex("a-b_1"), _latex("-"))
+        >>> print(escaped_latex("-1.2e-05 ± 3e-06"), escaped_latex("a-b_1"), escaped_latex("-"))
         $-$1.2$\cdot10^{-5}$ $\pm$ 3$\cdot10^{-6}$ a-b\_1 --
+        >>> print(escaped_latex("4.94 [1.5, 7.98]"))
+        4.94 {\scriptsize [1.5, 7.98]}
 
     """
     escaped = "".join(_LATEX.get(sign, sign) for sign in visible(text))
@@ -209,7 +220,8 @@ def _latex(text: str) -> str:
     if not text or not _NUMBER.fullmatch(text):
         return escaped
     powers = re.sub(r"e([+-])0*(\d+)", lambda m: rf"$\cdot10^{{{m[1].strip('+')}{m[2]}}}$", escaped)
-    return re.sub(r"(^| )-(?=\d)", r"\1$-$", powers)
+    with_minus = re.sub(r"(^| )-(?=\d)", r"\1$-$", powers)
+    return re.sub(r" ([\[(].*[\])])", r" {\\scriptsize \1}", with_minus)
 
 
 def _plain(text: str) -> str:

@@ -175,6 +175,8 @@ def document_of(
         sentences=result.verdict_lines,
         tables=result.tables,
     )
+    if isinstance(result, (Comparison, Comparisons)):
+        document = replace(document, protocol=result.protocol)
     if isinstance(result, Comparison) and _has_page(result):
         return replace(document, page=partial(as_html, result, gallery))
     if isinstance(result, DistanceMatrix):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.tables import Table, as_csv, as_markdown
+from torchmetrics_dna.files.tables import Table, as_csv, as_markdown, escaped_latex
 from torchmetrics_dna.files.visible import ERRORS, strict_json, visible
 from torchmetrics_dna.registry import Registry
 from torchmetrics_dna.version import __version__
@@ -33,6 +33,7 @@ class Document:
         page_tables: Tables of a page; if empty, ``tables``.
         columns: Header of a csv file if ``records`` may be empty.
         page: Function that returns the html page; by default, a page has ``sentences`` and tables.
+        protocol: Function that returns how the figures were computed, one sentence per line.
 
     """
 
@@ -46,6 +47,7 @@ class Document:
     page_tables: Sequence[Table] = ()
     columns: Sequence[str] = ()
     page: Callable[[], str] | None = None
+    protocol: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,16 @@ def _markdown(document: Document) -> str:
 
 
 def _latex(document: Document) -> str:
-    titled = []
+    parts: list[str] = []
+    if document.protocol is not None:
+        # The sentences are escaped, so that they can be moved out of the comment.
+        parts.append("\n".join(f"% {escaped_latex(sentence)}" for sentence in document.protocol().splitlines()))
     for table in document.tables:
         if table.title:
-            titled.append(f"% {visible(table.title)}\n{table.latex()}")
+            parts.append(f"% {visible(table.title)}\n{table.latex()}")
         else:
-            titled.append(table.latex())
-    return "\n\n".join(titled) + "\n"
+            parts.append(table.latex())
+    return "\n\n".join(parts) + "\n"
 
 
 def _html(document: Document) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.several_sets import Comparisons, ManyComparisons
     from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.dna.evidence import Ratio
+    from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.dna.result import Result
 
 # Number of sentences of a verdict.
@@ -38,7 +38,7 @@ _P = (
     "p (Holm): of this distance alone, corrected for the number of sets. p (best closer): that the closest set is no"
     " closer."
 )
-_BOLD = f"Bold: closer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
+_PAIRED_TEST = f"(paired test, p ≤ {SIGNIFICANT}, Holm-corrected)"
 
 
 # Sentences
@@ -289,64 +289,162 @@ def _ratio_in_words(ratio: Ratio) -> str:
 
 
 def table(sets: Comparisons) -> Table:
-    """Return the values, with units and standard errors: a row for each set, or a column if there are more metrics."""
-    headings = {name: _heading(record) for name, record in sets.distances.items()}
-    p_values = {name: sets.own_p_values(name) for name in headings}
-    rows: list[dict[str, Cell]] = []
+    """Return the distances of all sets: a row for each set, and a column for each metric."""
+    rows: dict[str, dict[str, Cell]] = {}
     for set_name, comparison in sets.items():
-        row: dict[str, Cell] = {"set": set_name, f"{comparison.noun}s": comparison.num_images["b"]}
-        for distance, heading in headings.items():
-            row[heading] = _cell(comparison, comparison.results.get(distance), p_values[distance][set_name])
-        rows.append(row)
+        rows[set_name] = {"set": set_name, f"{comparison.noun}s": comparison.num_images["b"]}
+    debiased = [distance for distance in sets.distances if _is_shown_debiased(sets, distance)]
     bold: set[tuple[int, int]] = set()
-    for distance, heading in headings.items():
+    for distance, record in sets.distances.items():
+        heading = _heading(record)
+        p_values = sets.own_p_values(distance)
+        for set_name, comparison in sets.items():
+            result = comparison.results.get(distance)
+            is_debiased = distance in debiased
+            rows[set_name][heading] = _cell(comparison, result, p_values[set_name], is_debiased=is_debiased)
         closest = sets.surely_nearest(distance)
         if closest is not None:
-            bold.add((list(sets).index(closest), list(rows[0]).index(heading)))
-    cells = [str(row[heading]) for row in rows for heading in headings.values()]
+            bold.add((list(sets).index(closest), list(rows[closest]).index(heading)))
+    cells = list(rows.values())
+    notes = [*_notes_on_values(sets, cells, debiased), *_notes_on_bold(sets), *note_of_left_out(sets.unreadable)]
+    return replace(Table.of(cells, f"{len(sets)} sets against {sets.reference}", notes), bold=bold)
+
+
+def _is_shown_debiased(sets: Comparisons, distance: str) -> bool:
+    """True if the table shows a distance debiased, with its interval.
+
+    All values of a column are debiased, or none is, so that they can be compared. A published metric has the value of
+    its publication, which is not debiased.
+    """
+    if sets.distances[distance].protocol is not None:
+        return False
+    has_intervals = False
+    for comparison in sets.values():
+        result = comparison.results.get(distance)
+        if result is None or (comparison.same_images and result.value == 0):
+            # A set without a value has no interval, and the exact 0 of the reference itself needs none.
+            continue
+        if result.interval is None or comparison.shares_images:
+            return False
+        has_intervals = True
+    return has_intervals
+
+
+def _heading(record: Distance) -> str:
+    """Return the heading of a distance's column, with its unit and the direction that is better."""
+    unit = " (bins)" if record.unit == "bins" else ""
+    arrow = "↑" if record.higher_is_better else "↓"
+    return f"{record.name}{unit} {arrow}"
+
+
+def _cell(comparison: Comparison, result: Result | None, p_value: float | None, *, is_debiased: bool) -> Cell:
+    """Return the debiased distance with its interval, or the distance with its error; None if it was not measured.
+
+    A value that does not differ significantly is marked.
+    """
+    if result is None:
+        return None
+    shown = _value_with_error(comparison, result)
+    if is_debiased:
+        shown = _debiased_with_interval(result)
+    if p_value is not None and p_value > SIGNIFICANT:
+        shown += f" {_NOT_SIGNIFICANT}"
+    return shown
+
+
+def _debiased_with_interval(result: Result) -> str:
+    """Return the debiased distance and both ends of its interval, which is left out if both ends are 0."""
+    if result.interval is None or result.interval.high == 0:
+        return "0"
+    # A debiased distance that is within sampling noise is exactly 0, and has no digits.
+    has_digits = result.interval.value != 0
+    return f"{number(result.interval.value, zeros=has_digits)} {result.interval.ends}"
+
+
+def _value_with_error(comparison: Comparison, result: Result) -> str:
+    """Return the distance and its error; a set that shares images with the reference has no error."""
+    error = None
+    if comparison.paired or not comparison.shares_images:
+        error = result.overall.error
+    return number(result.value, zeros=True, error=error)
+
+
+def _notes_on_values(sets: Comparisons, rows: Sequence[Mapping[str, Cell]], debiased: Sequence[str]) -> list[str]:
+    """Return what brackets, errors and marks of a table mean, one line each."""
+    cells = [str(cell) for row in rows for cell in row.values()]
     has_errors = any("±" in cell for cell in cells)
     notes: list[str] = []
+    intervals = _intervals(sets, debiased)
+    if intervals:
+        # All intervals have the same confidence.
+        notes.append(f"Debiased, with the {intervals[0].ci} in brackets: {', '.join(debiased)}.")
+    if any(interval.value == 0 for interval in intervals):
+        notes.append("0: within sampling noise.")
     if has_errors:
         notes.append(_ERRORS)
     if any(_NOT_SIGNIFICANT in cell for cell in cells):
         notes.append(
             f"{_NOT_SIGNIFICANT}: not significant, by this distance alone (p > {SIGNIFICANT}, Holm-corrected)."
         )
-    if bold:
-        notes.append(_BOLD)
     if has_errors:
-        notes += _without_errors(sets)
-    notes += note_of_left_out(sets.unreadable)
-    of_sets = replace(Table.of(rows, f"{len(sets)} sets against {sets.reference}", notes), bold=bold)
-    return of_sets.transposed() if len(headings) > len(sets) else of_sets
+        notes += _without_errors(sets, debiased)
+    return notes
 
 
-def _heading(record: Distance) -> str:
-    """Return the heading of a distance's column, with its direction or unit."""
-    if record.higher_is_better:
-        return f"{record.name} ↑"
-    if record.unit == "bins":
-        return f"{record.name} (bins)"
-    return record.name
+def _intervals(sets: Comparisons, distances: Sequence[str]) -> list[Interval]:
+    """Return the intervals of these distances, of all sets but the reference itself."""
+    intervals: list[Interval] = []
+    for distance in distances:
+        for comparison in sets.values():
+            result = comparison.results.get(distance)
+            if result is not None and result.interval is not None and not comparison.same_images:
+                intervals.append(result.interval)
+    return intervals
 
 
-def _cell(comparison: Comparison, result: Result | None, p_value: float | None) -> Cell:
-    """Return the value with its error, None if it was not measured; a set that shares images has no standard error.
+def _notes_on_bold(sets: Comparisons) -> list[str]:
+    """Return what bold means, and why some metrics have no value in bold, one line each; nothing for a single set."""
+    if len(sets.ranked) < 2:
+        return []
+    bold: list[str] = []
+    ties: list[str] = []
+    untested: list[str] = []
+    for distance in sets.distances:
+        if sets.surely_nearest(distance) is not None:
+            bold.append(distance)
+        elif _is_closest_tested(sets, distance):
+            ties.append(distance)
+        else:
+            untested.append(distance)
+    others = "every other set"
+    if sets.held_out is not None:
+        others += f" except the held-out {sets.held_out}"
+    notes: list[str] = []
+    if bold:
+        notes.append(f"Bold: significantly closer than {others} {_PAIRED_TEST}.")
+    if ties:
+        reason = f"the closest set is not significantly closer than {others}"
+        if not bold:
+            reason += f" {_PAIRED_TEST}"
+        notes.append(f"Not bold: {', '.join(ties)}, because {reason}.")
+    if untested:
+        notes.append(f"Not bold: {', '.join(untested)}, because there is no test of which set is best.")
+    return notes
 
-    A value that does not differ significantly is marked.
-    """
-    if result is None:
-        return None
-    error = None
-    if comparison.paired or not comparison.shares_images:
-        error = result.overall.error
-    shown = number(result.value, zeros=True, error=error)
-    is_significant = p_value is None or p_value <= SIGNIFICANT
-    return shown if is_significant else f"{shown} {_NOT_SIGNIFICANT}"
+
+def _is_closest_tested(sets: Comparisons, distance: str) -> bool:
+    """True if there is a test of whether the closest set by a distance is closer than each other set."""
+    if sets.distances[distance].higher_is_better:
+        return False
+    if any(distance not in comparison for comparison in sets.values()):
+        return False
+    by_one = sets.by(distance)
+    p_values = by_one.p_values
+    return all(p_values[name] is not None for name in by_one if name not in (by_one.best, by_one.held_out))
 
 
-def _without_errors(sets: Comparisons) -> list[str]:
-    """Return why some values have no standard error, one line each."""
+def _without_errors(sets: Comparisons, debiased: Sequence[str]) -> list[str]:
+    """Return why some values that are not debiased have no standard error, one line each."""
     # Dictionaries keep each line and each distance once, in order.
     lines: dict[str, None] = {}
     unknown: dict[str, None] = {}
@@ -355,7 +453,7 @@ def _without_errors(sets: Comparisons) -> list[str]:
             lines[f"No ± of {name}, which shares {sets.noun}s with {sets.reference}."] = None
             continue
         for distance, result in comparison.items():
-            if not result.value or result.overall.error:
+            if distance in debiased or not result.value or result.overall.error:
                 continue
             for limit in result.limits:
                 lines[f"No ±: {limit}."] = None
@@ -373,7 +471,7 @@ def tables(sets: Comparisons) -> list[Table]:
 
 
 def evidence_table(sets: Comparisons) -> Table | None:
-    """Return debiased distances, their intervals and tests: a row for each distance and set; None without any."""
+    """Return the distances, also debiased, their intervals and tests: a row for each distance and set; None without."""
     rows: list[dict[str, Cell]] = []
     for name, record in sets.distances.items():
         if record.higher_is_better or not all(name in comparison for comparison in sets.values()):
@@ -392,6 +490,7 @@ def evidence_table(sets: Comparisons) -> Table | None:
                 {
                     "distance": name,
                     "set": set_name,
+                    "not debiased": _value_with_error(comparison, result),
                     "debiased": debiased,
                     "interval": interval,
                     "p (Holm)": p_figure(p_holm[set_name]),
@@ -401,7 +500,7 @@ def evidence_table(sets: Comparisons) -> Table | None:
             )
     if not rows:
         return None
-    return Table.of(rows, "Debiased distances, and tests", [_P, *_notes_on_ratios(sets)])
+    return Table.of(rows, "Distances and tests", [_P, *_notes_on_ratios(sets)])
 
 
 def _notes_on_ratios(sets: Comparisons) -> list[str]:
