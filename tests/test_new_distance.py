@@ -92,6 +92,9 @@ def test_in_a_report_and_in_figures(tmp_path: Path) -> None:
 
 def test_help_names_all() -> None:
     for record in of_any_network().values():
-        assert options.known_metrics(f"{record.name},{record.key}")
-    assert options.known_metrics("dna-emd,fid,fd_dinov2")
-    assert f"any of {', '.join(of_any_network())}, with commas" in options.FIELDS["metrics"].metadata["help"].lower()
+        assert options.as_metrics(f"{record.name},{record.key}")
+    assert options.as_metrics("dna-emd,fid,fd_dinov2")
+    assert (
+        f"distances, separated by commas: {', '.join(of_any_network())}."
+        in options.FIELDS["metrics"].metadata["help"].lower()
+    )

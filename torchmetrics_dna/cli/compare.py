@@ -91,26 +91,31 @@ def compare(
     """Compare two sets of images, or one set with several others."""
     if held_out == a:
         raise ValueError(f"Option --held-out is {held_out!r}, the reference itself")
-    if held_out is not None and held_out not in (b, *(more or ())):
-        more = [*(more or ()), held_out]
-    check_sources(a, b, *(more or ()))
-    pattern = unquoted([b, *(more or ())])
+    paths = [b, *(more or ())]
+    if held_out is not None and held_out not in paths:
+        paths.append(held_out)
+    check_sources(a, *paths)
+    pattern = unquoted(paths)
     if pattern:
-        talk.print(f"Each of {1 + len(more or ())} files is a set of its own; {pattern}", soft_wrap=True)
+        talk.print(f"Each of {len(paths)} files is a set of its own; {pattern}", soft_wrap=True)
     written = format_for(form, output)
-    if by is not None and more:
-        raise ValueError(f"Option --by is for two sets, but got {2 + len(more)}")
+    if by is not None and len(paths) > 1:
+        raise ValueError(f"Option --by is for two sets, but got {1 + len(paths)}")
     if plot is not None:
         if by is not None:
             raise ValueError("Option --plot is for whole sets, but got --by")
         check_figure(plot)
     level = 1 - options["confidence"]
-    limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
-    limits |= {"fail_if_different": level if fail_if_different else None, "fail_if_odd": level if fail_if_odd else None}
+    limits = {
+        "fail_above": fail_above,
+        "fail_unless_below": fail_unless_below,
+        "fail_if_different": level if fail_if_different else None,
+        "fail_if_odd": level if fail_if_odd else None,
+    }
     check_limits(limits, options["metrics"], {"by": by, **options})
     # For two sets, a comparison shows more than a matrix.
-    if every and more:
-        _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, written, output)
+    if every and len(paths) > 1:
+        _compare_all([a, *paths], options, {"by": by, "held_out": held_out, **limits}, plot, written, output)
         return
     from torchmetrics_dna.comparisons.compare import open_sets
     from torchmetrics_dna.comparisons.several_sets import by_name
@@ -119,11 +124,11 @@ def compare(
 
     sets: Any = b
     name_of_held_out: str | None = None
-    if more or held_out is not None:
-        paths = [b, *(more or ())]
+    if len(paths) > 1 or held_out is not None:
         sets = by_name(paths)
-        if held_out is not None:
-            name_of_held_out = list(sets)[paths.index(held_out)]
+    if held_out is not None:
+        names_of_sets = list(sets)
+        name_of_held_out = names_of_sets[paths.index(held_out)]
 
     with o.showing_progress(options) as shown:
         arguments = Arguments(distributed=PROCESSES > 1, **shown)
@@ -135,13 +140,13 @@ def compare(
         gallery = gallery_of(opened, result) if written.is_page else None
     is_pair = opened.is_one and by is None
     if is_pair:
-        by_set = {opened.names[1]: result}
+        comparisons = {opened.names[1]: result}
     else:
-        by_set = {name: each for name, each in result.items() if name != name_of_held_out}
+        comparisons = {name: comparison for name, comparison in result.items() if name != name_of_held_out}
     gates: list[Gate] = []
     refusal: ValueError | None = None
     try:
-        gates = gates_of(by_set, level, limits)
+        gates = gates_of(comparisons, level, limits)
         if gates:
             gates += gate_of_reading(result.unreadable, options["reading"])
     except ValueError as err:
@@ -152,7 +157,7 @@ def compare(
         for notice in result.notices:
             talk.print(f"{notice}.")
     if by is not None:
-        _print_alone(result)
+        _print_classes_of_one_set(result)
     print_unreadable(result.unreadable)
     _draw(result, plot)
     if is_pair and written is TEXT:
@@ -165,12 +170,13 @@ def compare(
 def _check_drawn(opened: Opened) -> None:
     """Raise ValueError if no distance of two sets can be drawn."""
     records = [record for sides in opened.networks for record in sides.plan.distances]
-    if all(record.grain == "set" or record.layer for record in records):
+    can_be_drawn = [record.grain != "set" and not record.layer for record in records]
+    if not any(can_be_drawn):
         listed = ", ".join(record.name for record in records)
         raise ValueError(f"Option --plot draws distances of neurons or layers, such as dna-emd, but got {listed} alone")
 
 
-def _print_alone(result: ClassComparisons) -> None:
+def _print_classes_of_one_set(result: ClassComparisons) -> None:
     """Print the classes that only one set has, if any."""
     for side, names in zip(result.total.names, result.alone, strict=True):
         if names:
@@ -188,9 +194,27 @@ def _draw(compared: Any, plot: Path | None) -> None:
 
 
 def _compare_all(
-    sets: list[str], options: dict[str, Any], others: dict[str, Any], plot: Path | None, form: Format, to: Path | None
+    paths: list[str],
+    options: dict[str, Any],
+    other_options: dict[str, Any],
+    plot: Path | None,
+    form: Format,
+    output: Path | None,
 ) -> None:
-    """Compare all sets with each other; ``others`` are options that a matrix does not take."""
+    """Compare all sets with each other.
+
+    Args:
+        paths: Paths of the sets.
+        options: The shared options.
+        other_options: Options of ``compare`` that a matrix does not have.
+        plot: File of the figure.
+        form: Format of the result.
+        output: File of the result.
+
+    Raises:
+        ValueError: If an option is given that a matrix does not have.
+
+    """
     require("scipy", "plot")
     if options["metrics"]:
         # Unknown names fail before modules are imported, which takes seconds.
@@ -198,16 +222,19 @@ def _compare_all(
     from torchmetrics_dna.comparisons import matrix
     from torchmetrics_dna.reporting.build import document_of
 
-    takes = signature(matrix).parameters
-    others = others | {name: value for name, value in options.items() if name not in takes and value != o.USUAL[name]}
-    for name, value in others.items():
-        # An option that is off may be named.
+    parameters = signature(matrix).parameters
+    accepted = {name: value for name, value in options.items() if name in parameters}
+    refused = dict(other_options)
+    for name, value in options.items():
+        if name not in parameters and value != o.USUAL[name]:
+            refused[name] = value
+    for name, value in refused.items():
+        # A flag that is off is no request.
         if value not in (None, False):
             raise ValueError(f"{argument(name)} is for sets against one reference, but got --all")
-    taken = {name: options[name] for name in options if name in takes}
-    with o.showing_progress(taken, skips_unreadable=True) as shown:
-        distances = matrix(sets, distributed=PROCESSES > 1, **shown)
-    write(document_of(distances), form, to)
+    with o.showing_progress(accepted, skips_unreadable=True) as shown:
+        distances = matrix(paths, distributed=PROCESSES > 1, **shown)
+    write(document_of(distances), form, output)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)
 
@@ -238,11 +265,14 @@ def diff(
         versions = compare_versions(old, new, **shown)
     gates = []
     if fail_if_changed:
-        numbers = [len(names) for names in (versions.added, versions.removed, versions.edited)]
-        result = "Failed" if any(numbers) else "Passed"
-        added = images_in_words(numbers[0], versions.noun)
-        line = f"{result}: {added} added, {numbers[1]:,} removed, {numbers[2]:,} edited."
-        gates.append(Gate("--fail-if-changed", 0, not any(numbers), [line]))
+        num_added = len(versions.added)
+        num_removed = len(versions.removed)
+        num_edited = len(versions.edited)
+        has_changed = bool(num_added or num_removed or num_edited)
+        outcome = "Failed" if has_changed else "Passed"
+        added = images_in_words(num_added, versions.noun)
+        line = f"{outcome}: {added} added, {num_removed:,} removed, {num_edited:,} edited."
+        gates.append(Gate("--fail-if-changed", 0, not has_changed, [line]))
         gates += gate_of_reading(versions.unreadable, options["reading"])
     from torchmetrics_dna.reporting.build import document_of
 
@@ -266,20 +296,22 @@ def demo(
     with progress() as report:
         result = run_demo(num_images, report)
     distances = "dna-emd", "dna-fd"
-    rows: list[list[str | float | None]] = [
-        [comparison.names[1], *(comparison[distance].value for distance in distances)]
-        for comparisons in result.comparisons.values()
-        for comparison in comparisons
-    ]
+    rows: list[list[str | float | None]] = []
+    for comparisons in result.comparisons.values():
+        for comparison in comparisons:
+            values = [comparison[distance].value for distance in distances]
+            rows.append([comparison.names[1], *values])
     shown = rich_table(["copies", *distances], rows, f"{num_images} photographs against their degraded copies")
-    for row in shown.rows[len(result.strengths) - 1 :: len(result.strengths)]:
+    # A section holds all strengths of one change.
+    num_strengths = len(result.strengths)
+    for row in shown.rows[num_strengths - 1 :: num_strengths]:
         row.end_section = True
     out.print(shown)
-    for what, comparison in result.others.items():
-        out.print("", what, *comparison.verdict_lines, sep="\n")
+    for description, comparison in result.others.items():
+        out.print("", description, *comparison.verdict_lines, sep="\n")
     plot_demo(result).savefig(output)
     talk.print(f"The figure is in {output}")
-    talk.print("Now with images of your own: torchmetrics-dna compare photos/ generated/")
+    talk.print("To compare your own images: torchmetrics-dna compare photos/ generated/")
 
 
 def _suggest_commands(

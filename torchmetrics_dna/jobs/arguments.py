@@ -1,10 +1,12 @@
-"""Arguments of all that measures and compares image sets, by network; without torch, so that commands start at once."""
+"""Arguments that the functions and commands which measure and compare image sets share.
+
+This module imports no torch, so that commands start quickly.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from inspect import Parameter, signature
@@ -60,44 +62,47 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Arguments:
-    """Keyword arguments that functions and commands share; each takes those that its signature shows.
+    """Keyword arguments that functions and commands share. Each function takes those that its signature shows.
 
-    Metadata of a field says what the command line says of it, and in which group of options.
+    The metadata of a field holds the help text of its option, and the group of options that it belongs to.
 
     Args:
-        feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU. By default that of
-            the given DNAs, else ``"efficientnet_lite0"``.
+        feature: A :class:`DNAExtractor`, or its ``feature``. A name runs on CUDA if there is a GPU. The default is the
+            extractor of the given DNAs, else ``"efficientnet_lite0"``.
         metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
             ``"precision"``, ``"recall"``, ``"clipped-density"``, ``"clipped-coverage"``, ``"density"`` and
-            ``"coverage"``, all from one pass over the images; for :func:`compare` also published ones. By default the
-            first two, or those that the given DNAs support. Those from ``"kid"`` on are of the last layer's spatial
-            means, which are kept for them, ``(images, n)`` in float32; for evidence of fd, those of all layers are.
-        layers: Names of the layers, if ``feature`` is not an extractor; also selects from a DNA.
-        num_bins: Bins of each neuron's histogram; by default those of the given DNAs, else 1000.
-        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
-            default those of the given DNAs, else those packaged with the extractor, else ``"auto"``.
-        neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
-            default the plain mean.
-        causes: Whether to search what causes a difference of two sets: where the test finds one, some images of A are
-            blurred, compressed, darkened and otherwise changed, and those changes named that bring them to B. It takes
-            at most 1,250 more images through the network, and images on both sides, 10 at least.
+            ``"coverage"``. All are computed in one pass over the images. :func:`compare` also accepts published
+            metrics. The default is the first two, or those that the given DNAs support. The metrics from ``"kid"`` on
+            compare the spatial means of the last layer, so these are kept for every image, ``(images, n)`` in float32.
+            Evidence for fd keeps those of all layers.
+        layers: Names of the layers, if ``feature`` is not an extractor. They are also selected from a DNA.
+        num_bins: Number of bins per histogram. The default is that of the given DNAs, else 1000.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that determine their own.
+            The default is the ranges of the given DNAs, else those packaged with the extractor, else ``"auto"``.
+        neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``. The
+            default is the mean over neurons.
+        causes: Whether to search for a change that explains the difference of two sets. If the test finds a
+            difference, some images of A are blurred, compressed, darkened and changed in other ways, and the changes
+            that bring them closest to B are reported. The search needs at least 10 images in each set, and runs the
+            network on at most 1,250 more images.
         confidence: Level of the confidence intervals.
-        num_folds: Number of folds of images, for debiased distances, intervals, and tests of whether distances are more
-            than noise; at least 5, or None for none. An image's fold depends on its pixels, as in :class:`DNAEMD`;
-            tests need images in at least 5 folds. A DNA has the folds of its file, unless this is None; without folds
-            it is taken as exact, and there is no test.
+        num_folds: Number of folds of images, at least 5, or None for none. Debiased distances, intervals and tests
+            need folds. The fold of an image depends on its pixels, as in :class:`DNAEMD`, and tests need images in at
+            least 5 folds. A DNA has the folds of its file, unless this is None. A DNA without folds is taken as exact,
+            and there is no test.
         groups: Images that belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
-            ``"prefix:REGEX"``, a function of an image's name, or a tuple with a sequence of groups for each side, of
-            one side the sequence; see :func:`group_names`.
-        pairs: Whether images of the sides correspond, as originals and their compressed, enlarged, denoised or
-            translated versions do: True if they do in their order; ``"name"``: by their names below the source, without
-            the ending; or a function of an image's name that gives the same for both. What a pair has in common then
-            adds no noise, so that 10 pairs show what takes hundreds of independent images.
-        copies: Whether to look for images that look nearly alike, of both sets or of one: copies, frames of a clip. If
-            a tenth of B's are in A, the sets are no independent samples, and no noise is taken off. False says that all
-            are different pictures, whatever they look like.
+            ``"prefix:REGEX"``, a function of an image's name, a sequence of groups if there is one set, or a tuple with
+            a sequence of groups for each set. See :func:`group_names`.
+        pairs: Whether images of the sets correspond, as originals and their compressed, upscaled, denoised or
+            translated versions do. True pairs them by their order. ``"name"`` pairs them by their name below the
+            source, without the suffix. A function of an image's name must return the same value for both images. What
+            the images of a pair have in common adds no sampling noise, so 10 pairs can show a difference that would
+            take hundreds of independent images.
+        copies: Whether to search for near-duplicates, in the other set and within each set. If more than a tenth of
+            the images of B are near-duplicates of images of A, the sets are not independent samples, and no distance is
+            debiased. Pass False if images that look alike are different pictures.
         reading: Options for reading the images.
-        distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
+        distributed: Share the images among the processes of torch.distributed. All must make the same call, and all
             get the same result.
         on: Ray cluster that measures the images, such as ``"ray"``, see :func:`finish_on_ray`.
 
@@ -155,11 +160,8 @@ class Arguments:
 
     def __post_init__(self) -> None:
         metrics = names_in(self.metrics) if isinstance(self.metrics, str) else self.metrics
-        for each in metrics if isinstance(metrics, Iterable) else [metrics]:
-            if not isinstance(each, (str, Distance, NoneType)):
-                raise TypeError(
-                    f"Argument `metrics` expected to be names, as ['dna-emd', 'fid'], but got {brief(each)}"
-                )
+        if metrics is not None:
+            _check_metrics(metrics)
         object.__setattr__(self, "metrics", metrics)
         for name in ("causes", "copies", "distributed"):
             check_bool(name, getattr(self, name))
@@ -176,6 +178,15 @@ class Arguments:
         return {} if self.neuron_weights is None else {"neuron_weights": self.neuron_weights}
 
 
+def _check_metrics(metrics: object) -> None:
+    """Raise TypeError unless the metrics are names or distances."""
+    listed = metrics if isinstance(metrics, Iterable) else [metrics]
+    for metric in listed:
+        if not isinstance(metric, (str, Distance, NoneType)):
+            raise TypeError(f"Argument `metrics` expected to be names, as ['dna-emd', 'fid'], but got {brief(metric)}")
+
+
+# Names of all arguments but the feature, which functions have as a parameter of their own.
 ALL = tuple(field.name for field in fields(Arguments)[1:])
 
 
@@ -187,27 +198,30 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
         defaults: Arguments with other defaults.
 
     """
-    usual = {field.name: field for field in fields(Arguments)}
+    field_of = {field.name: field for field in fields(Arguments)}
+    default_of = {name: field_of[name].default for name in names} | defaults
     shared = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=usual[name].type)
-        for name, default in ({name: usual[name].default for name in names} | defaults).items()
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=field_of[name].type)
+        for name, default in default_of.items()
     ]
 
     def with_arguments(function: _F) -> _F:
         own = signature(function)
-        shown = own.replace(parameters=[*list(own.parameters.values())[:-1], *shared])
+        *own_parameters, _ = own.parameters.values()
+        shown = own.replace(parameters=[*own_parameters, *shared])
 
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
-            step: AbstractContextManager[None] = nullcontext()
             if options.get("distributed") is True:
                 # This module imports torch.
                 from torchmetrics_dna.jobs.processes import in_step
 
-                step = in_step()
-            with step:
+                # A wrong call in one process is an error in all.
+                with in_step():
+                    shown.bind(*args, **options)
+            else:
                 shown.bind(*args, **options)
-            return function(*args, **{**defaults, **options})
+            return function(*args, **(defaults | options))
 
         checked.__signature__ = shown  # type: ignore[attr-defined]
         return cast("_F", checked)
@@ -215,42 +229,74 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
     return with_arguments
 
 
+# Arguments about single neurons, which published metrics do not use.
 _OF_NEURONS = ("num_bins", "ranges", "neuron_weights")
 
 
 def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     """Split the arguments of a comparison by the network of each metric.
 
-    Without a network and layers, published metrics bring theirs; other metrics are of the default network, which comes
-    first. With one, all metrics are of that network. ValueError if an argument deviates from a publication, would be
-    ignored, or an iterator would be read twice.
+    If neither a network nor layers are given, published metrics use the networks of their publications, and other
+    metrics the default network, which comes first. Otherwise all metrics use the given network.
+
+    Args:
+        arguments: The arguments.
+        sides: The sets that are compared, before they are opened.
+
+    Raises:
+        ValueError: If a metric can't use the given network, an argument deviates from a publication or would be
+            ignored, or an iterator would be read several times.
+
     """
-    network = {} if arguments.feature is None else arguments.feature
+    network = arguments.feature
+    if network is None:
+        network = {}
     if not isinstance(network, dict) or network.get("feature") is not None or arguments.layers is not None:
-        for name, feature in only_published(arguments.metrics):
-            raise ValueError(
-                f"Metric {name!r} brings its own network, {feature!r}, but {written('feature')} or"
-                f" {written('layers')} is given, too"
-            )
+        _check_can_use_any_network(arguments.metrics)
         return [arguments]
-    by_metric = {metric: published(metric) for metric in arguments.metrics or ()}
-    if not any(by_metric.values()):
+    records: list[Distance] = []
+    others: list[str | Distance] = []
+    # A dictionary keeps each metric once, in order.
+    for metric in dict.fromkeys(arguments.metrics or ()):
+        record = published(metric)
+        if record is None:
+            others.append(metric)
+        else:
+            records.append(record)
+    if not records:
         return [arguments]
-    records = in_order(filter(None, by_metric.values()))
-    others = [metric for metric, record in by_metric.items() if record is None]
+    records = list(in_order(records))
     _check_published(records[0].name, arguments, network, is_alone=not others)
     split = []
     if others:
+        # The weights are those of the published networks.
         split.append(replace(arguments, feature=network | {"weights_path": None}, metrics=others))
     no_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
     for own_network, metrics in networks_of(records, network, bool(others)):
         split.append(replace(arguments, feature=own_network, metrics=metrics, **no_neurons))
-    if len(split) > 1 and any(isinstance(side, Iterator) for side in sides):
+    if len(split) > 1:
+        _check_can_be_read_again(sides)
+    return split
+
+
+def _check_can_use_any_network(metrics: Sequence[str | Distance] | None) -> None:
+    """Raise ValueError if a metric is published, and no distance of other networks, too."""
+    names_and_networks = only_published(metrics)
+    if names_and_networks:
+        name, network = names_and_networks[0]
+        raise ValueError(
+            f"Metric {name!r} brings its own network, {network!r}, but {written('feature')} or {written('layers')} is"
+            " given, too"
+        )
+
+
+def _check_can_be_read_again(sides: Sequence[Any]) -> None:
+    """Raise ValueError if a set is an iterator."""
+    if any(isinstance(side, Iterator) for side in sides):
         raise ValueError(
             "Metrics of several networks read a side several times, but got an iterator; pass a list, or a function"
             " that returns a new iterator"
         )
-    return split
 
 
 def _check_published(name: str, arguments: Arguments, network: Mapping[str, Any], *, is_alone: bool) -> None:
@@ -268,6 +314,10 @@ def _check_published(name: str, arguments: Arguments, network: Mapping[str, Any]
 
 
 def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, str]]:
-    """Return name and network of the metrics that are published, and no distances of other networks, too."""
-    records = map(record_of, metrics or ())
-    return [(record.name, record.protocol.feature) for record in records if record is not None and record.protocol]
+    """Return name and network of each metric that is published, and no distance of other networks, too."""
+    names_and_networks = []
+    for metric in metrics or ():
+        record = record_of(metric)
+        if record is not None and record.protocol is not None:
+            names_and_networks.append((record.name, record.protocol.feature))
+    return names_and_networks
