@@ -7,7 +7,7 @@ torchmetrics, a job keeps them in a split.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
@@ -35,14 +35,22 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class Field(NamedTuple):
-    """One flat tensor of a state, or a list of tensors with rows of images."""
+    """One flat tensor of a state, or a list of tensors with rows of images.
 
-    size: int  # size of the tensor, or of a row; 0 for rows that are numbers
+    Attributes:
+        size: Size of the tensor, or of a row; 0 for rows that are numbers.
+        dtype: Type of the tensor.
+        fill: Value of the elements without images.
+        reduction: Reduction of the stacked tensors of all processes, as in torchmetrics; ``"cat"`` for rows.
+        on_host: True if the tensor stays on the CPU, where updates read it.
+
+    """
+
+    size: int
     dtype: torch.dtype
     fill: float = 0
-    # Reduction of the stacked tensors of all processes, as in torchmetrics; "cat" for rows.
     reduction: Literal["sum", "max", "cat"] | Callable[[Tensor], Tensor] = "sum"
-    on_host: bool = False  # stays on the CPU, where updates read it
+    on_host: bool = False
 
 
 class Statistic(ABC):
@@ -55,8 +63,10 @@ class Statistic(ABC):
     """
 
     kind: ClassVar[str]
-    aligned_by: ClassVar[Literal["sum", "max"] | None] = None  # reduction of `to_align`, if states must be aligned
-    by_image: ClassVar[bool] = False  # True if the value has a row for each image, in order of addition
+    #: Reduction of :meth:`to_align`; None if states of processes add up without being aligned.
+    aligned_by: ClassVar[Literal["sum", "max"] | None] = None
+    #: True if the value has a row for each image, in order of addition.
+    by_image: ClassVar[bool] = False
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
         self.extractor = extractor
@@ -84,26 +94,37 @@ class Statistic(ABC):
 
     def empty(self, device: torch.device | str) -> State:
         """Return the state of no images."""
-        return {
-            name: cast("Tensor", [])
-            if field.reduction == "cat"
-            else torch.full((field.size,), field.fill, dtype=field.dtype, device=device)
-            for name, field in self.fields.items()
-        }
+        state: State = {}
+        for name, field in self.fields.items():
+            if field.reduction == "cat":
+                state[name] = cast("Tensor", [])
+            else:
+                state[name] = torch.full((field.size,), field.fill, dtype=field.dtype, device=device)
+        return state
 
     @abstractmethod
     def value(self, state: State, origin: Origin) -> Any:
-        """Return the value of a state, such as a DNA; may be a view of it.
+        """Return the value of a state, such as a DNA; it may share memory with the state.
 
-        ``origin`` is what its images were counted with, for values that keep it.
+        Args:
+            state: The state.
+            origin: Extractor, weights and preparation of the images, for values that keep them.
+
         """
 
     @abstractmethod
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
-        """Add a batch in place; ValueError, before anything is added, if it is not finite, see :mod:`.nonfinite`.
+        """Add a batch in place.
 
-        ``keys`` are the fold of each image, or its index in the data set, for statistics that have these: ``(B,)``,
-        int64, on the CPU.
+        Args:
+            state: The state.
+            activations: Activations of the batch.
+            keys: Fold of each image, or its index in the data set, for statistics with folds or indices: ``(B,)``,
+                int64, on the CPU.
+
+        Raises:
+            ValueError: If an activation is not finite, before anything is added, see :mod:`.nonfinite`.
+
         """
 
     def merge_(self, state: State, earlier: State) -> None:
@@ -112,14 +133,15 @@ class Statistic(ABC):
             if field.reduction == "cat":
                 rows_of(state, name)[:0] = rows_of(earlier, name)
                 continue
-            theirs = earlier[name].to(state[name].device)
+            added = earlier[name].to(state[name].device)
             if field.reduction == "sum":
-                state[name] += theirs
+                state[name] += added
             else:
-                state[name].copy_(_reduced(torch.stack([state[name], theirs]), field))
+                stacked = torch.stack([state[name], added])
+                state[name].copy_(_reduced(stacked, field))
 
     def merged(self, stacked: Tensor) -> Tensor:
-        """Merge states of one tensor, one in each row of ``stacked``; the reduction of what does not simply add up."""
+        """Merge states of one tensor, one in each row of ``stacked``: a reduction for states that do not add up."""
         (name,) = self.fields
         total = {name: stacked[0].clone()}
         for state in stacked[1:]:
@@ -129,50 +151,69 @@ class Statistic(ABC):
     def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
         """Replace the tensors of a state by those of all processes.
 
-        That is one all-reduce for what is summed, and before it one for extremes or means, if there are any; or
-        ``gather``, a function like :func:`torchmetrics.utilities.distributed.gather_all_tensors`, gathers all tensors.
+        The tensors that are summed take one all-reduce. Extremes or means, if there are any, take one before it.
+
+        Args:
+            state: The state of this process.
+            group: The group of processes; None for all.
+            gather: Function like :func:`torchmetrics.utilities.distributed.gather_all_tensors`. If it is given, it
+                gathers each tensor, and there is no all-reduce.
+
         """
         fields = {name: field for name, field in self.fields.items() if field.reduction != "cat"}
         if gather is not None:
-            state |= {n: _reduced(torch.stack(gather(state[n], group=group)), field) for n, field in fields.items()}
+            for name, field in fields.items():
+                gathered = gather(state[name], group=group)
+                state[name] = _reduced(torch.stack(gathered), field)
             return
-        operations = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX}
-        largest = [name for name, field in fields.items() if field.reduction == "max"]
-        for names, reduction in ((largest, "max"), ([name for name in fields if name not in largest], "sum")):
-            if not names:
-                continue
-            flat = torch.cat([state[name] for name in names])  # the only copy of the state
-            state |= dict(zip(names, torch.split(flat, [len(state[name]) for name in names]), strict=True))
-            if reduction == "sum" and self.aligned_by:
+        names_of_maxima = [name for name, field in fields.items() if field.reduction == "max"]
+        if names_of_maxima:
+            maxima = _as_one_tensor(state, names_of_maxima)
+            dist.all_reduce(maxima, dist.ReduceOp.MAX, group)
+        names_of_sums = [name for name in fields if name not in names_of_maxima]
+        if names_of_sums:
+            sums = _as_one_tensor(state, names_of_sums)
+            if self.aligned_by:
                 common = self.to_align(state)
-                dist.all_reduce(common, operations[self.aligned_by], group)
+                operation = dist.ReduceOp.SUM if self.aligned_by == "sum" else dist.ReduceOp.MAX
+                dist.all_reduce(common, operation, group)
                 self.align_(state, common, is_first=dist.get_rank(group) == 0)
-            dist.all_reduce(flat, operations[reduction], group)
+            dist.all_reduce(sums, dist.ReduceOp.SUM, group)
 
     def to_align(self, state: State) -> Tensor:
-        """Return what the states of all processes must agree on before they add up, such as extremes or a mean."""
+        """Return values that must be equal in all processes before their states add up, such as extremes or a mean."""
         raise NotImplementedError
 
     def align_(self, state: State, common: Tensor, is_first: bool) -> None:
-        """Bring a state, in place, to the grid or the shift that follows from the extremes or mean of all processes.
+        """Move a state, in place, to the grid or the shift that follows from the common values of all processes.
 
-        It is in every state then, so all but that of the first process drop it, for states are added next.
+        Each state has a copy of the common values then. States are added next, so all but that of the first process
+        set their copy to 0.
         """
         raise NotImplementedError
 
 
 class Numbers(NamedTuple):
-    """The tensor of a state of a :class:`DNAStatistic`, as views of what it has one after the other."""
+    """Views of the parts of the tensor of a :class:`DNAStatistic`, in their order.
 
-    whole: Tensor  # (size,), of all images
-    folds: Tensor  # (num_folds, fold_size)
-    images_of_folds: Tensor  # (num_folds,)
-    refused: Tensor  # images that each layer refused, see nonfinite
-    images: Tensor  # (1,)
+    Attributes:
+        whole: Numbers of all images, ``(size,)``.
+        folds: Numbers of each fold, ``(num_folds, fold_size)``.
+        images_of_folds: Number of images of each fold, ``(num_folds,)``.
+        refused: Number of images that each layer refused, ``(layers,)``, see :mod:`.nonfinite`.
+        images: Number of images, ``(1,)``.
+
+    """
+
+    whole: Tensor
+    folds: Tensor
+    images_of_folds: Tensor
+    refused: Tensor
+    images: Tensor
 
 
 class DNAStatistic(Statistic, Generic[_D]):
-    """Base class of statistics whose values are DNAs, perhaps with disjoint folds of images, for tests and intervals.
+    """Base class of statistics whose values are DNAs, with or without folds of images for tests and intervals.
 
     A state is one flat tensor, see :class:`Numbers`.
 
@@ -186,10 +227,14 @@ class DNAStatistic(Statistic, Generic[_D]):
 
     """
 
-    tensor: ClassVar[str]  # name of the tensor
+    #: Name of the tensor.
+    tensor: ClassVar[str]
+    #: Type of the tensor.
     dtype: ClassVar[torch.dtype]
-    size: int  # numbers of all images
-    fold_size: int  # number of values of each fold
+    #: Number of values of all images.
+    size: int
+    #: Number of values of each fold.
+    fold_size: int
 
     def __init__(self, extractor: DNAExtractor, num_folds: int | None = None, **more: Any) -> None:
         if num_folds is not None:
@@ -200,41 +245,50 @@ class DNAStatistic(Statistic, Generic[_D]):
     @property
     @override
     def settings(self) -> dict[str, Any]:
-        in_folds = {} if self.num_folds is None else {"kinds": f"{self.kind} in {self.num_folds} folds"}
-        return super().settings | in_folds
+        settings = super().settings
+        if self.num_folds is not None:
+            settings["kinds"] = f"{self.kind} in {self.num_folds} folds"
+        return settings
 
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        # Each fold has its number of images beside its values.
-        size_of_folds = 0 if self.num_folds is None else self.num_folds * (self.fold_size + 1)
+        num_folds = self.num_folds or 0
+        # Each fold has its values and its number of images.
+        size_of_folds = num_folds * (self.fold_size + 1)
         size = self.size + size_of_folds + len(self.neurons) + 1
-        return {self.tensor: Field(size, self.dtype, reduction=self.merged if self.aligned_by else "sum")}
+        if self.aligned_by:
+            return {self.tensor: Field(size, self.dtype, reduction=self.merged)}
+        return {self.tensor: Field(size, self.dtype)}
 
     def numbers(self, state: State) -> Numbers:
-        """Return what is in the tensor of a state."""
+        """Return the parts of the tensor of a state, as views."""
         num_folds = self.num_folds or 0
         sizes = [self.size, num_folds * self.fold_size, num_folds, len(self.neurons), 1]
-        whole, folds, *images = torch.split(state[self.tensor], sizes)
-        return Numbers(whole, folds.view(num_folds, self.fold_size), *images)
+        whole, folds, images_of_folds, refused, images = torch.split(state[self.tensor], sizes)
+        return Numbers(whole, folds.view(num_folds, self.fold_size), images_of_folds, refused, images)
 
     @override
     def value(self, state: State, origin: Origin) -> _D:
-        """Return the DNA of a state; may be a view of it. Errors are those of :mod:`.nonfinite`."""
+        """Return the DNA of a state; may share memory with it. Errors are those of :mod:`.nonfinite`."""
         num_folds = self.num_folds or 0
-        *refused, images = map(int, state[self.tensor][-num_folds - len(self.neurons) - 1 :].tolist())
-        of_folds = refused[:num_folds]
-        refused = refused[num_folds:]
+        # All numbers of images are at the end, so one copy from the device is enough.
+        size = num_folds + len(self.neurons) + 1
+        numbers_of_images = [int(number) for number in state[self.tensor][-size:].tolist()]
+        images_of_folds = numbers_of_images[:num_folds]
+        refused = numbers_of_images[num_folds:-1]
         check_refused(refused, self.neurons)
-        whole = self.dna_of(state, check_number(images), origin)
+        whole = self.dna_of(state, check_number(numbers_of_images[-1]), origin)
         if self.num_folds is None:
             return whole
-        folds = [self.fold_of(whole, *fold) for fold in zip(self.numbers(state).folds, of_folds, strict=True)]
+        folds = []
+        for numbers, num_images in zip(self.numbers(state).folds, images_of_folds, strict=True):
+            folds.append(self.fold_of(whole, numbers, num_images))
         return replace(whole, folds=tuple(folds))
 
     @abstractmethod
     def dna_of(self, state: State, num_images: int, origin: Origin) -> _D:
-        """Return the DNA of all images of a state, as a view of it or not, without folds."""
+        """Return the DNA of all images of a state, without folds; it may share memory with the state."""
 
     def fold_of(self, whole: _D, numbers: Tensor, num_images: int) -> DNA:
         """Return the DNA of the numbers of a fold; by default these are sums of :func:`image_moments`."""
@@ -243,13 +297,14 @@ class DNAStatistic(Statistic, Generic[_D]):
         )
 
     def count_images_(self, state: State, activations: Activations, keys: Tensor | None) -> None:
-        """Count a batch that was added, and those images of it that layers refused."""
+        """Add the numbers of images of a batch: of the whole, of each fold, and of images that layers refused."""
         numbers = self.numbers(state)
         note_refused_(numbers.refused, activations)
         numbers.images.add_(len(activations))
         if self.num_folds is not None:
             assert keys is not None
-            numbers.images_of_folds.add_(sent(keys.bincount(minlength=self.num_folds), activations.device))
+            images_of_folds = keys.bincount(minlength=self.num_folds)
+            numbers.images_of_folds.add_(sent(images_of_folds, activations.device))
 
 
 def check_num_folds(num_folds: int) -> None:
@@ -263,7 +318,13 @@ def check_num_folds(num_folds: int) -> None:
 
 def copied(state: State) -> State:
     """Return a copy of a state."""
-    return {name: cast("Tensor", [*held]) if isinstance(held, list) else held.clone() for name, held in state.items()}
+    copy: State = {}
+    for name, values in state.items():
+        if isinstance(values, list):
+            copy[name] = cast("Tensor", list(values))
+        else:
+            copy[name] = values.clone()
+    return copy
 
 
 def rows_of(state: State, name: str = "rows") -> list[Tensor]:
@@ -271,8 +332,19 @@ def rows_of(state: State, name: str = "rows") -> list[Tensor]:
     return cast("list[Tensor]", state[name])
 
 
+def _as_one_tensor(state: State, names: Sequence[str]) -> Tensor:
+    """Copy some tensors of a state to one new tensor, and replace them by views of it."""
+    flat = torch.cat([state[name] for name in names])
+    views = torch.split(flat, [len(state[name]) for name in names])
+    for name, view in zip(names, views, strict=True):
+        state[name] = view
+    return flat
+
+
 def _reduced(stacked: Tensor, field: Field) -> Tensor:
     """Reduce the tensors of several processes, one in each row."""
     if callable(field.reduction):
         return field.reduction(stacked)
-    return stacked.sum(0) if field.reduction == "sum" else stacked.amax(0)
+    if field.reduction == "sum":
+        return stacked.sum(0)
+    return stacked.amax(0)

@@ -1,8 +1,8 @@
-"""Non-finite activations, detected without a device sync: the only place that says what becomes of them.
+"""Rules for activations that are not finite, which are detected without a device sync.
 
-On the CPU, adding a batch raises ValueError before its state changes. On a device that would need a sync. So there such
-a batch is added like any other, though what it adds means nothing, and the state notes how many images each layer
-refused. From then on each read of the state is the error that ``update`` would have raised, until it is reset.
+On the CPU, adding a batch raises ValueError before its state changes. On a device that would need a sync. So the batch
+is added like any other, and the state counts how many images each layer refused. The values of such a state have no
+meaning. Each read of the state raises the error that ``update`` would have raised, until the state is reset.
 """
 
 from __future__ import annotations
