@@ -1,4 +1,4 @@
-"""Set up what images are counted with: an extractor, bins and ranges, by arguments and by DNAs to compare with."""
+"""Choose the extractor, bins and ranges with which images are counted, by arguments and by DNAs to compare with."""
 
 from __future__ import annotations
 
@@ -36,15 +36,23 @@ _ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels"
 
 
 class Setup(NamedTuple):
-    """Extractor, bins and ranges that images are counted with, and the DNAs that they are compared with, which fit."""
+    """Extractor, bins and ranges that images are counted with, and the DNAs that they are compared with.
+
+    Attributes:
+        extractor: The extractor.
+        num_bins: Number of bins of histograms.
+        ranges: Activation ranges of histograms; ``"auto"`` for histograms that determine their own.
+        dnas: The DNAs, of the extractor's layers in their order.
+
+    """
 
     extractor: DNAExtractor
     num_bins: int
-    ranges: ActivationRanges | str  # "auto" for histograms that find their own
-    dnas: tuple[DNA, ...]  # DNAs of the extractor's layers, in their order
+    ranges: ActivationRanges | str
+    dnas: tuple[DNA, ...]
 
     def statistic(self, kind: Kind, num_folds: int | None = None) -> DNAStatistic[Any]:
-        """Return the statistic of DNAs of a kind; histograms have this many bins, within these ranges."""
+        """Return the statistic of DNAs of a representation; histograms have these bins and ranges."""
         if kind == "gaussian":
             return MomentStatistic(self.extractor, num_folds)
         if kind == "layer-gaussian":
@@ -65,10 +73,10 @@ def set_up(
     to_gpu: bool = False,
     with_properties: bool = False,
 ) -> Setup:
-    """Build an extractor, with its network, and settle on bins and ranges, for metrics, functions and commands.
+    """Build an extractor with its network, and choose bins and ranges, for metrics, functions and commands.
 
-    A given argument wins, or raises an error with both values if it contradicts a DNA. Others follow from the DNAs, or
-    have defaults.
+    A given argument is used. If it contradicts a DNA, an error reports both values. Other values follow from the DNAs,
+    or are defaults.
 
     Args:
         feature: A name, a module, an extractor, or a dict of its arguments; by default that of the DNAs, else
@@ -88,36 +96,57 @@ def set_up(
 
     """
     bins = _agree_on_bins(num_bins, dnas)
-    of_networks = [dna for dna in dnas if not is_unnamed(dna)]
-    default = FEATURE if dnas and not of_networks else DEFAULT_FEATURE
-    extractor = _extractor(feature, layers, of_networks, default, to_gpu)
-    extractor = extractor.with_properties() if with_properties else extractor
+    named_dnas = [dna for dna in dnas if not is_unnamed(dna)]
+    # Statistics of an unnamed network are taken as those of FID.
+    default = FEATURE if dnas and not named_dnas else DEFAULT_FEATURE
+    extractor = _extractor(feature, layers, named_dnas, default, to_gpu)
+    if with_properties:
+        extractor = extractor.with_properties()
     origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
     dnas = [named(dna, extractor.neurons, **origin) for dna in dnas]
     for dna in dnas:
         check_made_by(dna, extractor)
-    fitting = [dna.restrict(extractor.neurons) for dna in dnas]
-    requested = None if ranges is None else extractor.resolve_ranges(ranges) or "auto"
-    counted = [] if requested is None else [requested]
-    for i, dna in enumerate(fitting):
+    dnas = [dna.restrict(extractor.neurons) for dna in dnas]
+    given_ranges: ActivationRanges | str | None = None
+    if ranges is not None:
+        given_ranges = extractor.resolve_ranges(ranges) or "auto"
+    if isinstance(given_ranges, ActivationRanges):
+        dnas = [_with_missing_ranges(dna, given_ranges) for dna in dnas]
+    chosen_ranges = _agree_on_ranges(given_ranges, dnas)
+    if chosen_ranges is None and histograms:
+        chosen_ranges = extractor.resolve_ranges()
+    return Setup(extractor, bins, chosen_ranges or "auto", tuple(dnas))
+
+
+def _with_missing_ranges(dna: DNA, ranges: ActivationRanges) -> DNA:
+    """Return a histogram of an official file, which does not keep its ranges, with ranges; other DNAs as they are."""
+    if isinstance(dna, HistogramDNA) and dna.ranges is None:
+        return replace(dna, ranges=ranges)
+    return dna
+
+
+def _agree_on_ranges(ranges: ActivationRanges | str | None, dnas: Sequence[DNA]) -> ActivationRanges | str | None:
+    """Return the ranges that argument and DNAs agree on, None without any; ValueError if they do not agree."""
+    candidates: list[ActivationRanges | str] = []
+    if ranges is not None:
+        candidates.append(ranges)
+    for dna in dnas:
         if isinstance(dna, HistogramDNA):
-            if dna.ranges is None and isinstance(requested, ActivationRanges):  # official files don't keep theirs
-                fitting[i] = dna = replace(dna, ranges=requested)
-            counted.append("auto" if dna.self_ranging else dna.known_ranges)
-    labels = [each if isinstance(each, str) else each.digest for each in counted]
+            candidates.append("auto" if dna.self_ranging else dna.known_ranges)
+    if not candidates:
+        return None
+    labels = [candidate if isinstance(candidate, str) else candidate.digest for candidate in candidates]
     for label in labels[1:]:
         if label != labels[0]:
             raise ValueError(
                 f"{argument('ranges')} is {labels[0]}, but the given DNA was counted within {label}; leave"
                 f" {written('ranges')} out to take these"
             )
-    if not counted:
-        counted = [(extractor.resolve_ranges() if histograms else None) or "auto"]
-    return Setup(extractor, bins, counted[0], tuple(fitting))
+    return candidates[0]
 
 
 def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None) -> None:
-    """Raise ValueError unless arguments for images, where there are only DNAs, repeat values of these."""
+    """Raise ValueError if only DNAs are given, and an argument for images differs from their values."""
     _agree_on_bins(num_bins, dnas)
     settings = given_arguments(feature)
     feature = settings.pop("feature", None)
@@ -145,17 +174,18 @@ def _extractor(
         settings = {"device": "cuda"} | settings
     if not dnas:
         return DNAExtractor(default if network is None else network, layers=layers, **settings)
+    dna = dnas[0]
     for layer in layers or []:
-        if layer not in dnas[0].neurons:
-            raise ValueError(f"Unknown layer {layer!r}; the layers of the DNA are: {', '.join(dnas[0].neurons)}")
-    if network is None or network == dnas[0].extractor:
-        return extractor_of(dnas[0], layers, **settings)
+        if layer not in dna.neurons:
+            raise ValueError(f"Unknown layer {layer!r}; the layers of the DNA are: {', '.join(dna.neurons)}")
+    if network is None or network == dna.extractor:
+        return extractor_of(dna, layers, **settings)
     if isinstance(network, str):
         raise ValueError(
-            f"{argument('feature')} is {network!r}, but the given DNA was made by {dnas[0].extractor!r};"
+            f"{argument('feature')} is {network!r}, but the given DNA was made by {dna.extractor!r};"
             f" leave {written('feature')} out to take that"
         )
-    return DNAExtractor(network, layers=layers or list(dnas[0].neurons), **settings)
+    return DNAExtractor(network, layers=layers or list(dna.neurons), **settings)
 
 
 def given_arguments(feature: Feature | None) -> dict[str, Any]:
@@ -165,41 +195,48 @@ def given_arguments(feature: Feature | None) -> dict[str, Any]:
 
 
 def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
-    """Return the number of bins that argument and DNAs agree on; ValueError if they do not."""
+    """Return the number of bins that argument and DNAs agree on; ValueError if they do not agree."""
     if num_bins is not None:
         check_num_bins(num_bins)
-    all_bins = [dna.num_bins for dna in dnas if isinstance(dna, HistogramDNA)]
-    for bins in all_bins:
-        if num_bins not in (None, bins):
+    bins_of_dnas = [dna.num_bins for dna in dnas if isinstance(dna, HistogramDNA)]
+    for bins in bins_of_dnas:
+        if num_bins is not None and num_bins != bins:
             raise ValueError(
                 f"{argument('num_bins')} is {num_bins}, but the given DNA has {bins} bins;"
                 f" leave {written('num_bins')} out to take these"
             )
-        if bins != all_bins[0]:
+        if bins != bins_of_dnas[0]:
             raise ValueError(
-                f"The given DNAs have {all_bins[0]} and {bins} bins; make both with as many, or take fewer bins of one"
-                " by rebin()"
+                f"The given DNAs have {bins_of_dnas[0]} and {bins} bins; make both with as many, or take fewer bins of"
+                " one by rebin()"
             )
-    return all_bins[0] if all_bins else num_bins or DEFAULT_BINS
+    if bins_of_dnas:
+        return bins_of_dnas[0]
+    return num_bins or DEFAULT_BINS
 
 
 def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
     """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
 
-    ``settings`` are further arguments of :class:`DNAExtractor`; ValueError if one is wrong, or nothing has its name.
+    Args:
+        dna: The DNA, or features.
+        layers: Names of the layers; None for those of the DNA.
+        settings: Further arguments of :class:`DNAExtractor`, which replace those of the DNA.
+
+    Raises:
+        ValueError: If an argument is wrong, or no extractor has this name.
+
     """
-    arguments = {
-        key: value
-        for key, value in (dna.preparation or {}).items()
-        if key in _ARGUMENTS and value is not None and (key != "resize" or value in RESIZES)
-    }
-    # without a size, images were not resized, or an official file does not record the size
-    if "input_size" not in arguments:
-        arguments.pop("resize", None)
-    else:
+    preparation = dna.preparation or {}
+    arguments = {name: preparation[name] for name in _ARGUMENTS if preparation.get(name) is not None}
+    if "input_size" in arguments:
         arguments["input_size"] = tuple(arguments["input_size"])
+    # Without a size, images were not resized, or an official file does not record the size.
+    if "input_size" not in arguments or arguments.get("resize") not in RESIZES:
+        arguments.pop("resize", None)
+    arguments |= settings
     try:
-        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(arguments | settings))
+        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **arguments)
     except ValueError as err:
         raise ValueError(
             f"Can't build the extractor {dna.extractor!r} of this DNA; give it as {written('feature')}: {err}"
@@ -207,7 +244,7 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
 
 
 def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
-    """Raise ValueError if a DNA has another extractor, weights or preparation of images; what is unknown matches."""
+    """Raise ValueError if a DNA has another extractor, weights or preparation of images; unknown values match any."""
     version = (dna.preparation or {}).get("properties", VERSION)
     if version != VERSION and extractor.has_properties:
         raise ValueError(
