@@ -38,10 +38,13 @@ def image_notes(image: Pixels, num_folds: int | None) -> dict[str, Tensor]:
 
     They are its ``"thumbnails"`` if it is grey or RGB, and its ``"folds"`` by content if these are so many.
     """
-    notes = {"thumbnails": thumbnail(image)} if image.shape[2] in (1, 3) else {}
+    notes = {}
+    if image.shape[2] in (1, 3):
+        notes["thumbnails"] = thumbnail(image)
     if num_folds is not None:
         step = _step(image.size)
-        pixels = image[::step, ::step].transpose(2, 0, 1).copy()  # contiguous
+        # The copy is contiguous.
+        pixels = image[::step, ::step].transpose(2, 0, 1).copy()
         notes["folds"] = content_folds(torch.from_numpy(pixels)[None], num_folds)[0]
     return notes
 
@@ -62,28 +65,37 @@ def _step(size: int) -> int:
 def content_folds(imgs: Any, num_folds: int, of_images: bool = True) -> Tensor:
     """Return the fold of each image by a hash of its pixels, shape ``(B,)``, independent of batch, order and process.
 
-    Metrics and :func:`compare` share this function, so that an image has the same fold in both. Images are the original
-    ones, not resized, ``(B, C, H, W)``, uint8, or floating point in [0, 1]. Of other inputs, the bits are hashed.
+    Metrics and :func:`compare` share this function, so that an image has the same fold in both.
+
+    Args:
+        imgs: Original images, not resized, ``(B, C, H, W)``, uint8, or floating point in [0, 1]; or other inputs.
+        num_folds: Number of folds.
+        of_images: False for other inputs, whose bits are hashed.
+
     """
     tensors = tensors_of(imgs)
     if not len(tensors[0]):
         return torch.zeros(0, dtype=torch.int64)
-    mixed: Any = 0
-    for tensor in (tensor.cpu() if lacks_float64(tensor.device) else tensor for tensor in tensors):
-        mixed = (mixed * 16_807 + _hashed(_levels(tensor) if of_images else [_bits(tensor)])) % _PRIME
-    folds: Tensor = (mixed // 1_000 % num_folds).cpu()
+    hashes: Any = 0
+    for tensor in tensors:
+        on_device = tensor.cpu() if lacks_float64(tensor.device) else tensor
+        parts = _levels(on_device) if of_images else [_bits(on_device)]
+        hashes = (hashes * 16_807 + _hashed(parts)) % _PRIME
+    folds: Tensor = (hashes // 1_000 % num_folds).cpu()
     return folds
 
 
 def _hashed(parts: Sequence[Tensor]) -> Tensor:
     """Return a hash of each row of some tensors of one shape."""
     places = _places(parts[0][0].numel(), parts[0].device)
-    # one image at a time, since float64 takes eight times the memory of uint8; sums are below 2^53, so they are exact
-    sums = [
-        torch.stack([part[i].flatten().double() @ places for part in parts]).sum().long() % _PRIME * 48_271 % _PRIME
-        for i in range(len(parts[0]))
-    ]
-    return torch.stack(sums) * 69_621 % _PRIME
+    hashes = []
+    # Rows are taken one at a time, since float64 takes eight times the memory of uint8.
+    for i in range(len(parts[0])):
+        # Sums are below 2^53, so they are exact.
+        sums = [part[i].flatten().double() @ places for part in parts]
+        total = torch.stack(sums).sum().long()
+        hashes.append(total % _PRIME * 48_271 % _PRIME)
+    return torch.stack(hashes) * 69_621 % _PRIME
 
 
 @lru_cache(maxsize=4)
@@ -93,7 +105,7 @@ def _places(count: int, device: torch.device) -> Tensor:
 
 
 def _levels(imgs: Tensor) -> list[Tensor]:
-    """Return some pixels of images as levels of 8 bits, and what levels of 16 bits have more."""
+    """Return a sample of the pixels as levels of 8 bits, and the rest of levels of 16 bits for floating point."""
     step = _step(imgs[0].numel())
     imgs = imgs[..., ::step, ::step]
     if imgs.dtype == torch.uint8:
@@ -101,12 +113,15 @@ def _levels(imgs: Tensor) -> list[Tensor]:
     # The network also gets clamped values.
     imgs = imgs.clamp(0, 1)
     levels = imgs.float().mul(255).round()
-    # images of 16 bits may differ by less than a level of 8
-    is_deep = imgs.dtype in (torch.float32, torch.float64)
-    return [levels, (imgs * 65535).round() - 257 * levels] if is_deep else [levels]
+    if imgs.dtype not in (torch.float32, torch.float64):
+        return [levels]
+    # Images of 16 bits may differ by less than a level of 8 bits.
+    rest = (imgs * 65535).round() - 257 * levels
+    return [levels, rest]
 
 
 def _bits(values: Tensor) -> Tensor:
-    """Return the bytes of each row, or some of many."""
+    """Return the bytes of each row, or of a sample of its values if there are many."""
     rows = values.detach().reshape(len(values), -1)
-    return rows[:, :: 1 + rows.shape[1] // _PIXELS].contiguous().view(torch.uint8)
+    step = 1 + rows.shape[1] // _PIXELS
+    return rows[:, ::step].contiguous().view(torch.uint8)

@@ -25,7 +25,10 @@ _MOST_BINS_OF_FOLDS = 100
 
 
 class _Histograms(DNAStatistic[HistogramDNA]):
-    """Base class of statistics of histograms; those of folds have fewer bins, unions of those of the whole."""
+    """Base class of statistics of histograms.
+
+    Histograms of folds may have fewer bins. Each of these is a union of bins of the whole.
+    """
 
     kind = HistogramDNA.kind
     tensor = "counts"
@@ -35,9 +38,7 @@ class _Histograms(DNAStatistic[HistogramDNA]):
         check_num_bins(num_bins)
         super().__init__(extractor, num_folds, num_bins=num_bins, ranges=ranges)
         self.num_bins = num_bins
-        few = _MOST_BINS_OF_FOLDS
-        divisors = [bins for bins in range(few // 4, few + 1) if num_bins % bins == 0]
-        self.bins_of_fold = num_bins if num_bins <= few or not divisors else divisors[-1]
+        self.bins_of_fold = _num_bins_of_folds(num_bins)
         self.cells = self.neurons.total * num_bins
         self.fold_size = self.neurons.total * self.bins_of_fold
         self.size = self.cells
@@ -46,7 +47,9 @@ class _Histograms(DNAStatistic[HistogramDNA]):
         self, state: State, activations: Activations, bins: Bins, bins_of_fold: Bins, keys: Tensor | None
     ) -> None:
         """Count a batch, and each of its images in its fold."""
-        folds = None if keys is None else FoldCounts(self._of_folds(state), bins_of_fold, keys)
+        folds = None
+        if keys is not None:
+            folds = FoldCounts(self._counts_of_folds(state), bins_of_fold, keys)
         add_counts_(self._counts(state), activations, bins, folds)
         self.count_images_(state, activations, keys)
 
@@ -55,11 +58,22 @@ class _Histograms(DNAStatistic[HistogramDNA]):
         return replace(whole, counts=numbers.view(-1, self.bins_of_fold), num_images=num_images)
 
     def _counts(self, state: State) -> Tensor:
+        """Return the counts of all images, as a view, ``(N, num_bins)``."""
         return self.numbers(state).whole[: self.cells].view(-1, self.num_bins)
 
-    def _of_folds(self, state: State) -> Tensor:
-        """Return the counts of the folds, ``(num_folds, N, bins)``."""
+    def _counts_of_folds(self, state: State) -> Tensor:
+        """Return the counts of the folds, as a view, ``(num_folds, N, bins)``."""
         return self.numbers(state).folds.view(self.num_folds or 0, self.neurons.total, self.bins_of_fold)
+
+
+def _num_bins_of_folds(num_bins: int) -> int:
+    """Return the number of bins of folds: the largest divisor from 25 to 100, or all bins if there is none."""
+    if num_bins <= _MOST_BINS_OF_FOLDS:
+        return num_bins
+    for bins in range(_MOST_BINS_OF_FOLDS, _MOST_BINS_OF_FOLDS // 4 - 1, -1):
+        if num_bins % bins == 0:
+            return bins
+    return num_bins
 
 
 class HistogramStatistic(_Histograms):
@@ -70,16 +84,18 @@ class HistogramStatistic(_Histograms):
     ) -> None:
         super().__init__(extractor, num_bins, ranges, num_folds)
         self.ranges = ranges
-        self._bins = [bins_within(*ranges.bounds(), bins) for bins in (num_bins, self.bins_of_fold)]
+        low, high = ranges.bounds()
+        self._bins = bins_within(low, high, num_bins)
+        self._bins_of_fold = bins_within(low, high, self.bins_of_fold)
 
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         device = activations.device
         # The bins stay on this device for the next batch.
-        if self._bins[0].centre.device != device:
-            self._bins = [bins.to(device) for bins in self._bins]
-        bins, bins_of_fold = self._bins
-        self.add_counts_(state, activations, bins, bins_of_fold, keys)
+        if self._bins.centre.device != device:
+            self._bins = self._bins.to(device)
+            self._bins_of_fold = self._bins_of_fold.to(device)
+        self.add_counts_(state, activations, self._bins, self._bins_of_fold, keys)
 
     @override
     def dna_of(self, state: State, num_images: int, origin: Origin) -> HistogramDNA:
@@ -89,9 +105,9 @@ class HistogramStatistic(_Histograms):
 class SelfRangingStatistic(_Histograms):
     """Histograms on grids that grow with the data, ``ranges="auto"``.
 
-    A state has, after the counts of all images, the extremes of each neuron as ``(-minimum, maximum)``, float64, as the
-    bits of int64. They determine its grids: that of the whole, and the coarser one of all folds, whose bins are unions
-    of those. Without images they mean nothing.
+    After the counts of all images, a state has the extremes of each neuron as ``(-minimum, maximum)``, float64, whose
+    bits are stored as int64. They determine two grids: that of the whole, and a coarser one of all folds. The bins of
+    the coarser grid are unions of bins of the whole. Without images, the extremes have no meaning.
     """
 
     aligned_by = "max"
@@ -109,11 +125,14 @@ class SelfRangingStatistic(_Histograms):
 
     @override
     def merge_(self, state: State, earlier: State) -> None:
-        theirs = {self.tensor: earlier[self.tensor].to(state[self.tensor].device, copy=True)}
-        self._widen(state, self._extremes(theirs))
-        self._widen(theirs, self._extremes(state))
-        for part in (slice(self.cells), slice(self.size, None)):
-            state[self.tensor][part].add_(theirs[self.tensor][part])
+        tensor = state[self.tensor]
+        earlier_tensor = earlier[self.tensor].to(tensor.device, copy=True)
+        earlier = {self.tensor: earlier_tensor}
+        self._widen(state, self._extremes(earlier))
+        self._widen(earlier, self._extremes(state))
+        # The extremes, between the counts of all images and of folds, do not add up.
+        tensor[: self.cells].add_(earlier_tensor[: self.cells])
+        tensor[self.size :].add_(earlier_tensor[self.size :])
 
     @override
     def to_align(self, state: State) -> Tensor:
@@ -127,8 +146,14 @@ class SelfRangingStatistic(_Histograms):
 
     @override
     def dna_of(self, state: State, num_images: int, origin: Origin) -> HistogramDNA:
-        ends = split_extremes(self._stored(state))
-        minimum, maximum = (end + 0.0 if num_images else torch.zeros_like(end) for end in ends)
+        minimum, maximum = split_extremes(self._stored(state))
+        if num_images:
+            # Adding 0 makes a copy, and turns -0.0 into 0.0.
+            minimum = minimum + 0.0
+            maximum = maximum + 0.0
+        else:
+            minimum = torch.zeros_like(minimum)
+            maximum = torch.zeros_like(maximum)
         ranges = ActivationRanges(minimum, maximum, self.neurons, "auto", "auto")
         return HistogramDNA(self._counts(state), self.neurons, ranges, num_images, **origin)
 
@@ -142,16 +167,23 @@ class SelfRangingStatistic(_Histograms):
 
     def _widen(self, state: State, extremes: Tensor) -> tuple[Grid, Grid]:
         """Widen the grids of a state in place to hold these extremes, and return them: of all images, and of folds."""
-        own = self._extremes(state)
-        united = torch.maximum(own, extremes) + 0.0  # not -0.0, of other bits
-        is_filled = own.device.type != "cpu" or self.numbers(state).images > 0
-        grids = []
-        of_folds = [*self._of_folds(state)]
-        for num_bins, histograms in ((self.num_bins, [self._counts(state)]), (self.bins_of_fold, of_folds)):
-            old, new = (dyadic_grid(*split_extremes(ends), num_bins) for ends in (own, united))
-            if is_filled:
-                for counts in histograms:
-                    regrid_(counts, old, new)
-            grids.append(new)
-        self._stored(state).copy_(united)
-        return grids[0], grids[1]
+        old = self._extremes(state)
+        # Adding 0 turns -0.0 into 0.0, which has other bits.
+        new = torch.maximum(old, extremes) + 0.0
+        # On a device, reading the number of images would be a sync.
+        has_images = old.device.type != "cpu" or bool(self.numbers(state).images > 0)
+        grid = _grid_of(new, self.num_bins)
+        grid_of_folds = _grid_of(new, self.bins_of_fold)
+        if has_images:
+            regrid_(self._counts(state), _grid_of(old, self.num_bins), grid)
+            old_grid_of_folds = _grid_of(old, self.bins_of_fold)
+            for counts in self._counts_of_folds(state):
+                regrid_(counts, old_grid_of_folds, grid_of_folds)
+        self._stored(state).copy_(new)
+        return grid, grid_of_folds
+
+
+def _grid_of(extremes: Tensor, num_bins: int) -> Grid:
+    """Return the grid of the extremes ``(-minimum, maximum)``, ``(2 * N,)``."""
+    minimum, maximum = split_extremes(extremes)
+    return dyadic_grid(minimum, maximum, num_bins)

@@ -35,7 +35,8 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
 
     def __init__(self, extractor: DNAExtractor, num_folds: int | None) -> None:
         super().__init__(extractor, num_folds)
-        self.size = self.fold_size = NUM_MOMENTS * self.neurons.total
+        self.size = NUM_MOMENTS * self.neurons.total
+        self.fold_size = self.size
 
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
@@ -54,9 +55,10 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
 
 def add_to_folds_(folds: Tensor, moments: Tensor, keys: Tensor | None) -> None:
     """Add the moments of each image, ``(B, n)``, to those of its fold, ``(num_folds, n)``, always in one order."""
-    if keys is not None:
-        in_fold = (torch.arange(len(folds))[:, None] == keys).double()
-        folds.addmm_(sent(in_fold, folds.device), moments)
+    if keys is None:
+        return
+    in_fold = (torch.arange(len(folds))[:, None] == keys).double()
+    folds.addmm_(sent(in_fold, folds.device), moments)
 
 
 class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
@@ -77,8 +79,10 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
     aligned_by = "sum"
 
     def __init__(self, extractor: DNAExtractor, layer: str | None = None, num_folds: int | None = None) -> None:
-        super().__init__(extractor, num_folds, **({} if layer is None else {"layers of moments": layer}))
-        if layer is not None:
+        if layer is None:
+            super().__init__(extractor, num_folds)
+        else:
+            super().__init__(extractor, num_folds, **{"layers of moments": layer})
             self.neurons = extractor.neurons.take(extractor.neurons.positions([layer]))
         self.fold_size = NUM_MOMENTS * self.neurons.total
         self.size = 2 * self.neurons.total + sum(width**2 for width in self.neurons.values())
@@ -93,20 +97,25 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
 
     @override
     def merge_(self, state: State, earlier: State) -> None:
-        theirs = {self.tensor: earlier[self.tensor].to(state[self.tensor].device)}
-        merge_cross_moments_(self._moments(state), self._moments(theirs))
-        state[self.tensor][self.size :].add_(theirs[self.tensor][self.size :])
+        tensor = state[self.tensor]
+        earlier_tensor = earlier[self.tensor].to(tensor.device)
+        merge_cross_moments_(self._moments(state), self._moments({self.tensor: earlier_tensor}))
+        # The numbers after the moments of all images add up.
+        tensor[self.size :].add_(earlier_tensor[self.size :])
 
     @override
     def to_align(self, state: State) -> Tensor:
-        # products add up only with a common shift, and the global mean is the most accurate one
+        # Products add up only with a common shift. The mean of all images is the most accurate one.
         moments = self._moments(state)
-        return torch.cat([moments.num_images * moments.shift + moments.sums, moments.num_images[None]])
+        sums = moments.num_images * moments.shift + moments.sums
+        return torch.cat([sums, moments.num_images[None]])
 
     @override
     def align_(self, state: State, common: Tensor, is_first: bool) -> None:
         moments = self._moments(state)
-        recentre_(moments, common[:-1] / common[-1].clamp(min=1))
+        sums = common[:-1]
+        num_images = common[-1]
+        recentre_(moments, sums / num_images.clamp(min=1))
         if not is_first:
             moments.shift.zero_()
 
@@ -118,7 +127,10 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
     def _moments(self, state: State) -> CrossMoments:
         """Return the moments in a state, as views."""
         numbers = self.numbers(state)
-        sizes = [self.neurons.total, self.neurons.total, *(width**2 for width in self.neurons.values())]
-        shift, sums, *products = torch.split(numbers.whole, sizes)
-        by_layer = {layer: p.view(n, n) for (layer, n), p in zip(self.neurons.items(), products, strict=True)}
-        return CrossMoments(numbers.images[0], shift, sums, by_layer)
+        sizes_of_products = [width**2 for width in self.neurons.values()]
+        sizes = [self.neurons.total, self.neurons.total, *sizes_of_products]
+        shift, sums, *flat_products = torch.split(numbers.whole, sizes)
+        products = {}
+        for (layer, width), flat in zip(self.neurons.items(), flat_products, strict=True):
+            products[layer] = flat.view(width, width)
+        return CrossMoments(numbers.images[0], shift, sums, products)

@@ -69,9 +69,12 @@ def gaussians_of(reference: LayerGaussianDNA) -> dict[str, LayerGaussian]:
 
 
 def outlier_reference(reference: LayerGaussianDNA) -> OutlierReference:
-    """Return what images are compared with for outlier scores: a reference and the sample of its single images.
+    """Return the reference of outlier scores: its Gaussians and the sample of its single images.
 
-    ValueError if the reference has no sample; errors of :func:`check_size`.
+    Raises:
+        ValueError: If the reference has no sample, or properties by other definitions; also errors of
+            :func:`check_size`.
+
     """
     gaussians = gaussians_of(reference)
     sample = reference.sample
@@ -86,10 +89,11 @@ def outlier_reference(reference: LayerGaussianDNA) -> OutlierReference:
             f" release measures by version {VERSION}; make it anew with {written('kind', 'layer-gaussian')}"
         )
     by_layer = reference.by_layer()
-    own = {
-        layer: left_out_distances(sample.means[layer], (*by_layer[layer], reference.num_images)) for layer in gaussians
-    }
-    return OutlierReference(gaussians, own, sample.properties)
+    own_distances = {}
+    for layer in gaussians:
+        mean, cov = by_layer[layer]
+        own_distances[layer] = left_out_distances(sample.means[layer], (mean, cov, reference.num_images))
+    return OutlierReference(gaussians, own_distances, sample.properties)
 
 
 class OutlierScorer(ImageScorer):
@@ -122,18 +126,21 @@ class OutlierScorer(ImageScorer):
         means = {layer: activations_of_layers.means(layer) for layer in layers}
         properties = means.pop(LAYER, None)
         scores = self.reference.scores(means, properties)
-        waits = self._wait or device.type == "cpu"
-        return (scores if waits else torch.where(activations.finite.all(), scores, torch.nan))[None]
+        # If errors are not waited for, scores of activations that are not finite must not be used.
+        if not self._wait and device.type != "cpu":
+            scores = torch.where(activations.finite.all(), scores, torch.nan)
+        return scores[None]
 
     @override
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Split squared network distances among positions; the means of the layers' maps add up to them."""
         Activations(activations).check()
-        maps = {
-            layer: gaussian.to(activations[layer].device).map(activations[layer])
-            for layer, gaussian in self.reference.gaussians.items()
-        }
-        return {layer: values / len(maps) for layer, values in maps.items()}
+        gaussians = self.reference.gaussians
+        maps = {}
+        for layer, gaussian in gaussians.items():
+            values = activations[layer]
+            maps[layer] = gaussian.to(values.device).map(values) / len(gaussians)
+        return maps
 
 
 class OutlierCountStatistic(Statistic):
@@ -186,8 +193,12 @@ class LocalMomentStatistic(CrossMomentStatistic):
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         (layer,) = self.neurons
-        places = (neighbourhoods(part[layer]).movedim(1, 3).flatten(0, 2) for part in activations.parts)
-        super().add_(state, Activations(*({layer: values} for values in places)))
+        parts = []
+        for part in activations.parts:
+            # From (B, n, H, W) to one row for each place, (B * H * W, n).
+            places = neighbourhoods(part[layer]).movedim(1, 3).flatten(0, 2)
+            parts.append({layer: places})
+        super().add_(state, Activations(*parts))
 
 
 class LocalScorer(ImageScorer):
@@ -203,7 +214,11 @@ class LocalScorer(ImageScorer):
 
     @override
     def __call__(self, activations: Activations) -> Tensor:
-        return torch.cat([self.maps(part)[self._layer].flatten(1).amax(1) for part in activations.parts])[None]
+        maxima = []
+        for part in activations.parts:
+            distances = self.maps(part)[self._layer]
+            maxima.append(distances.flatten(1).amax(1))
+        return torch.cat(maxima)[None]
 
     @override
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -214,18 +229,26 @@ class LocalScorer(ImageScorer):
 
 
 def local_layer(extractor: DNAExtractor) -> str | None:
-    """Return the layer of up to 512 neurons whose positions are nearest to 8 pixels apart; None if none has a grid."""
+    """Return the layer of up to 512 neurons whose positions are closest to 8 pixels apart; None if none has a grid."""
     if extractor.example is not None:
         return None
     size = extractor.input_size or _SIZE
     image = torch.zeros(1, extractor.allowed_channels[0], *size, dtype=torch.uint8, device=extractor.device)
     try:
         activations = extractor(image)
-    except ValueError:  # a network of the user's that takes floats
+    except ValueError:
+        # A user's network may accept only floats.
         activations = extractor(image.float())
-    heights = {
-        layer: values.shape[2]
-        for layer, values in activations.items()
-        if values.ndim == 4 and values.shape[1] <= LARGEST
-    }
-    return min(heights, key=lambda layer: abs(log(size[0] / heights[layer] / _STRIDE))) if heights else None
+    heights: dict[str, int] = {}
+    for layer, values in activations.items():
+        if values.ndim == 4 and values.shape[1] <= LARGEST:
+            heights[layer] = values.shape[2]
+    if not heights:
+        return None
+
+    def deviation(layer: str) -> float:
+        """Ratio of the distance of positions to 8 pixels, as the absolute value of its logarithm."""
+        stride = size[0] / heights[layer]
+        return abs(log(stride / _STRIDE))
+
+    return min(heights, key=deviation)

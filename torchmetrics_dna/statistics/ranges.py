@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class RangeStatistic(Statistic):
     """Minimum and maximum activation of each neuron.
 
-    A state has these as ``(-minimum, maximum)``, and the images that each layer refused, see :mod:`.nonfinite`, with
-    the number of images at the end.
+    A state has ``extremes``, ``(-minimum, maximum)``, float64, and ``images``: the number of images that each layer
+    refused, see :mod:`.nonfinite`, and the number of images at the end, int64.
 
     Args:
         extractor: Extractor of the activations.
@@ -65,7 +65,8 @@ class RangeStatistic(Statistic):
     @override
     def value(self, state: State, origin: Origin) -> ActivationRanges:
         """Return the ranges of a state, on the CPU; RuntimeError if it has no images."""
-        return ActivationRanges(*self.minimum_and_maximum(state), self.neurons, self.margin)
+        minimum, maximum = self.minimum_and_maximum(state)
+        return ActivationRanges(minimum, maximum, self.neurons, self.margin)
 
     def num_images(self, state: State) -> int:
         """Return the number of images; ValueError if some were refused for non-finite activations."""
@@ -82,4 +83,6 @@ class RangeStatistic(Statistic):
 
     @staticmethod
     def _widen(state: State, extremes: Tensor) -> None:
-        state["extremes"].copy_(torch.maximum(state["extremes"], extremes.to(state["extremes"].device)))
+        """Widen the extremes of a state in place."""
+        own = state["extremes"]
+        own.copy_(torch.maximum(own, extremes.to(own.device)))

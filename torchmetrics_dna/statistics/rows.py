@@ -50,7 +50,9 @@ class ImageRows(Statistic):
     def value(self, state: State, origin: Origin) -> Tensor:
         """Return the rows, ``(images, ...)``; for no images, an empty tensor that concatenates with any."""
         rows = rows_of(state)
-        return torch.cat(rows) if rows else torch.zeros(0)
+        if not rows:
+            return torch.zeros(0)
+        return torch.cat(rows)
 
 
 class SpatialMeans(ImageRows):
@@ -61,14 +63,16 @@ class SpatialMeans(ImageRows):
         self.neurons = neurons.take(neurons.positions(layers))
 
     def _means(self, activations: Activations) -> Tensor:
-        return torch.cat([*map(activations.only(self.neurons).means, self.neurons)], 1).float()
+        selected = activations.only(self.neurons)
+        means = [selected.means(layer) for layer in self.neurons]
+        return torch.cat(means, 1).float()
 
 
 class RowStatistic(Statistic):
     """Base class of statistics that keep rows of all images, in order of addition, in lists that metrics gather.
 
-    Beside lists of tensors ``(b, ...)``, which are never changed in place, a state has ``refused``: how many images
-    each layer refused, see :mod:`.nonfinite`.
+    A state has lists of tensors ``(b, ...)``, which are never changed in place, and ``refused``: the number of images
+    that each layer refused, see :mod:`.nonfinite`.
     """
 
     @property
@@ -83,18 +87,20 @@ class RowStatistic(Statistic):
 
     @override
     def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
+        # Importing torchmetrics takes time, and only metrics call this function.
         from torchmetrics.utilities.distributed import gather_all_tensors
 
         # The base class reduces the numbers of refused images.
         super().reduce_(state, group, gather)
+        gather = gather or gather_all_tensors
         for name in self.row_fields:
             rows = self.all_rows(state, name).to(state["refused"].device)
-            shares = (gather or gather_all_tensors)(rows, group=group)
-            state[name] = cast("Tensor", [self.in_turn(shares)])
+            rows_of_processes = gather(rows, group=group)
+            state[name] = cast("Tensor", [self.in_turn(rows_of_processes)])
 
-    def in_turn(self, shares: Sequence[Tensor]) -> Tensor:
+    def in_turn(self, rows_of_processes: Sequence[Tensor]) -> Tensor:
         """Return the rows of all processes in one order: rank by rank."""
-        return torch.cat(list(shares))
+        return torch.cat(list(rows_of_processes))
 
     def all_rows(self, state: State, name: str) -> Tensor:
         """Return all rows of a list as one tensor, with those of refused images."""
@@ -126,17 +132,19 @@ class FeatureStatistic(RowStatistic):
 
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
-        of_layer = activations.only([self.layer])
-        features = of_layer.means(self.layer).float()
-        of_layer.check(wait=False)
-        note_refused_(state["refused"], of_layer)
+        selected = activations.only([self.layer])
+        features = selected.means(self.layer).float()
+        selected.check(wait=False)
+        note_refused_(state["refused"], selected)
         rows_of(state, "features").append(features)
 
     @override
-    def in_turn(self, shares: Sequence[Tensor]) -> Tensor:
+    def in_turn(self, rows_of_processes: Sequence[Tensor]) -> Tensor:
         """Interleave the rows of all processes, as a distributed sampler deals them out."""
-        turn = torch.cat([torch.arange(len(share)) for share in shares])
-        return torch.cat(list(shares))[turn.argsort(stable=True).to(shares[0].device)]
+        rows = torch.cat(list(rows_of_processes))
+        turns = torch.cat([torch.arange(len(rows_of_process)) for rows_of_process in rows_of_processes])
+        order = turns.argsort(stable=True)
+        return rows[order.to(rows.device)]
 
     @override
     def value(self, state: State, origin: Origin) -> Tensor:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
 
-POOL = "pool"  # a contrast with all images that are scored
+# Value of `contrast` for a contrast with all images that are scored.
+POOL = "pool"
 Score = Literal["outlier", "contrast", "distance"]
 
 
@@ -66,13 +67,15 @@ class Scorer(ImageScorer):
         self, references: Sequence[HistogramDNA], extractor: DNAExtractor, weights: Tensor | None, wait: bool = True
     ) -> None:
         first = references[0]
-        ranges, num_bins = first.known_ranges, first.num_bins
+        ranges = first.known_ranges
+        num_bins = first.num_bins
         if first.self_ranging:
             statistic: HistogramStatistic | SelfRangingStatistic = SelfRangingStatistic(extractor, num_bins)
         else:
             statistic = HistogramStatistic(extractor, num_bins, ranges.restrict(extractor.neurons))
+        empty_dna = statistic.value(statistic.empty("cpu"), extractor.origin)
         for reference in references:
-            check_comparable(reference, statistic.value(statistic.empty("cpu"), extractor.origin))
+            check_comparable(reference, empty_dna)
             if not reference.num_images:
                 raise ValueError(f"{argument('reference')} expected to have at least one image, but it has none")
         super().__init__(extractor)
@@ -86,7 +89,7 @@ class Scorer(ImageScorer):
         else:
             self._bins = bins_within(*ranges.bounds(), num_bins)
             counts = [reference.counts for reference in references]
-        # stacked, so that one pass over an image's histograms compares it with all references
+        # With all references in one tensor, one pass over an image's histograms is enough. One reference is not copied.
         self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
 
     @override
@@ -137,13 +140,16 @@ class RealismStatistic(RowStatistic):
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         """Add a batch in place; ``keys`` are indices of images in their data set, in all batches or in none."""
-        keys = torch.full((len(activations),), -1) if keys is None else keys
-        before = next((rows for rows in rows_of(state, "indices") if len(rows)), keys)
-        check_indexed(torch.stack([before[0], keys[0]]))
+        if keys is None:
+            keys = torch.full((len(activations),), -1)
+        earlier = [rows for rows in rows_of(state, "indices") if len(rows)]
+        if earlier:
+            check_indexed(torch.stack([earlier[0][0], keys[0]]))
         scores = self.score(activations)
         note_refused_(state["refused"], activations.only(self.neurons))
         rows_of(state, "scores").append(scores)
-        rows_of(state, "indices").append(keys)  # a copy to the device would sync
+        # Indices stay on the CPU, since a copy to the device would be a sync.
+        rows_of(state, "indices").append(keys)
 
     def score(self, activations: Activations) -> Tensor:
         """Score a batch, float64, shape ``(B,)``; on a device NaN, if a layer is not finite."""
@@ -175,7 +181,8 @@ class RealismStatistic(RowStatistic):
         check_indexed(indices)
         if (indices < 0).any():
             return torch.arange(len(indices))
-        return torch.from_numpy(np.unique(indices.numpy(), return_index=True)[1])
+        _, positions = np.unique(indices.numpy(), return_index=True)
+        return torch.from_numpy(positions)
 
 
 def check_indexed(indices: Tensor) -> None:
@@ -189,7 +196,7 @@ def check_indexed(indices: Tensor) -> None:
 
 
 def check_left_out(score: str, **arguments: object) -> None:
-    """Raise ValueError if an argument is given that a score does not take."""
+    """Raise ValueError if an argument is given that a score does not support."""
     for name, value in arguments.items():
         if value is not None:
             raise ValueError(f"{argument(name)} is not for the score {score!r}")
