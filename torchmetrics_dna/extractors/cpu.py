@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from torchmetrics_dna.extractors.compiled import UncompiledMode
 
-_BLOCK = 2**25 - 2**16  # bytes, just below the largest block from whose release glibc learns
+# Size in bytes, just below the largest block whose release makes glibc keep more memory.
+_BLOCK = 2**25 - 2**16
 
 
 @cache
@@ -23,7 +24,8 @@ def keep_freed_memory() -> None:
     It keeps twice as much as the largest mapped block that was released, unless the user set `MALLOC_*`. Most networks'
     buffers are smaller, so that their memory is returned and mapped anew, page by page, several times in a pass.
     """
-    torch.empty(_BLOCK, dtype=torch.uint8, device="cpu")  # never written to, so it takes no memory
+    # Nothing is written to the block, so it takes no memory.
+    torch.empty(_BLOCK, dtype=torch.uint8, device="cpu")
 
 
 def cut(count: int, most: int) -> list[slice]:
@@ -52,6 +54,8 @@ def rounding_alike(device: torch.device) -> AbstractContextManager[object]:
 
 
 class _ThroughOneDNN(UncompiledMode):
+    """Mode that replaces convolutions and linear layers by oneDNN where it applies."""
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         replacement = _REPLACEMENTS.get(func, func)
         return replacement(*args, **(kwargs or {}))
@@ -69,29 +73,60 @@ def _through_onednn(convolve: Callable[..., Any]) -> Callable[..., Any]:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Any:
-        has_steps = padding == "same" and stride != 1 and set(stride) != {1}  # torch refuses it
-        if not _is_for_onednn(input, weight, bias) or input.ndim != weight.ndim or has_steps:
+        # torch raises an error for strides with this padding.
+        is_refused = padding == "same" and stride != 1 and set(stride) != {1}
+        if is_refused or not _is_for_onednn(input, weight, bias) or input.ndim != weight.ndim:
             return convolve(input, weight, bias, stride, padding, dilation, groups)
-        padding = 0 if padding == "valid" else padding
-        padding, stride, dilation = ((size,) if isinstance(size, int) else size for size in (padding, stride, dilation))
-        if padding == "same":  # an odd number of zeros has one more at the end
-            steps = dilation if len(dilation) > 1 else dilation * (weight.ndim - 2)
-            zeros = [step * (size - 1) for step, size in zip(steps, weight.shape[2:], strict=True)]
-            input = functional.pad(input, [end for count in reversed(zeros) for end in (0, count % 2)])  # noqa: A001
-            padding = [count // 2 for count in zeros]
-        bias = bias if bias is None else bias.contiguous()  # or oneDNN reads what lies between its values
-        return torch.mkldnn_convolution(input, weight, bias, padding, stride, dilation, groups)
+        stride = _as_sequence(stride)
+        dilation = _as_sequence(dilation)
+        if padding == "same":
+            input, padding = _padded_to_same(input, weight, dilation)  # noqa: A001
+        elif padding == "valid":
+            padding = (0,)
+        else:
+            padding = _as_sequence(padding)
+        return torch.mkldnn_convolution(input, weight, _contiguous(bias), padding, stride, dilation, groups)
 
     return replaced
 
 
+def _padded_to_same(input: Any, weight: Any, dilation: Sequence[int]) -> tuple[Tensor, list[int]]:  # noqa: A002
+    """Return the input and the padding at both ends of each axis that keep the size of the input.
+
+    An axis that needs an odd number of zeros already has the additional one at its end.
+    """
+    num_axes = weight.ndim - 2
+    steps = dilation if len(dilation) > 1 else [*dilation] * num_axes
+    zeros = [step * (size - 1) for step, size in zip(steps, weight.shape[2:], strict=True)]
+    additional = []
+    # Padding begins with the last axis.
+    for count in reversed(zeros):
+        additional += [0, count % 2]
+    return functional.pad(input, additional), [count // 2 for count in zeros]
+
+
+def _as_sequence(size: Any) -> Any:
+    """Return an argument of a convolution that may be one number for all axes as a sequence."""
+    return (size,) if isinstance(size, int) else size
+
+
+def _contiguous(bias: Any) -> Any:
+    """Return a bias whose values lie next to each other: oneDNN reads it as if they did."""
+    return None if bias is None else bias.contiguous()
+
+
 def _never_alone(convolve: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the replacement of a transposed convolution that runs a single image twice, since it rounds otherwise."""
+    """Return the replacement of a transposed convolution, which rounds a single image differently.
+
+    The replacement runs a single image twice.
+    """
 
     def replaced(input: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - torch's own word
-        if input.ndim != weight.ndim or len(input) != 1 or not _is_for_onednn(input, weight):
+        is_single = input.ndim == weight.ndim and len(input) == 1
+        if not is_single or not _is_for_onednn(input, weight):
             return convolve(input, weight, *args, **kwargs)
-        return convolve(input.expand(2, *input.shape[1:]), weight, *args, **kwargs)[:1]
+        twice = input.expand(2, *input.shape[1:])
+        return convolve(twice, weight, *args, **kwargs)[:1]
 
     return replaced
 
@@ -100,10 +135,11 @@ def _transform(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 
     """Replace ``torch.nn.functional.linear`` by oneDNN where it applies."""
     if not _is_for_onednn(input, weight, bias) or weight.ndim != 2 or input.shape[-1:] != weight.shape[1:]:
         return functional.linear(input, weight, bias)
-    is_single = input.numel() == input.shape[-1]  # a single row rounds differently
+    # A single row is computed twice, because it rounds differently.
+    is_single = input.numel() == input.shape[-1]
     rows = input.expand(2, *input.shape) if is_single else input
-    bias = bias if bias is None else bias.contiguous()
-    outputs = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight.contiguous(), bias, "none", [], "")
+    contiguous = rows.contiguous(), weight.contiguous(), _contiguous(bias)
+    outputs = torch.ops.mkldnn._linear_pointwise(*contiguous, "none", [], "")
     return outputs[0] if is_single else outputs
 
 
@@ -117,17 +153,20 @@ _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
-def _is_for_onednn(*tensors: Any) -> bool:
-    is_usable = (
-        not torch.compiler.is_compiling()  # of a module of the user
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and torch.backends.mkldnn.enabled
-        and not torch.is_autocast_enabled("cpu")
-    )
-    return bool(is_usable and all(_is_plain(tensor) for tensor in tensors if tensor is not None) and tensors[0].numel())
+def _is_for_onednn(input: Any, *parameters: Any) -> bool:  # noqa: A002 - torch's own word
+    """True if oneDNN computes an operator of this input and of parameters, some of which may be None."""
+    # A module of the user's may be compiled.
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    is_available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not is_available or not torch.backends.mkldnn.enabled:
+        return False
+    tensors = [input, *(parameter for parameter in parameters if parameter is not None)]
+    return all(_is_float32_on_cpu(tensor) for tensor in tensors) and input.numel() > 0
 
 
-def _is_plain(tensor: Any) -> bool:
+def _is_float32_on_cpu(tensor: Any) -> bool:
+    """True for a dense float32 tensor on the CPU, but not one of a class of its own, such as a quantized one."""
     return (
         type(tensor) in (Tensor, nn.Parameter)
         and tensor.is_cpu

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, hardtanh, pad
 
-# (kernel, stride, expansion, output channels, blocks) of each stage: Tan & Le, EfficientNet, 2019, Table 1
+# Kernel, stride, expansion, output channels and number of blocks of each stage: Tan & Le, EfficientNet, 2019, Table 1.
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -15,7 +15,8 @@ _STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-_EPS = 1e-3  # of TensorFlow, where the weights were trained
+# Epsilon of batch normalization in TensorFlow, where the weights were trained.
+_EPS = 1e-3
 
 
 class EfficientNetLite0(nn.Module):
@@ -25,17 +26,20 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         self.conv_stem = _Conv(3, 32, 3, stride=2)
         self.bn1 = _NormAct(32, eps=_EPS)
-        stages, channels = [], 32
+        stages = []
+        channels = 32
         for kernel, stride, expansion, out_channels, num_blocks in _STAGES:
             blocks = []
             for i in range(num_blocks):
-                blocks.append(_Block(channels, out_channels, kernel, stride if i == 0 else 1, expansion))
+                stride_of_block = stride if i == 0 else 1
+                blocks.append(_Block(channels, out_channels, kernel, stride_of_block, expansion))
                 channels = out_channels
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
         self.conv_head = _Conv(channels, 1280, 1)
         self.bn2 = _NormAct(1280, eps=_EPS)
-        self.classifier = nn.Linear(1280, 1000)  # in the file of weights, and not run
+        # The file of weights has this layer, but it does not run.
+        self.classifier = nn.Linear(1280, 1000)
 
     def forward(self, imgs: Tensor) -> Tensor:
         """Return the head's maps, shape ``(B, 1280, H / 32, W / 32)``."""
@@ -51,15 +55,22 @@ class _Block(nn.Module):
         super().__init__()
         width = in_channels * expansion
         self.has_residual = stride == 1 and in_channels == out_channels
+        # The order of the layers is the one in which they run.
         if expansion == 1:
-            self.conv_dw, self.bn1 = _Conv(width, width, kernel, stride=stride, groups=width), _NormAct(width, eps=_EPS)
-            self.conv_pw, self.bn2 = _Conv(width, out_channels, 1), nn.BatchNorm2d(out_channels, eps=_EPS)
+            self.conv_dw = _Conv(width, width, kernel, stride=stride, groups=width)
+            self.bn1 = _NormAct(width, eps=_EPS)
+            self.conv_pw = _Conv(width, out_channels, 1)
+            self.bn2 = nn.BatchNorm2d(out_channels, eps=_EPS)
         else:
-            self.conv_pw, self.bn1 = _Conv(in_channels, width, 1), _NormAct(width, eps=_EPS)
-            self.conv_dw, self.bn2 = _Conv(width, width, kernel, stride=stride, groups=width), _NormAct(width, eps=_EPS)
-            self.conv_pwl, self.bn3 = _Conv(width, out_channels, 1), nn.BatchNorm2d(out_channels, eps=_EPS)
+            self.conv_pw = _Conv(in_channels, width, 1)
+            self.bn1 = _NormAct(width, eps=_EPS)
+            self.conv_dw = _Conv(width, width, kernel, stride=stride, groups=width)
+            self.bn2 = _NormAct(width, eps=_EPS)
+            self.conv_pwl = _Conv(width, out_channels, 1)
+            self.bn3 = nn.BatchNorm2d(out_channels, eps=_EPS)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Return the maps of the block."""
         values = maps
         for layer in self.children():
             values = layer(values)
@@ -86,10 +97,13 @@ class _Conv(nn.Conv2d):
         (step, _), (kernel, _) = self.stride, self.kernel_size
         if step == 1:
             return super().forward(input)
-        # one row and column less on the sides before if the number of rows or columns is even
-        uneven = [1 - size % 2 for size in (input.shape[-1], input.shape[-2])]
-        if input.device.type == "cpu":  # zeros before the kernel save a padded copy of the maps, which takes longer
-            weight = pad(self.weight, [uneven[0], 0, uneven[1], 0])
-            return conv2d(input, weight, None, step, kernel // 2, groups=self.groups)
-        sides = [side for less in uneven for side in (kernel // 2 - less, kernel // 2)]
-        return super().forward(pad(input, sides))
+        height, width = input.shape[-2:]
+        full = kernel // 2
+        # If the number of rows or columns is even, one less is added before them than after them.
+        less_left = 1 - width % 2
+        less_above = 1 - height % 2
+        if input.device.type == "cpu":
+            # Zeros before the kernel have the same effect, and save a padded copy of the maps, which takes longer.
+            weight = pad(self.weight, [less_left, 0, less_above, 0])
+            return conv2d(input, weight, None, step, full, groups=self.groups)
+        return super().forward(pad(input, [full - less_left, full, full - less_above, full]))

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 _Result = TypeVar("_Result")
+# All locks of this package.
 _ALL: WeakSet[Any] = WeakSet()
 
 
@@ -29,7 +30,10 @@ _LOCKS_LOCK = new_lock()
 
 
 def lock_of(network: nn.Module) -> Any:
-    """Return the lock shared by all extractors of a network; no attribute of these, since locks can't be pickled."""
+    """Return the lock that all extractors of a network share.
+
+    It is no attribute of an extractor, because locks can't be pickled.
+    """
     with _LOCKS_LOCK:
         if network not in _LOCKS:
             _LOCKS[network] = new_lock()
@@ -46,8 +50,10 @@ def borrowed(network: nn.Module, is_own: bool, run: Callable[..., _Result], *arg
     """
     if is_own and network.training:
         network.eval()
-    # set flags directly: `train` and `eval` of a user's module may have side effects
-    training = [] if is_own else [module for module in network.modules() if module.training]
+    training = []
+    if not is_own:
+        # Set flags directly: `train` and `eval` of a user's module may have side effects.
+        training = [module for module in network.modules() if module.training]
     this_pass = object()
     with torch.inference_mode(is_own), torch.no_grad():
         try:
@@ -60,7 +66,8 @@ def borrowed(network: nn.Module, is_own: bool, run: Callable[..., _Result], *arg
                 module.training = True
             try:
                 _IEEE_FLOAT32.leave(this_pass)
-            except BaseException:  # an interrupt, now that the pass is done
+            except BaseException:
+                # An interrupt may come here, too, after the pass is done.
                 _IEEE_FLOAT32.leave(this_pass)
                 raise
 
@@ -79,15 +86,17 @@ def float32_by_default() -> Iterator[None]:
 class _Precision:
     """Passes in which float32 is IEEE's, not TF32 or bfloat16, whatever the process is set to.
 
-    The settings are those of the process, so they are restored once the last of its passes is done. torch has them
-    twice: as of old, and since 2.9 for each backend. Code that reads them while the two don't agree gets an error, so
-    both are set. Where the user's don't agree, reading them is an error, and the old ones stay.
+    The settings are those of the process, so they are restored once the last of its passes is done. torch has each
+    setting twice: an older one, and since 2.9 one for each backend. Code that reads the older setting while the two do
+    not agree gets an error, so both are set. If the user's settings do not agree, the older one stays.
     """
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        self._threads: dict[object, int] = {}  # of each pass
-        self._restore: list[Callable[[], object]] = []  # in the order in which all was set
+        # Thread of each pass.
+        self._threads: dict[object, int] = {}
+        # Functions that restore the settings, in the order in which these were set.
+        self._restore: list[Callable[[], object]] = []
 
     def enter(self, this_pass: object) -> None:
         """Begin a pass, which must be left, also if this raises."""
@@ -104,41 +113,52 @@ class _Precision:
 
     def forget_other_threads(self) -> None:
         """End the passes of threads that a forked process does not have."""
-        self._threads = {each: thread for each, thread in self._threads.items() if thread == get_ident()}
+        this_thread = get_ident()
+        self._threads = {each: thread for each, thread in self._threads.items() if thread == this_thread}
         self._restore_if_idle()
 
     def _restore_if_idle(self) -> None:
+        """Restore the settings if no pass is running."""
         if not self._threads:
             for restore in reversed(self._restore):
                 restore()
             self._restore = []
 
     def _set(self) -> None:
-        """Set all, each after what restores it is noted."""
-        backends, has_cuda = cast("Any", torch.backends), torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        each = [backends.cuda.matmul]
-        # torch has the settings of single operators since 2.9
-        if has_cuda:
-            each += [getattr(backends.cudnn, name, None) for name in ("conv", "rnn")]
-        each += [getattr(backends.mkldnn, name, None) for name in ("matmul", "conv", "rnn")]
-        each = [backend for backend in each if hasattr(backend, "fp32_precision")]
+        """Set the precision; note how to restore each setting before it changes, because an interrupt may come."""
+        backends = cast("Any", torch.backends)
+        has_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        operators = _operators_with_precision(has_cuda)
         matmul = _or_none(torch.get_float32_matmul_precision)
-        self._restore = [partial(setattr, backend, "fp32_precision", backend.fp32_precision) for backend in each]
+        self._restore = []
+        for operator in operators:
+            self._restore.append(partial(setattr, operator, "fp32_precision", operator.fp32_precision))
         if matmul not in (None, "highest"):
             self._restore.append(partial(torch.set_float32_matmul_precision, matmul))
             torch.set_float32_matmul_precision("highest")
         if has_cuda and _or_none(lambda: backends.cudnn.allow_tf32):
             self._restore.append(partial(setattr, backends.cudnn, "allow_tf32", True))
             backends.cudnn.allow_tf32 = False
-        for backend in each:
-            if backend.fp32_precision not in ("none", "ieee"):
-                backend.fp32_precision = "ieee"
+        for operator in operators:
+            if operator.fp32_precision not in ("none", "ieee"):
+                operator.fp32_precision = "ieee"
+
+
+def _operators_with_precision(has_cuda: bool) -> list[Any]:
+    """Return the operators of torch's backends that have a precision of their own, as they do since torch 2.9."""
+    backends = cast("Any", torch.backends)
+    operators = [backends.cuda.matmul]
+    if has_cuda:
+        operators += [getattr(backends.cudnn, name, None) for name in ("conv", "rnn")]
+    operators += [getattr(backends.mkldnn, name, None) for name in ("matmul", "conv", "rnn")]
+    return [operator for operator in operators if hasattr(operator, "fp32_precision")]
 
 
 _IEEE_FLOAT32 = _Precision()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:
+    """Return what a function reads; None where torch raises an error because settings do not agree."""
     try:
         return read()
     except RuntimeError:
@@ -146,7 +166,7 @@ def _or_none(read: Callable[[], Any]) -> Any:
 
 
 def _after_fork() -> None:
-    """Free what other threads held, which this process does not have; as Python does with its own locks."""
+    """Release the locks of threads that this process does not have, as Python does with its own locks."""
     for lock in list(_ALL):
         if not lock._is_owned():
             lock._at_fork_reinit()

@@ -14,7 +14,8 @@ from torch.nn.functional import hardtanh
 from torchmetrics_dna.extractors.compiled import UncompiledMode
 
 _SUMS = (Tensor.add, Tensor.add_, Tensor.__iadd__)
-_IN_PLACE = 3  # position of ``inplace`` among the arguments of hardtanh
+# Position of ``inplace`` among the arguments of hardtanh.
+_IN_PLACE = 3
 
 
 class Skipping(UncompiledMode):
@@ -32,23 +33,29 @@ class Skipping(UncompiledMode):
         kwargs = kwargs or {}
         if func in self._functions or (func in _SUMS and _are_alike(*args)):
             first: Tensor = next(chain(args, kwargs.values()))
-            in_place = kwargs.get("inplace") or (func is hardtanh and True in args[_IN_PLACE:])
-            if not (in_place or func.__name__.endswith("_")):
-                return first.new_empty(first.shape)
-            increment_version(first)  # as the function would
-            return first
-        if func is torch.conv2d and args[0].is_meta and (sizes := _sizes_after(*args, **kwargs)):
-            return args[0].new_empty(sizes)
+            has_inplace = kwargs.get("inplace") or (func is hardtanh and True in args[_IN_PLACE:])
+            if has_inplace or func.__name__.endswith("_"):
+                # Count a write, as the function would.
+                increment_version(first)
+                return first
+            return first.new_empty(first.shape)
+        if func is torch.conv2d and args[0].is_meta:
+            shape = _shape_after(*args, **kwargs)
+            if shape is not None:
+                return args[0].new_empty(shape)
         return func(*args, **kwargs)
 
 
 def _are_alike(maps: Any, other: Any = None) -> bool:
     """True for two tensors on the meta device of one shape and dtype."""
-    tensors = isinstance(maps, Tensor) and isinstance(other, Tensor)
-    return tensors and maps.is_meta and other.is_meta and (maps.shape, maps.dtype) == (other.shape, other.dtype)
+    if not isinstance(maps, Tensor) or not isinstance(other, Tensor):
+        return False
+    if not maps.is_meta or not other.is_meta:
+        return False
+    return maps.shape == other.shape and maps.dtype == other.dtype
 
 
-def _sizes_after(
+def _shape_after(
     maps: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,  # noqa: ARG001 - arguments of torch.conv2d
@@ -57,14 +64,18 @@ def _sizes_after(
     dilation: Any = 1,
     groups: int = 1,
 ) -> list[int] | None:
-    """Return the shape of a convolution's output; None where torch has more to say, such as an error."""
-    options = (stride, padding, dilation)
-    if maps.ndim != 4 or not all(isinstance(each, tuple) for each in options) or maps.dtype != weight.dtype:
+    """Return the shape of a convolution's output; None if torch must compute it, or raise an error."""
+    has_pairs = all(isinstance(option, tuple) for option in (stride, padding, dilation))
+    if maps.ndim != 4 or not has_pairs or maps.dtype != weight.dtype:
         return None
-    kernels = weight.shape[2:]
-    sides = [
-        (size + 2 * pad - step * (kernel - 1) - 1) // jump + 1
-        for size, kernel, jump, pad, step in zip(maps.shape[2:], kernels, *options, strict=True)
-    ]
-    fits = maps.shape[1] == weight.shape[1] * groups and min(sides) > 0
-    return [maps.shape[0], weight.shape[0], *sides] if fits else None
+    if maps.shape[1] != weight.shape[1] * groups:
+        return None
+    sides = []
+    axes = zip(maps.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    for size, kernel, step, zeros, spacing in axes:
+        extent = spacing * (kernel - 1) + 1
+        side = (size + 2 * zeros - extent) // step + 1
+        if side < 1:
+            return None
+        sides.append(side)
+    return [maps.shape[0], weight.shape[0], *sides]

@@ -20,14 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Preparation of images for a network."""
+    """Preparation of images for a network.
 
-    size: tuple[int, int] | None = None  # height and width that images are resized to; None to leave them as they are
-    crop: Crop = "none"  # before that
+    Attributes:
+        size: Height and width that images are resized to; None to leave them as they are.
+        crop: Crop of images before they are resized.
+        resize: Method of resizing.
+        mean: Mean per channel, subtracted from images in [0, 1].
+        std: Standard deviation per channel, by which images are then divided.
+        channels: Number of channels of the network's input; 0 for inputs that are no images.
+
+    """
+
+    size: tuple[int, int] | None = None
+    crop: Crop = "none"
     resize: Resize = "clean"
-    mean: tuple[float, ...] | None = None  # per channel, subtracted from images in [0, 1]
-    std: tuple[float, ...] | None = None  # per channel, by which images are then divided
-    channels: int = 3  # of the network's input; 0 for inputs that are no images
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channels: int = 3
 
     def with_arguments(
         self,
@@ -40,9 +50,21 @@ class Preparation:
         channels: int,
         takes_rgb: bool,
     ) -> Preparation:
-        """Return this preparation for the network ``name``, with the arguments of an extractor that are given.
+        """Return this preparation with arguments of an extractor, of which those left out are None.
 
-        ValueError if one has a wrong value, or the network does not take images of so many channels.
+        Args:
+            name: Name of the network.
+            input_size: Height and width, or one number.
+            crop: Crop; ``"none"`` if left out.
+            resize: Method of resizing.
+            mean: Mean per channel, or one number.
+            std: Standard deviation per channel, or one number.
+            channels: Number of channels of images.
+            takes_rgb: Whether the network takes RGB images.
+
+        Raises:
+            ValueError: If an argument has a wrong value, or the network does not take this number of channels.
+
         """
         size = self.size if input_size is None else _size(input_size)
         if not isinstance(channels, int) or channels < 1:
@@ -52,18 +74,17 @@ class Preparation:
                 f"Argument `channels` expected to be 1 or 3 for {name}, which takes RGB, but got {channels};"
                 " give a module that takes so many"
             )
-        channels = 3 if takes_rgb else channels
+        if takes_rgb:
+            # Grey images are repeated.
+            channels = 3
         mean = _per_channel("mean", self.mean if mean is None else mean, channels)
         std = _per_channel("std", self.std if std is None else std, channels)
         if mean is not None and max(mean) > 1:
             raise ValueError(
                 f"Argument `mean` expected to be of images in [0, 1], but got {mean}; divide `mean` and `std` by 255"
             )
-        for argument, is_given in (("crop", crop != "none"), ("resize", resize)):
-            if is_given and size is None:
-                raise ValueError(
-                    f"Argument `{argument}` goes with an `input_size`; this network takes images as they are"
-                )
+        if size is None:
+            _check_no_resize(crop, resize)
         return Preparation(size, crop, resize or self.resize, mean, std, channels)
 
     @property
@@ -79,9 +100,10 @@ class Preparation:
         """
         contiguous = torch.contiguous_format
         if self.is_none:
-            kept = dtype if dtype and imgs.is_floating_point() else imgs.dtype
-            return imgs.to(kept, copy=True, memory_format=contiguous)
-        imgs = resize_tensor(imgs, self.size or (imgs.shape[2], imgs.shape[3]), self.crop, resize=self.resize)
+            has_other_dtype = dtype is not None and imgs.is_floating_point()
+            return imgs.to(dtype if has_other_dtype else imgs.dtype, copy=True, memory_format=contiguous)
+        size = self.size or (imgs.shape[2], imgs.shape[3])
+        imgs = resize_tensor(imgs, size, self.crop, resize=self.resize)
         if self.mean is not None:
             imgs -= _on_device(self.mean, imgs.device)
         if self.std is not None:
@@ -98,13 +120,24 @@ class Preparation:
             "std": self.std and list(self.std),
             "dtype": precision,
         }
-        return settings | ({"channels": self.channels} if self.channels != 3 else {})
+        if self.channels != 3:
+            settings["channels"] = self.channels
+        return settings
+
+
+def _check_no_resize(crop: Crop, resize: Resize | None) -> None:
+    """Raise ValueError if images are not resized, but arguments say how to resize them."""
+    if crop != "none":
+        raise ValueError("Argument `crop` goes with an `input_size`; this network takes images as they are")
+    if resize:
+        raise ValueError("Argument `resize` goes with an `input_size`; this network takes images as they are")
 
 
 def _size(value: Any) -> tuple[int, int]:
-    """Return the height and width that an argument gives."""
+    """Return the height and width that an argument gives: a pair, or one number for both."""
+    given = value if isinstance(value, Iterable) else (value, value)
     try:
-        sides = tuple(index(side) for side in (value if isinstance(value, Iterable) else (value, value)))
+        sides = tuple(index(side) for side in given)
     except TypeError:
         sides = ()
     if len(sides) != 2 or min(sides) < 1:
@@ -116,19 +149,20 @@ def _per_channel(name: str, values: float | Sequence[float] | None, channels: in
     """Return the numbers of an argument, one for each channel; a single number is that of all channels."""
     if values is None:
         return None
-    each = values if isinstance(values, Iterable) else [values] * channels
+    given = values if isinstance(values, Iterable) else [values] * channels
     try:
-        numbers = tuple(float(value) for value in each)
+        numbers = tuple(float(value) for value in given)
     except (TypeError, ValueError):
         numbers = ()
-    is_right = len(numbers) == channels and all(map(isfinite, numbers))
-    if name == "std":
-        is_right = is_right and min(numbers) > 0
-    if not is_right:
-        what = "positive numbers" if name == "std" else "numbers"
+    must_be_positive = name == "std"
+    is_valid = len(numbers) == channels and all(isfinite(number) for number in numbers)
+    if is_valid and must_be_positive:
+        is_valid = min(numbers) > 0
+    if not is_valid:
+        expected = "positive numbers" if must_be_positive else "numbers"
         # The text of a tensor may have several lines.
         got = " ".join(repr(numbers or values).split())
-        raise ValueError(f"Argument `{name}` expected to have {channels} {what}, but got {got}")
+        raise ValueError(f"Argument `{name}` expected to have {channels} {expected}, but got {got}")
     return numbers
 
 

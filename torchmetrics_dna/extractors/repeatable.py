@@ -31,9 +31,9 @@ class _Trial(NamedTuple):
 def check_repeatable(
     layout: Layout, network: nn.Module, submodules: Mapping[str, str], pairs: Iterable[Inputs]
 ) -> None:
-    """Raise ValueError unless a module gives each of two inputs the same alone, and each time.
+    """Raise ValueError unless activations of an input are the same in each pass, alone and in a batch of two.
 
-    Nor may it write to a buffer. A module that can't be copied is not checked.
+    The module may also not write to a buffer. A module that can't be copied is not checked.
 
     Args:
         layout: Layout of its layers.
@@ -42,31 +42,41 @@ def check_repeatable(
         pairs: Two inputs, in each dtype that the module may take. The first pair that it takes is used.
 
     """
-    for two in pairs:
-        singles = [mapped(itemgetter(slice(i, i + 1)), two) for i in range(2)]
-        trials = _tried(network, submodules, [two, *singles])
-        # Rows that are not those of the inputs are an error later, of the user's own inputs.
-        with suppress(ValueError):
-            if trials:
-                together = layout.read(trials[0].outputs, 2)
-                alone = [layout.read(trial.outputs, 1) for trial in trials[1:]]
-                break
-    else:
-        return
-    _check_buffers_stay(trials)
-    for i, layer in product(range(2), together):
-        if _agree(together[layer][i], alone[i][layer][0]):
+    for pair in pairs:
+        singles = [mapped(itemgetter(slice(i, i + 1)), pair) for i in range(2)]
+        trials = _tried(network, submodules, [pair, *singles])
+        if not trials:
             continue
-        again = [layout.read(trial.outputs, 1)[layer][0] for trial in _tried(network, submodules, [singles[i]] * 2)]
-        if again and not _agree(*again):
-            raise ValueError(
-                f"Layer {layer!r} gives an input other activations each time; give a module without random numbers, and"
-                " without a memory of what it saw before"
-            )
+        try:
+            together = layout.read(trials[0].outputs, 2)
+            alone = [layout.read(trial.outputs, 1) for trial in trials[1:]]
+        except ValueError:
+            # The same error follows for the user's own inputs.
+            continue
+        _check_buffers_stay(trials)
+        for i, layer in product(range(2), together):
+            if not _agree(together[layer][i], alone[i][layer][0]):
+                _check_same_each_time(layer, layout, network, submodules, singles[i])
+                raise ValueError(
+                    f"Layer {layer!r} gives an input other activations beside another one than alone; give a module"
+                    " without statistics, attention or recurrence over the batch (axis 0), and with a fixed number of"
+                    " positions, or one that runs inputs one by one"
+                )
+        return
+
+
+def _check_same_each_time(
+    layer: str, layout: Layout, network: nn.Module, submodules: Mapping[str, str], single: Inputs
+) -> None:
+    """Raise ValueError if two passes of a single input give a layer different activations."""
+    trials = _tried(network, submodules, [single, single])
+    if not trials:
+        return
+    first, second = (layout.read(trial.outputs, 1)[layer][0] for trial in trials)
+    if not _agree(first, second):
         raise ValueError(
-            f"Layer {layer!r} gives an input other activations beside another one than alone; give a module"
-            " without statistics, attention or recurrence over the batch (axis 0), and with a fixed number of"
-            " positions, or one that runs inputs one by one"
+            f"Layer {layer!r} gives an input other activations each time; give a module without random numbers, and"
+            " without a memory of what it saw before"
         )
 
 
@@ -101,6 +111,7 @@ def _bytes_of_buffers(network: nn.Module) -> dict[str, bytes]:
 
 
 def _check_buffers_stay(trials: Sequence[_Trial]) -> None:
+    """Raise ValueError if a buffer changed between the first and the last trial."""
     for name, values in trials[0].buffers.items():
         if trials[-1].buffers.get(name) != values:
             raise ValueError(
@@ -110,11 +121,14 @@ def _check_buffers_stay(trials: Sequence[_Trial]) -> None:
 
 
 def _agree(a: Tensor, b: Tensor) -> bool:
-    """True if activations of one input, ``(n, *positions)``, differ by rounding; it may change few positions more."""
+    """True if activations of one input, ``(n, *positions)``, differ only by rounding in most positions of each neuron.
+
+    In few positions, rounding may change activations by more.
+    """
     if a.shape != b.shape:
         return False
-    eps = torch.finfo(b.dtype if b.is_floating_point() else torch.float32).eps
-    tolerance = eps**0.5 * b.abs().max().item()
+    dtype = b.dtype if b.is_floating_point() else torch.float32
+    tolerance = torch.finfo(dtype).eps ** 0.5 * b.abs().max().item()
     gaps = (a.cpu().double() - b.cpu().double()).abs().reshape(len(a), -1)
     share_of_positions = (gaps > tolerance).double().mean(1)
     return bool(share_of_positions.max() < 0.5)
@@ -130,16 +144,22 @@ def two_images(network: nn.Module, size: tuple[int, int], channels: int) -> Iter
 
 
 def two_inputs(network: nn.Module, example: Inputs) -> Inputs:
-    """Return the first two inputs of an example, the second changed within its range where they are equal."""
+    """Return the first two inputs of an example; if they are equal, the second one is changed within its range."""
     device = device_of(network)
-    two: Inputs = mapped(lambda tensor: tensor[:2].detach().to(device).expand(2, *tensor.shape[1:]).clone(), example)
-    tensors = tensors_of(two)
-    if not all(torch.equal(*tensor) for tensor in tensors):
-        return two
+
+    def first_two(tensor: Tensor) -> Tensor:
+        # An example of a single input is repeated.
+        return tensor[:2].detach().to(device).expand(2, *tensor.shape[1:]).clone()
+
+    pair: Inputs = mapped(first_two, example)
+    tensors = tensors_of(pair)
+    are_equal = all(torch.equal(first, second) for first, second in tensors)
+    if not are_equal:
+        return pair
     for tensor in tensors:
         if tensor.is_floating_point():
             noise = torch.rand(tensor.shape[1:], generator=torch.Generator().manual_seed(0))
             tensor[1] = tensor[1].float() / 2 + noise.to(device) / 4
         elif tensor.ndim > 1:
             tensor[1] = tensor[1].roll(1, -1)
-    return two
+    return pair

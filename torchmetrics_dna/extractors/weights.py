@@ -22,15 +22,20 @@ if TYPE_CHECKING:
     State = dict[str, Tensor]
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
-_MAX_KEYS = 3  # in an error message
-_COUNTER = "num_batches_tracked"  # of batch norm; unused in evaluation
+# Number of names in an error message.
+_MAX_KEYS = 3
+# Name of a buffer of batch norm that evaluation does not use.
+_COUNTER = "num_batches_tracked"
 
 
 def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None) -> Path:
     """Find the file of a preset's weights: in the cache, downloaded, in a package, or at ``weights_path``.
 
-    ModuleNotFoundError without the package, OSError if the file can't be downloaded, FileNotFoundError if a folder has
-    none of the expected names.
+    Raises:
+        ModuleNotFoundError: If the package with the weights is not installed.
+        OSError: If the file can't be downloaded.
+        FileNotFoundError: If a folder has none of the expected names.
+
     """
     if weights_path is not None:
         return local_weights(preset.name, weights_path, preset.weights)
@@ -59,10 +64,10 @@ def local_weights(name: str, weights_path: str | os.PathLike[str], source: str =
     if not path.is_dir():
         return path
     names = [name + suffix for suffix in _SUFFIXES] + _file_of(source)
-    file = next((path / candidate for candidate in names if (path / candidate).is_file()), None)
-    if file is None:
-        raise FileNotFoundError(f"The folder {str(path)!r} of {written('weights_path')} has none of {', '.join(names)}")
-    return file
+    for candidate in names:
+        if (path / candidate).is_file():
+            return path / candidate
+    raise FileNotFoundError(f"The folder {str(path)!r} of {written('weights_path')} has none of {', '.join(names)}")
 
 
 def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None) -> Path | str | None:
@@ -72,8 +77,11 @@ def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None) -> 
     """
     if weights_path is None or preset.ranges is None:
         return preset.ranges
-    names = [f"{preset.name}.ranges.json", *_file_of(str(preset.ranges))]
-    return next((Path(weights_path, name) for name in names if Path(weights_path, name).is_file()), None)
+    for name in (f"{preset.name}.ranges.json", *_file_of(str(preset.ranges))):
+        path = Path(weights_path, name)
+        if path.is_file():
+            return path
+    return None
 
 
 def is_here(reference: str) -> bool:
@@ -85,7 +93,10 @@ def _file_of(reference: str) -> list[str]:
     """Return the path of a reference in its hub repository, or the last part of its address; empty for others."""
     if not is_reference(reference):
         return []
-    return [reference.rpartition("/")[2] if "://" in reference else reference.split("/", 2)[2]]
+    if "://" in reference:
+        return [reference.rpartition("/")[2]]
+    _owner, _repository, path = reference.split("/", 2)
+    return [path]
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Preset | None = None) -> None:
@@ -107,20 +118,37 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Prese
     import torch
 
     expected = network.state_dict()
-    state = _without_prefix(_read(Path(path)), "module.")  # from DataParallel
+    # DataParallel adds this prefix.
+    state = _without_prefix(_read(Path(path)), "module.")
     if preset is not None:
         state = _by_order(state, expected) if preset.by_order else _translated(state, network, preset)
-    state = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith(_COUNTER)} | state
-    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    misshapen = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
-    problems = {"missing": missing, "unexpected": unexpected, "of another shape": sorted(misshapen)}
-    mismatches = [f"{len(keys)} {what} ({', '.join(keys[:_MAX_KEYS])} ...)" for what, keys in problems.items() if keys]
+    # Files may lack these counters.
+    counters = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith(_COUNTER)}
+    state = counters | state
+    mismatches = _mismatches(state, expected)
     if mismatches:
         raise ValueError(f"{path} does not hold the weights of this network: {'; '.join(mismatches)}")
     network.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in expected.items()}, assign=True)
 
 
+def _mismatches(state: State, expected: State) -> list[str]:
+    """Return in words how the tensors of a file differ from those that a network expects; empty if they fit."""
+    common = expected.keys() & state.keys()
+    problems = {
+        "missing": expected.keys() - state.keys(),
+        "unexpected": state.keys() - expected.keys(),
+        "of another shape": {name for name in common if expected[name].shape != state[name].shape},
+    }
+    mismatches = []
+    for problem, names in problems.items():
+        if names:
+            first_names = sorted(names)[:_MAX_KEYS]
+            mismatches.append(f"{len(names)} {problem} ({', '.join(first_names)} ...)")
+    return mismatches
+
+
 def _read(path: Path) -> State:
+    """Read the tensors of a file of weights, without running code in it."""
     import torch
 
     if not path.is_file():
@@ -136,7 +164,8 @@ def _read(path: Path) -> State:
                 content = content[key]
     except OSError:
         raise
-    except Exception as err:  # unpickling raises IndexError, KeyError and others on bytes that are no pickle
+    except Exception as err:
+        # Unpickling raises IndexError, KeyError and others on bytes that are no pickle.
         raise ValueError(f"{path} is not a state dict that can be loaded without running code") from err
     if not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise ValueError(f"{path} is not a state dict: it holds other things than tensors")
@@ -151,14 +180,15 @@ def _translated(state: State, network: nn.Module, preset: Preset) -> State:
     if preset.architecture.startswith("timm:"):
         if "pos_embed" in state:
             state["pos_embed"] = _resampled(state["pos_embed"], network.get_parameter("pos_embed").shape[1])
-        # timm translates the names of original checkpoints
+        # timm translates the names of original checkpoints.
         convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-        state = convert(state, network) if convert else state
+        if convert is not None:
+            state = convert(state, network)
     return {name: tensor for name, tensor in state.items() if not name.startswith(preset.unused)}
 
 
 def _without_prefix(state: State, prefix: str, others: tuple[str, ...] = ()) -> State:
-    """Remove a prefix that all names share, except those that begin with one of ``others``."""
+    """Remove a prefix if all names have it, except those that begin with one of ``others``."""
     if not all(name.startswith((prefix, *others)) for name in state):
         return state
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -184,7 +214,9 @@ def _resampled(pos_embed: Tensor, tokens: int) -> Tensor:
 
     if pos_embed.shape[1] == tokens:
         return pos_embed
-    side, new_side = (round((count - 1) ** 0.5) for count in (pos_embed.shape[1], tokens))
+    # One token is the class token.
+    side = round((pos_embed.shape[1] - 1) ** 0.5)
+    new_side = round((tokens - 1) ** 0.5)
     grid = pos_embed[:, 1:].reshape(1, side, side, -1).movedim(3, 1).float()
     grid = torch.nn.functional.interpolate(grid, scale_factor=(new_side + 0.1) / side, mode="bicubic")
     return torch.cat([pos_embed[:, :1], grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)], dim=1)
