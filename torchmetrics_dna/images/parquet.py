@@ -18,8 +18,11 @@ from torchmetrics_dna.images.sets import ImageStream, stream_of
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
-_LIST_OF_FLOATS = re.compile(r"(large_|fixed_size_)?list<[^<]*: (halffloat|float|double)\b")  # names of Arrow's types
-_AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # maximum rows, and bytes, read at once
+# Names of Arrow's types of lists of floats.
+_LIST_OF_FLOATS = re.compile(r"(large_|fixed_size_)?list<[^<]*: (halffloat|float|double)\b")
+# Largest number of rows, and of their bytes, that are read at a time.
+_MOST_ROWS = 32
+_MOST_BYTES = 64_000_000
 
 
 def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
@@ -27,7 +30,9 @@ def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStr
     parquet = require("pyarrow.parquet", "parquet")
     with refusing(public(files[0]), "Parquet"), _opened(files[0]) as table:
         _column(table, files[0], reading, tells=True)
-    count = None if any(map(is_address, files)) else sum(parquet.read_metadata(file).num_rows for file in files)
+    count = None
+    if not any(is_address(file) for file in files):
+        count = sum(parquet.read_metadata(file).num_rows for file in files)
     return stream_of(files, label, reading, _read, count=count)
 
 
@@ -35,26 +40,37 @@ def read_lists(path: str, column: str | None) -> dict[str, Any]:
     """Read the columns of lists of floats, or one of them, as arrays ``(N, D)`` by name."""
     arrays = dict[str, Any]()
     with _opened(path) as table:
-        types = {each.name: str(each.type) for each in table.schema_arrow}
-        lists = [name for name, type_ in types.items() if _LIST_OF_FLOATS.match(type_)]
-        if not lists or (column in types and column not in lists):
+        types = {field.name: str(field.type) for field in table.schema_arrow}
+        columns_of_lists = [name for name, type_ in types.items() if _LIST_OF_FLOATS.match(type_)]
+        if not columns_of_lists or (column in types and column not in columns_of_lists):
             listed = ", ".join(f"{name} ({type_})" for name, type_ in types.items() if column in (None, name))
             raise ValueError(f"it has no column of lists of floats, but {listed or 'none'}")
-        for name in [name for name in lists if column in (None, name)]:
-            for group in range(table.num_row_groups):
-                _unpacked(table, group, name)
-            values = table.read([name], use_threads=False)[0].combine_chunks()
-            flat, lengths = values.flatten(), {*values.value_lengths().to_pylist()}
-            if len(lengths) != 1 or None in lengths or flat.null_count:
-                raise ValueError(f"its rows in {name!r} have values that are missing, or several lengths")
-            arrays[name] = flat.to_numpy(zero_copy_only=False).reshape(len(values), -1)
+        for name in columns_of_lists:
+            if column in (None, name):
+                arrays[name] = _read_column_of_lists(table, name)
     return arrays
 
 
+def _read_column_of_lists(table: Any, name: str) -> Any:
+    """Read a column of lists of floats as an array ``(N, D)``; ValueError if their lengths differ."""
+    for group in range(table.num_row_groups):
+        _unpacked(table, group, name)
+    values = table.read([name], use_threads=False)[0].combine_chunks()
+    flat = values.flatten()
+    lengths = {*values.value_lengths().to_pylist()}
+    if len(lengths) != 1 or None in lengths or flat.null_count:
+        raise ValueError(f"its rows in {name!r} have values that are missing, or several lengths")
+    return flat.to_numpy(zero_copy_only=False).reshape(len(values), -1)
+
+
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
+    """Yield the images of a file with their numbers."""
     with _opened(path) as table:
         column = _column(table, path, reading)
-        for number, value in enumerate(_values(table, column) if column is not None else ()):
+        if column is None:
+            return
+        for number, value in enumerate(_values(table, column)):
+            # Paths and addresses are only read if the user named their column.
             is_named_text = isinstance(value, str) and reading.column is not None
             yield str(number), value if is_named_text else _content(value)
 
@@ -70,18 +86,24 @@ def _opened(path: str) -> Iterator[Any]:
 def _values(table: Any, column: str) -> Iterator[Any]:
     """Yield the values of a column."""
     for group in range(table.num_row_groups):
-        rows = max(1, min(_AT_ONCE, _MOST_AT_ONCE // (_unpacked(table, group, column) + 1)))
-        for batch in table.iter_batches(rows, [group], [column], use_threads=False):
+        largest_value = _unpacked(table, group, column)
+        num_rows = max(1, min(_MOST_ROWS, _MOST_BYTES // (largest_value + 1)))
+        for batch in table.iter_batches(num_rows, [group], [column], use_threads=False):
             yield from batch.column(0).to_pylist()
 
 
 def _unpacked(table: Any, group: int, column: str | None) -> int:
     """Return the uncompressed size of a column of a row group, or of all columns: an upper bound for each value.
 
-    ValueError if that is implausible for the size in the file.
+    Raises:
+        ValueError: If the size is implausible for the size in the file.
+
     """
-    group_metadata, total = table.metadata.row_group(group), 0
-    for chunk in map(group_metadata.column, range(group_metadata.num_columns)):
+    group_metadata = table.metadata.row_group(group)
+    total = 0
+    for i in range(group_metadata.num_columns):
+        chunk = group_metadata.column(i)
+        # The path of a nested column begins with the name of the column.
         if column is None or f"{chunk.path_in_schema}.".startswith(f"{column}."):
             check_unpacked(chunk.total_compressed_size, chunk.total_uncompressed_size)
             total += chunk.total_uncompressed_size
@@ -89,9 +111,9 @@ def _unpacked(table: Any, group: int, column: str | None) -> int:
 
 
 def _content(value: Any) -> Any:
-    """Return the image in a value; only bytes are read, since paths and addresses in a file are not trusted.
+    """Return the image in a value, or an error object if it has no bytes.
 
-    An image without bytes becomes an error object.
+    Only bytes are read, since paths and addresses in a file are not trusted.
     """
     if isinstance(value, list) and value:
         value = value[0]
@@ -114,18 +136,22 @@ def _column(table: Any, path: str, reading: Reading, tells: bool = False) -> str
             return column
         _unpacked(table, group, None)
         for batch in table.iter_batches(1, [group], use_threads=False):
-            if batch.num_rows:
-                row = dict(zip(batch.schema.names, (values.to_pylist()[0] for values in batch.columns), strict=True))
-                # a column of paths or addresses has to be named
-                candidates = {name: "" if isinstance(value, str) else value for name, value in row.items()}
-                return find_column(candidates, None, path, tells)
+            if not batch.num_rows:
+                continue
+            row = {}
+            for name, values in zip(batch.schema.names, batch.columns, strict=True):
+                value = values.to_pylist()[0]
+                # Texts are hidden, because a column of paths or addresses must be named by the user.
+                row[name] = "" if isinstance(value, str) else value
+            return find_column(row, None, path, tells)
     return None
 
 
 def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
     """Read the labels of images in another column, by the image's name; ValueError if a file has none."""
     labels: dict[str, str] = {}
-    interned: dict[str, str] = {}  # one string per label, however many images have it
+    # There is one string per label, however many images have it.
+    interned: dict[str, str] = {}
     for label_of_file, _, path in stream.shards:
         if not path.endswith(".parquet"):
             raise ValueError(
