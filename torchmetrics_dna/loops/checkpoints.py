@@ -45,11 +45,15 @@ if TYPE_CHECKING:
 
 _REFERENCE = "reference.dna.npz"
 _HELD_OUT = "held_out.dna.npz"
+# Number of images of a reference whose pixels are compared with those of its DNA.
+_MOST_DIGESTED = 64
+# Names of the DNAs in a folder, and what they are in errors.
 _WHAT = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}
 # The notes of a reference that was measured here begin with this.
 _PIXELS = "pixels "
 # Owners of the locks of folders.
 _OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDictionary()
+# Name of the file of a checkpoint.
 _STEP = re.compile(r"step_(\d+)\.dna\.npz")
 
 
@@ -128,14 +132,12 @@ class Checkpoints:
         self._is_replaced = False
         with in_step(self._distributed):
             self.folder = Path(folder)
-            if rank() == 0:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            present = [name for name in _WHAT if (self.folder / name).exists()]  # before any process writes them
-            if self._distributed:  # others may have another one, such as a temporary folder
-                self.folder, present = gather((self.folder.absolute(), present))[0]
-            saved, saved_held_out = (load_dna(self.folder / name) if name in present else None for name in _WHAT)
+            present = self._prepare_folder()
+            saved = load_dna(self.folder / _REFERENCE) if _REFERENCE in present else None
+            saved_held_out = load_dna(self.folder / _HELD_OUT) if _HELD_OUT in present else None
             self._lock = file_lock(self.folder / ".lock")
             (opened,) = open_each([reference], arguments)
+            # A saved DNA stands for the images, so that they are not measured again.
             dna = opened if isinstance(opened, DNA) else saved
             kind = "histogram" if dna is None else dna.kind
             sides = open_sides([opened if dna is None else dna], arguments, [cast("Kind", kind)])
@@ -143,10 +145,23 @@ class Checkpoints:
             self.reference = self._checked(_REFERENCE, saved, opened, sides.images[0])
             self.held_out = saved_held_out
             if held_out is not None:
-                (side,) = open_each([held_out], self._arguments)
-                dna = side if isinstance(side, DNA) else saved_held_out
-                self.held_out = self._checked(_HELD_OUT, saved_held_out, side, dna or side)
-            self._of_held_out = None if self.held_out is None else compare(self.reference, self.held_out)
+                (opened,) = open_each([held_out], self._arguments)
+                dna = opened if isinstance(opened, DNA) else saved_held_out
+                self.held_out = self._checked(_HELD_OUT, saved_held_out, opened, opened if dna is None else dna)
+            self._of_held_out: Comparison | None = None
+            if self.held_out is not None:
+                self._of_held_out = compare(self.reference, self.held_out)
+
+    def _prepare_folder(self) -> list[str]:
+        """Create the folder, and return the names of the DNAs in it. All processes take the folder of process 0."""
+        if rank() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        # This is read before any process writes a file.
+        present = [name for name in _WHAT if (self.folder / name).exists()]
+        if self._distributed:
+            # Other processes may have been given another folder, such as a temporary one.
+            self.folder, present = gather((self.folder.absolute(), present))[0]
+        return present
 
     @property
     def extractor(self) -> DNAExtractor:
@@ -177,11 +192,14 @@ class Checkpoints:
                 steps.add(int(match[1]))
         for step in sorted(steps - self._comparisons.keys()):
             path = self.folder / _file(step)
-            both = ("the reference", _name(step))
             try:
-                self._comparisons[step] = replace(compare(self.reference, path), measured=None, names=both)
-            except (ValueError, OSError) as err:  # a bad file must not end a training
+                comparison = compare(self.reference, path)
+            except (ValueError, OSError) as err:
+                # A bad file must not end a training.
                 warn(f"The checkpoint {str(path)!r} is left out: {err}")
+                continue
+            names = ("the reference", _name(step))
+            self._comparisons[step] = replace(comparison, measured=None, names=names)
         comparable = sorted(steps & self._comparisons.keys())
         if not comparable:
             raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet")
@@ -219,14 +237,14 @@ class Checkpoints:
         with in_step(self._distributed):
             if rank() == 0:
                 self._hold_folder()
-            own = not isinstance(images, (str, os.PathLike))
+            has_own_images = not isinstance(images, (str, os.PathLike))
             if is_output(images):
                 images = iter([images])
             elif self._distributed and isinstance(images, Sized) and not len(images):
                 # One of several processes may have no images.
                 images = iter(())
             (opened,) = open_each([images], self._arguments)
-            dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
+            dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, has_own_images)
             check_comparable(self.reference, dna)
             comparison = replace(compare(self.reference, dna), names=("the reference", _name(step)))
             # If this is interrupted, an earlier comparison of the step does not belong to the new file.
@@ -236,20 +254,38 @@ class Checkpoints:
             # The file holds the DNA.
             self._comparisons[step] = replace(comparison, measured=None)
             if rank() == 0:
-                comparisons = self.comparisons
-                with replacing(self.folder / "checkpoints.csv") as path:
-                    path.write_text(as_csv(comparisons.rows()), encoding="utf-8", newline="")
-                with suppress(ModuleNotFoundError):  # matplotlib is not needed to score
-                    figure = plot_curve(comparisons)
-                    with replacing(self.folder / "curve.png") as path:
-                        figure.savefig(path, format="png")
+                self._write_results()
         return comparison
 
+    def _write_results(self) -> None:
+        """Write the table and the curve of all checkpoints."""
+        comparisons = self.comparisons
+        with replacing(self.folder / "checkpoints.csv") as path:
+            path.write_text(as_csv(comparisons.rows()), encoding="utf-8", newline="")
+        # Scores do not need matplotlib, so the curve is left out without it.
+        with suppress(ModuleNotFoundError):
+            figure = plot_curve(comparisons)
+            with replacing(self.folder / "curve.png") as path:
+                figure.savefig(path, format="png")
+
     def _checked(self, name: str, saved: DNA | None, opened: Images | DNA, resolved: Images | DNA) -> DNA:
-        """Return the DNA of given images, measured once and saved in a file; ValueError if that is of others."""
-        # Other notes are those of a file that was written elsewhere.
-        is_new = saved is None or saved.notes.startswith(_PIXELS)
-        notes = _pixels_of(opened, self.extractor.image_channels) if isinstance(opened, ImageSource) and is_new else ""
+        """Return a DNA of the folder, or measure and save it.
+
+        Args:
+            name: Name of its file.
+            saved: The DNA in the file; None without a file.
+            opened: The images or the DNA that were passed.
+            resolved: A DNA of them, or the images if they must be measured.
+
+        Raises:
+            ValueError: If the DNA in the file is of other images.
+
+        """
+        notes = ""
+        # Notes of another form are those of a file that was written elsewhere.
+        was_measured_here = saved is None or saved.notes.startswith(_PIXELS)
+        if isinstance(opened, ImageSource) and was_measured_here:
+            notes = _pixels_of(opened, self.extractor.image_channels)
         dna = resolved.to("cpu") if isinstance(resolved, DNA) else replace(self._measure(resolved), notes=notes)
         if saved is None:
             if rank() == 0:
@@ -263,12 +299,16 @@ class Checkpoints:
 
     def _check_same(self, name: str, saved: tuple[int, str], new: tuple[int, str]) -> None:
         """Raise ValueError unless number of images and digest of a DNA in the folder are those of the new one."""
-        if saved != new:
-            texts = [", ".join(filter(None, (images_in_words(count), digest))) for count, digest in (saved, new)]
-            raise ValueError(
-                f"Another {_WHAT[name]} is in {str(self.folder / name)!r}: of {texts[0]}, but got {texts[1]}; choose"
-                " another folder"
-            )
+        if saved == new:
+            return
+        texts = []
+        for count, digest in (saved, new):
+            size = images_in_words(count)
+            texts.append(f"{size}, {digest}" if digest else size)
+        raise ValueError(
+            f"Another {_WHAT[name]} is in {str(self.folder / name)!r}: of {texts[0]}, but got {texts[1]}; choose"
+            " another folder"
+        )
 
     def _hold_folder(self) -> None:
         """Lock the folder, or take the lock over from an earlier object of this process; ValueError if it is held.
@@ -294,9 +334,10 @@ class Checkpoints:
                 raise ValueError(f"Another run adds checkpoints to {str(self.folder)!r}") from err
         _OWNERS[self.folder.resolve()] = self
 
-    def _measure(self, images: Images, own: bool = False) -> DNA:
+    def _measure(self, images: Images, has_own_images: bool = False) -> DNA:
+        """Measure images; if ``has_own_images``, each process has images of its own, else they share the images."""
         check_used(self._job.reading, images)
-        measured = measure(self._job, images, distributed=self._distributed, own=own)
+        measured = measure(self._job, images, distributed=self._distributed, own=has_own_images)
         lines = measured.unreadable
         if lines:
             warn(f"{left_out_in_words(lines)}, the first: {lines[0]}")
@@ -307,24 +348,29 @@ class Checkpoints:
 
 
 def _name(step: int) -> str:
+    """Return the name of a checkpoint."""
     return f"step_{step:06}"
 
 
 def _file(step: int) -> str:
+    """Return the name of the file of a checkpoint."""
     return f"{_name(step)}.dna.npz"
 
 
 def _described(dna: DNA) -> tuple[int, str]:
+    """Return the number of images and the digest of a DNA."""
     return dna.num_images, f"digest {dna.digest}"
 
 
 def _pixels_of(images: ImageSource, channels: int) -> str:
     """Return a digest of up to 64 evenly spaced images, decoded to so many channels, or of other inputs."""
     sha = hashlib.sha256()
-    for i in range(0, len(images), -(-len(images) // 64)):
+    step = -(-len(images) // _MOST_DIGESTED)
+    for i in range(0, len(images), step):
         try:
             image = images.decode(i, channels).pixels
-        except Exception as err:  # broken files make Pillow raise all kinds of things
+        except Exception as err:
+            # Damaged files make Pillow raise errors of any type.
             sha.update(type(err).__name__.encode())
             continue
         sha.update(digest_of(image if images.example else as_bytes(image)))

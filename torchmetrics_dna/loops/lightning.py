@@ -63,10 +63,12 @@ class DNACallback:
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Create a callback of each loaded package, else of one installed, since trainers accept only their classes."""
-        for package in () if any(map(sys.modules.get, _PACKAGES)) else _PACKAGES:
-            with suppress(ModuleNotFoundError):
-                import_module(package)
-                break
+        is_any_loaded = any(sys.modules.get(package) for package in _PACKAGES)
+        if not is_any_loaded:
+            for package in _PACKAGES:
+                with suppress(ModuleNotFoundError):
+                    import_module(package)
+                    break
         loaded = [package for package in _PACKAGES if sys.modules.get(package)]
         if not loaded:
             raise ModuleNotFoundError(
@@ -98,7 +100,7 @@ class DNACallback:
         self.checkpoints: Checkpoints | None = None
         self._metric: DNAEMD | None = None
 
-    # documentation would show the signature of __new__
+    # Otherwise, documentation would show the signature of __new__.
     __signature__ = signature(partial(__init__, None))  # type: ignore[arg-type]
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
@@ -123,7 +125,9 @@ class DNACallback:
         if not isinstance(self.images, str) or not self._is_due(trainer):
             return
         if not isinstance(outputs, Mapping) or self.images not in outputs:
-            got = f"one with {', '.join(outputs)}" if isinstance(outputs, Mapping) else type(outputs).__name__
+            got = type(outputs).__name__
+            if isinstance(outputs, Mapping):
+                got = f"one with {', '.join(outputs)}"
             raise ValueError(
                 f"validation_step expected to return a dict with {self.images!r}, but got {got}; return"
                 f" {{{self.images!r}: images}}"
@@ -140,7 +144,8 @@ class DNACallback:
         assert self.checkpoints is not None
         if isinstance(self.images, str):
             normalize = any(gather(self._metric is not None and self._metric.normalize))
-            metric = self._metric or self._counting(normalize)  # this process may have had no batch
+            # A process may have had no batch. It still needs a metric, with the settings of the others.
+            metric = self._metric or self._counting(normalize)
             generated = metric.to_dna(real=False)
         else:
             generated = self.images(pl_module)
@@ -152,15 +157,21 @@ class DNACallback:
 
     def _is_due(self, trainer: Any) -> bool:
         """True if this epoch is scored; the trainer's sanity check is not."""
-        fits = trainer.state.fn == "fit" and not trainer.sanity_checking
-        return fits and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        is_training = trainer.state.fn == "fit" and not trainer.sanity_checking
+        return is_training and (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _counting(self, normalize: bool) -> DNAEMD:
+        """Make a metric that counts the images of an epoch."""
         checkpoints: Any = self.checkpoints
-        extractor, num_folds = checkpoints.extractor, checkpoints.num_folds
-        metric = DNAEMD(extractor, normalize=normalize, reference=checkpoints.reference, num_folds=num_folds)
-        return metric.to(extractor.device)
+        metric = DNAEMD(
+            checkpoints.extractor,
+            normalize=normalize,
+            reference=checkpoints.reference,
+            num_folds=checkpoints.num_folds,
+        )
+        return metric.to(checkpoints.extractor.device)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        cls = type(self).__bases__[0]  # the combined class can't be imported
+        # The combined class can't be imported when the callback is unpickled.
+        cls = type(self).__bases__[0]
         return cls.__new__, (cls,), self.__dict__
