@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import product
 from math import nan
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ from torchmetrics_dna.images.properties import neuron_in_words
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
 
-    Comparison = Any  # those of comparisons/, which stand above
+    # These classes are in packages above this one, so they can't be imported.
+    Comparison = Any
     Comparisons = Any
     DistanceMatrix = Any
     Window = Any
@@ -49,7 +51,7 @@ def plain_axes(axis: Any) -> None:
 
 def new_figure(width: float, height: float) -> Any:
     """Make an empty figure of this size in inches; ModuleNotFoundError if matplotlib is missing."""
-    # not pyplot: it keeps figures alive and opens windows, which a library must not
+    # A library must not use pyplot, because pyplot keeps figures alive and opens windows.
     return require("matplotlib.figure", "plot").Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
@@ -64,7 +66,9 @@ def given_axes(ax: Any, what: Sequence[str], of: str, remedy: str) -> list[Any]:
 
 def put_title(on: Any, text: str, width: float, size: float = 11) -> None:
     """Set the title of a figure or axes, left-aligned, and wrapped to a width in inches."""
-    text = "\n".join(fill(line, max(20, int(115 * width / size)), break_on_hyphens=False) for line in text.split("\n"))
+    # About 115 / size characters fit into an inch.
+    num_characters = max(20, int(115 * width / size))
+    text = "\n".join(fill(line, num_characters, break_on_hyphens=False) for line in text.split("\n"))
     if hasattr(on, "suptitle"):
         on.suptitle(text, x=0.01, ha="left", fontsize=size, parse_math=False)
     else:
@@ -141,9 +145,10 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
     axis.bar(x + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label="debiased")
     interval = evidence.interval
     if interval:
-        sure = interval.ci
-        ends = [(ci.value - ci.low, ci.high - ci.value) if ci else (nan, nan) for ci in evidence.layer_intervals]
-        style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{sure} of each"}
+        ends = []
+        for ci in evidence.layer_intervals:
+            ends.append((ci.value - ci.low, ci.high - ci.value) if ci else (nan, nan))
+        style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{interval.ci} of each"}
         axis.errorbar(x + 0.2, evidence.layers.numpy(), np.array(ends).T, **style)
         if result.few_differ is not None:
             axis.plot([], [], linestyle="", label=f"all: {result.few_differ.in_words}")
@@ -177,7 +182,8 @@ def plot_histograms(
         ValueError: If there is no such neuron, no histograms were compared, or the number of ``ax`` is wrong.
 
     """
-    if not all(isinstance(each, Sequence) and len(each) == 2 for each in neurons or ()):
+    are_pairs = all(isinstance(neuron, Sequence) and len(neuron) == 2 for neuron in neurons or ())
+    if not are_pairs:
         raise ValueError(f"Argument `neurons` expected to be pairs as ('head', 3), but got {brief(neurons)}")
     chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
     rows = -(-len(chosen) // 3)
@@ -207,14 +213,18 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
     index = comparison.neurons.index(*neuron)
     emd = comparison["dna-emd"]
     a, b = comparison.aligned([index])
-    shares, used, ends = (values[0] for values in grouped(a, b, 40))
+    shares, num_groups, ends = (values[0] for values in grouped(a, b, 40))
     low, high = ends.tolist()
-    edges = np.linspace(low, high, int(used) + 1)
+    edges = np.linspace(low, high, int(num_groups) + 1)
     for share, name, (colour, _), style in zip(
-        shares[:, :used], names or comparison.names, STYLES, ("-", "--"), strict=False
+        shares[:, :num_groups], names or comparison.names, STYLES, ("-", "--"), strict=False
     ):
-        label = visible(name) if len(visible(name)) <= _LEGEND else f"…{visible(name)[1 - _LEGEND :]}"
-        label = f" {label}" if label.startswith("_") else label  # matplotlib would hide it
+        label = visible(name)
+        if len(label) > _LEGEND:
+            label = f"…{label[1 - _LEGEND :]}"
+        if label.startswith("_"):
+            # matplotlib hides labels that begin with an underscore.
+            label = f" {label}"
         axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=label, baseline=None)
     figures = f"{number(float(emd.values[index]))} bins"
     if emd.evidence is not None and emd.evidence.test is not None:
@@ -229,10 +239,11 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
 
 def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
     """Return a title that names both sets, their numbers of images and the extractor."""
-    a, b = (
-        f"{visible(name)} ({images_in_words(count, comparison.noun) if count else f'unknown {comparison.noun}s'})"
-        for name, count in zip(names or comparison.names, comparison.num_images.values(), strict=True)
-    )
+    sets = []
+    for name, count in zip(names or comparison.names, comparison.num_images.values(), strict=True):
+        size = images_in_words(count, comparison.noun) if count else f"unknown {comparison.noun}s"
+        sets.append(f"{visible(name)} ({size})")
+    a, b = sets
     return f"{a} against {b}, {comparison.extractor}"
 
 
@@ -240,40 +251,45 @@ def plot_curve(comparisons: Comparisons) -> Any:
     """Plot distances of several sets from one reference, over the numbers in their names, or side by side.
 
     Returns:
-        The matplotlib figure: debiased distances with intervals if there are folds, else plain ones; the best set is
+        The matplotlib figure: debiased distances with intervals if there are folds, else biased ones. The best set is
         highlighted, and a line is at the distance of the held-out set.
 
     """
     names = [name for name in comparisons if name != comparisons.held_out]
     record = comparisons[names[0]][comparisons.distance].distance
-    positions = comparisons.positions
-    best = names.index(comparisons.best)
-    x = positions or list(range(len(names)))
     rows = [row for row in comparisons.rows() if row["set"] in names]
     # Sets without folds have no debiased distance.
-    debiased = all(row.get(f"{record.key}_debiased") is not None for row in rows)
-    values = [row[f"{record.key}_debiased" if debiased else record.key] for row in rows]
-    order = sorted(range(len(names)), key=x.__getitem__)
+    is_debiased = all(row.get(f"{record.key}_debiased") is not None for row in rows)
+    values = [row[f"{record.key}_debiased" if is_debiased else record.key] for row in rows]
+    best = names.index(comparisons.best)
+    positions = comparisons.positions
+    x = positions or list(range(len(names)))
+    colour, _ = STYLES[0]
+    highlight, _ = STYLES[1]
     figure = new_figure(width=max(6, 0.5 * len(names) + 3), height=4)
-    axis, (colour, _), (highlight, _) = figure.subplots(), STYLES[0], STYLES[1]
+    axis = figure.subplots()
     if positions:
+        order = sorted(range(len(names)), key=x.__getitem__)
         axis.plot([x[i] for i in order], [values[i] for i in order], color=colour, linewidth=1)
     for i, row in enumerate(rows):
-        low, high = (row[f"{record.key}_{end}"] if debiased else None for end in ("low", "high"))
-        ends = None if low is None else [[max(values[i] - low, 0)], [max(high - values[i], 0)]]
+        # Lengths of the error bar below and above the value.
+        ends = None
+        if is_debiased and row[f"{record.key}_low"] is not None:
+            below = max(values[i] - row[f"{record.key}_low"], 0)
+            above = max(row[f"{record.key}_high"] - values[i], 0)
+            ends = [[below], [above]]
         style = {"color": highlight, "marker": "s"} if i == best else {"color": colour, "marker": "o"}
         axis.errorbar([x[i]], [values[i]], ends, capsize=3, linestyle="", **style)
     if comparisons.held_out is not None:
-        figure_of_it = comparisons[comparisons.held_out][record.name].overall
-        level = figure_of_it.debiased if debiased else figure_of_it.value
+        overall = comparisons[comparisons.held_out][record.name].overall
+        level = overall.debiased if is_debiased else overall.value
         axis.axhline(level, color="black", linestyle=":", label=visible(comparisons.held_out))
         axis.legend(frameon=False)
-    axis.set_ylabel(record.label + (", debiased" if debiased else ""))
+    axis.set_ylabel(f"{record.label}, debiased" if is_debiased else record.label)
     if positions is None:
         axis.set_xticks(x, [visible(name)[-30:] for name in names], rotation=30, ha="right")
     else:
-        words = {re.sub(r"^.*?([^\W\d_]*)[\W_]*\d+(\.\d+)?\D*$", r"\1", name) for name in names}
-        axis.set_xlabel((len(words) == 1 and words.pop()) or "number in the name of the set")  # the word before it
+        axis.set_xlabel(_word_before_number(names) or "number in the name of the set")
         if max(x) > 20 * max(min(x), 1):
             axis.set_xscale("symlog")
     axis.set_ylim(bottom=0)
@@ -281,6 +297,12 @@ def plot_curve(comparisons: Comparisons) -> Any:
     text = f"{len(names)} sets against {visible(comparisons.reference)}; best: {visible(names[best])}"
     put_title(figure, text, figure.get_figwidth())
     return figure
+
+
+def _word_before_number(names: Sequence[str]) -> str:
+    """Return the word before the last number of a name, such as "step"; empty if it is not the same in all names."""
+    words = {re.sub(r"^.*?([^\W\d_]*)[\W_]*\d+(\.\d+)?\D*$", r"\1", name) for name in names}
+    return words.pop() if len(words) == 1 else ""
 
 
 def plot_matrix(matrix: DistanceMatrix) -> Any:
@@ -312,12 +334,11 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
     middle = (picture.norm.vmin + picture.norm.vmax) / 2
     axis.set_xticks(range(count), names, rotation=90)
     axis.set_yticks(range(count), names)
-    for i in range(count if count <= _WRITTEN else 0):
-        for j in range(count):
+    if count <= _WRITTEN:
+        for i, j in product(range(count), repeat=2):
+            text = "-" if i == j else f"{values[i, j]:.3g}"
             colour = "white" if values[i, j] < middle else "black"
-            axis.text(
-                j, i, "-" if i == j else f"{values[i, j]:.3g}", ha="center", va="center", fontsize=8, color=colour
-            )
+            axis.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
     figure.colorbar(picture, ax=[tree, axis], label=record.label, aspect=30)
     put_title(figure, f"{count} sets, all against all", size + 2.5)
     return figure
@@ -334,18 +355,21 @@ def plot_monitor(windows: Sequence[Window]) -> Any:
 
     """
     numbers = [window.number for window in windows]
+    highs = [nan if window.high is None else window.high for window in windows]
+    evidence = [nan if window.evidence is None else window.evidence for window in windows]
     figure = new_figure(width=8, height=5)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    (usual, dot), (alarm, square) = STYLES[:2]
+    usual, dot = STYLES[0]
+    alarm, square = STYLES[1]
     for changed, colour, marker, name in ((False, usual, dot, "no change"), (True, alarm, square, "changed")):
         chosen = [window for window in windows if window.changed == changed]
-        x, values = [window.number for window in chosen], [window.value for window in chosen]
+        x = [window.number for window in chosen]
+        values = [window.value for window in chosen]
         above.plot(x, values, color=colour, marker=marker, linestyle="", markersize=4, label=name)
-    highs = [nan if window.high is None else window.high for window in windows]
     above.plot(numbers, highs, color="black", linewidth=1, linestyle=":", label="95% of earlier windows are below")
     above.set_ylabel(DISTANCES[windows[0].distance].label)
     above.legend(frameon=False, fontsize=9)
-    below.plot(numbers, [nan if w.evidence is None else w.evidence for w in windows], color=usual, linewidth=1)
+    below.plot(numbers, evidence, color=usual, linewidth=1)
     enough = windows[0].enough
     below.axhline(enough, color=alarm, linestyle="--", linewidth=1, label=f"enough ({enough:g})")
     below.set(yscale="log", ylabel="evidence", xlabel="window")
