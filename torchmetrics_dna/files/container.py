@@ -44,14 +44,17 @@ _MARK = b"sha256:"
 _TAIL = len(_MARK) + 64
 # Number of lists or objects of a header, at most: each takes 30 times the memory of its text.
 _MOST_NESTED = 100_000
-# numpy parses headers as literals, which CPython before 3.11.8 and 3.12.3 may refuse in two threads at once (gh-106905)
+# Lock for parsing headers of arrays. numpy parses them as literals, and CPython before 3.11.8 and 3.12.3 may fail to
+# parse literals in two threads at once (gh-106905).
 _PARSING = Lock()
+# Number of bytes that are read at a time.
+_BLOCK = 1 << 20
 # Level of compression of byte planes: within 2% of the smallest size, in less than half the time.
 _LEVEL = 4
 
 
 def content_digest(dna: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """16 hexadecimal digits of what a DNA is: its description and its arrays."""
+    """Return 16 hexadecimal digits of the sha256 of the description and the arrays of a DNA."""
     sha = hashlib.sha256(json.dumps(dna, sort_keys=True, separators=(",", ":")).encode())
     for name in sorted(arrays):
         sha.update(f"\n{name}\n".encode())
@@ -97,7 +100,7 @@ def write_container(
 
 
 def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, Any], Arrays]:
-    """The header and the arrays of a DNA file, once it is certain that they are what was written.
+    """Read the header and the arrays of a DNA file, and check that they are what was written.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -122,15 +125,21 @@ def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, A
 
 
 def read_npz(path: str | os.PathLike[str], names: Iterable[str]) -> Arrays:
-    """Some arrays of any npz file, nothing else of which is read; errors are of any type, for :func:`refusing`."""
+    """Read arrays of any npz file by name. Nothing else is read. Errors are of any type, for :func:`refusing`."""
     with zipfile.ZipFile(path) as archive:
         return _read_arrays(archive, names)
 
 
 def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether the first axis is innermost, and dtype of the npy array that a file goes on with.
+    """Read the header of an npy array at the position of a file.
 
-    ValueError if there is none, or its header is longer than any that is needed; it is not read then.
+    Returns:
+        The shape, whether the first axis is innermost, and the dtype.
+
+    Raises:
+        ValueError: If there is no array, or its header is damaged, or longer than any that is needed. A header that is
+            too long is not read.
+
     """
     try:
         version = npy.read_magic(file)
@@ -152,19 +161,24 @@ def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
 
 
 def below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
-    """Arrays whose names begin with a prefix, by what follows it."""
+    """Return the arrays whose names begin with a prefix, by their names without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def is_container(path: str | os.PathLike[str]) -> bool:
-    """True if a file claims to be one of ours, whole or not: a zip that starts with our header."""
+    """True if a file begins as a DNA file does: it is a zip that starts with the header, and it may be damaged."""
     with Path(path).open("rb") as file:
         start = file.read(30 + len(_HEADER))
     return start.startswith(b"PK\x03\x04") and start.endswith(_HEADER.encode())
 
 
 def plain_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """A member; ValueError if it is not there, or compressed in a way that unpacks bombs as a whole."""
+    """Return a member of a zip that can be unpacked in parts.
+
+    Raises:
+        ValueError: If it is missing, or its compression unpacks zip bombs as a whole.
+
+    """
     member = archive.NameToInfo.get(name)
     if member is None:
         raise ValueError(f"it has no member {name!r}")
@@ -174,17 +188,20 @@ def plain_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 def _declared(arrays: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
-    """Dtype and shape of each array, as in a header."""
+    """Return the dtype and shape of each array, as in a header."""
     return {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
 
 
 def _write_zip(path: Path, header: bytes, arrays: Mapping[str, NDArray[Any]], level: int) -> None:
+    """Write the header and the arrays at a level of compression, and a checksum at the end."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
         archive.writestr(_member(_HEADER), header, zipfile.ZIP_DEFLATED, level)
         for name, array in arrays.items():
             info = _member(f"{name}.npy")
-            info.compress_type, info._compresslevel = zipfile.ZIP_DEFLATED, level  # type: ignore[attr-defined]
-            info.file_size = array.nbytes  # decides on zip64
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info._compresslevel = level  # type: ignore[attr-defined]
+            # By its size, zipfile decides if the member needs zip64.
+            info.file_size = array.nbytes
             with archive.open(info, "w") as member:
                 npy.write_array(member, array, version=(1, 0), allow_pickle=False)
         archive.comment = _MARK + b"0" * 64
@@ -195,6 +212,7 @@ def _write_zip(path: Path, header: bytes, arrays: Mapping[str, NDArray[Any]], le
 
 
 def _member(name: str) -> zipfile.ZipInfo:
+    """Return the entry of a member of a new file."""
     # The date is 1 January 1980, so that equal content gives equal bytes.
     info = zipfile.ZipInfo(name)
     # The system is Unix, for which these are the permissions of a file.
@@ -204,7 +222,7 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def _check_sum(file: BinaryIO) -> None:
-    """ValueError unless the file ends as ours do, and with the checksum of all that comes before."""
+    """Raise ValueError unless a file ends with the mark of DNA files and the checksum of all bytes before it."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
     tail = file.read()
     if len(tail) != _TAIL or not tail.startswith(_MARK):
@@ -217,17 +235,21 @@ def _check_sum(file: BinaryIO) -> None:
 
 
 def _sum_before(file: BinaryIO, end: int) -> bytes:
-    """Hexadecimal sha256 of a file without its last bytes."""
+    """Return the sha256 of a file without its last ``end`` bytes, in hexadecimal digits."""
     sha = hashlib.sha256()
-    left = file.seek(0, os.SEEK_END) - end
+    num_left = file.seek(0, os.SEEK_END) - end
     file.seek(0)
-    while left > 0 and (block := file.read(min(left, 1 << 20))):
+    while num_left > 0:
+        block = file.read(min(num_left, _BLOCK))
+        if not block:
+            break
         sha.update(block)
-        left -= len(block)
+        num_left -= len(block)
     return sha.hexdigest().encode()
 
 
 def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """Read and check the header of a DNA file."""
     with archive.open(plain_member(archive, _HEADER)) as member:
         text = member.read(MOST_HEADER + 1)
     _check_header(text)
@@ -245,7 +267,7 @@ def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def _check_header(text: bytes) -> None:
-    """ValueError if a header is longer than any that is needed."""
+    """Raise ValueError if a header is longer than any that is needed."""
     if len(text) > MOST_HEADER or text.count(b"[") + text.count(b"{") > _MOST_NESTED:
         raise ValueError(
             f"the header {_HEADER} has more than {MOST_HEADER} bytes, or more than {_MOST_NESTED} brackets; shorten"
@@ -254,14 +276,16 @@ def _check_header(text: bytes) -> None:
 
 
 def _read_arrays(archive: zipfile.ZipFile, names: Iterable[str]) -> Arrays:
-    """Read arrays, which unpack to no more than the size of their file justifies."""
+    """Read arrays by name; ValueError if they would unpack to more than the size of their file justifies."""
     members = {name: plain_member(archive, f"{name}.npy") for name in names}
     assert archive.fp is not None
-    check_unpacked(archive.fp.seek(0, os.SEEK_END), sum(member.file_size for member in members.values()))
+    file_size = archive.fp.seek(0, os.SEEK_END)
+    check_unpacked(file_size, sum(member.file_size for member in members.values()))
     return {name: _read_array(archive, name, member.file_size) for name, member in members.items()}
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, size: int) -> NDArray[Any]:
+    """Read the array of a member of this size; ValueError if its header claims another size."""
     with archive.open(f"{name}.npy") as member:
         shape, fortran, dtype = read_npy_header(member)
         if dtype.hasobject or member.tell() + dtype.itemsize * prod(shape) != size:

@@ -13,6 +13,7 @@ from typing import Any
 
 # Number of characters of a reason that is quoted in an error.
 _MOST_REASON = 300
+# Formats of files by their first bytes.
 _BEGINNINGS = {b"PK": "a .npz or .zip", b"\x89PNG": "an image", b"\xff\xd8": "an image", b"{": "json", b"[": "json"}
 
 
@@ -40,19 +41,25 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 
 def _other_kind(path: str | os.PathLike[str], err: Exception) -> str:
-    """Say what a file is that was read as text or as an archive, and is neither; empty if that can't be told."""
-    if isinstance(err, (UnicodeDecodeError, zipfile.BadZipFile)) and Path(path).is_file():
-        with Path(path).open("rb") as file:
-            start = file.read(8)
-        # A file that begins as a zip file but can't be read as one is damaged.
-        if not (start.startswith(b"PK") and isinstance(err, zipfile.BadZipFile)):
-            return next((words for begin, words in _BEGINNINGS.items() if start.startswith(begin)), "")
+    """Return the format of a file that could not be read as text or as an archive; empty if it is unknown."""
+    if not isinstance(err, (UnicodeDecodeError, zipfile.BadZipFile)) or not Path(path).is_file():
+        return ""
+    with Path(path).open("rb") as file:
+        start = file.read(8)
+    # A file that begins as a zip file but can't be read as one is damaged.
+    if start.startswith(b"PK") and isinstance(err, zipfile.BadZipFile):
+        return ""
+    for beginning, words in _BEGINNINGS.items():
+        if start.startswith(beginning):
+            return words
     return ""
 
 
 def truncated(text: str) -> str:
-    """Truncate a foreign text to 300 characters; a server may send any length."""
-    return text if len(text) <= _MOST_REASON else f"{text[:_MOST_REASON]}..."
+    """Truncate a text from outside to 300 characters; a server may send any length."""
+    if len(text) <= _MOST_REASON:
+        return text
+    return f"{text[:_MOST_REASON]}..."
 
 
 def reason_of(err: Exception) -> str:
@@ -70,8 +77,12 @@ def reason_of(err: Exception) -> str:
 
 
 def first_line(err: Exception) -> str:
-    """Return the first line of an error that says anything, or else its type; what libraries add may be pages."""
-    return truncated(next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__))
+    """Return the first line of an error that is not empty, or else its type; libraries may append pages of text."""
+    for line in str(err).splitlines():
+        text = line.strip()
+        if text:
+            return truncated(text)
+    return type(err).__name__
 
 
 def read_json(path: str | os.PathLike[str], kind: type) -> Any:
@@ -92,15 +103,18 @@ def check_type(name: str, value: Any, *types: type) -> Any:
     return value
 
 
-MAX_PIXELS = "TORCHMETRICS_DNA_MAX_PIXELS"  # an environment variable, inherited by worker processes
+# Name of an environment variable, so that worker processes inherit it.
+MAX_PIXELS = "TORCHMETRICS_DNA_MAX_PIXELS"
 # Largest number of bytes of the header of a DNA, an array or a tar member.
 MOST_HEADER = 1 << 22
 # Largest number of files per pattern.
 MOST_FILES = 1_000_000
-_DEFAULT_PIXELS = "160000000"  # above the 151 megapixels of the largest camera sensors
+# The largest camera sensors have 151 megapixels.
+_DEFAULT_PIXELS = "160000000"
 _LIFT = f"to read it, set the environment variable {MAX_PIXELS} to a larger number"
-# bytes that are always allowed, and compression ratio beyond which a file is a zip bomb
+# Number of bytes that a file may always unpack to.
 _FREE = 64_000_000
+# Compression ratio above which a file is taken for a zip bomb.
 _MOST_RATIO = 100
 
 

@@ -43,17 +43,25 @@ def fetch(reference: str, *, sha256: str = "", is_fixed: bool = False, remedy: s
     """
     from huggingface_hub.errors import HFValidationError
 
-    at_hub = not reference.startswith(_SCHEMES)
-    parts = _parts(reference) if at_hub else {"filename": reference.rpartition("/")[2]}
+    is_address = reference.startswith(_SCHEMES)
+    if is_address:
+        file_name = reference.rpartition("/")[2]
+        place = reference
+    else:
+        parts = _parts(reference)
+        file_name = parts["filename"]
+        place = f"the hub repository {parts['repo_id']!r}"
     try:
-        return _from_hub(parts, sha256, is_fixed) if at_hub else _from_address(reference, sha256)
+        if is_address:
+            return _from_address(reference, sha256)
+        return _from_hub(parts, sha256, is_fixed)
     except HFValidationError as err:
         raise ValueError(f"{reference!r} names no file of a hub repository: {err}") from err
-    except Exception as err:  # errors of httpx, urllib and others have no common base class
-        place = f"the hub repository {parts['repo_id']!r}" if at_hub else reference
+    except Exception as err:
+        # Errors of httpx, urllib and others have no common base class.
         raise OSError(
-            f"Can't fetch {parts['filename']!r} of {place} ({first_line(err)});"
-            f" download it where there is a network, and {remedy}"
+            f"Can't fetch {file_name!r} of {place} ({first_line(err)}); download it where there is a network, and"
+            f" {remedy}"
         ) from err
 
 
@@ -78,6 +86,7 @@ def _parts(reference: str) -> dict[str, Any]:
 
 
 def _from_hub(parts: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
+    """Return the local copy of a file of the hub, see :func:`fetch`; ``parts`` are arguments of huggingface_hub."""
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT, HF_HUB_OFFLINE
     from huggingface_hub.utils import http_backoff
@@ -87,7 +96,7 @@ def _from_hub(parts: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
         if is_fixed:
             return Path(cached_path)
     else:
-        # fail fast without a server: hf_hub_download retries for half a minute, and handles any answer
+        # Fail fast without a server, because hf_hub_download retries for half a minute. It handles any answer.
         http_backoff("HEAD", hf_hub_url(**parts), max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
     path = Path(hf_hub_download(**parts))
     if str(path) != cached_path:
@@ -111,11 +120,12 @@ def check_content(path: Path, sha256: str) -> None:
     content = hashlib.sha256()
     expected = sha256
     blob = path.resolve()
-    # without symlinks, the hub's cache has no hashes in names
+    # In the hub's cache, only the targets of symlinks are named by their hash.
     is_hashed = path.is_symlink() and len(blob.name) in (40, 64)
     if is_hashed and not sha256:
         expected = blob.name
-        if len(expected) == 40:  # git blob hash of a small file; large ones have a SHA-256
+        # Small files are named by the hash of their git blob, large files by their SHA-256.
+        if len(expected) == 40:
             content = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode(), usedforsecurity=False)
     if not expected:
         return
@@ -130,6 +140,7 @@ def check_content(path: Path, sha256: str) -> None:
 
 
 def _from_address(address: str, sha256: str) -> Path:
+    """Return the local copy of a file at an address, see :func:`fetch`."""
     from urllib.request import Request, urlopen
 
     import torch

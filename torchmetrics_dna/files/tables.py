@@ -34,13 +34,22 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header, for people to read."""
+    """Rows under a header, for people to read.
+
+    Attributes:
+        header: Names of the columns.
+        rows: Cells by row: words (str), counts (int), or figures (float, None for a dash).
+        title: Title above the table.
+        notes: Lines below the table.
+        bold: Row and column of each cell in bold.
+
+    """
 
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]  # words (str), counts (int), or figures (float, None for a dash)
-    title: str = ""  # above the table
-    notes: Sequence[str] = ()  # lines below it
-    bold: Collection[tuple[int, int]] = ()  # row and column of each cell in bold
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+    notes: Sequence[str] = ()
+    bold: Collection[tuple[int, int]] = ()
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Cell]], title: str = "", notes: Sequence[str] = ()) -> Table:
@@ -134,13 +143,13 @@ class Table:
 
     def _lines(self) -> list[list[str]]:
         """Return the cells of the header and of all rows as texts."""
-        return [
-            [*self.header],
-            *([f"{cell:,}" if isinstance(cell, int) else number(cell) for cell in row] for row in self.rows),
-        ]
+        lines = [list(self.header)]
+        for row in self.rows:
+            lines.append([f"{cell:,}" if isinstance(cell, int) else number(cell) for cell in row])
+        return lines
 
     def _marked(self, escaped: Callable[[str], str], mark: str) -> list[list[str]]:
-        """Return the header and all rows with cells escaped, and those in bold put into ``mark``."""
+        """Return the header and all rows with cells escaped; ``mark`` formats cells in bold."""
         header, *rows = ([escaped(text) for text in line] for line in self._lines())
         for row, column in self.bold:
             rows[row][column] = mark.format(rows[row][column])
@@ -148,20 +157,27 @@ class Table:
 
     def _are_numbers(self) -> list[bool]:
         """Return whether all cells of each column are numbers, dashes or p-values such as "≤ 0.001"."""
-        columns = zip(*self._lines()[1:], strict=True)
-        return [all(map(_NUMBER.fullmatch, column)) for column in columns] or [False] * len(self.header)
+        _, *rows = self._lines()
+        if not rows:
+            return [False] * len(self.header)
+        columns = zip(*rows, strict=True)
+        return [all(map(_NUMBER.fullmatch, column)) for column in columns]
 
 
 def as_markdown(sentences: Sequence[str], tables: Sequence[Table]) -> str:
     """Render sentences, and tables with their titles, as Markdown."""
-    titled = [part for table in tables for part in (escaped_markdown(table.title), table.markdown()) if part]
-    return "\n\n".join([*map(escaped_markdown, sentences), *titled]) + "\n"
+    parts = [escaped_markdown(sentence) for sentence in sentences]
+    for table in tables:
+        if table.title:
+            parts.append(escaped_markdown(table.title))
+        parts.append(table.markdown())
+    return "\n\n".join(parts) + "\n"
 
 
 def as_html(sentences: Sequence[str], tables: Sequence[Table]) -> str:
     """Render sentences and tables as html; all text is escaped."""
-    words = (f"<p>{sentence_in_html(sentence)}</p>" for sentence in sentences)
-    return "\n".join([*words, *(table.html() for table in tables)])
+    paragraphs = [f"<p>{sentence_in_html(sentence)}</p>" for sentence in sentences]
+    return "\n".join([*paragraphs, *(table.html() for table in tables)])
 
 
 def sentence_in_html(sentence: str) -> str:
@@ -190,7 +206,8 @@ def as_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) ->
     writer = csv.DictWriter(text, columns or list(records[0]), lineterminator="\n")
     writer.writeheader()
     for record in records:
-        writer.writerow({key: _plain(value) if isinstance(value, str) else value for key, value in record.items()})
+        cells = {key: _without_formula(value) if isinstance(value, str) else value for key, value in record.items()}
+        writer.writerow(cells)
     return text.getvalue()
 
 
@@ -224,5 +241,8 @@ def escaped_latex(text: str) -> str:
     return re.sub(r" ([\[(].*[\])])", r" {\\scriptsize \1}", with_minus)
 
 
-def _plain(text: str) -> str:
-    return ("'" if text.startswith(("=", "+", "-", "@")) else "") + visible(text)
+def _without_formula(text: str) -> str:
+    """Quote a text that a spreadsheet would take for a formula."""
+    if text.startswith(("=", "+", "-", "@")):
+        return f"'{visible(text)}"
+    return visible(text)

@@ -11,12 +11,12 @@ from typing import Any
 
 from torchmetrics_dna.options import argument
 
-ERRORS = "torchmetrics_dna"  # the name of in_known_letters as a handler of encoding errors
-# Smallest p-value that is shown: the resolution of a thousand relabelings.
+# Name of `in_known_letters` as a handler of encoding errors.
+ERRORS = "torchmetrics_dna"
+# Smallest p-value that is shown: the resolution of a thousand permutations.
 LEAST_P = 0.001
-# Control characters, line separators, bidirectional overrides, and surrogates, which UTF-8 can't encode
+# Control characters, line separators, bidirectional overrides, and surrogates. UTF-8 can't encode surrogates.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ASCII = {
     "≤": "<=",
@@ -55,13 +55,16 @@ def strict_json(document: Any, **settings: Any) -> str:
 
 
 def _strict(value: Any) -> Any:
+    """Return a json value without surrogates, NaN and infinity."""
     if isinstance(value, str):
         return _SURROGATE.sub(lambda match: _in_ascii(match[0]), value)
     if isinstance(value, float):
         return value if isfinite(value) else None
     if isinstance(value, Mapping):
         return {_strict(key): _strict(item) for key, item in value.items()}
-    return list(map(_strict, value)) if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return value
 
 
 def in_known_letters(error: UnicodeError) -> tuple[str, int]:
@@ -80,7 +83,7 @@ def in_known_letters(error: UnicodeError) -> tuple[str, int]:
 
 
 def _in_ascii(letter: str) -> str:
-    """Return a letter in ASCII; Python has bytes of names that are not UTF-8 as surrogates."""
+    """Return a letter in ASCII. Python stores bytes of names that are not UTF-8 as surrogates."""
     if "\udc80" <= letter <= "\udcff":
         return f"\\x{ord(letter) & 0xFF:02x}"
     return _ASCII.get(letter) or letter.encode("unicode_escape").decode()
@@ -113,8 +116,10 @@ def number(value: float | str | None, digits: int = 3, *, zeros: bool = False, e
         ('34.57 ± 0.12', '1,234 ± 679')
 
     """
-    if value is None or isinstance(value, str):
-        return "-" if value is None else value
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
     if error:
         decimals = max(0, 1 - floor(log10(error)))
         return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
@@ -143,7 +148,9 @@ def images_in_words(count: int, noun: str = "image") -> str:
         ('1 image', '2,000 images', '2 rows')
 
     """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}s"
 
 
 def bins_in_words(bins: float) -> str:
@@ -177,14 +184,14 @@ def p_figure(p: float | None, name: str = "") -> str:
 
 
 def plain_name(name: str) -> str:
-    """Return what all spellings of a distance have in common: "dna-emd", "dna_emd" and "DNAEMD" are one."""
+    """Return the same text for all spellings of a distance, such as "dna-emd", "dna_emd" and "DNAEMD"."""
     return str(name).lower().replace("-", "").replace("_", "")
 
 
 def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error text for names that are no distances, or for none at all."""
     known = list(known)
-    unknown = [str(each) for each in unknown]
+    unknown = [str(name) for name in unknown]
     meant = []
     for word in unknown:
         with_word = [name for name in known if word in name.split("-")]
