@@ -30,9 +30,12 @@ PHOTOGRAPHS = (
 )  # fmt: skip
 STRENGTHS = (1, 2, 3, 4)
 _COMPARED = STRENGTHS[1:]
-_SIDE = 192  # side of a crop, in pixels
-_EXAMPLE = 3  # the cat
-_OTHERS = 40  # photographs of a side beside others, for words
+# Pixels of a side of a crop.
+_SIDE = 192
+# Index of the photograph that is shown as an example: the cat.
+_EXAMPLE = 3
+# Number of photographs per set in the comparison whose last photograph is black.
+_OTHERS = 40
 Picture = NDArray[np.uint8]
 #: Unit of each degradation, and its amount by strength.
 AMOUNTS: dict[str, tuple[str, Callable[[int], float]]] = {
@@ -50,8 +53,9 @@ class Demo:
         num_images: Number of photographs.
         strengths: Strengths of degradation.
         comparisons: For each degradation, one comparison per strength.
-        others: Comparisons with other photographs, of which all are blurred or one is black, by what A and B are.
-        examples: For each degradation, one photograph: as it is, and at each strength.
+        others: Comparisons with other photographs, which are all blurred or of which one is black, by a description of
+            both sets.
+        examples: For each degradation, one photograph: unchanged, and at each strength.
 
     """
 
@@ -84,7 +88,9 @@ def photographs(num_images: int) -> list[Picture]:
     crops: list[Picture] = []
     for i in range(num_images):
         image = originals[i % len(originals)]
-        top, left = (random.integers(0, extent - _SIDE, endpoint=True) for extent in image.shape[:2])
+        height, width = image.shape[:2]
+        top = random.integers(0, height - _SIDE, endpoint=True)
+        left = random.integers(0, width - _SIDE, endpoint=True)
         crops.append(image[top : top + _SIDE, left : left + _SIDE])
     return crops
 
@@ -117,20 +123,23 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
 
     """
     images = photographs(num_images)
-    sets = {
-        f"{name}, {Demo.amount(name, strength)}": [change(image, strength) for image in images]
-        for name, change in DEGRADATIONS.items()
-        for strength in _COMPARED
-    }
+    example = images[_EXAMPLE % num_images]
+    sets: dict[str, list[Picture]] = {}
+    examples: dict[str, list[Picture]] = {}
+    for name, change in DEGRADATIONS.items():
+        for strength in _COMPARED:
+            sets[_set_name(name, strength)] = [change(image, strength) for image in images]
+        examples[name] = [example, *(change(example, strength) for strength in _COMPARED)]
+    sets_of_others = _sets_of_others()
     extractor = DNAExtractor("efficientnet_lite0")
-    few, both = 3 * _OTHERS // 4, "A: {0} photographs. B: {0} others, "
-    total = num_images * (1 + len(sets)) + 2 * (few + _OTHERS)
+    num_others = sum(len(a) + len(b) for a, b in sets_of_others.values())
+    total = num_images * (1 + len(sets)) + num_others
     finished = 0
 
     def count(source: str, done: int, size: int | None) -> None:
         """Report how many of all images were measured."""
         nonlocal finished
-        # The search of a cause passes as many images again as it needs, which nobody knows before it.
+        # The search for a candidate change measures as many images again as it needs. The number is unknown before.
         if progress is None or source == SEARCHING:
             return
         progress("images through the network", finished + done, total)
@@ -139,23 +148,30 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
 
     reading = Reading(progress=count)
     compared = compare(images, sets, extractor, metrics=["dna-emd", "dna-fd"], num_folds=None, reading=reading)
-    a, b = np.split(np.stack(photographs(2 * _OTHERS)), 2)
-    others = {
-        f"{both.format(few)}blurred by {Demo.amount('blur', 3)}.": (a[:few], [blur(image, 3) for image in b[:few]]),
-        f"{both.format(_OTHERS)}the last of them, image {_OTHERS - 1}, black.": (a, [*b[:-1], np.zeros_like(b[-1])]),
-    }
-    renamed = iter([replace(each, names=("photographs", name)) for name, each in compared.items()])
-    example = images[_EXAMPLE % num_images]
-    return Demo(
-        num_images,
-        _COMPARED,
-        {name: [next(renamed) for _ in _COMPARED] for name in DEGRADATIONS},
-        {what: compare(*sides, extractor, reading=reading) for what, sides in others.items()},
-        {
-            name: [example, *(change(example, strength) for strength in _COMPARED)]
-            for name, change in DEGRADATIONS.items()
-        },
-    )
+    comparisons: dict[str, list[Comparison]] = {}
+    for name in DEGRADATIONS:
+        set_names = [_set_name(name, strength) for strength in _COMPARED]
+        comparisons[name] = [replace(compared[set_name], names=("photographs", set_name)) for set_name in set_names]
+    others = {description: compare(a, b, extractor, reading=reading) for description, (a, b) in sets_of_others.items()}
+    return Demo(num_images, _COMPARED, comparisons, others, examples)
+
+
+def _set_name(degradation: str, strength: int) -> str:
+    """Return the name of the set of photographs with a degradation."""
+    return f"{degradation}, {Demo.amount(degradation, strength)}"
+
+
+def _sets_of_others() -> dict[str, tuple[Picture, list[Picture]]]:
+    """Return pairs of sets of different photographs, by a description of both."""
+    pictures = np.stack(photographs(2 * _OTHERS))
+    a = pictures[:_OTHERS]
+    b = pictures[_OTHERS:]
+    num_blurred = 3 * _OTHERS // 4
+    blurred = [blur(image, 3) for image in b[:num_blurred]]
+    with_black = [*b[:-1], np.zeros_like(b[-1])]
+    of_blurred = f"A: {num_blurred} photographs. B: {num_blurred} others, blurred by {Demo.amount('blur', 3)}."
+    of_black = f"A: {_OTHERS} photographs. B: {_OTHERS} others, the last of them, image {_OTHERS - 1}, black."
+    return {of_blurred: (a[:num_blurred], blurred), of_black: (a, with_black)}
 
 
 def plot_demo(demo: Demo) -> Any:
@@ -171,7 +187,8 @@ def plot_demo(demo: Demo) -> Any:
         ModuleNotFoundError: If matplotlib is missing.
 
     """
-    num_rows, num_columns = len(demo.comparisons), 1 + len(demo.strengths)
+    num_rows = len(demo.comparisons)
+    num_columns = 1 + len(demo.strengths)
     figure = new_figure(width=6, height=2.8 + 1.75 * num_rows)
     above, below = figure.subfigures(2, 1, height_ratios=(2.8, 1.75 * num_rows))
     axis = above.subplots()
