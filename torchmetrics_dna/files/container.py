@@ -48,7 +48,7 @@ _MOST_NESTED = 100_000
 # parse literals in two threads at once (gh-106905).
 _PARSING = Lock()
 # Number of bytes that are read at a time.
-_BLOCK = 1 << 20
+_CHUNK = 1 << 20
 # Level of compression of byte planes: within 2% of the smallest size, in less than half the time.
 _LEVEL = 4
 
@@ -240,7 +240,7 @@ def _sum_before(file: BinaryIO, end: int) -> bytes:
     num_left = file.seek(0, os.SEEK_END) - end
     file.seek(0)
     while num_left > 0:
-        block = file.read(min(num_left, _BLOCK))
+        block = file.read(min(num_left, _CHUNK))
         if not block:
             break
         sha.update(block)

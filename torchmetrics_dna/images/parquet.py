@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # Names of Arrow's types of lists of floats.
 _LIST_OF_FLOATS = re.compile(r"(large_|fixed_size_)?list<[^<]*: (halffloat|float|double)\b")
 # Largest number of rows, and of their bytes, that are read at a time.
-_MOST_ROWS = 32
-_MOST_BYTES = 64_000_000
+_MOST_ROWS_AT_ONCE = 32
+_MOST_BYTES_AT_ONCE = 64_000_000
 
 
 def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
@@ -87,7 +87,7 @@ def _values(table: Any, column: str) -> Iterator[Any]:
     """Yield the values of a column."""
     for group in range(table.num_row_groups):
         largest_value = _unpacked(table, group, column)
-        num_rows = max(1, min(_MOST_ROWS, _MOST_BYTES // (largest_value + 1)))
+        num_rows = max(1, min(_MOST_ROWS_AT_ONCE, _MOST_BYTES_AT_ONCE // (largest_value + 1)))
         for batch in table.iter_batches(num_rows, [group], [column], use_threads=False):
             yield from batch.column(0).to_pylist()
 

@@ -196,7 +196,7 @@ _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 # Protocols of object stores. These have no folders that could be missing.
 _BUCKETS = ("s3", "s3a", "gs", "gcs")
 # Number of bytes that are read from a server at a time.
-_BLOCK = 1 << 20
+_CHUNK = 1 << 20
 # Status codes of HTTP for a file that does not exist.
 _NOT_FOUND = (404, 410)
 
@@ -346,7 +346,7 @@ def read_address(address: str, most: int) -> bytes:
     with open_file(address, forwards=True) as file, asking(address):
         content = bytearray()
         while len(content) <= most:
-            block = file.read(min(_BLOCK, most + 1 - len(content)))
+            block = file.read(min(_CHUNK, most + 1 - len(content)))
             if not block:
                 break
             content += block
