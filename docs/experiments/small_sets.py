@@ -344,10 +344,11 @@ def main() -> None:
         folder,
         "small_sets",
         here=(
-            f"False alarms at the 5% level are {results.span(alarms, '.0f')}% of draws, by domain and size. In a"
-            f" further test, half of B are copies of A and half are blurred, so {truth(TRAINED, sizes[-1]):.1f} bins"
-            f" are the true distance. Relative to A, the training images, the median estimates are {told(TRAINED)} with"
-            f" these numbers of images. Relative to held-out images, they are {told(HELD_OUT)}."
+            f"At a level of 5%, the test gives a false alarm in {results.span(alarms, '.0f')}% of draws, depending on"
+            " domain and size. In a further test, half of B are copies of training images, and half are blurred images."
+            f" The true distance is {truth(TRAINED, sizes[-1]):.1f} bins. If the training images are the reference, the"
+            f" median estimates with {', '.join(map(str, sizes))} images are {told(TRAINED)} bins. If held-out images"
+            f" are the reference, they are {told(HELD_OUT)} bins."
         ),
         tables=[results.table(header, some) for some in (rows, others, by_kind, values)],
         figures={"": draw(found)},
