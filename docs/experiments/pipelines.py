@@ -270,8 +270,9 @@ def main() -> None:
         folder,
         "pipelines",
         here=(
-            f"dna-emd by pairs finds a step in {100 * min(of_pairs):.0f} to {100 * max(of_pairs):.0f}% of draws, by"
-            f" step and number of pairs. It finds a difference in {results.span(alarms, '.1f')}% of controls."
+            f"With pairs, dna-emd detects a step in {100 * min(of_pairs):.0f} to {100 * max(of_pairs):.0f}% of draws,"
+            " depending on the step and the number of pairs. In the controls, it reports a difference in"
+            f" {results.span(alarms, '.1f')}% of draws."
         ),
         tables=[
             results.table(header, rows),
