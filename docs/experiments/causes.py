@@ -280,9 +280,9 @@ def in_words(judged: dict[str, dict[str, list[str]]], group: str) -> str:
         named = total - of.get("not named", 0)
         return f"For {named} of {total} sets with a change that is not on the list, a change of the list is reported."
     return (
-        f"Of {total} changed sets, the change is right for {of.get('right', 0)}, one of two changes is right for"
-        f" {of.get('one of two', 0)}, no change is reported for {of.get('not named', 0)}, and the change is wrong for"
-        f" {of.get('wrong', 0)}."
+        f"Of {total} changed sets, the reported change is right for {of.get('right', 0)} and wrong for"
+        f" {of.get('wrong', 0)}. For {of.get('one of two', 0)}, only one of two changes is reported. For"
+        f" {of.get('not named', 0)}, no change is reported."
     )
 
 

@@ -172,10 +172,11 @@ def conclude(told: list[dict[str, dict[str, float]]]) -> str:
 
     order, fault = "order of the means", "fault in a fifth of the last"
     return (
-        f"The rank correlation of the mean score with the true order is {each(POOL, order)} for the contrast with the"
-        f" pool, {each(OUTLIER, order)} for the outlier score and {each(PLAIN, order)} for the distance alone,"
-        f" depending on the training. If a fifth of the ranked images has a fault, the area is {each(POOL, fault)} for"
-        f" the contrast, {each(OUTLIER, fault)} for the outlier score and {each(PLAIN, fault)} for the distance alone."
+        "The first figures are rank correlations of the mean score with the true order, depending on the training."
+        f" They are {each(POOL, order)} for the contrast with the pool, {each(OUTLIER, order)} for the outlier score"
+        f" and {each(PLAIN, order)} for the distance alone. If a fifth of the ranked images has a fault, the area is"
+        f" {each(POOL, fault)} for the contrast, {each(OUTLIER, fault)} for the outlier score and {each(PLAIN, fault)}"
+        " for the distance alone."
     )
 
 

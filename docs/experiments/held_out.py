@@ -451,11 +451,11 @@ def main() -> None:
         here=(
             f"There are {len(cells)} combinations of domain, distance, number of images and true ratio, with {draws}"
             f" draws each. The interval contains the true ratio in {results.span(covered)} of draws, and lies above it"
-            f" in {results.span(above)}. From {many[0]} to {many[-1]:,} images per set, dna-emd changes from"
-            f" {first.plain[0]:.3g} to {last.plain[0]:.3g} bins, but its ratio to the null mean from"
-            f" {first.over_chance[0]:.3g} to {last.over_chance[0]:.3g}. If the held-out set has the distribution of the"
-            f" reference, the lower bound of the ratio to held-out changes from {first.least[0]:.3g} to"
-            f" {last.least[0]:.3g}."
+            f" in {results.span(above)}. With {many[-1]:,} instead of {many[0]} images per set, dna-emd is"
+            f" {last.plain[0]:.3g} instead of {first.plain[0]:.3g} bins. Its ratio to the null mean is"
+            f" {last.over_chance[0]:.3g} instead of {first.over_chance[0]:.3g}. If the held-out set has the"
+            f" distribution of the reference, the lower bound of the ratio to held-out is {last.least[0]:.3g} instead"
+            f" of {first.least[0]:.3g}."
         ),
         tables=[
             results.table(["images", "distance", "a side", *(f"ratio {ratio}" for ratio in RATIOS)], coverage),

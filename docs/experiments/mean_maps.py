@@ -176,10 +176,11 @@ def conclude(found: dict[str, dict[str, list[str | None]]]) -> str:
     edges, wholes = ([fault for fault in FAULTS if fault.startswith(kind)] for kind in ("lowest", "whole"))
     placed = ", ".join(f"{results.percent(lower[fault])} ({fault[15:]})" for fault in edges)
     return (
-        f"If the lowest eighth of the images is corrupted, the lower edge is named in {placed} of the draws. Another"
-        f" place is named in at most {results.percent(max(elsewhere[fault] for fault in edges))}. If the whole image is"
-        f" corrupted, a place is named in {results.percent(max(lower[fault] + elsewhere[fault] for fault in wholes))}"
-        f" of the draws. If nothing is corrupted, a place is named in {results.percent(lower[NONE] + elsewhere[NONE])}."
+        "Some draws corrupt the lowest eighth of the images. The share of these draws in which the lower edge is named"
+        f" is {placed}. Another place is named in at most {results.percent(max(elsewhere[fault] for fault in edges))}."
+        " If the whole image is corrupted, a place is named in"
+        f" {results.percent(max(lower[fault] + elsewhere[fault] for fault in wholes))} of the draws. If nothing is"
+        f" corrupted, a place is named in {results.percent(lower[NONE] + elsewhere[NONE])}."
     )
 
 

@@ -433,7 +433,8 @@ def table_of_halves(halves: Draws) -> tuple[str, str]:
     by_size = ", ".join(f"{share(of, 'any').split()[0]} with {name}" for name, of in columns[1:])
     return results.table(header, rows), (
         f"If both sets are random halves of one set, a sentence reports a difference in a share of {now} of"
-        f" {len(halves)} draws ({by_size} images per set). Before, the share was {past}."
+        f" {len(halves)} draws. Depending on the number of images per set, it is {by_size}. Before, the share was"
+        f" {past}."
     )
 
 

@@ -535,12 +535,13 @@ def conclude(reported: dict[str, Found], places: list[list[int]]) -> str:
     }
     hits = sum(place <= 8 for row in places for place in row)
     return (
-        "If 5% of a pool is corrupted, the mean area over five faults (blur of 2 px and of 4 px, JPEG, inverted images,"
-        f" images of another domain) is {whole(FIRST)} for the outlier score. It is {whole('nearest image')} for the"
-        f" distance to the nearest image, {whole('dna-emd')} for dna-emd and {whole('contrast')} for the contrast. For"
-        f" blocks of one colour, the area of the local score is {results.span(list(local.values()))}, depending on the"
-        f" domain. It is lowest for {min(local, key=local.__getitem__)}. In each of {len(places)} further draws, 6 of"
-        f" 80 crops are corrupted. {hits} of these {6 * len(places)} crops are among the worst eight of their draw."
+        "The first figures are mean areas over five faults: blur of 2 px and of 4 px, JPEG, inverted images, and"
+        f" images of another domain. If 5% of a pool is corrupted, the area is {whole(FIRST)} for the outlier score,"
+        f" {whole('nearest image')} for the distance to the nearest image, {whole('dna-emd')} for dna-emd and"
+        f" {whole('contrast')} for the contrast. For blocks of one colour, the area of the local score is"
+        f" {results.span(list(local.values()))}, depending on the domain. It is lowest for"
+        f" {min(local, key=local.__getitem__)}. In each of {len(places)} further draws, 6 of 80 crops are corrupted."
+        f" {hits} of these {6 * len(places)} crops are among the worst eight of their draw."
     )
 
 
