@@ -13,7 +13,7 @@ from commands import Command
 from networks import Pixels
 from scipy import stats
 
-from torchmetrics_dna import DNAExtractor, compare, make_dna
+from torchmetrics_dna import Checkpoints, DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.output import write
 from torchmetrics_dna.comparisons.several_sets import Comparisons, by_name, names_of
 from torchmetrics_dna.comparisons.two_sets import Comparison
@@ -276,6 +276,32 @@ def test_a_curve_is_of_one_kind_of_figure(comparisons: Comparisons) -> None:
     assert [container.lines[0].get_ydata()[0] for container in axis.containers] == pytest.approx(values)
     assert not any(container.has_yerr for container in axis.containers)
     assert (axis.get_ylabel(), axis.get_xlabel()) == (DISTANCES["dna-emd"].label, "number in the name of the set")
+
+
+@pytest.mark.parametrize("count", [40, 3], ids=["debiased", "too few held-out images"])
+def test_a_curve_has_the_held_out_level_and_intervals_if_all_are_debiased(count: int, tmp_path: Path) -> None:
+    """From comparisons, and from the folder of a training."""
+    held_out = images(12, 8, count)
+    compared = compare(REFERENCE, SETS | {"held": held_out}, EXTRACTOR, held_out="held", **OPTIONS)
+    folder = Checkpoints(REFERENCE, tmp_path, EXTRACTOR, held_out=held_out, **OPTIONS)
+    for name, images_of_set in SETS.items():
+        folder.add(int(name.removeprefix("step_")), images_of_set)
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+    for sets, name in ((compared, "held"), (folder.comparisons, "held-out")):
+        results = [comparison["dna-emd"] for step, comparison in sets.items() if step != name]
+        axis = sets.plot().axes[0]
+        [level] = [line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == ":"]
+        of_held_out = sets[name]["dna-emd"]
+        shown = [container.lines[0].get_ydata()[0] for container in axis.containers]
+        if count == 3:
+            assert level == of_held_out.value
+            assert shown == [result.value for result in results]
+            assert not any(container.has_yerr for container in axis.containers)
+            continue
+        assert level == of_held_out.debiased > 0
+        assert shown == [result.debiased for result in results]
+        bars = [container.lines[2][0].get_segments()[0][:, 1].tolist() for container in axis.containers]
+        assert bars == [pytest.approx([result.interval.low, result.interval.high]) for result in results]
 
 
 # distances beside those of held-out images: the ratio, its interval, and what can't be said

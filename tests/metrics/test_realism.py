@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,19 @@ def test_a_filter_keeps_what_the_ranking_keeps() -> None:
         DNARealism(EXTRACTOR, reference=REFERENCES["fixed"]).filter(images)
     with pytest.raises(ValueError, match="give the reference as images, and a score other than 'local'"):
         rank(images, REFERENCES["fixed"], EXTRACTOR).filter()
+
+
+def test_the_limit_is_known_from_a_file_of_the_reference_alone(tmp_path: Path) -> None:
+    """The file holds a sample of the reference's images, so no ranking is needed before."""
+    path = tmp_path / "reference.dna.npz"
+    make_dna(REAL, EXTRACTOR, kind="layer-gaussian").save(path)
+    metric = DNARealism(EXTRACTOR, reference=path)
+    own_scores = metric.own_scores.sort().values
+    assert len(own_scores) == len(REAL)
+    for share in (0.15, 0.3):
+        rank_of_limit = int(np.ceil((len(REAL) + 1) * (1 - share)))
+        assert metric.limit(share) == own_scores[rank_of_limit - 1]
+        assert metric.limit(share) == pytest.approx(rank(IMAGES, REAL, EXTRACTOR).limit(share))
 
 
 def test_scores_are_those_of_a_ranking() -> None:

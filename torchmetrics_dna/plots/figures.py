@@ -258,8 +258,8 @@ def plot_curve(comparisons: Comparisons) -> Any:
     names = [name for name in comparisons if name != comparisons.held_out]
     record = comparisons[names[0]][comparisons.distance].distance
     rows = [row for row in comparisons.rows() if row["set"] in names]
-    # Sets without folds have no debiased distance.
-    is_debiased = all(row.get(f"{record.key}_debiased") is not None for row in rows)
+    # Sets without folds have no debiased distance. The level of the held-out set is of the same figure as the others.
+    is_debiased = all(row.get(f"{record.key}_debiased") is not None for row in comparisons.rows())
     values = [row[f"{record.key}_debiased" if is_debiased else record.key] for row in rows]
     best = names.index(comparisons.best)
     positions = comparisons.positions

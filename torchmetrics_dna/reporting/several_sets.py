@@ -346,14 +346,19 @@ def _cell(comparison: Comparison, result: Result | None, p_value: float | None, 
         return None
     shown = _value_with_error(comparison, result)
     if is_debiased:
-        shown = _debiased_with_interval(result)
+        shown = _debiased_with_interval(result, p_value)
     if p_value is not None and p_value > SIGNIFICANT:
         shown += f" {_NOT_SIGNIFICANT}"
     return shown
 
 
-def _debiased_with_interval(result: Result) -> str:
-    """Return the debiased distance and both ends of its interval, which is left out if both ends are 0."""
+def _debiased_with_interval(result: Result, p_value: float | None) -> str:
+    """Return the debiased distance and both ends of its interval, which is left out if both ends are 0.
+
+    If a difference is significant but the distance is no larger than its null mean, the cell counts what differs.
+    """
+    if result.few_differ is not None and p_value is not None and p_value <= SIGNIFICANT:
+        return f"0 ({result.few_differ.number_in_words})"
     if result.interval is None or result.interval.high == 0:
         return "0"
     # A debiased distance that is within sampling noise is exactly 0, and has no digits.
