@@ -229,11 +229,11 @@ def test_the_protocol_of_several_sets_has_their_numbers() -> None:
         "The values of dna-emd are a mean over neurons.",
         "The values of precision are computed from the spatial means of layer mean.",
         "The 95% confidence intervals of dna-emd are around debiased values.",
-        f"They are from at most {sets['near'].interval.num_folds} folds per set.",
+        f"Each set was divided into at most {sets['near'].interval.num_folds} folds.",
         "The p-values of dna-emd are from 1,000 permutations of the folds, including the observed assignment.",
         "The p-values were corrected for 3 sets by Holm's method.",
-        "Whether the closest set is closer than another was tested by a paired t-test over folds, corrected for the"
-        " number of sets by Holm's method.",
+        "Whether the closest set is closer than another was tested by a paired t-test of jackknife estimates, corrected"
+        " for the number of sets by Holm's method.",
         f"Digests (first 12 digits): weights of the network {reference.weights_digest[:12]}, histogram DNA of the"
         f" reference in these neurons {reference.digest[:12]}.",
     ]
@@ -255,7 +255,7 @@ def test_the_protocol_of_two_sets_names_ranges_weights_and_tests() -> None:
     assert "The activation ranges are fixed, extended by 20%." in text
     assert f"activation ranges {FIXED_RANGES.digest[:12]}" in text
     assert "The 90% confidence intervals of dna-emd and dna-fd are around" in text
-    assert "from at most 8 folds per set" in text
+    assert "Each set was divided into at most 8 folds." in text
     assert result.test.num_relabelings == 1000
     assert "from 1,000 permutations of the folds" in text
     assert "corrected for their number by the max-T method" in text
@@ -276,9 +276,12 @@ def test_the_protocol_says_what_is_missing() -> None:
     assert "max-T" not in text
     reference = make_dna(REFERENCE, FIXED_EXTRACTOR, ranges=FIXED_RANGES, num_bins=40)
     result, text = described(a=reference, ranges=None, num_bins=None)
-    assert f"They do not include the sampling noise of {result.names[0]}." in text
+    assert f"The intervals do not include the sampling noise of {result.names[0]}." in text
     assert "There is no permutation test." in text
     assert reference.digest[:12] in text
+    lines = ["Can't read image 'a.png': broken", "Can't read image 'b.png': broken"]
+    assert "2 images were left out because of read errors." in replace(result, unreadable=lines).protocol()
+    assert "left out" not in text
     bare = replace(result, measured=None, version="").protocol()
     assert "torchmetrics-dna.\n" in bare
     assert not re.search("Digests|resized|precision|ranges", bare)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.sets import note_of_left_out
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.several_sets import Comparisons
@@ -46,8 +46,8 @@ def of_several_sets(sets: Comparisons) -> list[str]:
         lines.append(f"The p-values were corrected for {num_tests} sets by Holm's method.")
     if any(p_value is not None for p_value in sets.p_values.values()):
         lines.append(
-            "Whether the closest set is closer than another was tested by a paired t-test over folds, corrected for"
-            " the number of sets by Holm's method."
+            "Whether the closest set is closer than another was tested by a paired t-test of jackknife estimates,"
+            " corrected for the number of sets by Holm's method."
         )
     return [*lines, *_digests(sets.reference, first)]
 
@@ -155,10 +155,11 @@ def _sets(reference: str, comparisons: Mapping[str, Comparison]) -> list[str]:
     lines = [f"The numbers of {noun}s are: {', '.join(counts)}."]
     if first.paired:
         lines.append(f"The {noun}s were compared as pairs.")
-    # Each set repeats the lines of the reference.
-    unreadable = {line for comparison in comparisons.values() for line in comparison.unreadable}
-    if unreadable:
-        lines.append(f"{images_in_words(len(unreadable), noun)} could not be read, and no figure includes them.")
+    # Each comparison repeats the lines of the reference. A dictionary keeps each line once, in order.
+    unreadable: dict[str, None] = {}
+    for comparison in comparisons.values():
+        unreadable |= dict.fromkeys(comparison.unreadable)
+    lines += [f"{note}." for note in note_of_left_out(list(unreadable))]
     return lines
 
 
@@ -228,10 +229,10 @@ def _intervals(reference: str, by_distance: ByDistance, *, is_paired: bool) -> l
         return ["There are no confidence intervals."]
     lines = [
         f"The {level} confidence intervals of {_listed(with_intervals)} are around debiased values.",
-        f"They are from at most {num_folds} folds per set.",
+        f"Each set was divided into at most {num_folds} folds.",
     ]
     if exact:
-        lines.append(f"They do not include the sampling noise of {_listed(exact)}.")
+        lines.append(f"The intervals do not include the sampling noise of {_listed(exact)}.")
     return lines
 
 
