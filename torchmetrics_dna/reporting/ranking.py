@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.reporting.outliers import outlier_sentences
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from torchmetrics_dna.singles.ranking import Ranking
 
 # Number of images that a table shows by default.
@@ -163,10 +166,11 @@ def rows(ranking: Ranking, top: int | None = None, worst: int | None = None) -> 
     columns = _columns(ranking)
     records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     ranked = [{"rank": i, **record} for i, record in enumerate(records, 1)]
+    best_first = ranked[::-1] if ranking.worst_first else ranked
     if worst is not None:
-        return (ranked if ranking.worst_first else ranked[::-1])[:worst]
+        return best_first[::-1][:worst]
     if top is not None:
-        return (ranked[::-1] if ranking.worst_first else ranked)[:top]
+        return best_first[:top]
     return ranked
 
 
@@ -185,12 +189,17 @@ def _columns(ranking: Ranking) -> dict[str, Sequence[Any]]:
     if nearest is None:
         return columns
     columns["nearest"] = nearest.names
-    columns["nearest_ratio"] = [None if x != x else x for x in nearest.ratios.tolist()]
+    columns["nearest_ratio"] = _without_nan(nearest.ratios)
     columns["copy"] = nearest.copies.tolist()
     columns["kind"] = nearest.kinds
     if nearest.likeness is not None:
-        columns["likeness"] = [None if x != x else x for x in nearest.likeness.tolist()]
+        columns["likeness"] = _without_nan(nearest.likeness)
     return columns
+
+
+def _without_nan(values: Tensor) -> list[float | None]:
+    """Return values as a list, None for those that are NaN."""
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def whole(ranking: Ranking) -> dict[str, Any]:

@@ -73,15 +73,14 @@ def sentences(comparison: Comparison) -> list[str]:
     if where and comparison.differs:
         measured.append(f"The difference is largest in {where}.")
     outliers = outliers_of_b(comparison)
-    if len(pixels + answer + distance + measured + outliers) > _MOST_SENTENCES:
-        if explanation is not None and (explanation.causes is not None or has_exact_change(explanation)):
-            # The change describes the difference better than the properties do.
-            measured = []
-        elif comparison.shares_images or (comparison.odd is not None and are_many(comparison.odd)):
-            outliers = []
-        else:
-            answer = answer[:1]
-    return pixels + answer + distance + measured + outliers
+    if len(pixels + answer + distance + measured + outliers) <= _MOST_SENTENCES:
+        return pixels + answer + distance + measured + outliers
+    if explanation is not None and (explanation.causes is not None or has_exact_change(explanation)):
+        # The change describes the difference better than the properties do.
+        return pixels + answer + distance + outliers
+    if comparison.shares_images or (comparison.odd is not None and are_many(comparison.odd)):
+        return pixels + answer + distance + measured
+    return pixels + answer[:1] + distance + measured + outliers
 
 
 def _do_they_differ(comparison: Comparison) -> list[str]:
