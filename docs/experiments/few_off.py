@@ -340,7 +340,7 @@ def main() -> None:
             f" {len(of_all[0]):,} draws in which both sets are samples of the same distribution. In the same draws,"
             f" `compare` reports a difference in {percent(of_all[1])}, a small number of outliers in"
             f" {percent(of_all[2])}, and one of both in {percent(of_all[3])}. The test of outlier scores has a higher"
-            f" power than the best of {len(TESTS) - OWN} others in {ahead} of {len(asked)} cells. Its power is"
+            f" power than the best of {len(TESTS) - OWN} others in {ahead} of {len(asked)} cases. Its power is"
             f" {results.span(powers)}, and that of the best other test {results.span(rivals)}. If the test is"
             " significant, the reported range contains the number of replaced images in"
             f" {results.percent(float(np.mean(ranges or [0])))} of draws. If all tiles of a wallpaper are in the same"

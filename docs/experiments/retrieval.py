@@ -305,8 +305,8 @@ def conclude(search: Search) -> str:
     behind = f" The contrast is behind one of these methods for: {', '.join(lost)}." if lost else ""
     return (
         f"The area under precision and recall is {means[PLAIN]:.3f} for the distance to the reference and"
-        f" {means[CONTRAST]:.3f} for the contrast with the pool. The best of the other methods is {best}:"
-        f" {rivals[best]:.3f}.{behind} A random order has {chance:.3f}."
+        f" {means[CONTRAST]:.3f} for the contrast with the pool. The best of the other methods"
+        f' ("{best}") has {rivals[best]:.3f}.{behind} A random order has {chance:.3f}.'
     )
 
 
