@@ -214,8 +214,8 @@ def main() -> None:
     here = (
         f"In {num_different} draws, the compared set differs significantly from the reference. In a share of {new} of"
         f" them, the ratio has a lower bound (with the network alone: {old}). The lower bound is above the true ratio"
-        f" in {new_above} draws (with the network alone: {old_above}). If the true ratio is 1, it is above 1 in"
-        f" {rows[-1][-1]} draws."
+        f" in {new_above} draws (with the network alone: {old_above}). If the true ratio is 1, the lower bound is above"
+        f" 1 in {rows[-1][-1]} draws."
     )
     origin = [data.EMOJI["google"], data.DRAWINGS, data.PHOTOGRAPHS]
     results.write(
