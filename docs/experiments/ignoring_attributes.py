@@ -246,8 +246,8 @@ def report(found: dict[str, dict[str, Found]], attributes: list[str]) -> tuple[s
         columns = [f"{m}: {what}" for what in ("removed", "others") for m in METHODS]
         tables.append(results.table([f"{name}; {sign}", *columns], rows))
     meaning = (
-        "The first figure is the share of the distance by the ignored attribute that is removed. The second is the"
-        " relative change of the distances by the other attributes."
+        "The first figure is the reduction of the distance between sets that differ in the ignored attribute. The"
+        " second is the change of the distances between sets that differ in another attribute."
     )
     return " ".join([meaning, *told]), tables
 

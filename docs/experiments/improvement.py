@@ -270,11 +270,12 @@ def main() -> None:
     here = (
         f"A checkpoint that is no improvement is reported in a share of {span(false)} of draws, depending on the"
         f" sequence. Without correction, the share is {span(false, 'last')}. One better checkpoint after six equal ones"
-        f" is found in {span(by_step)}, depending on the size of the step. If each of 12 checkpoints is slightly better"
-        f" than the one before it, an improvement in the second half is found in {span(half)}. If a checkpoint must be"
-        f" closer than all before it, this share is {span(half, 'all before')}. If the test misses the checkpoint at"
-        f" which a training stops improving, it can report a later one. This happens in {span(late)} of draws. If a"
-        f" checkpoint must be closer than all before it, this happens in {span(late, 'all before')}."
+        f" is found in {span(by_step)} of draws, depending on the size of the step. If each of 12 checkpoints is"
+        f" slightly better than the one before it, an improvement in the second half is found in {span(half)} of draws."
+        f" If a checkpoint must be closer than all before it, this share is {span(half, 'all before')}. If the test"
+        " misses the checkpoint at which a training stops improving, it can report a later one. This happens in"
+        f" {span(late)} of draws. If a checkpoint must be closer than all before it, this happens in"
+        f" {span(late, 'all before')}."
     )
     results.write(
         folder,

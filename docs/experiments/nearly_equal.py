@@ -184,8 +184,8 @@ def main() -> None:
         folder,
         "nearly_equal",
         here=f"Up to {before} of different pages, forms and charts were reported as near-duplicates when only"
-        f" thumbnails of 12 pixels were compared. Now at most {now} of them are. In the worst case, the share of"
-        f" changed copies that are found is {results.percent(max(0, *lost))} lower than before. Mirrored copies are"
+        f" thumbnails of 12 pixels were compared. Now at most {now} of them are reported. In the worst case, the share"
+        f" of changed copies that are found is {results.percent(max(0, *lost))} lower than before. Mirrored copies are"
         f" found now, too.{of_tiny}",
         tables=[results.table(["nearly alike", "others", *CHANGES, MIXED], rows)],
         seeds=f"{SEED}, of pages, forms and charts",
