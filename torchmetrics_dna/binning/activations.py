@@ -17,9 +17,11 @@ _DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
 class Activations:
-    """Activations of a batch of images, with what several statistics take of them, which is computed once.
+    """Activations of a batch of images. Means and extremes are computed once, and shared by several statistics.
 
-    They come in parts of some images after others, ``{layer: (b, n, *positions)}``, perhaps in other layouts.
+    Args:
+        parts: Activations of consecutive images, ``{layer: (b, n, *positions)}`` each. Parts may differ in layout.
+
     """
 
     def __init__(self, *parts: Mapping[str, Tensor]) -> None:
@@ -33,22 +35,26 @@ class Activations:
     @property
     def device(self) -> torch.device:
         """Device of all layers."""
-        return next(iter(self.parts[0].values())).device
+        first_layer = next(iter(self.parts[0].values()))
+        return first_layer.device
 
     def placed(self) -> Iterator[tuple[slice, Tensor]]:
         """Yield each layer of each part, with the slice of its neurons among those of all layers."""
         for part in self.parts:
             first = 0
             for values in part.values():
-                yield slice(first, first + values.shape[1]), values
-                first += values.shape[1]
+                width = values.shape[1]
+                yield slice(first, first + width), values
+                first += width
 
     def compiled_for(self, num_bins: int = 1) -> Any:
         """Return the functions that numba compiles for the CPU if they support these values and bins, else None."""
-        is_covered = num_bins <= _MOST_BINS and all(
-            values.device.type == "cpu" and values.dtype in _DTYPES for _, values in self.placed()
-        )
-        return optional("binning.cpu") if is_covered else None
+        if num_bins > _MOST_BINS:
+            return None
+        for _, values in self.placed():
+            if values.device.type != "cpu" or values.dtype not in _DTYPES:
+                return None
+        return optional("binning.cpu")
 
     def take(self, chosen: Tensor) -> Activations:
         """Select images by a mask, ``(B,)``, on the CPU, at least one; views if they are contiguous."""
@@ -58,10 +64,13 @@ class Activations:
         sizes = [len(next(iter(part.values()))) for part in self.parts]
         for part, mask in zip(self.parts, torch.split(chosen, sizes), strict=True):
             indices = mask.nonzero().flatten()
-            if len(indices):
-                first, end = int(indices[0]), int(indices[-1]) + 1
-                selection = slice(first, end) if end - first == len(indices) else sent(indices, self.device)
-                selected.append({layer: values[selection] for layer, values in part.items()})
+            if not len(indices):
+                continue
+            first = int(indices[0])
+            end = int(indices[-1]) + 1
+            is_contiguous = end - first == len(indices)
+            selection = slice(first, end) if is_contiguous else sent(indices, self.device)
+            selected.append({layer: values[selection] for layer, values in part.items()})
         return Activations(*selected)
 
     def only(self, layers: Iterable[str]) -> Activations:
@@ -69,64 +78,73 @@ class Activations:
         names = list(layers)
         if names == self.layers:
             return self
-        selected = Activations(*({name: part[name] for name in names} for part in self.parts))
+        parts = [{name: part[name] for name in names} for part in self.parts]
+        selected = Activations(*parts)
         selected._means = self._means
         return selected
 
     def means(self, layer: str) -> Tensor:
         """Return the averages of a layer over positions, float64, ``(B, n)``; all layers are averaged at once.
 
-        On the CPU images are taken one by one, so that a mean does not depend on the batch, nor is all held in float64.
+        On the CPU, images are averaged one at a time, so that a mean does not depend on the batch. The float64 copy of
+        one image is also small.
         """
         if layer not in self._means:
-            widths = [values.shape[1] for values in self.parts[0].values()]
             compiled = self.compiled_for()
-            means = compiled.spatial_means(self) if compiled else torch.cat([*map(_means_of, self.parts)])
-            self._means |= dict(zip(self.layers, torch.split(means, widths, dim=1), strict=True))
+            means = compiled.spatial_means(self) if compiled else torch.cat([_means_of(part) for part in self.parts])
+            widths = [values.shape[1] for values in self.parts[0].values()]
+            means_of_layers = torch.split(means, widths, dim=1)
+            self._means |= dict(zip(self.layers, means_of_layers, strict=True))
         return self._means[layer]
 
     @cached_property
     def extremes(self) -> Tensor:
-        """``(-minimum, maximum)`` of each neuron, float64, ``(2 * N,)``: those of more images are a maximum."""
-        of_parts = []
+        """``(-minimum, maximum)`` of each neuron, float64, ``(2 * N,)``.
+
+        The extremes of two batches are merged by an elementwise maximum.
+        """
+        extremes_of_parts = []
         for part in self.parts:
-            flat = [values.flatten(2) if values.ndim > 2 else values[..., None] for values in part.values()]
-            if len(flat[0]):
-                ends = [-values.amin((0, 2)) for values in flat] + [values.amax((0, 2)) for values in flat]
-                of_parts.append(torch.cat([end.double() for end in ends]))
-        return torch.stack(of_parts).amax(0)
+            layers = [values.flatten(2) if values.ndim > 2 else values[..., None] for values in part.values()]
+            if not len(layers[0]):
+                continue
+            negated_minima = [(-values.amin((0, 2))).double() for values in layers]
+            maxima = [values.amax((0, 2)).double() for values in layers]
+            extremes_of_parts.append(torch.cat([*negated_minima, *maxima]))
+        return torch.stack(extremes_of_parts).amax(0)
 
     @cached_property
     def finite(self) -> Tensor:
         """True for each layer without NaN or infinity, ``(layers,)``, on their device."""
         # Means and extremes are finite if and only if all values are. Without them, all values are read once.
-        read = self.parts
+        parts = self.parts
         if "extremes" in vars(self):
             widths = [values.shape[1] for values in self.parts[0].values()]
-            read = (dict(zip(self.layers, torch.split(self.extremes.view(2, -1), widths, dim=1), strict=True)),)
+            extremes_of_layers = torch.split(self.extremes.view(2, -1), widths, dim=1)
+            parts = (dict(zip(self.layers, extremes_of_layers, strict=True)),)
         elif all(layer in self._means for layer in self.layers):
-            read = ({layer: self._means[layer] for layer in self.layers},)
-        ends = [
-            end
-            for part in read
-            for values in part.values()
-            for end in (torch.aminmax(in_memory_order(values)) if values.numel() else values.new_zeros(2))
-        ]
+            parts = ({layer: self._means[layer] for layer in self.layers},)
+        extremes: list[Tensor] = []
+        for part in parts:
+            for values in part.values():
+                extremes += torch.aminmax(in_memory_order(values)) if values.numel() else values.new_zeros(2)
         # One launch on a device checks all layers. `stack` promotes types, so finite values stay finite.
-        return torch.stack(ends).isfinite().view(len(read), -1, 2).all(2).all(0)
+        are_finite = torch.stack(extremes).isfinite().view(len(parts), -1, 2)
+        return are_finite.all(2).all(0)
 
     def check(self, wait: bool = True) -> None:
         """Raise ValueError that names the first layer with NaN or infinity, if any.
 
         On a device that is a sync, or without ``wait`` nothing is checked; see :mod:`.statistics.nonfinite`.
         """
-        if self.layers and (wait or self.device.type == "cpu"):
-            for layer, is_finite in zip(self.layers, self.finite.tolist(), strict=True):
-                if not is_finite:
-                    raise ValueError(
-                        f"Layer {layer!r} gives activations that are NaN or infinite;"
-                        " check the images and the network (half precision overflows)"
-                    )
+        if not self.layers or (self.device.type != "cpu" and not wait):
+            return
+        for layer, is_finite in zip(self.layers, self.finite.tolist(), strict=True):
+            if not is_finite:
+                raise ValueError(
+                    f"Layer {layer!r} gives activations that are NaN or infinite;"
+                    " check the images and the network (half precision overflows)"
+                )
 
 
 def _means_of(part: Mapping[str, Tensor]) -> Tensor:
@@ -165,7 +183,9 @@ def picture_rows(layer: Tensor) -> Tensor:
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:
     """Copy numbers from the host to a device asynchronously, from pinned memory for CUDA."""
-    return (numbers.pin_memory() if device.type == "cuda" else numbers).to(device, non_blocking=True)
+    if device.type == "cuda":
+        numbers = numbers.pin_memory()
+    return numbers.to(device, non_blocking=True)
 
 
 def in_memory_order(values: Tensor) -> Tensor:
@@ -175,13 +195,18 @@ def in_memory_order(values: Tensor) -> Tensor:
 
 def side_by_side(layer: Tensor) -> Tensor:
     """Return a layer as ``(B, n, positions)`` with neurons or positions side by side, in single precision or more."""
-    layer = layer if layer.dtype in (torch.float32, torch.float64) else layer.float()
+    if layer.dtype not in (torch.float32, torch.float64):
+        layer = layer.float()
     flat = layer.flatten(2) if layer.ndim > 2 else layer[..., None]
-    return flat if 1 in flat.stride()[1:] else flat.contiguous()
+    if 1 in flat.stride()[1:]:
+        return flat
+    return flat.contiguous()
 
 
-_CHUNK = 1 << 18  # values at a time: 2 MiB of float64
-_DEVICE_CHUNK = 1 << 22  # values at a time on a device, to amortize launches: 32 MiB
+# Number of values at a time: 2 MiB of float64.
+_CHUNK = 1 << 18
+# Number of values at a time on a device, to amortize launches: 32 MiB.
+_DEVICE_CHUNK = 1 << 22
 
 
 def chunks(activations: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -193,8 +218,9 @@ def chunks(activations: Tensor) -> Iterator[tuple[slice, Tensor]]:
     images, neurons = activations.shape[:2]
     by_neuron = activations.flatten(2).transpose(0, 1) if activations.ndim > 2 else activations.T[..., None]
     positions = max(1, by_neuron.shape[2])
-    rows = max(1, size // (max(1, images) * positions))
-    batch = max(1, images if rows > 1 else size // positions)
-    for row in range(0, neurons, rows):
-        for image in range(0, images, batch):
-            yield slice(row, min(row + rows, neurons)), by_neuron[row : row + rows, image : image + batch]
+    neurons_at_once = max(1, size // (max(1, images) * positions))
+    images_at_once = max(1, images if neurons_at_once > 1 else size // positions)
+    for first in range(0, neurons, neurons_at_once):
+        rows = slice(first, min(first + neurons_at_once, neurons))
+        for image in range(0, images, images_at_once):
+            yield rows, by_neuron[rows, image : image + images_at_once]

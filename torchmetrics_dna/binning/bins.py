@@ -24,7 +24,7 @@ class Bins(NamedTuple):
         first: Shape ``(N,)``, float64, whole numbers.
         offset: 0 or 1.
         factor: Bins in a ``scale``.
-        num_bins: The B.
+        num_bins: Number of bins, B.
 
     """
 
@@ -36,15 +36,15 @@ class Bins(NamedTuple):
     num_bins: int
 
     def take(self, rows: Tensor | slice) -> Bins:
-        """The bins of some neurons."""
+        """Return the bins of some neurons."""
         return self._replace(centre=self.centre[rows], scale=self.scale[rows], first=self.first[rows])
 
     def to(self, device: torch.device) -> Bins:
-        """The same on another device."""
+        """Return the same bins on another device."""
         return self._replace(centre=self.centre.to(device), scale=self.scale.to(device), first=self.first.to(device))
 
     def numbers(self, values: Tensor) -> Tensor:
-        """The bin of each value, int64, shape ``(n, values)``, for ``(n, ...)`` values."""
+        """Return the bin of each value, int64, shape ``(n, values)``, for ``(n, ...)`` values."""
         scaled = values.to(torch.float64, copy=True, memory_format=torch.contiguous_format).flatten(1)
         scaled.sub_(self.centre[:, None]).div_(self.scale[:, None]).add_(self.offset).mul_(self.factor)
         scaled.floor_().sub_(self.first[:, None])
@@ -53,7 +53,7 @@ class Bins(NamedTuple):
 
 
 def bins_within(low: Tensor, high: Tensor, num_bins: int, margin: float = HALF_WIDTH_MARGIN) -> Bins:
-    """Equal bins between bounds, shape ``(N,)`` each; their span grows by twice the margin.
+    """Return equal bins between bounds, shape ``(N,)`` each; their span grows by twice the margin.
 
     Example:
         >>> bins = bins_within(torch.tensor([-1.0]), torch.tensor([1.0]), num_bins=4)
@@ -61,16 +61,17 @@ def bins_within(low: Tensor, high: Tensor, num_bins: int, margin: float = HALF_W
         tensor([[0, 1, 2, 3]])
 
     """
-    low, high = low.double(), high.double()
+    low = low.double()
+    high = high.double()
     half_width = (high - low) / 2 + margin
     return Bins((low + high) / 2, half_width, torch.zeros_like(low), 1.0, num_bins / 2, num_bins)
 
 
 def check_bounds(low: Tensor, high: Tensor) -> None:
     """Raise ValueError that names the first neuron whose bounds are not finite, or swapped, if any."""
-    bad = ~((low <= high) & low.isfinite() & high.isfinite())
-    if bad.any():
-        neuron = int(bad.nonzero()[0])
+    is_wrong = ~((low <= high) & low.isfinite() & high.isfinite())
+    if is_wrong.any():
+        neuron = int(is_wrong.nonzero()[0])
         raise ValueError(
             f"Argument `low` expected to be at most `high`, both finite, but neuron {neuron} has"
             f" {float(low[neuron])} and {float(high[neuron])}; give the lower bounds first"

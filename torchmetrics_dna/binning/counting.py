@@ -58,18 +58,32 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
 
 
 class FoldCounts(NamedTuple):
-    """Counts of disjoint folds of images, in wider bins than those of all images."""
+    """Counts of disjoint folds of images, in bins that are as wide as those of all images, or wider.
 
-    counts: Tensor  # (K, N, num_bins), int64; each fold's are contiguous
-    bins: Bins  # centre and offset are those of all images; a bin is a union of theirs
-    keys: Tensor  # of a batch: the fold of each image, (B,), int64, on the CPU
+    Attributes:
+        counts: Counts, int64, ``(K, N, num_bins)``; those of one fold are contiguous.
+        bins: Bins of the folds. Each is a union of bins of all images; the centre and offset are the same.
+        keys: Fold of each image of a batch, int64, ``(B,)``, on the CPU.
+
+    """
+
+    counts: Tensor
+    bins: Bins
+    keys: Tensor
 
 
 def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: FoldCounts | None = None) -> None:
     """Add the histograms of all layers to ``counts`` in place, and those of each image to its fold.
 
-    Counts are int64, ``(N, num_bins)``, contiguous, layers concatenated. ValueError if a value is not finite, on the
-    CPU; nothing has changed then. On a device it counts in any bin.
+    Args:
+        counts: Counts, int64, ``(N, num_bins)``, contiguous, layers concatenated.
+        activations: Activations of a batch. On a device, values that are not finite count in any bin.
+        bins: Bins of the neurons.
+        folds: Counts of the folds; None without folds.
+
+    Raises:
+        ValueError: If a value on the CPU is not finite; no count has changed then.
+
     """
     compiled = activations.compiled_for(bins.num_bins)
     if compiled and compiled.counts_faster(activations):
@@ -79,8 +93,9 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
     for columns, layer in activations.placed():
         add_layer_(counts[columns], layer, bins.take(columns))
     if folds is not None:
-        for key in folds.keys.unique().tolist():  # type: ignore[no-untyped-call]
-            add_counts_(folds.counts[key], activations.take(folds.keys == key), folds.bins)
+        for fold in folds.keys.unique().tolist():  # type: ignore[no-untyped-call]
+            images_of_fold = activations.take(folds.keys == fold)
+            add_counts_(folds.counts[fold], images_of_fold, folds.bins)
 
 
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
@@ -98,6 +113,6 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
 
 
 def is_captured() -> bool:
-    """Return whether a CUDA graph captures, which the host can't wait for."""
+    """Return True while a CUDA graph is captured, since the host can't wait for the device then."""
     started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return started and torch.cuda.is_current_stream_capturing()

@@ -2,15 +2,15 @@
 
 Counts are integers, so the order of atomic additions does not matter. There is no device sync.
 
-A program counts tiles of some neurons in shared memory and adds the histogram to the counts once; where a histogram is
-too large for that, it adds each activation to the counts. A tile spans images and contiguous positions, so that no
-activation takes a division to be found. Its bin is computed in pairs of float32, and in float64 only in tiles that have
-an activation too close to an edge for these: graphics cards for desktops and inference divide float64 at a sixty-fourth
-of their speed.
+A program counts tiles of some neurons in shared memory and adds the histogram to the counts once. If a histogram is too
+large for that, the program adds each activation to the counts. A tile spans images and contiguous positions, so finding
+an activation takes no division. Its bin is computed in pairs of float32. Only tiles with an activation too close to an
+edge are computed in float64, since graphics cards for desktops and inference divide float64 at a sixty-fourth of their
+speed.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-# Triton parses annotations of kernels, and accepts only its own
+# Triton parses annotations of kernels, and accepts only its own.
 
 from __future__ import annotations
 
@@ -26,16 +26,26 @@ from torchmetrics_dna.binning.activations import picture_rows
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.bins import Bins
 
-_TILE = 4096  # activations at a time
-_WARPS = 8  # of a program
-_PROGRAMS = 512  # of a layer, where it is large enough: a few for each processor of a large GPU
-_LEAST_TILES = 4  # of a program with several neurons, whose many counts are added one by one
-_BY_VOTES = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 8)  # a histogram takes an instruction for 8 cells
-_CELLS = 1024 if _BY_VOTES else 8192  # of a program in shared memory: 4 or 32 KiB
-_COLUMNS = 32  # contiguous neurons of a program at most: a cache line of float32
-_LEAST_COLUMNS = 4  # of a program with contiguous neurons: fewer would read a cache line too often
-_IMAGES = 64  # of a tile at most
-_REGISTERS = 128  # of a thread at most, so that a processor has two programs
+# Number of activations at a time.
+_TILE = 4096
+# Number of warps of a program.
+_WARPS = 8
+# Number of programs of a layer, if it is large enough: a few for each processor of a large GPU.
+_PROGRAMS = 512
+# Least number of tiles of a program with several neurons, since its many counts are added one at a time.
+_LEAST_TILES = 4
+# Before version 3.8, a histogram takes an instruction for 8 cells.
+_BY_VOTES = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 8)
+# Number of cells of a program in shared memory: 4 or 32 KiB.
+_CELLS = 1024 if _BY_VOTES else 8192
+# Largest number of contiguous neurons of a program: a cache line of float32.
+_COLUMNS = 32
+# Least number of contiguous neurons of a program. Fewer would read a cache line too often.
+_LEAST_COLUMNS = 4
+# Largest number of images of a tile.
+_IMAGES = 64
+# Largest number of registers of a thread, so that a processor runs two programs.
+_REGISTERS = 128
 
 
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
@@ -47,10 +57,15 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
     image_stride, neuron_stride, row_stride, stride = rows.stride()
     if row_count * positions == 1:
         stride = image_stride
-    if row_count == 1 and image_stride == positions * stride:  # such as tokens and pooled: all images are one
-        images, positions = 1, images * positions
-    columns = min(_COLUMNS, triton.next_power_of_2(neurons)) if neuron_stride < stride else 1
-    cells = triton.next_power_of_2(bins.num_bins + 1)  # the last one counts what a tile has beyond the layer
+    # If images lie one after another, such as tokens or pooled values, they are taken as one image.
+    if row_count == 1 and image_stride == positions * stride:
+        positions = images * positions
+        images = 1
+    columns = 1
+    if neuron_stride < stride:
+        columns = min(_COLUMNS, triton.next_power_of_2(neurons))
+    # The last cell counts values of a tile that are outside of the layer.
+    cells = triton.next_power_of_2(bins.num_bins + 1)
     if cells * min(columns, _LEAST_COLUMNS) <= _CELLS:
         columns = min(columns, _CELLS // cells)
     else:
@@ -58,13 +73,16 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
     size = _TILE // columns
     tile_images = min(_IMAGES, size, triton.next_power_of_2(images * row_count))
     tile_positions = min(size // tile_images, triton.next_power_of_2(positions))
-    tiles = triton.cdiv(positions, tile_positions)  # of an image
+    # Number of tiles of an image, of all images, and of a program.
+    tiles = triton.cdiv(positions, tile_positions)
     total = triton.cdiv(images * row_count, tile_images) * tiles
     groups = triton.cdiv(neurons, columns)
-    most = max(1 if columns == 1 else _LEAST_TILES, groups * total // _PROGRAMS)  # tiles of a program
-    # one grid axis, since others are limited to 65,535; neighbouring programs read contiguous memory
+    least_tiles = 1 if columns == 1 else _LEAST_TILES
+    most = max(least_tiles, groups * total // _PROGRAMS)
+    # The grid has one axis, since others are limited to 65,535. Neighbouring programs read contiguous memory.
     grid = groups * triton.cdiv(total, most)
-    with torch.cuda.device(counts.get_device()):  # Triton would use the current device; -1, the CPU, is a no-op
+    # Triton would use the current device. For tensors on the CPU, the device is -1, and the context does nothing.
+    with torch.cuda.device(counts.get_device()):
         _count[grid,](
             rows, counts,
             bins.centre, bins.scale, bins.first, bins.offset, bins.factor, bins.num_bins,

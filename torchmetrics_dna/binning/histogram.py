@@ -18,12 +18,16 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
     """Add the histograms of one layer ``(B, n, *positions)`` to its counts in place; NaN may count in any bin."""
     for rows, values in chunks(layer):
         numbers = bins.take(rows).numbers(values)
-        numbers += torch.arange(0, len(numbers) * bins.num_bins, bins.num_bins, device=numbers.device)[:, None]
-        cells, numbers = counts[rows].view(-1), numbers.flatten()
+        first_cells = torch.arange(0, len(numbers) * bins.num_bins, bins.num_bins, device=numbers.device)
+        numbers += first_cells[:, None]
+        numbers = numbers.flatten()
+        cells = counts[rows].view(-1)
         if layer.device.type == "cpu":
             cells += torch.bincount(numbers, minlength=len(cells))
-        else:  # bincount would sync for the maximum, and NaN converts to any integer
-            cells.scatter_add_(0, numbers.clamp_(0, len(cells) - 1), cells.new_ones(()).expand(len(numbers)))
+        else:
+            # `bincount` would sync for the maximum. NaN converts to any integer, so numbers are clamped.
+            ones = cells.new_ones(()).expand(len(numbers))
+            cells.scatter_add_(0, numbers.clamp_(0, len(cells) - 1), ones)
 
 
 def check_num_bins(num_bins: int) -> None:

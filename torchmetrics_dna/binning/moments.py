@@ -1,7 +1,8 @@
 """Moments of each neuron's spatial means, the statistics of the paper's Gaussian DNA, and of their products, for fd.
 
-Where the mean is much larger than the spread, the variance is a small difference of large sums. So means add up in two
-parts, of which the coarse ones add up without rounding; products within a layer are taken about a shift near the mean.
+Where the mean is much larger than the spread, the variance is a small difference of large sums. So each mean is split
+into a coarse part, which adds up without rounding, and a rest. Products within a layer are taken about a shift near the
+mean.
 """
 
 from __future__ import annotations
@@ -24,22 +25,27 @@ _SPLIT = 2.0**39 + 1
 def image_moments(activations: Activations) -> Tensor:
     """Return spatial means and their squares (section 3.1 of the paper), float64, ``(B, 4, N)``, layers concatenated.
 
-    A mean is a coarse number and a rest. The four are the coarse one, its square, the rest, and what the square of the
-    mean has beyond that of the coarse one; see :func:`mean_and_variance`. ValueError if a value is not finite, on the
-    CPU. On a device the means are not finite then.
+    A mean is the sum of a coarse part and a rest. The four moments are the coarse part, its square, the rest, and the
+    square of the mean minus that of the coarse part; see :func:`mean_and_variance`. On a device, moments of values that
+    are not finite are not finite.
+
+    Raises:
+        ValueError: If a value on the CPU is not finite.
+
     """
     means = torch.cat([activations.means(layer) for layer in activations.layers], 1)
     activations.check(wait=False)
     coarse = _coarse(means)
-    rest = means - coarse  # exactly
+    # This difference is exact.
+    rest = means - coarse
     return torch.stack([coarse, coarse.square(), rest, rest * (means + coarse)], 1)
 
 
 def mean_and_variance(moments: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
     """Return mean and unbiased variance, ``(N,)``, from the sums of :func:`image_moments` over images, ``(4, N)``.
 
-    A standard deviation is accurate to 1e-9 of the mean. Plain sums and sums of squares, ``(2, N)``, do as well, and
-    give it to 1e-7.
+    A standard deviation is accurate to 1e-9 of the mean. Plain sums and sums of squares, ``(2, N)``, are also accepted.
+    It is then accurate to 1e-7 of the mean.
     """
     count = max(1, num_images)
     coarse, squares, rest, beyond = moments if len(moments) == NUM_MOMENTS else (*moments, 0.0, 0.0)
@@ -60,19 +66,28 @@ def _coarse(values: Tensor) -> Tensor:
 
 
 class CrossMoments(NamedTuple):
-    """Sums over images, with x the spatial means of a layer and c its shift; all float64."""
+    """Sums over images, with x the spatial means of a layer and c its shift; all float64.
 
-    num_images: Tensor  # a scalar
-    shift: Tensor  # c, (N,), layers concatenated
-    sums: Tensor  # of x - c, (N,)
-    products: Mapping[str, Tensor]  # of (x - c) (x - c)', {layer: (n, n)}
+    Attributes:
+        num_images: Number of images, a scalar.
+        shift: The shift c, ``(N,)``, layers concatenated.
+        sums: Sums of x - c, ``(N,)``.
+        products: Sums of (x - c) (x - c)', ``{layer: (n, n)}``.
+
+    """
+
+    num_images: Tensor
+    shift: Tensor
+    sums: Tensor
+    products: Mapping[str, Tensor]
 
     def layers(self) -> Iterator[tuple[slice, Tensor]]:
         """Yield the slice of each layer in the flat tensors, and its products."""
         first = 0
         for product in self.products.values():
-            yield slice(first, first + len(product)), product
-            first += len(product)
+            width = len(product)
+            yield slice(first, first + width), product
+            first += width
 
 
 def add_cross_moments_(moments: CrossMoments, activations: Activations) -> None:
@@ -111,17 +126,18 @@ def recentre_(moments: CrossMoments, shift: Tensor) -> None:
 
 def mean_and_covariance(moments: CrossMoments) -> tuple[Tensor, dict[str, Tensor]]:
     """Compute the mean ``(N,)`` and the unbiased covariance of each layer ``{layer: (n, n)}``; 0 for one image."""
+    # Mean of x - c.
     mean = moments.sums / moments.num_images.clamp(min=1)
-    cov = {
-        layer: torch.addr(product, moments.sums[columns], mean[columns], alpha=-1)
-        / (moments.num_images - 1).clamp(min=1)
-        for layer, (columns, product) in zip(moments.products, moments.layers(), strict=True)
-    }
+    degrees_of_freedom = (moments.num_images - 1).clamp(min=1)
+    cov = {}
+    for layer, (columns, product) in zip(moments.products, moments.layers(), strict=True):
+        scatter = torch.addr(product, moments.sums[columns], mean[columns], alpha=-1)
+        cov[layer] = scatter / degrees_of_freedom
     return moments.shift + mean, cov
 
 
 def _move_(product: Tensor, sums: Tensor, num_images: Tensor, offset: Tensor) -> None:
     """Add ``offset`` to each x - c, whose products are in ``product`` and whose sums are in ``sums``."""
-    # S d' + d S' + n d d', as two in-place updates that keep the product symmetric
+    # Add S d' + d S' + n d d' by two updates in place, which keep the product symmetric.
     half = sums + offset * (num_images / 2)
     product.addr_(half, offset).addr_(offset, half)

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from torchmetrics_dna.binning.bins import Bins
 
-_FINEST = 40  # bits below the largest activation; a smaller spread counts as constant
-_CELLS = 1 << 20  # counts regridded at a time: 8 MiB of int64
-_LEAST_EXPONENT = -160  # for neurons that are always 0; below the resolution of float32
+# Number of bits below the largest activation. A smaller spread counts as constant.
+_FINEST = 40
+# Number of counts regridded at a time: 8 MiB of int64.
+_CELLS = 1 << 20
+# Exponent for neurons that are always 0, below the resolution of float32.
+_LEAST_EXPONENT = -160
 
 
 class Grid(NamedTuple):
@@ -52,8 +55,11 @@ def dyadic_grid(minimum: Tensor, maximum: Tensor, num_bins: int) -> Grid:
         Grid(exponent=tensor([ 0, -1]), start=tensor([ 0, -2]))
 
     """
-    low, high = (torch.where(minimum <= maximum, end, 0.0) for end in (minimum, maximum))
-    # with span / num_bins in [2**(e-1), 2**e), bins of 2**e may do and of 2**(e+2) always do; one less for rounding
+    has_activations = minimum <= maximum
+    low = torch.where(has_activations, minimum, 0.0)
+    high = torch.where(has_activations, maximum, 0.0)
+    # If span / num_bins is in [2**(e-1), 2**e), bins of width 2**e may be wide enough, and bins of 2**(e+2) always are.
+    # The search begins at e - 1, since the division rounds.
     exponent = torch.maximum(_exponent_of((high - low) / num_bins) - 1, _finest_exponent(low, high))
     for _ in range(3):
         too_many = _index(high, exponent) - _index(low, exponent) >= num_bins
@@ -80,17 +86,18 @@ def bounds_of(minimum: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:
 
 def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:
     """Move counts, shape ``(N, num_bins)``, to a coarser or shifted grid, in place and exactly."""
-    # larger shifts are undefined, and 62 gives 0 for any index
+    # Larger shifts are undefined. A shift by 62 gives 0 or -1 for any index.
     shifts = (new.exponent - old.exponent).clamp(0, 62)
     num_bins = counts.shape[1]
     step = max(1, _CELLS // num_bins)
     offsets = torch.arange(num_bins, device=counts.device)
     changed = torch.arange(len(counts), device=counts.device)
-    if counts.device.type == "cpu":  # elsewhere, skipping unchanged rows would be a device sync
+    # On a device, selecting the rows that change would be a sync.
+    if counts.device.type == "cpu":
         changed = changed[(shifts > 0) | (old.start != new.start)]
     for rows in torch.split(changed, step):
         bins = ((old.start[rows, None] + offsets) >> shifts[rows, None]) - new.start[rows, None]
-        # bins outside of the new grid are empty
+        # Bins outside of the new grid are empty, so clamping moves no counts.
         moved = torch.zeros_like(counts[rows]).scatter_add_(1, bins.clamp_(0, num_bins - 1), counts[rows])
         counts[rows] = moved
 
