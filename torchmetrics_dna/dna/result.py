@@ -30,7 +30,7 @@ _UNTESTABLE = (
 
 
 class Finding(NamedTuple):
-    """Figures of a distance, over all neurons or of one layer; ``reporting/figures.py`` says how each is shown.
+    """Figures of a distance, over all neurons or of one layer; ``reporting/figures.py`` has the form of each.
 
     Attributes:
         value: The distance.
@@ -55,7 +55,9 @@ class Finding(NamedTuple):
     @property
     def debiased(self) -> float | None:
         """Distance corrected for sampling noise; 0 if nothing is left, None without an interval."""
-        return None if self.interval is None else self.interval.value
+        if self.interval is None:
+            return None
+        return self.interval.value
 
     @property
     def low(self) -> float | None:
@@ -92,7 +94,7 @@ class Result:
     """Distance between two sets, with its evidence.
 
     Attributes:
-        distance: Record of the distance.
+        distance: Registry entry of the distance.
         values: Distances per neuron, shape ``(N,)``, per layer, or of the sets, shape ``(1,)``; float64.
         neurons: The neurons, in the order of ``values``.
         averaging: How the values become one number.
@@ -112,7 +114,9 @@ class Result:
 
     def __repr__(self) -> str:
         value = f"{self.distance.name} {number(self.value, 3)}"
-        parts = [f"{value} bins" if self.distance.unit == "bins" else value]
+        if self.distance.unit == "bins":
+            value += " bins"
+        parts = [value]
         if self.few_differ is not None:
             parts.append(self.few_differ.in_words)
         elif self.interval is not None:
@@ -130,10 +134,12 @@ class Result:
     def mean(self) -> Tensor:
         """Distance over all neurons or layers, a scalar on the device of the values.
 
-        Without weights, image properties beside a network are left out.
+        Without weights, image properties are left out if there are layers of a network.
         """
-        averaged, weighted = self._averaged, self.weighted
-        return mean_over_neurons(weighted if averaged is None else weighted[averaged.to(weighted.device)])
+        terms = self.weighted
+        if self._averaged is not None:
+            terms = terms[self._averaged.to(terms.device)]
+        return mean_over_neurons(terms)
 
     @property
     def layer_means(self) -> dict[str, Tensor]:
@@ -157,16 +163,16 @@ class Result:
     @cached_property
     def layers(self) -> dict[str, Finding]:
         """Figures of each layer; empty for a distance of sets."""
-        means = self.layer_means
-        intervals = [None] * len(means) if self.evidence is None else self.evidence.layer_intervals
-        p_values = [None] * len(means) if self._test is None else self._test.layers.tolist()
-        # A distance of sets has no layers.
-        figures = zip(means.items(), intervals, p_values, strict=False)
-        return {layer: Finding(float(mean), interval, p) for (layer, mean), interval, p in figures}
+        findings = {}
+        for i, (layer, mean) in enumerate(self.layer_means.items()):
+            interval = None if self.evidence is None else self.evidence.layer_intervals[i]
+            p_value = None if self._test is None else float(self._test.layers[i])
+            findings[layer] = Finding(float(mean), interval, p_value)
+        return findings
 
     @property
     def findings(self) -> dict[str | None, Finding]:
-        """Figures over all neurons (None), and of each layer; a published metric has none of layers."""
+        """Figures over all neurons, with the key None, and of each layer; a published metric has only the former."""
         findings: dict[str | None, Finding] = {None: self.overall}
         if self.distance.protocol is None:
             findings.update(self.layers)
@@ -197,13 +203,20 @@ class Result:
         if self.evidence is None or self.interval is None or not self.value:
             return None
         variance = self.evidence.jackknife.variance
+        if isnan(variance):
+            return None
+        # The variance is that of a power of the distance, so its root is divided by the derivative of the power.
         power = self.evidence.power
-        return None if isnan(variance) else variance**0.5 / (power * abs(self.value) ** (power - 1))
+        derivative = power * abs(self.value) ** (power - 1)
+        error: float = variance**0.5 / derivative
+        return error
 
     @property
     def p_value(self) -> float | None:
         """P-value of the permutation test: share of random relabelings of folds that are at least as far apart."""
-        return None if self._test is None else self._test.p_value
+        if self._test is None:
+            return None
+        return self._test.p_value
 
     @property
     def null_mean(self) -> float | None:
@@ -214,7 +227,9 @@ class Result:
         """
         if self.evidence is None:
             return None
-        return self.evidence.null if self.ratio_to_null is None else self.evidence.chance
+        if self.ratio_to_null is None:
+            return self.evidence.null
+        return self.evidence.chance
 
     @property
     def ratio_to_null(self) -> float | None:
@@ -222,15 +237,19 @@ class Result:
 
         None for distances of layers and of sets, and where A has too few folds.
         """
-        null_mean = None if self.evidence is None else self.evidence.chance
-        differs = self.p_value is not None and self.p_value <= SIGNIFICANT
-        return self.value / null_mean if null_mean and differs and self.distance.grain == "neuron" else None
+        if self.evidence is None or self.distance.grain != "neuron":
+            return None
+        null_mean = self.evidence.chance
+        is_significant = self.p_value is not None and self.p_value <= SIGNIFICANT
+        if not null_mean or not is_significant:
+            return None
+        return self.value / null_mean
 
     @property
     def few_differ(self) -> FewDiffer | None:
         """Number of neurons or layers that differ, if the difference is significant, but no larger than the null mean.
 
-        The sampling noise of all other neurons then hides these few from the mean. None otherwise.
+        The sampling noise of all other neurons then hides these few in the mean. None otherwise.
         """
         test = self._test
         null_mean = self.null_mean
@@ -247,25 +266,32 @@ class Result:
     def p_value_of_at_least(self, distance: float) -> float | None:
         """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
 
-        A p-value of 0.05 or less shows that they are nearer, which a large :attr:`p_value` does not. None without an
-        interval.
+        A p-value of 0.05 or less shows that they are closer. A large :attr:`p_value` does not show that.
 
         Args:
             distance: A distance above 0.
 
+        Returns:
+            The p-value; None without an interval.
+
         Raises:
-            ValueError: If it is not above 0.
+            ValueError: If the distance is not above 0.
 
         """
         if not distance > 0:
             raise ValueError(f"Argument `distance` expected to be above 0, but got {distance}")
+        # Equal sets have no distance.
         if not self.values.any():
-            return 0.0  # equal sets
-        if self.evidence is None or self.interval is None or isnan(self.evidence.jackknife.variance):
+            return 0.0
+        if self.evidence is None or self.interval is None:
             return None
-        variance, freedom = self.evidence.jackknife.variance, self.evidence.jackknife.freedom
-        beyond = distance**self.evidence.power - self.evidence.upper
-        return student_tail(beyond / variance**0.5, freedom) if variance else float(beyond <= 0)
+        jackknife = self.evidence.jackknife
+        if isnan(jackknife.variance):
+            return None
+        excess = distance**self.evidence.power - self.evidence.upper
+        if jackknife.variance == 0:
+            return float(excess <= 0)
+        return student_tail(excess / jackknife.variance**0.5, jackknife.freedom)
 
     def tested(self, folded: FoldedSides, confidence: float = 0.95) -> Result:
         """Return the result with evidence from folds, if enough of them have images."""
@@ -297,7 +323,9 @@ class Result:
     @property
     def _terms(self) -> Neurons:
         """Terms per layer: its neurons, or one for a distance of layers."""
-        return self.neurons if self.distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
+        if self.distance.grain == "neuron":
+            return self.neurons
+        return Neurons(dict.fromkeys(self.neurons, 1))
 
     @cached_property
     def _averaged(self) -> Tensor | None:
@@ -306,4 +334,6 @@ class Result:
             return None
         terms = self._terms
         layers = list(without_properties(terms) or terms)
-        return None if len(layers) == len(terms) else terms.positions(layers)
+        if len(layers) == len(terms):
+            return None
+        return terms.positions(layers)
