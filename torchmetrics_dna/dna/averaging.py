@@ -126,6 +126,9 @@ def _check_made_for(network: DNA | DNAExtractor, neuron_weights: NeuronWeights) 
 
 
 def _identity_of_neurons(extractor: str, weights_digest: str | None, neurons: Neurons) -> Identity:
-    """Return the identity of neurons, in which layers come first: their names tell more than a digest of neurons."""
+    """Return the identity of neurons.
+
+    Layers are compared before the digest of the neurons, since an error with names of layers is easier to understand.
+    """
     identity = Identity.of(extractor, weights_digest, layers=list(neurons))
     return identity.with_settings({"neurons": description_of(neurons)})

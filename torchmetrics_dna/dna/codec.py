@@ -27,6 +27,7 @@ from torchmetrics_dna.version import __version__
 _DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 # Number of bytes of a layer's numbers in a fingerprint.
 _NUMBERS = 16
+# Description in json types, arrays by name, and remarks, which are not part of the digest.
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
 
@@ -37,7 +38,8 @@ class Stored:
     neurons: Neurons
     extractor: str
     weights_digest: str | None
-    fingerprint: Mapping[str, Any] | None = None  # no part of the digest, which is exact
+    # Fingerprints are compared within rounding, so they are not part of the digest.
+    fingerprint: Mapping[str, Any] | None = None
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -48,7 +50,8 @@ class Stored:
     @cached_property
     def digest(self) -> str:
         """Content digest, 16 hexadecimal digits; ignores notes, names of ranges and folds."""
-        return content_digest(*self._encode()[:2])
+        described, arrays, _ = self._encode()
+        return content_digest(described, arrays)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the value to one file, in :doc:`this format </format>`.
@@ -57,8 +60,8 @@ class Stored:
         such as ``s3://bucket/x.dna.npz``.
 
         Raises:
-            OSError: If it can't be written; an existing file then stays as it was.
-            ValueError: If it is of embeddings, and the model that made them is not named.
+            OSError: If the file can't be written; an existing file then stays as it was.
+            ValueError: If the value is of embeddings, and the model that made them is not named.
 
         """
         check_model_named(getattr(self, "extractor", ""))
@@ -72,7 +75,7 @@ class Stored:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file has another format or kind, or is damaged.
+            ValueError: If the file has another format or representation, or is damaged.
 
         """
         kinds = cls._kinds()
@@ -88,16 +91,19 @@ class Stored:
 
     @classmethod
     def _kinds(cls) -> dict[str, type[Self]]:
-        """Return the classes that :meth:`load` accepts, by kind."""
+        """Return the classes that :meth:`load` accepts, by representation."""
         return {cls.kind: cls}
 
     def _encode(self) -> Encoded:
-        """Return a JSON-serializable description, arrays by name, and remarks; subclasses add theirs."""
+        """Return a JSON-serializable description, arrays by name, and remarks; subclasses add their own."""
         origin = self.origin
-        described = {"kind": self.kind, "extractor": origin.pop("extractor"), "weights": origin.pop("weights_digest")}
-        fingerprint = origin.pop("fingerprint", None)
+        described = {"kind": self.kind, "extractor": origin["extractor"], "weights": origin["weights_digest"]}
+        if "preparation" in origin:
+            described["preparation"] = origin["preparation"]
+        described["layers"] = self.neurons.to_list()
+        fingerprint = origin.get("fingerprint")
         remarks = {"fingerprint": dict(fingerprint)} if fingerprint else {}
-        return {**described, **origin, "layers": self.neurons.to_list()}, {}, remarks
+        return described, {}, remarks
 
     def _encode_all(self) -> Encoded:
         """Encode the value with its folds, which :meth:`_encode` leaves out."""
@@ -105,15 +111,20 @@ class Stored:
 
     @classmethod
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
-        """Invert :meth:`_encode_all`; ``fields`` are those that a subclass has decoded."""
-        dna = header["dna"]
-        fields |= {
-            "neurons": arrays.neurons,
-            "extractor": check_type("extractor", dna["extractor"], str),
-            "weights_digest": check_type("weights", dna["weights"], str, NoneType),
-        }
-        if "preparation" in dna:
-            fields["preparation"] = check_type("preparation", dna["preparation"], dict, NoneType)
+        """Return the value that :meth:`_encode_all` encoded.
+
+        Args:
+            header: Header of the file.
+            arrays: Arrays of the file.
+            fields: Fields that a subclass has decoded.
+
+        """
+        described = header["dna"]
+        fields["neurons"] = arrays.neurons
+        fields["extractor"] = check_type("extractor", described["extractor"], str)
+        fields["weights_digest"] = check_type("weights", described["weights"], str, NoneType)
+        if "preparation" in described:
+            fields["preparation"] = check_type("preparation", described["preparation"], dict, NoneType)
         if "fingerprint" in header:
             fields["fingerprint"] = _checked_fingerprint(header["fingerprint"])
         return cls(**fields)
@@ -123,12 +134,14 @@ class Stored:
 
 
 def _checked_fingerprint(content: Any) -> dict[str, Any]:
-    """Return a fingerprint of a file; ValueError unless it can be compared, and its input be made in little memory."""
+    """Return the fingerprint of a file; ValueError unless it can be compared, and its input takes little memory."""
     fingerprint: dict[str, Any] = check_type("fingerprint", content, dict)
     form = check_type("input", fingerprint.get("input"), list)
-    has_numbers = all(type(side) is int and 0 <= side < 1 << 13 for side in form[1:])
-    of_images = len(form) == 3 and form[0] in _DTYPES and 0 not in form
-    if not has_numbers or not (of_images or (len(form) in (1, 2) and type(form[0]) is str)):
+    # Images have a dtype, a height and a width. Other inputs have a digest, perhaps with a number.
+    is_image = len(form) == 3 and form[0] in _DTYPES and 0 not in form
+    is_digest = len(form) in (1, 2) and type(form[0]) is str
+    are_small = all(type(number) is int and 0 <= number < 1 << 13 for number in form[1:])
+    if not are_small or not (is_image or is_digest):
         raise ValueError(f"its fingerprint is of {brief(form)}, expected a dtype, height and width, or a digest")
     check_type("tolerance", fingerprint.get("tolerance"), float)
     for layer, numbers in check_type("layers", fingerprint.get("layers"), dict).items():
@@ -138,14 +151,21 @@ def _checked_fingerprint(content: Any) -> dict[str, Any]:
 
 
 class ByLayer(NamedTuple):
-    """Arrays of a container, stored layer by layer."""
+    """Arrays of a container, in which each layer has its own.
+
+    Attributes:
+        arrays: All arrays by name.
+        neurons: The layers.
+
+    """
 
     arrays: Arrays
     neurons: Neurons
 
     def of_fold(self, number: int) -> ByLayer:
         """Return the arrays of a fold; those it does not store are shared with the whole DNA."""
-        return ByLayer({**self.arrays, **below(self.arrays, f"folds/{number}/")}, self.neurons)
+        arrays_of_fold = below(self.arrays, f"folds/{number}/")
+        return ByLayer({**self.arrays, **arrays_of_fold}, self.neurons)
 
     def parts(self, field: str) -> dict[str, NDArray[Any]]:
         """Return the array of each layer."""
@@ -174,11 +194,14 @@ def split_arrays(field: str, neurons: Neurons, values: Tensor) -> Arrays:
 def to_planes(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Split counts ``(n, num_bins)`` into byte planes ``(bytes, n, num_bins)``, least significant first.
 
-    There are as few as hold the counts; bytes of equal significance compress better and faster together.
+    There are as few planes as the largest count needs. Bytes of equal significance compress better and faster together.
     """
     values = np.ascontiguousarray(counts, "<i8")
-    used = max(1, (int(values.max(initial=0)).bit_length() + 7) // 8)
-    return np.ascontiguousarray(values.view(np.uint8).reshape(*values.shape, 8)[..., :used].transpose(2, 0, 1))
+    largest = int(values.max(initial=0))
+    num_planes = max(1, (largest.bit_length() + 7) // 8)
+    all_bytes = values.view(np.uint8).reshape(*values.shape, 8)
+    planes = all_bytes[..., :num_planes].transpose(2, 0, 1)
+    return np.ascontiguousarray(planes)
 
 
 def check_planes(planes: NDArray[Any], shape: tuple[int, int], num_values: int) -> None:
@@ -187,6 +210,8 @@ def check_planes(planes: NDArray[Any], shape: tuple[int, int], num_values: int) 
         raise ValueError(f"its counts are {planes.dtype} of shape {planes.shape}, expected uint8, up to 8 of {shape}")
     if len(planes) == 8 and planes[7].max(initial=0) > 127:
         raise ValueError("its counts are larger than 2^63 - 1")
-    sums = sum(plane.sum(1, dtype=np.int64) << (8 * k) for k, plane in enumerate(planes))
+    sums = np.zeros(shape[0], np.int64)
+    for significance, plane in enumerate(planes):
+        sums += plane.sum(1, dtype=np.int64) << (8 * significance)
     if np.any(sums != num_values):
         raise ValueError(f"its counts of a layer do not add up to {num_values} values")

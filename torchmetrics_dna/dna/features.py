@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Features(Stored):
     """Spatial means of N neurons, image by image.
 
-    They are the real side of the metrics MIND, CMMD and PRDC, and an index of images among which
-    :func:`rank` looks up the nearest. In memory and in a file they take ``4 N`` bytes an image.
+    They are the real set of the metrics MIND, CMMD and PRDC, and an index of images in which :func:`rank` finds the
+    closest. In memory and in a file they take ``4 N`` bytes per image.
 
     Args:
         values: Features, shape ``(images, N)``; kept as float32, on the CPU.
@@ -36,7 +36,7 @@ class Features(Stored):
         weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: Image preprocessing; None if unknown.
         names: Names of the images; empty if unknown.
-        pictures: Small pictures of the images, uint8, ``(images, values)``, by which copies are told; None without any.
+        pictures: Small pictures of the images, uint8, ``(images, values)``, to detect duplicates; None without any.
         fingerprint: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
@@ -96,11 +96,12 @@ class Features(Stored):
         described, _, remarks = super()._encode()
         described["num_images"] = self.num_images
         arrays = {}
-        for layer, columns in self.neurons.slices.items():  # float32 in little-endian bytes, (images, 4 n)
+        for layer, columns in self.neurons.slices.items():
+            # Features are stored as little-endian bytes of float32, (images, 4 n).
             values = self.values[:, columns].numpy().astype("<f4", copy=False)
             arrays[array_name("features", layer)] = np.ascontiguousarray(values).view(np.uint8)
         if self.names:
-            # not in the header, whose length is limited
+            # The length of the header is limited, so names are an array.
             arrays["names"] = np.frombuffer(json.dumps(list(self.names)).encode(), np.uint8)
         if self.pictures is not None:
             arrays["pictures"] = self.pictures.numpy()
@@ -109,23 +110,26 @@ class Features(Stored):
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
-        number = check_type("num_images", header["dna"]["num_images"], int)
+        num_images = check_type("num_images", header["dna"]["num_images"], int)
         columns = []
         for layer, packed in arrays.parts("features").items():
             if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != 4 * arrays.neurons[layer]:
                 raise ValueError(f"features of layer {layer!r} are {packed.dtype} of shape {packed.shape}")
-            if len(packed) != number:
-                raise ValueError(f"it has features of {len(packed)} images, but is of {number}")
-            columns.append(torch.from_numpy(np.ascontiguousarray(packed).view("<f4").astype(np.float32)))
+            if len(packed) != num_images:
+                raise ValueError(f"it has features of {len(packed)} images, but is of {num_images}")
+            values = np.ascontiguousarray(packed).view("<f4").astype(np.float32)
+            columns.append(torch.from_numpy(values))
+        # Features of a single layer are not copied.
+        fields["values"] = columns[0] if len(columns) == 1 else torch.cat(columns, 1)
         pictures = arrays.arrays.get("pictures")
-        if pictures is not None and (pictures.dtype != np.uint8 or pictures.shape != (number, PICTURE)):
-            raise ValueError(f"pictures are {pictures.dtype} of shape {pictures.shape}")
-        names = parse_json(arrays.arrays["names"].tobytes(), list) if "names" in arrays.arrays else []
-        fields |= {
-            "values": columns[0] if len(columns) == 1 else torch.cat(columns, 1),
-            "names": [check_type("name", name, str) for name in names],
-            "pictures": None if pictures is None else torch.from_numpy(pictures.copy()),
-        }
+        if pictures is not None:
+            if pictures.dtype != np.uint8 or pictures.shape != (num_images, PICTURE):
+                raise ValueError(f"pictures are {pictures.dtype} of shape {pictures.shape}")
+            fields["pictures"] = torch.from_numpy(pictures.copy())
+        fields["names"] = []
+        if "names" in arrays.arrays:
+            names = parse_json(arrays.arrays["names"].tobytes(), list)
+            fields["names"] = [check_type("name", name, str) for name in names]
         return super()._decode(header, arrays, **fields)
 
     def __repr__(self) -> str:

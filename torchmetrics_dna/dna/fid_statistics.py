@@ -40,29 +40,31 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     At an address, only the name of the first array is read, which needs no random access; OSError if it can't be.
     """
     suffix = suffix_of(str(path))
-    remote = is_address(path)
-    if suffix not in (".npz", *PICKLES) or not (remote or Path(path).is_file()):
+    is_remote = is_address(path)
+    if suffix not in (".npz", *PICKLES) or not (is_remote or Path(path).is_file()):
         return False
-    if suffix != ".npz":
+    if suffix in PICKLES:
         return True
-    if remote:
+    if is_remote:
         with open_file(str(path), forwards=True) as file, asking(str(path)):
             head = file.read(64)
-        # A zip file begins with the header of the first member, which has the length of its name at byte 26.
-        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        # A zip file begins with the header of the first member. The length of its name is at byte 26, the name at 30.
+        length = int.from_bytes(head[26:28], "little")
+        name = head[30 : 30 + length]
         return name.decode("ascii", "replace") in _MEMBERS
     try:
         with zipfile.ZipFile(path) as archive:
             return set(archive.namelist()) >= _MEMBERS
-    except Exception:  # reported when the file is read
+    except Exception:
+        # Damage is reported when the file is read.
         return False
 
 
 def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
     """Read a mean and a covariance: ``mu`` and ``sigma`` of an ``.npz``.
 
-    ADM, EDM, clean-fid, pytorch-fid and dgm-eval write such ``.npz``. They record neither the network
-    nor the number of images: the network is taken from what they are compared with, and ``num_images`` is 0.
+    ADM, EDM, clean-fid, pytorch-fid and dgm-eval write such ``.npz``. They record neither the network nor the number of
+    images. The network is taken to be that of the DNA or images that they are compared with, and ``num_images`` is 0.
 
     Args:
         path: The file.
@@ -81,7 +83,8 @@ def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
         arrays = read_npz(path, _ARRAYS)
         if any(array.dtype.kind != "f" for array in arrays.values()):
             raise ValueError("its mu and sigma are not of floating point")
-        mean, cov = (torch.from_numpy(array.astype(np.float64)) for array in arrays.values())
+        mean = torch.from_numpy(arrays["mu"].astype(np.float64))
+        cov = torch.from_numpy(arrays["sigma"].astype(np.float64))
         if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
             raise ValueError(
                 f"its mu and sigma are of shapes {tuple(mean.shape)} and {tuple(cov.shape)}, expected (n,) and (n, n)"
@@ -116,7 +119,14 @@ def is_unnamed(dna: DNA) -> bool:
 def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
     """Assign statistics of an unknown network to an extractor's only layer; other DNAs are returned unchanged.
 
-    ``origin`` are fields to set: ``extractor``, ``weights_digest`` and so on. ValueError if the neurons do not fit.
+    Args:
+        dna: The DNA.
+        neurons: Neurons of the extractor.
+        origin: Fields to set: ``extractor``, ``weights_digest`` and so on.
+
+    Raises:
+        ValueError: If the numbers of neurons differ.
+
     """
     if not is_unnamed(dna) or not isinstance(dna, LayerGaussianDNA):
         return dna

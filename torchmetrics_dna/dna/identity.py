@@ -1,4 +1,4 @@
-"""Identity: what images were counted with, which must be equal in all that is merged, compared or shared."""
+"""Identity: the network, preparation and settings that must be equal in values that are merged or compared."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Names of properties in errors and in files of jobs.
 _WEIGHTS = "weights (digest)"
 EXTRACTOR_DIGEST = "extractors (digest)"
+# Reason for different digests of weights whose names differ.
 _RENAMED = "of tensors with other names, as by weight norm, pruning, or their removal: do either before all images"
 
 
@@ -56,7 +57,7 @@ class Identity(NamedTuple):
         ranges: ActivationRanges | str | None = None,
         **more: Any,
     ) -> Identity:
-        """Build the identity of an extractor, and of what is counted with it.
+        """Build the identity of an extractor, and of the values that are counted with it.
 
         Args:
             extractor: Name of the extractor.
@@ -70,6 +71,7 @@ class Identity(NamedTuple):
             more: Further settings.
 
         """
+        # Self-ranging histograms have different ranges, but are comparable.
         if isinstance(ranges, ActivationRanges):
             ranges = "auto" if ranges.margin == "auto" else ranges.digest
         settings = {
@@ -163,10 +165,10 @@ def _difference_of_fingerprints(fingerprints: Sequence[Mapping[str, Any]]) -> st
     """Describe the first difference beyond rounding between two fingerprints; None if there is none."""
     for i, fingerprint in enumerate(fingerprints):
         for other in fingerprints[:i]:
-            furthest = furthest_layer(other, fingerprint)
-            if furthest is None:
+            largest_difference = furthest_layer(other, fingerprint)
+            if largest_difference is None:
                 continue
-            layer, difference = furthest
+            layer, difference = largest_difference
             if not layer:
                 return "one of them fails on it"
             return f"layer {layer!r} differs by {difference:.2g} of its size"

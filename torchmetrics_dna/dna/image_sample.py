@@ -1,4 +1,4 @@
-"""ImageSample: spatial means and properties of some single images of a set, which outlier scores compare with."""
+"""ImageSample: spatial means and properties of a sample of single images of a set, for outlier scores."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ if TYPE_CHECKING:
 
 # Number of images of a sample: enough for percentiles of a tenth.
 MOST = 1000
-_MEANS, _PROPERTIES = "sample", "sample_properties"  # names of the arrays in a file
+# Names of the arrays in a file.
+_MEANS = "sample"
+_PROPERTIES = "sample_properties"
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSample:
     """Values of up to 1,000 single images of a set.
 
-    Of a larger set, those with the smallest hashes of their values are kept. So the sample of a merged set is the same
-    in whatever order its parts are merged.
+    If a set has more images, those with the smallest hashes of their values are kept. So the sample of a merged set
+    does not depend on the order in which its parts are merged.
 
     Attributes:
         means: Spatial means of layers, float32, ``{layer: (images, n)}``.
@@ -48,31 +50,38 @@ class ImageSample:
     @property
     def num_images(self) -> int:
         """Number of images in the sample."""
-        return len(next(iter(self.means.values())))
+        first_layer = next(iter(self.means.values()))
+        return len(first_layer)
 
     @classmethod
     def of(cls, means: Mapping[str, Tensor], properties: Tensor | None = None) -> ImageSample:
         """Choose the images of the sample from the values of all images of a set."""
-        values = [*means.values()] if properties is None else [*means.values(), properties]
+        values = list(means.values())
+        if properties is not None:
+            values.append(properties)
         rows = torch.cat(values, 1).float().cpu().numpy()
         hashes = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
-        chosen = sorted(range(len(rows)), key=hashes.__getitem__)[:MOST]
-        return cls(
-            {layer: of_layer[chosen].float().cpu() for layer, of_layer in means.items()},
-            None if properties is None else properties[chosen].float().cpu(),
-        )
+        by_hash = sorted(range(len(rows)), key=hashes.__getitem__)
+        chosen = by_hash[:MOST]
+        chosen_means = {layer: layer_means[chosen].float().cpu() for layer, layer_means in means.items()}
+        if properties is None:
+            return cls(chosen_means)
+        return cls(chosen_means, properties[chosen].float().cpu())
 
     def merge(self, other: ImageSample) -> ImageSample:
         """Return the sample of both sets together."""
-        means = {layer: torch.cat([of_layer, other.means[layer]]) for layer, of_layer in self.means.items()}
+        means = {layer: torch.cat([layer_means, other.means[layer]]) for layer, layer_means in self.means.items()}
         if self.properties is None or other.properties is None or self.version != other.version:
             return ImageSample.of(means)
-        return replace(ImageSample.of(means, torch.cat([self.properties, other.properties])), version=self.version)
+        properties = torch.cat([self.properties, other.properties])
+        return replace(ImageSample.of(means, properties), version=self.version)
 
     def select(self, neurons: Neurons) -> ImageSample | None:
         """Return the sample of whole layers that are among these neurons; None if there are none."""
         means = {layer: values for layer, values in self.means.items() if neurons.get(layer) == values.shape[1]}
-        return replace(self, means=means) if means else None
+        if not means:
+            return None
+        return replace(self, means=means)
 
     def encode(self) -> tuple[dict[str, Any], Arrays]:
         """Return a description of the sample for the header of a file, and its arrays."""
@@ -85,7 +94,7 @@ class ImageSample:
 
     @classmethod
     def decode(cls, described: Any, arrays: ByLayer) -> ImageSample:
-        """Invert :meth:`encode`."""
+        """Return the sample that :meth:`encode` encoded."""
         check_type("sample", described, dict)
         count = check_type("num_images", described.get("num_images"), int)
         version = check_type("properties", described.get("properties"), int, NoneType)
@@ -104,11 +113,12 @@ class ImageSample:
 
 
 def _packed(values: Tensor) -> NDArray[np.uint8]:
-    """Return float32 values as bytes, since files hold no other single precision."""
+    """Return float32 values as bytes, since the file format has no arrays of float32."""
     return np.ascontiguousarray(values.numpy(), "<f4").view(np.uint8)
 
 
 def _unpacked(packed: NDArray[Any], count: int, width: int) -> Tensor:
+    """Return float32 values ``(count, width)`` from their bytes; ValueError if there are others, or NaN."""
     if packed.dtype != np.uint8 or packed.shape != (count, 4 * width):
         raise ValueError(
             f"its sample is {packed.dtype} of shape {packed.shape}, expected uint8 of {(count, 4 * width)}"

@@ -80,7 +80,8 @@ class NeuronWeights(Stored):
     @override
     def _encode(self) -> Encoded:
         described, _, _ = super()._encode()
-        return described, split_arrays("weight", self.neurons, self.weights), {"notes": self.name}
+        arrays = split_arrays("weight", self.neurons, self.weights)
+        return described, arrays, {"notes": self.name}
 
     @classmethod
     @override
@@ -89,5 +90,5 @@ class NeuronWeights(Stored):
         return super()._decode(header, arrays, weights=arrays.flat("weight"), name=name, **fields)
 
     def __repr__(self) -> str:
-        used = int((self.weights != 0).sum())
-        return f"NeuronWeights({self.name!r}, {used} of {self.neurons.total} neurons, {self.extractor!r})"
+        num_used = int((self.weights != 0).sum())
+        return f"NeuronWeights({self.name!r}, {num_used} of {self.neurons.total} neurons, {self.extractor!r})"

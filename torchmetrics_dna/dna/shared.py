@@ -1,4 +1,4 @@
-"""What DNAs of different representations have in common."""
+"""Functions for DNAs of any representation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def has_means(dna: DNA) -> bool:
-    """True if the means of neurons are known, which they are not for histograms of unknown ranges."""
+    """True if the means of neurons are known; False for histograms of unknown ranges."""
     return not (isinstance(dna, HistogramDNA) and dna.ranges is None)
 
 
@@ -29,15 +29,19 @@ def as_gaussian(dna: DNA) -> GaussianDNA:
 
 
 def shared_neurons(*dnas: DNA) -> Neurons:
-    """Return the neurons of DNAs without properties of files, unless each has files, and not images in memory alone."""
+    """Return the neurons that can be compared between DNAs.
+
+    Properties of files are left out if a DNA has only images in memory.
+    """
     neurons = dnas[0].neurons
     if LAYER not in neurons:
         return neurons
-    numbers = [i for i, record in enumerate(RECORDS.values()) if record.needs == "file"]
-    places = [neurons.index(LAYER, i) for i in numbers if i in neurons.numbers(LAYER)]
-    if not places or all(_are_above_zero(dna.select(neurons=places)) for dna in dnas):
+    file_properties = [i for i, record in enumerate(RECORDS.values()) if record.needs == "file"]
+    positions = [neurons.index(LAYER, i) for i in file_properties if i in neurons.numbers(LAYER)]
+    if not positions or all(_are_above_zero(dna.select(neurons=positions)) for dna in dnas):
         return neurons
-    return neurons.take(torch.tensor([i for i in range(neurons.total) if i not in places]))
+    comparable = [i for i in range(neurons.total) if i not in positions]
+    return neurons.take(torch.tensor(comparable))
 
 
 def _are_above_zero(dna: DNA) -> bool:

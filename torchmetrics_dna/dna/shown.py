@@ -1,4 +1,4 @@
-"""Base of results that people read."""
+"""Base class of results that are shown as sentences and tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Shown(Saved):
-    """Base of results: their classes hold figures, and a module of ``reporting`` makes sentences and tables of them."""
+    """Base class of results. A result holds figures; a module of ``reporting`` makes sentences and tables of them."""
 
     #: Name of the module of ``reporting`` that shows results of this class.
     SHOWN_BY: ClassVar[str]
@@ -25,7 +25,7 @@ class Shown(Saved):
 
     @property
     def verdict_lines(self) -> list[str]:
-        """The result in sentences, at most four for two sets and for several."""
+        """The result in sentences, at most four."""
         lines: list[str] = self._shown_by.sentences(self)
         return lines
 
