@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 LAYER = "properties"
-BANDS = "numbers of bands"  # the layer of inputs that are no images, with as many neurons a band
+# Layer of inputs that are no images. It has a neuron for each number of a band.
+BANDS = "numbers of bands"
 _OF_BAND = ("mean", "deviation")
-VERSION = 3  # of the definitions; increment it with any change of a value
-_MOST_BYTES = 8  # scale of bytes per pixel
+# Version of the definitions. Increment it with any change of a value.
+VERSION = 3
+# Number of bytes per pixel that becomes the value 1.
+_MOST_BYTES = 8
 
 
 class Fault(NamedTuple):
@@ -35,10 +38,10 @@ class Fault(NamedTuple):
         least: The least distance from other images that counts, of the transformed property.
         verb: Verb of the statement about an image: ``"is"``, ``"has"``, ``"looks"`` or ``"shows"``.
         words: End of the short statement, such as ``"much darker"``.
-        details: What the full statement adds; ``{}`` is the reference, or "the others".
-        maybe: Value from which an image that is far beyond all others has this fault; NaN for what may be a matter of
-            taste, which is only a reason for what other evidence shows.
-        plain: Value from which it is hardly anything else, so that less evidence is enough; NaN for none.
+        details: Addition of the full statement; ``{}`` is the reference, or "the others".
+        maybe: Value from which an image that is far beyond all others has this fault. NaN for a direction that may be a
+            matter of taste, and is only named as a reason if other evidence shows an outlier.
+        plain: Value from which it is hardly anything but a fault, so that less evidence is enough; NaN for none.
 
     """
 
@@ -52,21 +55,20 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Property:
-    """Record of a property of images. All that needs to know of one reads it here.
+    """Registry entry of a property of images.
 
     Args:
         name: Its name, in words.
         meaning: Meaning of a value as it is printed, for reports and for the table in the documentation.
-        measure: Function of :class:`Originals` that returns values, ``(B,)``, or one for all.
-        written: Function that writes a value in its unit; None for significant digits.
-        needs: What it takes, without which it is 0: ``"size"`` of the images, ``"file"``, ``"pixels"``, or
-            ``"texture"``, three pixels in height and width.
-        of_pixels: Whether it counts in how far an image is from a reference, and in the choice of causes. This changes
-            verdicts.
-        higher: What is wrong with an image where it is far above a reference; None if nothing is.
-        lower: The same far below it.
-        tails: Function that makes its tails about exponential; None if they are.
-        plain: Whether a verdict names it before others, as far as it is among the clearest.
+        measure: Function of :class:`Originals` that returns values, ``(B,)``, or one value for all images.
+        written: Function that formats a value in its unit; None for significant digits.
+        needs: Requirement, without which the value is 0: ``"size"`` of the images, ``"file"``, ``"pixels"``, or
+            ``"texture"`` (three pixels in height and width).
+        of_pixels: Whether it is used in outlier scores, and in the choice of candidate changes. This changes verdicts.
+        higher: Fault of an image whose value is far above those of a reference; None if it is no fault.
+        lower: Fault of an image whose value is far below those of a reference; None if it is no fault.
+        tails: Function that makes its tails approximately exponential; None if they are.
+        plain: Whether a verdict names it before others if it is among the clearest differences.
 
     """
 
@@ -83,7 +85,9 @@ class Property:
 
     def in_words(self, value: float, digits: int = 3) -> str:
         """Format a value in its unit, or else with so many significant digits."""
-        return f"{value:.{digits}g}" if self.written is None else self.written(value)
+        if self.written is None:
+            return f"{value:.{digits}g}"
+        return self.written(value)
 
     @property
     def faults(self) -> dict[str, Fault]:
@@ -92,20 +96,27 @@ class Property:
         return {f"{self.name} {sign}": fault for sign, fault in by_sign.items() if fault is not None}
 
 
-WINDOW = 192  # side of the central crop for texture, in pixels
-_PIXELS = 1 << 14  # maximum number of pixels for colours
-WHITE = 255_000  # white in thousandths
-NEAR = 4  # radius of the search for a step by pixelation, in pixels
+# Pixels of a side of the central crop whose texture is measured.
+WINDOW = 192
+# Largest number of pixels whose colours are measured.
+_PIXELS = 1 << 14
+# Number of different colours of five bits per channel.
+_NUM_COLOURS = 1 << 15
+# Brightness of white, in thousandths of a grey level.
+WHITE = 255_000
+# Radius in pixels in which pixelation searches for a large step.
+NEAR = 4
 # A Laplacian of at most two grey levels counts as none. It is the sum of two second differences, and rounding to bytes
 # leaves about one grey level in each. Without this, a strongly blurred image would seem to be sharp.
 DEAD_ZONE = 2_000
-NOISE = math.sqrt(math.pi / 2) / 6 * 8 / WHITE  # of the mean of Immerkaer's kernel
+# Factor from the mean of Immerkaer's kernel to the value of noise.
+NOISE = math.sqrt(math.pi / 2) / 6 * 8 / WHITE
 
 
 def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     """Measure properties of original images.
 
-    All are sums of integers up to a final division, so the figures of an image do not depend on batch and process.
+    All are sums of integers up to a final division, so the values of an image do not depend on batch and process.
 
     Args:
         imgs: RGB or grey images ``(B, C, H, W)``, uint8, or floating point in [0, 1].
@@ -123,14 +134,17 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
         (0.25, 0.5, 0.502, 1.0)
 
     """
-    imgs = (imgs.cpu() if lacks_float64(imgs.device) else imgs).expand(-1, 3, -1, -1)
+    if lacks_float64(imgs.device):
+        imgs = imgs.cpu()
+    imgs = imgs.expand(-1, 3, -1, -1)
     if imgs.dtype != torch.uint8:
         imgs = imgs.mul(255).round().to(torch.uint8)
     properties = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
-    of = Originals(imgs, file)
-    for column, record in enumerate(RECORDS.values()):  # one by one, since copying a tensor to a device is a sync
-        if of.has[record.needs]:
-            properties[:, column] = record.measure(of)
+    originals = Originals(imgs, file)
+    # Columns are set one by one, because stacking single numbers would copy them to the device, which is a sync.
+    for column, record in enumerate(RECORDS.values()):
+        if originals.has[record.needs]:
+            properties[:, column] = record.measure(originals)
     return properties.clamp_(0, 1).float()
 
 
@@ -140,12 +154,18 @@ def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
     if compiled is None:
         return image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], file)[0]
     rgb = np.broadcast_to(image, (*image.shape[:2], 3))
-    image = np.require(rgb, requirements=("C", "W"))  # torch takes no other
-    of, compiled_values = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file), compiled.measured_of(image)
-    values = [
-        compiled_values[name] if name in compiled_values else float(record.measure(of)) if of.has[record.needs] else 0.0
-        for name, record in RECORDS.items()
-    ]
+    # torch only takes arrays that are writable.
+    image = np.require(rgb, requirements=("C", "W"))
+    originals = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file)
+    compiled_values = compiled.measured_of(image)
+    values = []
+    for name, record in RECORDS.items():
+        if name in compiled_values:
+            values.append(compiled_values[name])
+        elif originals.has[record.needs]:
+            values.append(float(record.measure(originals)))
+        else:
+            values.append(0.0)
     return torch.tensor(values, dtype=torch.float64).clamp_(0, 1).float()
 
 
@@ -170,7 +190,9 @@ def neuron_name(layer: str, number: int) -> str:
     if layer == BANDS:
         band, which = divmod(number, len(_OF_BAND))
         return f"{_OF_BAND[which]} of band {band}"
-    return PROPERTIES[number] if layer == LAYER and number < len(PROPERTIES) else str(number)
+    if layer == LAYER and number < len(PROPERTIES):
+        return PROPERTIES[number]
+    return str(number)
 
 
 def neuron_in_words(layer: str, number: int) -> str:
@@ -182,13 +204,17 @@ def neuron_in_words(layer: str, number: int) -> str:
 
     """
     name = neuron_name(layer, number)
-    return f"{layer} neuron {number}" if name == str(number) else f"{name} ({layer})"
+    if name == str(number):
+        return f"{layer} neuron {number}"
+    return f"{name} ({layer})"
 
 
 def without_properties(neurons: Neurons) -> Neurons | None:
-    """Return the neurons of the network; None unless there are both these and properties."""
+    """Return the neurons of the network without properties; None if there are only neurons or only properties."""
     layers = [layer for layer in neurons if layer != LAYER]
-    return neurons.take(neurons.positions(layers)) if 0 < len(layers) < len(neurons) else None
+    if len(layers) in (0, len(neurons)):
+        return None
+    return neurons.take(neurons.positions(layers))
 
 
 def property_in_words(name: str, value: float, digits: int = 3) -> str:
@@ -200,7 +226,9 @@ def property_in_words(name: str, value: float, digits: int = 3) -> str:
 
     """
     record = RECORDS.find(name)
-    return f"{value:.{digits}g}" if record is None else record.in_words(value, digits)
+    if record is None:
+        return f"{value:.{digits}g}"
+    return record.in_words(value, digits)
 
 
 def _grey(imgs: Tensor) -> Tensor:
@@ -211,45 +239,56 @@ def _grey(imgs: Tensor) -> Tensor:
 
 
 class Originals:
-    """Original images of a batch, ``(B, 3, H, W)``, uint8, with what several properties take, computed once."""
+    """Original images of a batch, ``(B, 3, H, W)``, uint8, with intermediate values of several properties.
+
+    Each of these is computed once.
+    """
 
     def __init__(self, imgs: Tensor, file: FileFacts | None) -> None:
-        self.file, self._imgs = file, imgs
+        self.file = file
+        self._imgs = imgs
         self.height, self.width = imgs.shape[2:]
-        some, large = len(imgs) > 0, min(imgs.shape[2:]) >= 3
-        self.has = {"size": True, "file": file is not None, "pixels": some, "texture": some and large}
+        has_images = len(imgs) > 0
+        has_neighbours = min(self.height, self.width) >= 3
+        # Whether each requirement of properties is met.
+        self.has = {
+            "size": True,
+            "file": file is not None,
+            "pixels": has_images,
+            "texture": has_images and has_neighbours,
+        }
 
     @cached_property
     def sample(self) -> Tensor:
-        """Some pixels of the images, for colours: no overflow, at most 2^14."""
+        """Pixels for colours: at most 2^14 per image, so that sums do not overflow."""
         step = step_of(self.height * self.width)
         return self._imgs[:, :, ::step, ::step].contiguous()
 
     @cached_property
     def channels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Red, green and blue of these, int32."""
+        """Red, green and blue of the sample, int32."""
         red, green, blue = self.sample.int().unbind(1)
         return red, green, blue
 
     @cached_property
     def grey(self) -> Tensor:
-        """Brightness of these."""
+        """Brightness of the sample, see :func:`_grey`."""
         return _grey(self.sample)
 
     @cached_property
     def count(self) -> int:
-        """Number of these."""
+        """Number of pixels of the sample per image."""
         return self.grey[0].numel()
 
     @cached_property
     def mean(self) -> Tensor:
-        """Mean brightness."""
+        """Mean brightness of the sample, ``(B,)``."""
         return _total(self.grey) / self.count
 
     @cached_property
     def middle(self) -> Tensor:
         """Brightness of the middle of the images, for texture, aligned to blocks of 8 pixels."""
-        top, left = (max(0, (size - WINDOW) // 16 * 8) for size in self._imgs.shape[2:])
+        top, left = (max(0, (size - WINDOW) // 16 * 8) for size in (self.height, self.width))
         return _grey(self._imgs[:, :, top : top + WINDOW, left : left + WINDOW])
 
     @cached_property
@@ -259,83 +298,93 @@ class Originals:
 
     @cached_property
     def seconds(self) -> tuple[Tensor, Tensor]:
-        """Differences of these; their sum is the Laplacian."""
+        """Differences of successive steps, across and down. Their sum is the Laplacian."""
         across, down = self.steps
         return across.diff(dim=2), down.diff(dim=1)
 
     @cached_property
     def sums(self) -> tuple[Tensor, Tensor]:
-        """Sums of differences of columns and of rows, of at most 192 steps of 255,000 each."""
+        """Sums of the absolute steps of each column and of each row: at most 192 steps of 255,000 each."""
         across, down = self.steps
         return across.abs().sum(1), down.abs().sum(2)
 
     @cached_property
     def narrow(self) -> Tensor:
-        """Mean difference of neighbours."""
-        (columns, rows), (across, down) = self.sums, self.steps
+        """Mean absolute step across plus mean absolute step down, ``(B,)``."""
+        columns, rows = self.sums
+        across, down = self.steps
         return _total(columns) / across[0].numel() + _total(rows) / down[0].numel()
 
 
-def _contrast(of: Originals) -> Tensor:
-    squares = _total(of.grey.long() * of.grey) / of.count
-    return (squares - of.mean * of.mean).clamp(min=0).sqrt() * 2 / WHITE
+def _contrast(images: Originals) -> Tensor:
+    squares = _total(images.grey.long() * images.grey) / images.count
+    return (squares - images.mean * images.mean).clamp(min=0).sqrt() * 2 / WHITE
 
 
-def _colours(of: Originals) -> Tensor:
-    high = of.sample >> 3  # five bits of each channel
+def _colours(images: Originals) -> Tensor:
+    # The upper five bits of each channel.
+    high = images.sample >> 3
     codes = (high[:, 0].long() << 10) + (high[:, 1].int() << 5) + high[:, 2]
-    seen = torch.zeros(len(high), 1 << 15, dtype=torch.uint8, device=high.device)
-    seen.scatter_(1, codes.flatten(1), 1)
-    return (_count(seen) / min(of.count, 1 << 15)).sqrt()
+    is_present = torch.zeros(len(high), _NUM_COLOURS, dtype=torch.uint8, device=high.device)
+    is_present.scatter_(1, codes.flatten(1), 1)
+    return (_count(is_present) / min(images.count, _NUM_COLOURS)).sqrt()
 
 
-def _saturation(of: Originals) -> Tensor:
-    return _total(of.sample.amax(1).int() - of.sample.amin(1).int()) / (255 * of.count)
+def _saturation(images: Originals) -> Tensor:
+    return _total(images.sample.amax(1).int() - images.sample.amin(1).int()) / (255 * images.count)
 
 
-def _red_against_green(of: Originals) -> Tensor:
-    red, green, _ = of.channels
-    return 0.5 + _total(red - green) / (510 * of.count)
+def _red_against_green(images: Originals) -> Tensor:
+    red, green, _ = images.channels
+    return 0.5 + _total(red - green) / (510 * images.count)
 
 
-def _blue_against_yellow(of: Originals) -> Tensor:
-    red, green, blue = of.channels
-    return 0.5 + _total(2 * blue - red - green) / (1020 * of.count)
+def _blue_against_yellow(images: Originals) -> Tensor:
+    red, green, blue = images.channels
+    return 0.5 + _total(2 * blue - red - green) / (1020 * images.count)
 
 
-def _dark_corners(of: Originals) -> Tensor:
+def _dark_corners(images: Originals) -> Tensor:
     """Compare the brightness of corners and middle, each an eighth of the height and width."""
-    grey = of.grey
-    down, right = (max(1, extent // 8) for extent in grey.shape[1:])
-    top, left = ((extent - size) // 2 for extent, size in zip(grey.shape[1:], (down, right), strict=True))
-    corners = [grey[:, y, x] for y in (slice(down), slice(-down, None)) for x in (slice(right), slice(-right, None))]
-    around = torch.stack([_total(corner) for corner in corners]).sum(0) / 4
-    middle = _total(grey[:, top : top + down, left : left + right])
-    return 0.5 + (middle - around) / (2 * WHITE * down * right)
+    grey = images.grey
+    num_rows, num_columns = grey.shape[1:]
+    height = max(1, num_rows // 8)
+    width = max(1, num_columns // 8)
+    corners = [
+        grey[:, :height, :width],
+        grey[:, :height, -width:],
+        grey[:, -height:, :width],
+        grey[:, -height:, -width:],
+    ]
+    mean_of_corners = torch.stack([_total(corner) for corner in corners]).sum(0) / 4
+    top = (num_rows - height) // 2
+    left = (num_columns - width) // 2
+    middle = _total(grey[:, top : top + height, left : left + width])
+    return 0.5 + (middle - mean_of_corners) / (2 * WHITE * height * width)
 
 
-def _sharpness(of: Originals) -> Tensor:
+def _sharpness(images: Originals) -> Tensor:
     """Divide the mean Laplacian beyond the dead zone by the mean step between neighbours."""
-    second, below = of.seconds
-    laplacian = second[:, 1:-1] + below[:, :, 1:-1]
+    across, down = images.seconds
+    laplacian = across[:, 1:-1] + down[:, :, 1:-1]
     beyond = (laplacian.abs() - DEAD_ZONE).clamp(min=0)
-    return _mean(beyond) / (of.narrow * 4).clamp(min=1)
+    return _mean(beyond) / (images.narrow * 4).clamp(min=1)
 
 
-def _noise(of: Originals) -> Tensor:
+def _noise(images: Originals) -> Tensor:
     """Sum Immerkaer's kernel (1996), which is blind to edges."""
-    second, _ = of.seconds
-    return _mean(second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]) * NOISE
+    across, _ = images.seconds
+    return _mean(across[:, 2:] - 2 * across[:, 1:-1] + across[:, :-2]) * NOISE
 
 
-def _fine_detail(of: Originals) -> Tensor:
-    grey = of.middle
+def _fine_detail(images: Originals) -> Tensor:
+    grey = images.middle
     wide = _mean(grey[:, :, 2:] - grey[:, :, :-2]) + _mean(grey[:, 2:] - grey[:, :-2])
-    return of.narrow / (of.narrow + wide).clamp(min=1)
+    return images.narrow / (images.narrow + wide).clamp(min=1)
 
 
-def _flat_areas(of: Originals) -> Tensor:
-    across, down = of.steps
+def _flat_areas(images: Originals) -> Tensor:
+    across, down = images.steps
     return 1 - (_count(across) + _count(down)) / (across[0].numel() + down[0].numel())
 
 
@@ -354,25 +403,32 @@ def _mean(values: Tensor) -> Tensor:
     return _total(values.abs()) / values[0].numel()
 
 
-def _pixelation(of: Originals) -> Tensor:
+def _pixelation(images: Originals) -> Tensor:
     """Compute the share of rows and columns with hardly any difference near large ones, typical of enlarged pixels."""
-    still, size = torch.zeros_like(of.narrow), 0
-    for steps in of.sums:
-        most = max_pool1d(steps.double()[:, None], 2 * NEAR + 1, 1, NEAR)[:, 0]
-        still, size = still + _total(steps * 10 < most), size + steps.shape[1]
-    return still / size
+    num_small = torch.zeros_like(images.narrow)
+    num_lines = 0
+    for steps in images.sums:
+        largest_nearby = max_pool1d(steps.double()[:, None], 2 * NEAR + 1, 1, NEAR)[:, 0]
+        num_small = num_small + _total(steps * 10 < largest_nearby)
+        num_lines += steps.shape[1]
+    return num_small / num_lines
 
 
-def _blockiness(of: Originals) -> Tensor:
+def _blockiness(images: Originals) -> Tensor:
     """Compute the share of differences at the borders of 8-pixel blocks: borders / (borders + elsewhere)."""
-    columns, rows = of.sums
-    borders = elsewhere = torch.zeros_like(of.narrow)
-    for steps, length in zip(of.sums, of.middle.shape[1:], strict=True):
-        border = torch.arange(steps.shape[1], device=steps.device) % 8 == 7
-        borders = borders + _total(steps * border) / (border.sum() * length).clamp(min=1)
-        elsewhere = elsewhere + _total(steps * ~border) / ((~border).sum() * length).clamp(min=1)
-    small = min(columns.shape[1], rows.shape[1]) <= 8
-    return borders * 0 + 0.5 if small else borders / (borders + elsewhere).clamp(min=1)
+    columns, rows = images.sums
+    if min(columns.shape[1], rows.shape[1]) <= 8:
+        # Smaller images have no borders between blocks.
+        return torch.full_like(images.narrow, 0.5)
+    borders = torch.zeros_like(images.narrow)
+    elsewhere = torch.zeros_like(images.narrow)
+    for steps, length in zip(images.sums, images.middle.shape[1:], strict=True):
+        is_border = torch.arange(steps.shape[1], device=steps.device) % 8 == 7
+        num_at_borders = (is_border.sum() * length).clamp(min=1)
+        num_elsewhere = ((~is_border).sum() * length).clamp(min=1)
+        borders = borders + _total(steps * is_border) / num_at_borders
+        elsewhere = elsewhere + _total(steps * ~is_border) / num_elsewhere
+    return borders / (borders + elsewhere).clamp(min=1)
 
 
 def in_percent(value: float) -> str:
@@ -381,6 +437,7 @@ def in_percent(value: float) -> str:
 
 
 def _pixels(value: float) -> str:
+    """Format a width or height."""
     return f"{2 ** (16 * value):,.0f} pixels"
 
 
@@ -402,20 +459,20 @@ RECORDS = Registry(
     "property",
     (
         Property(
-            "width", "in pixels; the mean is geometric", lambda of: math.log2(of.width) / 16, _pixels, "size",
+            "width", "in pixels; the mean is geometric", lambda images: math.log2(images.width) / 16, _pixels, "size",
             plain=True,
         ),
         Property(
-            "height", "in pixels; the mean is geometric", lambda of: math.log2(of.height) / 16, _pixels, "size",
+            "height", "in pixels; the mean is geometric", lambda images: math.log2(images.height) / 16, _pixels, "size",
             plain=True,
         ),
         Property(
             "aspect ratio", "width divided by height; the mean is geometric",
-            lambda of: 0.5 + math.log2(of.width / of.height) / 8,
+            lambda images: 0.5 + math.log2(images.width / images.height) / 8,
             lambda value: f"{2 ** (8 * (value - 0.5)):.3g}", "size",
         ),
         _of_colour(
-            "brightness", "mean grey value, from 0 (black) to 1 (white)", lambda of: of.mean / WHITE,
+            "brightness", "mean grey value, from 0 (black) to 1 (white)", lambda images: images.mean / WHITE,
             tails=log_odds(0.02), plain=True,
             higher=Fault(0.1, "is", "much brighter", " than any of {}", maybe=0.7),
             lower=Fault(0.1, "is", "much darker", " than any of {}", maybe=0.15, plain=0.08),
@@ -427,12 +484,12 @@ RECORDS = Registry(
         ),
         _of_colour(
             "dark pixels", "share of pixels in the darkest 5% of the grey scale",
-            lambda of: _count(of.grey < WHITE // 20) / of.count, in_percent, tails=log_odds(0.05),
+            lambda images: _count(images.grey < WHITE // 20) / images.count, in_percent, tails=log_odds(0.05),
             higher=Fault(0.2, "has", "far more dark pixels", " than any of {}", maybe=0.3, plain=0.9),
         ),
         _of_colour(
             "bright pixels", "share of pixels in the brightest 5% of the grey scale",
-            lambda of: _count(of.grey > WHITE - WHITE // 20) / of.count, in_percent,
+            lambda images: _count(images.grey > WHITE - WHITE // 20) / images.count, in_percent,
             tails=log_odds(0.05), higher=Fault(0.2, "has", "far more bright pixels", " than any of {}", maybe=0.5),
         ),
         _of_colour(
@@ -481,22 +538,24 @@ RECORDS = Registry(
             higher=Fault(0.01, "shows", "blocks of 8 pixels", ", as strong JPEG compression leaves", maybe=0.6),
         ),
         _of_file(
-            "JPEG files", "share of files in this format", lambda of: of.file.format == "JPEG", in_percent, plain=True,
+            "JPEG files", "share of files in this format", lambda images: images.file.format == "JPEG", in_percent, plain=True,
         ),
         _of_file(
-            "PNG files", "share of files in this format", lambda of: of.file.format == "PNG", in_percent, plain=True,
+            "PNG files", "share of files in this format", lambda images: images.file.format == "PNG", in_percent, plain=True,
         ),
         _of_file(
             "bytes per pixel", "size of the file, divided by the number of pixels",
-            lambda of: of.file.num_bytes / (of.height * of.width * _MOST_BYTES),
+            lambda images: images.file.num_bytes / (images.height * images.width * _MOST_BYTES),
             lambda value: f"{value * _MOST_BYTES:.2g}",
         ),
     ),
 )  # fmt: skip
 PROPERTIES = tuple(RECORDS)
-#: Those of what is shown: in the choice of causes, and in how far an image is from a reference.
+#: Properties of the pixels, for the choice of candidate changes and for outlier scores.
 OF_PIXELS = tuple(record.name for record in RECORDS.values() if record.of_pixels)
-#: Those that a verdict names first: of files before those of what is shown.
-PLAIN = tuple(record.name for record in sorted(RECORDS.values(), key=lambda record: record.of_pixels) if record.plain)
+# Properties of files come before those of pixels.
+_FILES_FIRST = sorted(RECORDS.values(), key=lambda record: record.of_pixels)
+#: Properties that a verdict names first.
+PLAIN = tuple(record.name for record in _FILES_FIRST if record.plain)
 #: Faults by property and sign.
 FAULTS = {name: fault for record in RECORDS.values() for name, fault in record.faults.items()}
