@@ -13,15 +13,26 @@ Bytes = NDArray[np.uint8]
 
 LEVELS = 256
 WHITE = LEVELS - 1
-ROUNDING = 1  # grey levels by which rounding may move a pixel
-NEARLY_ALL = 0.95  # share of the pairs that a change has to explain
-GAMMAS = (0.2, 5.0)  # the least and the largest gamma that is looked for
-LEAST_LEVELS = 8  # different grey levels, between black and white, from which a gamma is estimated
-_CHUNK = 1 << 20  # values that are counted at once
-_LOW, _HIGH = 16, 235  # black and white of the limited range of video
-_EMPTY = (np.inf, -np.inf)  # an interval that holds nothing
+# Number of grey levels by which rounding may change a pixel.
+ROUNDING = 1
+# Share of the pairs that a change must explain.
+NEARLY_ALL = 0.95
+# Smallest and largest gamma of the search.
+GAMMAS = (0.2, 5.0)
+# Number of different grey levels between black and white from which a gamma is estimated.
+LEAST_LEVELS = 8
+# Number of values that are counted at a time.
+_CHUNK = 1 << 20
+# Black and white of the limited range of video.
+_LOW = 16
+_HIGH = 235
+# Interval without values.
+_EMPTY = (np.inf, -np.inf)
 
-SWAPPED, LIMITED, FULL, GAMMA = "swapped channels", "limited range", "full range", "gamma"
+SWAPPED = "swapped channels"
+LIMITED = "limited range"
+FULL = "full range"
+GAMMA = "gamma"
 
 
 def swap_channels(image: Bytes) -> Bytes:
@@ -167,7 +178,8 @@ def compare_pair(a: Bytes, b: Bytes) -> PairDifference:
 def joint_counts(a: Bytes, b: Bytes) -> NDArray[np.int64]:
     """Count how often each grey level of A is at the place of each grey level of B, shape ``(256, 256)``."""
     counts = np.zeros(LEVELS * LEVELS, np.int64)
-    values_a, values_b = a.reshape(-1), b.reshape(-1)
+    values_a = a.reshape(-1)
+    values_b = b.reshape(-1)
     for start in range(0, len(values_a), _CHUNK):
         part = slice(start, start + _CHUNK)
         cells = values_a[part].astype(np.int64) * LEVELS + values_b[part]
@@ -185,16 +197,19 @@ def possible_gammas(levels_a: NDArray[np.int64], levels_b: NDArray[np.int64]) ->
 
     The first end is larger than the second if there is no such gamma, or if A has too few levels to estimate one.
     """
-    ends = (levels_a == 0) | (levels_a == WHITE)
-    if (np.abs(levels_a - levels_b)[ends] > ROUNDING).any():  # a gamma leaves black and white as they are
+    is_end = (levels_a == 0) | (levels_a == WHITE)
+    # A gamma does not change black and white.
+    if (np.abs(levels_a - levels_b)[is_end] > ROUNDING).any():
         return _EMPTY
-    inner_a, inner_b = levels_a[~ends] / WHITE, levels_b[~ends].astype(float)
+    inner_a = levels_a[~is_end] / WHITE
+    inner_b = levels_b[~is_end].astype(float)
     if len(np.unique(inner_a)) < LEAST_LEVELS:
         return _EMPTY
     slack = ROUNDING + 0.5
     darkest = (inner_b - slack).clip(min=0) / WHITE
     brightest = (inner_b + slack) / WHITE
-    with np.errstate(divide="ignore"):  # the logarithm of black is minus infinity, and any large gamma gives black
+    # The logarithm of black is minus infinity, so that any large gamma gives black.
+    with np.errstate(divide="ignore"):
         largest = np.log(darkest) / np.log(inner_a)
     least = np.log(brightest) / np.log(inner_a)
     return max(GAMMAS[0], float(least.max())), min(GAMMAS[1], float(largest.min()))
@@ -206,10 +221,11 @@ def common_gamma(intervals: Sequence[tuple[float, float]]) -> float | None:
     if not len(filled):
         return None
     least, largest = filled.T
-    holds = (least[:, None] <= least) & (least <= largest[:, None])  # of each interval, the least gamma of each
+    # Whether interval i, in row i, holds the least gamma of interval j, in column j.
+    holds = (least[:, None] <= least) & (least <= largest[:, None])
     start = least[holds.sum(axis=0).argmax()]
-    holding = (least <= start) & (start <= largest)
-    return float((start + largest[holding].min()) / 2)
+    holds_start = (least <= start) & (start <= largest)
+    return float((start + largest[holds_start].min()) / 2)
 
 
 def explaining_change(pairs: Sequence[PairDifference]) -> tuple[str | None, float | None, int]:
@@ -224,7 +240,8 @@ def explaining_change(pairs: Sequence[PairDifference]) -> tuple[str | None, floa
     best = max(num_explained, key=num_explained.__getitem__)
     if not pairs or num_explained[best] < NEARLY_ALL * len(pairs):
         return None, None, 0
-    return best, gamma if best == GAMMA else None, num_explained[best]
+    amount = gamma if best == GAMMA else None
+    return best, amount, num_explained[best]
 
 
 def median_difference(counts: NDArray[np.int64]) -> int:
