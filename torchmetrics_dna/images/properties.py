@@ -538,10 +538,12 @@ RECORDS = Registry(
             higher=Fault(0.01, "shows", "blocks of 8 pixels", ", as strong JPEG compression leaves", maybe=0.6),
         ),
         _of_file(
-            "JPEG files", "share of files in this format", lambda images: images.file.format == "JPEG", in_percent, plain=True,
+            "JPEG files", "share of files in this format", lambda images: images.file.format == "JPEG",
+            in_percent, plain=True,
         ),
         _of_file(
-            "PNG files", "share of files in this format", lambda images: images.file.format == "PNG", in_percent, plain=True,
+            "PNG files", "share of files in this format", lambda images: images.file.format == "PNG",
+            in_percent, plain=True,
         ),
         _of_file(
             "bytes per pixel", "size of the file, divided by the number of pixels",
