@@ -708,6 +708,7 @@ PICTURES = [Image.fromarray(pixels) for pixels in np.random.default_rng(0).integ
         [torch.zeros(3, 8, 9, dtype=torch.uint8)] * 2,
         [torch.zeros(2, 3, 8, 9, dtype=torch.uint8)] * 2,
         np.zeros((2, 3, 8, 9), np.uint8)[::-1],
+        np.zeros((2, 8, 9, 3), np.uint8),
         np.zeros((2, 3, 8, 9), ">f4"),
     ],
 )

@@ -77,7 +77,9 @@ def in_digits(value: float) -> str:
 def _remedy_of_type(imgs: Any, normalize: bool, channels: Sequence[int]) -> str:
     """Return how something that is no tensor becomes a batch of images, as the end of a message; empty if unknown."""
     if isinstance(imgs, np.ndarray):
-        return f"; give `{_from_numpy('imgs', [imgs])}`"
+        has_channels_last = imgs.ndim == 4 and imgs.shape[3] in channels and imgs.shape[1] not in channels
+        moved = ".movedim(3, 1)" if has_channels_last else ""
+        return f"; give `{_from_numpy('imgs', [imgs])}{moved}`"
     if isinstance(imgs, dict):
         return "; give images, the metric runs the network"
     if isinstance(imgs, str):
