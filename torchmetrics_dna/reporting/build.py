@@ -241,7 +241,7 @@ def gallery_of(opened: Opened, result: AnyResult) -> Gallery | None:
 
 
 def _has_page(result: Comparison) -> bool:
-    """True if a page shows layers and neurons: by dna-emd, of histograms whose ranges are known."""
+    """True if a page can show layers and neurons, which requires dna-emd of histograms with ranges."""
     if "dna-emd" not in result:
         return False
     histograms = [side.dnas.get("histogram") for side in result.measured or ()]

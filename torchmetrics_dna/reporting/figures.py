@@ -1,4 +1,4 @@
-"""The figures of a distance. Each is listed here once, and json, csv and tables show it as its entry says."""
+"""The figures of a distance. Each has one registry entry, which json, csv and tables follow."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def distance_in_words(distance: Distance, value: float) -> str:
 def debiased_cells(result: Result, p_value: float | None) -> tuple[Cell, str]:
     """Return the cells of the debiased distance and its interval, as of a comparison with this corrected p-value.
 
-    If a difference is significant but the distance is no larger than its null mean, the first cell says so.
+    If a difference is significant but the distance is no larger than its null mean, the first cell has the number of
+    neurons or layers that differ.
     """
     if p_value is not None and p_value <= SIGNIFICANT and result.few_differ is not None:
         return result.few_differ.in_words, "-"

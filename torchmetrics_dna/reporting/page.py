@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Number of neurons whose histograms are shown.
 _TOP = 12
-# Number of ticks of an axis, at most, beside 0.
+# Largest number of ticks of an axis, without the one at 0.
 _TICKS = 5
 # Number of unreadable images that are listed.
 _NAMED = 100
@@ -125,7 +125,7 @@ def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[MappedImage]:
 
     Args:
         images: The images.
-        crop: Part of an image that the network sees, and that the maps cover.
+        crop: Part of an image that is the network's input, and that the maps cover.
 
     """
     heats = [image.heat for image in images if image.heat is not None]
@@ -149,7 +149,7 @@ def _are_flat(heats: Tensor) -> bool:
 
 
 def heat_picture(picture: Image.Image, shares: Tensor, crop: Crop) -> Image.Image:
-    """Draw a heat map of shares ``(side, side)`` of what the network sees of an image, in yellow over dim grey."""
+    """Draw a heat map of shares ``(side, side)`` over the part that the crop leaves, in yellow over dim grey."""
     top, left, height, width = seen_of(picture.height, picture.width, crop)
     resized = Image.fromarray(shares.float().numpy()).resize((width, height), Image.Resampling.BILINEAR)
     opacities = np.zeros((picture.height, picture.width, 1))

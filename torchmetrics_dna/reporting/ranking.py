@@ -125,9 +125,7 @@ def copies_table(ranking: Ranking) -> Table | None:
         return None
     records = [record for record in rows(ranking) if record["kind"]]
     if ranking.is_alone:
-        # Each pair is listed once, by its first record: in reversed order, that one replaces the others.
-        pairs = {frozenset((record["image"], record["nearest"])): record for record in records[::-1]}
-        records = [*pairs.values()][::-1]
+        records = _one_per_pair(records)
     records.sort(key=lambda record: (record["kind"] != "copy", -(record.get("likeness") or 0)))
     keys = [key for key in _OF_COPIES if key in records[0]]
     header = [_heading(ranking, key) for key in keys]
@@ -136,6 +134,16 @@ def copies_table(ranking: Ranking) -> Table | None:
     num_near = int(nearest.near.sum())
     title = f"{num_copies:,} of {ranking.size} look like copies, {num_near:,} are near one"
     return Table(header, cells, title)
+
+
+def _one_per_pair(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first record of each pair of images."""
+    first_of_pairs: dict[frozenset[str], dict[str, Any]] = {}
+    # In reversed order, the first record of a pair replaces its other record.
+    for record in reversed(records):
+        pair = frozenset((record["image"], record["nearest"]))
+        first_of_pairs[pair] = record
+    return list(reversed(first_of_pairs.values()))
 
 
 def tables(ranking: Ranking) -> list[Table]:
@@ -175,7 +183,7 @@ def rows(ranking: Ranking, top: int | None = None, worst: int | None = None) -> 
 
 
 def _columns(ranking: Ranking) -> dict[str, Sequence[Any]]:
-    """Return what is known of each image, by the keys of :func:`rows`."""
+    """Return the values of each column for all images, by the keys of :func:`rows`."""
     columns: dict[str, Sequence[Any]] = {"image": ranking.names, "score": ranking.scores.tolist()}
     if ranking.distances is not None:
         columns["dna_emd"] = ranking.distances.tolist()

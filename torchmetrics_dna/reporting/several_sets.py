@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MOST_SENTENCES = 4
 # Number of sets that a sentence names at most.
 _MOST_NAMES = 3
-# Number of checkpoints from which on a sentence says whether training still improves.
+# Least number of checkpoints for a sentence on whether training still improves.
 _LEAST_CHECKPOINTS = 3
 # Word before the last number of a name, and those of checkpoints.
 _WORD = re.compile(r"([^\W\d_]+)[\W_]*\d+(?:\.\d+)?\D*$")
@@ -232,7 +232,7 @@ def _relative_to_held_out(sets: Comparisons, name: str, held_out: str) -> list[s
 
 
 def _how_far(sets: Comparisons, name: str, the_held_out: str, *, differs: bool) -> str:
-    """Return how many times as far a set is as the held-out one, or that it is farther; empty if neither is known."""
+    """Return how many times as far a set is as the held-out one, or that it is farther; empty without either."""
     reference, noun = sets.reference, sets.noun
     comparison = sets[name]
     ratio = sets.ratios()[name]
@@ -509,7 +509,7 @@ def evidence_table(sets: Comparisons) -> Table | None:
 
 
 def _notes_on_ratios(sets: Comparisons) -> list[str]:
-    """Return the note below a table of ratios that says what they are, if there are any."""
+    """Return the note below a table that explains its ratios; nothing without ratios."""
     all_ratios = [ratio for distance in sets.distances for ratio in sets.ratios(distance).values()]
     ratios = [ratio for ratio in all_ratios if ratio is not None]
     held_out = sets.held_out

@@ -46,8 +46,8 @@ def title(comparison: Comparison) -> str:
 def sentences(comparison: Comparison) -> list[str]:
     """Return at most four sentences.
 
-    They say how the pixels of pairs differ, whether B differs, how far it is, which properties differ, and which images
-    are outliers.
+    Their subjects, in this order: the pixels of pairs, the answer of the test, the distance, properties that differ,
+    and the outliers.
     """
     a, b = comparison.names
     noun = comparison.noun
@@ -269,7 +269,7 @@ def tables(comparison: Comparison) -> list[Table]:
 
 
 def _table_of_layers(comparison: Comparison) -> Table | None:
-    """Return the distances of each layer; None if no distance is known by layer."""
+    """Return the distances of each layer; None if no distance has values of layers."""
     results = comparison.of_grain("neuron", "layer")
     if not results:
         return None

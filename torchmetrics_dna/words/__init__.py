@@ -1,1 +1,1 @@
-"""What results say: differences, and all sentences on them."""
+"""Differences between sets, and the sentences on them."""

@@ -15,7 +15,7 @@ from torchmetrics_dna.images.properties import PLAIN, property_in_words
 
 # Number of properties that a sentence names at most.
 _MOST_PROPERTIES = 3
-# A cause leaves much to explain if more than this share of the distance remains.
+# If more than this share of the distance remains after a change, properties explain the rest.
 _MUCH = 0.25
 # Standard deviations between means, from which on a property is called higher or lower.
 _MIN_SHIFT = 0.2
@@ -40,7 +40,7 @@ class PropertyDifference(NamedTuple):
         spread_a: Standard deviation over the images of A.
         spread_b: Standard deviation over the images of B.
         q: False discovery rate among neurons with at least as much evidence; None without a test.
-        theirs: The smallest and the largest mean of the sets that are A together; None if it is one set.
+        theirs: Smallest and largest mean of the sets that form A together; None if A is one set.
 
     """
 
