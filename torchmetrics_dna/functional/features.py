@@ -34,12 +34,17 @@ _ROUNDING = 1e-9
 
 
 class TooFewImagesError(RuntimeError):
-    """Raised if a side has too few images for a distance."""
+    """Raised if a set has too few images for a distance."""
 
 
 def too_few(distance: str, least: int, counts: Sequence[int]) -> TooFewImagesError:
-    """Return the error for sides of so many images, of which a distance takes at least ``least``."""
-    required = {1: "At least one image is", 2: "More than one image is"}.get(least, f"At least {least} images are")
+    """Return the error for sets of ``counts`` images, of which a distance requires at least ``least``."""
+    if least == 1:
+        required = "At least one image is"
+    elif least == 2:
+        required = "More than one image is"
+    else:
+        required = f"At least {least} images are"
     sides = " for both sides" if len(counts) > 1 else ""
     return TooFewImagesError(
         f"{required} required{sides} to compute {distance}, but got {' and '.join(map(str, counts))}"
@@ -72,13 +77,15 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
     if size < 2:
         raise too_few("kid", 2, (len(a), len(b)))
     _check(a, b, "kid")
-    from torchmetrics.image.kid import KernelInceptionDistance  # a slow import
+    # The import is slow.
+    from torchmetrics.image.kid import KernelInceptionDistance
 
-    subsets = 1 if size == len(a) == len(b) else SUBSETS
-    # features are gathered already, so there is nothing to sync
+    has_only_one_subset = size == len(a) == len(b)
+    subsets = 1 if has_only_one_subset else SUBSETS
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save all", UserWarning)
         torch.default_generator.manual_seed(0)
+        # The features of all processes are gathered already, so there is nothing to sync.
         metric = KernelInceptionDistance(nn.Identity(), subsets, size, sync_on_compute=False)
         metric.update(a.double(), real=True)
         metric.update(b.double(), real=False)
@@ -114,9 +121,15 @@ def cmmd(embeddings_a: Tensor, embeddings_b: Tensor) -> Tensor:
 
     """
     _check(embeddings_a, embeddings_b, "cmmd")
-    # sorted, so that rounding does not depend on the order of images
-    a, b = (rows[rows.sum(1).argsort()] for rows in (unit_rows(embeddings_a), unit_rows(embeddings_b)))
-    return CMMD_SCALE * (_mean_kernel(a, a) + _mean_kernel(b, b) - 2 * _mean_kernel(a, b)).clamp(min=0)
+    a = _sorted_rows(unit_rows(embeddings_a))
+    b = _sorted_rows(unit_rows(embeddings_b))
+    difference = _mean_kernel(a, a) + _mean_kernel(b, b) - 2 * _mean_kernel(a, b)
+    return CMMD_SCALE * difference.clamp(min=0)
+
+
+def _sorted_rows(rows: Tensor) -> Tensor:
+    """Sort rows by their sum, so that rounding does not depend on the order of images."""
+    return rows[rows.sum(1).argsort()]
 
 
 def unit_rows(embeddings: Tensor) -> Tensor:
@@ -135,11 +148,14 @@ def kernel_less_one(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _mean_kernel(a: Tensor, b: Tensor) -> Tensor:
+    """Compute the mean of :func:`kernel_less_one` over all pairs of rows."""
     total = a.new_zeros(())
     for block in blocks(len(a), len(b), _CELLS):
         rows = a[block]
-        if b is a:  # pairs of different rows count twice
-            total += kernel_less_one(rows, rows).sum() + 2 * kernel_less_one(rows, a[block.stop :]).sum()
+        if b is a:
+            # Rows after the block form two pairs with each row of the block, in either order.
+            following = a[block.stop :]
+            total += kernel_less_one(rows, rows).sum() + 2 * kernel_less_one(rows, following).sum()
         else:
             total += kernel_less_one(rows, b).sum()
     return total / (len(a) * len(b))
@@ -183,12 +199,14 @@ def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_P
     _check(features_a, features_b, "mind")
     generator = torch.Generator().manual_seed(seed)
     images = min(len(features_a), len(features_b))
-    a, b = (_subsample(features, images, generator).double() for features in (features_a, features_b))
+    a = _subsample(features_a, images, generator).double()
+    b = _subsample(features_b, images, generator).double()
     directions = torch.randn(num_projections, a.shape[1], generator=generator)
     directions = (directions / directions.norm(dim=1, keepdim=True)).to(a)
     total = a.new_zeros(())
     for block in blocks(num_projections, images, _CELLS):
-        sorted_a, sorted_b = ((directions[block] @ rows.T).sort(1).values for rows in (a, b))
+        sorted_a = (directions[block] @ a.T).sort(1).values
+        sorted_b = (directions[block] @ b.T).sort(1).values
         total += (sorted_a - sorted_b).square().sum()
     return total * _MIND_SCALE * a.shape[1] / (num_projections * images)
 
@@ -197,7 +215,8 @@ def _subsample(features: Tensor, images: int, generator: torch.Generator) -> Ten
     """Subsample rows at random; the generator is not used if all rows are needed."""
     if len(features) == images:
         return features
-    return features[torch.randperm(len(features), generator=generator)[:images].to(features.device)]
+    order = torch.randperm(len(features), generator=generator)
+    return features[order[:images].to(features.device)]
 
 
 def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST) -> dict[str, Tensor]:
@@ -239,36 +258,56 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
     """
     check_integer("nearest_k", nearest_k, least=1)
     _check(features_real, features_fake, "prdc")
-    real, fake = features_real.double(), features_fake.double()
+    real = features_real.double()
+    fake = features_fake.double()
     if min(len(real), len(fake)) <= nearest_k:
         raise too_few("prdc", nearest_k + 1, (len(real), len(fake)))
-    radii, fake_radii = (
-        torch.cat([distances.kthvalue(nearest_k, 1).values for _, distances in _to_others(side)])
-        for side in (real, fake)
-    )
-    clipped = radii.clamp(max=radii.quantile(0.5))
-    balls, clipped_balls = (torch.zeros(len(fake), dtype=torch.int64, device=real.device) for _ in range(2))
-    own_balls, filled, recalled = (torch.zeros(len(real), dtype=torch.int64, device=real.device) for _ in range(3))
+    real_radii = _radii(real, nearest_k)
+    fake_radii = _radii(fake, nearest_k)
+    clipped_radii = real_radii.clamp(max=real_radii.quantile(0.5))
+    # For each real image, the number of clipped balls of other real images that it lies in.
+    clipped_balls_of_real = torch.zeros(len(real), dtype=torch.int64, device=real.device)
     for rows, distances in _to_others(real):
-        own_balls += (distances <= clipped[rows, None]).sum(0)
+        clipped_balls_of_real += (distances <= clipped_radii[rows, None]).sum(0)
+    # For each fake image, the number of real balls that it lies in, and of clipped ones.
+    balls_of_fake = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
+    clipped_balls_of_fake = torch.zeros_like(balls_of_fake)
+    # For each real image, the number of fake images in its ball, and whether it lies in a fake ball.
+    fake_inside = torch.zeros(len(real), dtype=torch.int64, device=real.device)
+    is_recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for rows in blocks(len(real), len(fake), _CELLS):
         distances = _distances(real[rows], fake)
-        inside, recalls = ((distances < radius) | (distances == 0) for radius in (radii[rows, None], fake_radii))
-        balls += inside.sum(0)
-        clipped_balls += (distances <= clipped[rows, None]).sum(0)
-        filled[rows], recalled[rows] = inside.sum(1), recalls.any(1)
-    dense, ideal, full = (
-        count.clamp(max=nearest_k).double().mean() / nearest_k for count in (clipped_balls, own_balls, filled)
-    )
-    smaller = _expected_filling(len(real), len(fake), nearest_k).to(full) < full - _ROUNDING
+        are_equal = distances == 0
+        in_real_ball = (distances < real_radii[rows, None]) | are_equal
+        in_fake_ball = (distances < fake_radii) | are_equal
+        balls_of_fake += in_real_ball.sum(0)
+        clipped_balls_of_fake += (distances <= clipped_radii[rows, None]).sum(0)
+        fake_inside[rows] = in_real_ball.sum(1)
+        is_recalled[rows] = in_fake_ball.any(1)
+    density = _mean_share(clipped_balls_of_fake, nearest_k)
+    density_of_real = _mean_share(clipped_balls_of_real, nearest_k)
+    filling = _mean_share(fake_inside, nearest_k)
+    expected_fillings = _expected_filling(len(real), len(fake), nearest_k).to(filling)
+    are_smaller = expected_fillings < filling - _ROUNDING
     return {
-        "precision": (balls > 0).double().mean(),
-        "recall": recalled.double().mean(),
-        "clipped_density": (dense / ideal).clamp(max=1),
-        "clipped_coverage": smaller.double().mean(),
-        "density": balls.double().mean() / nearest_k,
-        "coverage": (filled > 0).double().mean(),
+        "precision": (balls_of_fake > 0).double().mean(),
+        "recall": is_recalled.double().mean(),
+        "clipped_density": (density / density_of_real).clamp(max=1),
+        "clipped_coverage": are_smaller.double().mean(),
+        "density": balls_of_fake.double().mean() / nearest_k,
+        "coverage": (fake_inside > 0).double().mean(),
     }
+
+
+def _radii(features: Tensor, nearest_k: int) -> Tensor:
+    """Return the distance of each row to its k-th nearest other row, ``(images,)``."""
+    radii = [distances.kthvalue(nearest_k, 1).values for _, distances in _to_others(features)]
+    return torch.cat(radii)
+
+
+def _mean_share(counts: Tensor, most: int) -> Tensor:
+    """Return the mean of counts relative to ``most``, which larger ones count as."""
+    return counts.clamp(max=most).double().mean() / most
 
 
 def _to_others(features: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -282,23 +321,29 @@ def _to_others(features: Tensor) -> Iterator[tuple[slice, Tensor]]:
 def _distances(a: Tensor, b: Tensor) -> Tensor:
     """Compute the distances of all pairs of rows; 0 where only rounding is left."""
     distances = torch.cdist(a, b)
-    # squares are differences of sums of n squares
-    rounding = (a.shape[1] * torch.finfo(a.dtype).eps) ** 0.5 * torch.maximum(a.norm(dim=1).max(), b.norm(dim=1).max())
+    largest_norm = torch.maximum(a.norm(dim=1).max(), b.norm(dim=1).max())
+    # Squared distances are differences of sums of n squares.
+    rounding = (a.shape[1] * torch.finfo(a.dtype).eps) ** 0.5 * largest_norm
     return distances.masked_fill_(distances <= rounding, 0)
 
 
 def _expected_filling(num_real: int, num_fake: int, nearest_k: int) -> Tensor:
-    """Compute how full real balls are, 1 with k fake images, if 0, 1 or up to all of these are of the real kind."""
+    """Compute the expected filling of real balls if 0, 1 or up to all fake images are of the real kind.
+
+    A ball with k fake images or more has filling 1. The result has shape ``(num_fake + 1,)``.
+    """
     good = torch.arange(num_fake + 1).double()[:, None]
     inside = torch.arange(nearest_k).double()
 
-    def log_ways(n: Tensor, k: Tensor) -> Tensor:
+    def log_binomial(n: Tensor, k: Tensor) -> Tensor:
         return (n + 1).lgamma() - (k + 1).lgamma() - (n - k + 1).lgamma()
 
-    # For ranks of both sets around an image: number of orders with so many fake images before the k-th real one.
+    # Order the images of both sets by their distance to a real image. Count the orders in which ``inside`` of the good
+    # fake images come before the k-th real one.
     after = num_real - nearest_k - 1 + good - inside
-    orders = log_ways(nearest_k - 1 + inside, inside) + log_ways(after, good - inside)
-    chances = (orders - log_ways(num_real - 1 + good, good)).exp().nan_to_num(0)  # NaN if fewer than those inside
+    log_orders = log_binomial(nearest_k - 1 + inside, inside) + log_binomial(after, good - inside)
+    # NaN if there are fewer good images than those inside.
+    chances = (log_orders - log_binomial(num_real - 1 + good, good)).exp().nan_to_num(0)
     return 1 - (chances * (nearest_k - inside)).sum(1) / nearest_k
 
 
@@ -328,11 +373,14 @@ def inception_score(logits: Tensor) -> tuple[float, float]:
         raise too_few("is", _SPLITS, [len(logits)])
     _check_finite(logits, "is")
     order = torch.from_numpy(np.random.RandomState(_SEED_OF_ORDER).permutation(len(logits)))
-    logs = logits[order.to(logits.device)].double().log_softmax(1)
+    log_probabilities = logits[order.to(logits.device)].double().log_softmax(1)
+    ends = [k * len(logits) // _SPLITS for k in range(1, _SPLITS)]
     divergences = []
-    for part in logs.tensor_split([k * len(logs) // _SPLITS for k in range(1, _SPLITS)]):
-        p = part.exp()
-        divergences.append((p * (part - p.mean(0).log())).nan_to_num(0).sum(1).mean())
+    for log_p in log_probabilities.tensor_split(ends):
+        p = log_p.exp()
+        # A class without probability has 0 * infinity.
+        terms = (p * (log_p - p.mean(0).log())).nan_to_num(0)
+        divergences.append(terms.sum(1).mean())
     scores = torch.stack(divergences).exp()
     return float(scores.mean()), float(scores.std(correction=0))
 
@@ -344,10 +392,16 @@ def check_integer(name: str, value: object, least: int) -> None:
 
 
 def _check(a: Tensor, b: Tensor, name: str) -> None:
-    """Check two sets of features, each ``(images, n)``, for a metric of this name."""
-    shapes = [tuple(features.shape) for features in (a, b)]
-    if any(len(shape) != 2 for shape in shapes) or shapes[0][1] != shapes[1][1]:
-        raise ValueError(f"Expected two sets of features, each (images, n), but got shapes {shapes[0]} and {shapes[1]}")
+    """Check two sets of features, each ``(images, n)``, for a metric of this name.
+
+    Raises:
+        ValueError: If shapes do not match, or values are not floating point or not finite.
+        TooFewImagesError: If a set is empty.
+
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
+        raise ValueError(f"Expected two sets of features, each (images, n), but got shapes {shapes}")
     if not (a.is_floating_point() and b.is_floating_point()):
         raise ValueError(f"Expected features in floating point, but got {a.dtype} and {b.dtype}")
     if not (len(a) and len(b)):
@@ -357,6 +411,7 @@ def _check(a: Tensor, b: Tensor, name: str) -> None:
 
 
 def _check_finite(features: Tensor, name: str) -> None:
+    """Raise ValueError if a feature is NaN or infinite."""
     bad = ~features.isfinite().all(1)
     if bad.any():
         raise ValueError(

@@ -11,7 +11,8 @@ from torch import Tensor
 from torchmetrics_dna.functional.layer_frechet import eigen_root, eigenvalue_rounding, layer_frechet_distance
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 
-Moments = tuple[Tensor, Tensor]  # mean (n,) and covariance (n, n)
+# Mean, shape (n,), and covariance, shape (n, n).
+Moments = tuple[Tensor, Tensor]
 # Number of parts that are left out one by one, and number of ways to halve a sample.
 TENTHS = 10
 HALVINGS = 2
@@ -90,27 +91,32 @@ def layer_frechet_estimate(
         (True, True)
 
     """
-    sides = [
-        _Sample(side, of_side) if isinstance(side, Tensor) else (side[0].double(), side[1].double())
-        for side, of_side in zip((a, b), folds, strict=True)
-    ]
+    sides = [_side(a, folds[0]), _side(b, folds[1])]
     samples = [side for side in sides if isinstance(side, _Sample)]
     if not samples:
         raise ValueError("Expected features of one side at least, but got means and covariances only; give images")
-    moments = [side.moments() if isinstance(side, _Sample) else side for side in sides]
-    value = layer_frechet_distance(*moments[0], *moments[1])
-    for side, own, other in zip(sides, moments, moments[::-1], strict=True):
+    moments_a = _moments(sides[0])
+    moments_b = _moments(sides[1])
+    value = layer_frechet_distance(*moments_a, *moments_b)
+    for side, own, other in ((sides[0], moments_a, moments_b), (sides[1], moments_b, moments_a)):
         if isinstance(side, _Sample):
             side.influence = _influence(side, own, other)
     bias = _bias(value, sides, samples)
-    variance = sum(cov.trace() for _, cov in moments)
+    variance = moments_a[1].trace() + moments_b[1].trace()
     bias = torch.where(bias.abs() > _ROUNDING * variance, bias, 0)
-    influences = [side.influence if isinstance(side, _Sample) else None for side in sides]
-    return FrechetEstimate(value, bias, (influences[0], influences[1]))
+    influence_a, influence_b = (side.influence if isinstance(side, _Sample) else None for side in sides)
+    return FrechetEstimate(value, bias, (influence_a, influence_b))
 
 
 class _Sample:
-    """Side of images, of which parts can be left out."""
+    """Sample of images, of which parts can be left out.
+
+    Attributes:
+        influence: Influence of each image on fd; set after the moments of both sides are known.
+        tenth: Number of the tenth that each image is in.
+        halves: For each way to halve the sample, the number of the half that each image is in.
+
+    """
 
     influence: Tensor
 
@@ -132,8 +138,9 @@ class _Sample:
                 f" {len(filled)} of {len(numbers)} images"
             )
         self.features = features
-        # centred to avoid cancellation in products; tenths are pairs of folds, which both halvings cross or keep whole
+        # Products of centred features do not cancel.
         self._centre = features.mean(0, dtype=torch.float64)
+        # A tenth is a pair of folds. One halving splits all pairs, the other one keeps all pairs whole.
         self.tenth: Tensor = numbers // 2 % TENTHS
         self.halves: tuple[Tensor, ...] = (numbers % 2, numbers // 2 % 2)
         self._sums = self._sums_of(slice(None))
@@ -142,64 +149,113 @@ class _Sample:
         """Return the mean and unbiased covariance without the images of a mask."""
         count, sums, products = self._sums
         if left_out is not None:
-            less = self._sums_of(left_out)
-            count, sums, products = count - less[0], sums - less[1], products - less[2]
-        return self._centre + sums / count, (products - torch.outer(sums, sums) / count) / (count - 1)
+            count_out, sums_out, products_out = self._sums_of(left_out)
+            count = count - count_out
+            sums = sums - sums_out
+            products = products - products_out
+        mean = self._centre + sums / count
+        cov = (products - torch.outer(sums, sums) / count) / (count - 1)
+        return mean, cov
 
     def chunks(self, rows: Tensor | slice = slice(None)) -> Iterator[Tensor]:
         """Yield the features of some images in float64, a few thousand at a time."""
         features = self.features[rows]
-        return (features[i : i + _ROWS].double() for i in range(0, len(features), _ROWS))
+        for begin in range(0, len(features), _ROWS):
+            yield features[begin : begin + _ROWS].double()
 
     def _sums_of(self, rows: Tensor | slice) -> tuple[int, Tensor, Tensor]:
-        """Return the number of some images, and the sums of their features and of products of these."""
+        """Return the number of some images, and the sums of their centred features and of products of these."""
         n = self.features.shape[1]
         count = 0
         sums = self._centre.new_zeros(n)
         products = self._centre.new_zeros(n, n)
         for chunk in self.chunks(rows):
             centred = chunk - self._centre
-            count = count + len(chunk)
-            sums = sums + centred.sum(0)
+            count += len(chunk)
+            sums += centred.sum(0)
             products.addmm_(centred.T, centred)
         return count, sums, products
 
 
+def _side(side: Tensor | Moments, folds: Tensor | None) -> _Sample | Moments:
+    """Return the sample of features, or moments in float64."""
+    if isinstance(side, Tensor):
+        return _Sample(side, folds)
+    mean, cov = side
+    return mean.double(), cov.double()
+
+
+def _moments(side: _Sample | Moments, left_out: Tensor | None = None) -> Moments:
+    """Return the mean and covariance of a side; those of a sample without the images of a mask."""
+    if isinstance(side, _Sample):
+        return side.moments(left_out)
+    return side
+
+
 def _influence(sample: _Sample, own: Moments, other: Moments) -> Tensor:
     """Return the influence of each image on fd to the other side, shape ``(images,)``."""
-    (mean, cov), (mean_b, cov_b) = own, (moment.to(own[0]) for moment in other)
-    root, _ = eigen_root(cov, eigenvalue_rounding(cov))  # without neurons that never vary
+    mean, cov = own
+    mean_b, cov_b = (moment.to(mean) for moment in other)
+    # The root has no columns for neurons that never vary.
+    root, _ = eigen_root(cov, eigenvalue_rounding(cov))
     inverse = (root / root.square().sum(0)).T
     values, vectors = torch.linalg.eigh(root.T @ cov_b @ root)
-    half = (values.clamp(min=0).pow(0.25)[:, None] * vectors.T) @ inverse
-    change = torch.eye(len(cov)).to(cov) - half.T @ half
+    # The optimal transport is factor.T @ factor.
+    factor = (values.clamp(min=0).pow(0.25)[:, None] * vectors.T) @ inverse
+    change = torch.eye(len(cov)).to(cov) - factor.T @ factor
     influences = []
     for chunk in sample.chunks():
         centred = chunk - mean
-        influences.append(2 * centred @ (mean - mean_b) + ((centred @ change) * centred).sum(1))
+        linear = 2 * centred @ (mean - mean_b)
+        quadratic = ((centred @ change) * centred).sum(1)
+        influences.append(linear + quadratic)
     influence = torch.cat(influences)
     return influence - influence.mean()
 
 
 def _bias(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample]) -> Tensor:
-    """Return ``r + s``, where fd is expected to rise by ``r x + s (x^2 + 2 x)`` if images become fewer by 1 + x."""
+    """Return ``r + s``, where fd is expected to rise by ``r x + s (x^2 + 2 x)`` if images become fewer by 1 + x.
+
+    Args:
+        value: fd of all images.
+        sides: Both sides.
+        samples: Those sides that are samples.
+
+    """
+    # Each part is a mask of the images to leave out, for each sample.
     tenths = [[sample.tenth == k for sample in samples] for k in range(TENTHS)]
     halves = [[sample.halves[i] == k for sample in samples] for i in range(HALVINGS) for k in range(2)]
-    rises, terms = [], []
+    rises = []
+    terms = []
     for parts in (tenths, halves):
-        curvatures, shares = [], []
-        for masks in parts:
-            if not all(mask.any() for mask in masks):
-                continue
-            left_out = {id(sample): mask for sample, mask in zip(samples, masks, strict=True)}
-            moments = [side.moments(left_out[id(side)]) if isinstance(side, _Sample) else side for side in sides]
-            num_left = [int((~mask).sum()) for mask in masks]
-            # the change that influences foretell has mean 0, and would add noise
-            linear = sum(-sample.influence[m].sum() / n for sample, m, n in zip(samples, masks, num_left, strict=True))
-            curvatures.append(layer_frechet_distance(*moments[0], *moments[1]) - value - linear)
-            shares.append(sum(len(m) / n - 1 for m, n in zip(masks, num_left, strict=True)) / len(samples))
-        x = torch.tensor(shares, dtype=torch.float64)
-        rises.append(torch.stack(curvatures).mean())
+        filled_parts = [masks for masks in parts if all(mask.any() for mask in masks)]
+        rises_of_parts = [_rise(value, sides, samples, masks) for masks in filled_parts]
+        losses = [_relative_loss(masks) for masks in filled_parts]
+        x = torch.tensor(losses, dtype=torch.float64)
+        rises.append(torch.stack(rises_of_parts).mean())
         terms.append(torch.stack([x.mean(), (x.square() + 2 * x).mean()]))
     bias: Tensor = torch.linalg.solve(torch.stack(terms).to(value), torch.stack(rises)).sum()
     return bias
+
+
+def _rise(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample], masks: list[Tensor]) -> Tensor:
+    """Return the rise of fd without the images of a mask per sample, less what their influences predict.
+
+    The predicted rise has mean 0 over parts, so it would only add noise.
+    """
+    mask_of_sample = {id(sample): mask for sample, mask in zip(samples, masks, strict=True)}
+    moments = [_moments(side, mask_of_sample.get(id(side))) for side in sides]
+    predictions = []
+    for sample, mask in zip(samples, masks, strict=True):
+        num_left = int((~mask).sum())
+        predictions.append(-sample.influence[mask].sum() / num_left)
+    return layer_frechet_distance(*moments[0], *moments[1]) - value - sum(predictions)
+
+
+def _relative_loss(masks: list[Tensor]) -> float:
+    """Return x, where images become fewer by 1 + x without those of a mask per sample; the mean over samples."""
+    losses = []
+    for mask in masks:
+        num_left = int((~mask).sum())
+        losses.append(len(mask) / num_left - 1)
+    return sum(losses) / len(losses)

@@ -60,10 +60,21 @@ _DIRECTIONS = int((~_MAYBE.isnan()).sum())
 
 
 class _Directions(NamedTuple):
-    names: Sequence[str]  # reason of each direction
-    least: Tensor  # smallest distance that counts in each
-    number: int  # number of those in which an image may be flagged
-    gap: float = 1.0  # times the distance of the extreme from the median
+    """Directions of properties in which an image may be odd.
+
+    Attributes:
+        names: Reason of each direction.
+        least: Smallest distance that counts in each direction, float64, ``(directions,)``.
+        number: Number of directions in which an image may be flagged.
+        gap: Smallest distance of a flagged image from the extreme of the others, in distances of this extreme from the
+            median.
+
+    """
+
+    names: Sequence[str]
+    least: Tensor
+    number: int
+    gap: float = 1.0
 
 
 _OF_IMAGES = _Directions(tuple(FAULTS), _LEAST, _DIRECTIONS)
@@ -131,23 +142,38 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
                 f"Argument `{name}` expected to be finite properties of {least} images or more, shape"
                 f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
             )
-    reference, images = reference.cpu(), images.cpu()
+    reference = reference.cpu()
+    images = images.cpu()
     facts = _facts(reference, images)
     reasons: dict[int, str] = {}
     if len(reference) >= LEAST_OF_SINGLE:
-        median = _median_sharpness(reference)
-        ordered, values = (_turned(_with_edges(side, median)) for side in (reference, images))
-        p_values, gaps = _beyond(values, ordered.sort(0, descending=True).values)
-        plain, maybe = _reached(images)
-        chances = p_values * len(images) * _DIRECTIONS
-        named = plain & (gaps > 1) & (chances <= _LEVEL)
-        # What may be a fault must be far beyond all others.
-        chances = chances.where(maybe & (gaps > _MORE), inf)
-        has_others = bool(facts) or bool((named | (chances <= _LEVELS[0])).any())
-        named |= chances <= (_LEVELS[1] if has_others else _LEVELS[0])
-        reasons = _chosen(p_values, named)
+        reasons = _beyond_reference(reference, images, has_facts=bool(facts))
     reasons |= facts
     return [_odd(reasons[row], images[row], row, reference) for row in sorted(reasons)]
+
+
+def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dict[int, str]:
+    """Return the images that are far beyond a reference in a direction, with their reasons, by row.
+
+    Args:
+        reference: Properties of the reference's images.
+        images: Properties of the images.
+        has_facts: Whether an image is flagged already.
+
+    """
+    median_sharpness = _median_sharpness(reference)
+    reference_values = _turned(_with_edges(reference, median_sharpness))
+    values = _turned(_with_edges(images, median_sharpness))
+    p_values, gaps = _beyond(values, reference_values.sort(0, descending=True).values)
+    is_plain_fault, may_be_fault = _reached(images)
+    expected = p_values * len(images) * _DIRECTIONS
+    flagged = is_plain_fault & (gaps > 1) & (expected <= _LEVEL)
+    # An image that only may be faulty must be far beyond all others.
+    expected_of_maybe = expected.where(may_be_fault & (gaps > _MORE), inf)
+    level_of_first, level_of_others = _LEVELS
+    has_flagged = has_facts or bool((flagged | (expected_of_maybe <= level_of_first)).any())
+    flagged |= expected_of_maybe <= (level_of_others if has_flagged else level_of_first)
+    return _chosen(p_values, flagged)
 
 
 def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
@@ -161,10 +187,14 @@ def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
     """
     if level is None:
         level = IN_LIST if len(images) >= LEAST_OF_SINGLE else IN_GATE
-    reasons = {row: fact for row, values in enumerate(images) if (fact := _fact(values, _PLAIN))}
-    return _in_rounds(
-        images, reasons, _turned(_with_edges(images, _median_sharpness(images))), *_reached(images), level, _OF_IMAGES
-    )
+    facts = {}
+    for row, properties in enumerate(images):
+        fact = _fact(properties, _PLAIN)
+        if fact:
+            facts[row] = fact
+    values = _turned(_with_edges(images, _median_sharpness(images)))
+    is_plain_fault, may_be_fault = _reached(images)
+    return _in_rounds(images, facts, values, is_plain_fault, may_be_fault, level, _OF_IMAGES)
 
 
 def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Odd]:
@@ -180,56 +210,78 @@ def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_
 
     """
     columns = dict(zip(NUMBERS, numbers.double().T, strict=True))
-    plain = columns["spread"] == 0
-    zero = columns["mean"] == 0
-    facts = {row: "all zero" if zero[row] else "one value" for row in plain.nonzero()[:, 0].tolist()}
-    unit = columns["spread"][~plain].quantile(0.5) if len(facts) < len(numbers) else 1.0
-    turned = [
-        columns[name] / unit if record.tails is None else record.tails(columns[name])
-        for name, record in NUMBERS.items()
-    ]
-    for means in layers.values():
-        mean = means.double().mean(1)
-        size = means.double().square().mean(1).sqrt()
-        turned += [mean / mean.abs().quantile(0.5).clamp(min=1e-12), (size + 1e-9).log()]
+    is_constant = columns["spread"] == 0
+    is_zero = columns["mean"] == 0
+    facts = {}
+    for row in is_constant.nonzero()[:, 0].tolist():
+        facts[row] = "all zero" if is_zero[row] else "one value"
+    unit = columns["spread"][~is_constant].quantile(0.5) if len(facts) < len(numbers) else 1.0
+    properties = []
+    for name, record in NUMBERS.items():
+        column = columns[name]
+        properties.append(column / unit if record.tails is None else record.tails(column))
     names = [*NUMBER_FAULTS]
     least = [fault.least for fault in NUMBER_FAULTS.values()]
-    for layer in layers:
+    for layer, means in layers.items():
+        mean = means.double().mean(1)
+        size = means.double().square().mean(1).sqrt()
+        properties += [mean / mean.abs().quantile(0.5).clamp(min=1e-12), (size + 1e-9).log()]
         # Mean and size of a layer may each be too high or too low. A single layer has no name.
         names += [layer if len(layers) > 1 else ""] * 4
         least += [_LEAST_OF_LAYER] * 4
-    values = torch.stack([side for column in turned for side in (column, -column)], 1)
-    varied = (values.amax(0) > values.amin(0)).nonzero()[:, 0].tolist()
-    of = _Directions([names[i] for i in varied], torch.tensor(least).double()[varied], len(varied), _MORE)
-    may_be = torch.ones(len(numbers), len(varied), dtype=torch.bool)
-    return _in_rounds(numbers, facts, values[:, varied], may_be, ~may_be, level, of)
+    values = torch.stack([direction for column in properties for direction in (column, -column)], 1)
+    varies = values.amax(0) > values.amin(0)
+    varying = varies.nonzero()[:, 0].tolist()
+    directions = _Directions(
+        names=[names[column] for column in varying],
+        least=torch.tensor(least).double()[varying],
+        number=len(varying),
+        gap=_MORE,
+    )
+    all_true = torch.ones(len(numbers), len(varying), dtype=torch.bool)
+    return _in_rounds(numbers, facts, values[:, varying], all_true, ~all_true, level, directions)
 
 
 def _in_rounds(
     images: Tensor,
-    reasons: dict[int, str],
+    facts: dict[int, str],
     values: Tensor,
-    plain: Tensor,
-    maybe: Tensor,
+    is_plain_fault: Tensor,
+    may_be_fault: Tensor,
     level: float,
-    of: _Directions,
+    directions: _Directions,
 ) -> list[Odd]:
-    """Return the images that have reasons, and those that are outermost among the others, again without these."""
+    """Return images of a folder with a fact, and those that are far beyond the others, in several rounds.
+
+    Each round compares the images that no earlier round has flagged.
+
+    Args:
+        images: Properties of the images, ``(n, properties)``.
+        facts: Facts of images, by row.
+        values: Values in each direction, larger is worse, ``(n, directions)``.
+        is_plain_fault: Whether the property of an image is plainly faulty by itself, bool, ``(n, directions)``.
+        may_be_fault: Whether it may be faulty by itself, bool, ``(n, directions)``.
+        level: Expected number of sound images with a tail as far out as one that is flagged.
+        directions: The directions.
+
+    """
+    reasons = dict(facts)
     for _ in range(_ROUNDS):
         rest = [row for row in range(len(images)) if row not in reasons]
         if len(rest) >= LEAST_IN_FOLDER:
-            named = _outermost(values[rest], plain[rest], maybe[rest], level, of)
-            reasons |= {rest[row]: reason for row, reason in named.items()}
-    others = images[[row for row in range(len(images)) if row not in reasons] or slice(None)]
-    return [_odd(reasons[row], images[row], row, others) for row in sorted(reasons)]
+            flagged = _outermost(values[rest], is_plain_fault[rest], may_be_fault[rest], level, directions)
+            reasons |= {rest[row]: reason for row, reason in flagged.items()}
+    others = [row for row in range(len(images)) if row not in reasons]
+    properties_of_others = images[others] if others else images
+    return [_odd(reasons[row], images[row], row, properties_of_others) for row in sorted(reasons)]
 
 
 def standardized_properties(images: Tensor, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return properties of the pixels, transformed and divided by a unit, and that unit, which a set's deviations are.
+    """Return properties of the pixels, transformed and divided by a unit, and the unit.
 
     Args:
         images: Properties of images, ``(B, properties)``.
-        unit: Deviations of the transformed properties of a reference; by default those of these images.
+        unit: Standard deviations of the transformed properties of a reference; by default those of these images.
 
     """
     transformed = torch.stack([_column(images, name) for name in OF_PIXELS], 1)
@@ -257,13 +309,7 @@ class PropertyTails:
         self._share_of_tail = self._tail / count
         self._limit = ordered[self._tail]
         self._excess = _mean_excess(ordered[: self._tail].sum(0), self._limit, self._tail)
-        others = count - 1
-        tail = tail_of(others)
-        rank = torch.arange(count)[:, None]
-        # If an image of the tail is left out, the next one takes its place.
-        limit = torch.where(rank <= tail, ordered[tail + 1], ordered[tail])
-        total = torch.where(rank < tail, ordered[: tail + 1].sum(0) - ordered, ordered[:tail].sum(0))
-        p_values = _p_of_tail(ordered - limit, _mean_excess(total, limit, tail), tail, tail / others)
+        p_values = _left_out_p_values(ordered)
         self.own_p_values = torch.empty_like(p_values).scatter_(0, order, p_values)
 
     def p_values(self, images: Tensor) -> Tensor:
@@ -279,8 +325,19 @@ class PropertyTails:
         return moved
 
 
+def _left_out_p_values(ordered: Tensor) -> Tensor:
+    """Return the tail probability of each value of sorted columns among the other values of its column."""
+    num_others = len(ordered) - 1
+    tail = tail_of(num_others)
+    rank = torch.arange(len(ordered))[:, None]
+    # If an image of the tail is left out, the next one takes its place.
+    limit = torch.where(rank <= tail, ordered[tail + 1], ordered[tail])
+    total = torch.where(rank < tail, ordered[: tail + 1].sum(0) - ordered, ordered[:tail].sum(0))
+    return _p_of_tail(ordered - limit, _mean_excess(total, limit, tail), tail, tail / num_others)
+
+
 def tail_of(count: int) -> int:
-    """Return how many of so many images are the tail of a distribution: one of 20, but at least 5 if there are more."""
+    """Return the number of images in the tail of ``count`` images: one of 20, but at least 5 if there are more."""
     return min(max(_FEWEST, round(count / _SHARE)), count - 1)
 
 
@@ -295,6 +352,7 @@ def _p_of_tail(excess: Tensor, mean_excess: Tensor, tail: int, share: float) -> 
 
 
 def _column(side: Tensor, name: str) -> Tensor:
+    """Return a property, transformed so that its tails are about exponential, float64."""
     values = side[:, PROPERTIES.index(name)].double()
     tails = RECORDS[name].tails
     return values if tails is None else tails(values)
@@ -307,28 +365,42 @@ def _turned(side: Tensor) -> Tensor:
 
 
 def _median_sharpness(side: Tensor) -> Tensor:
+    """Return the median sharpness of images, float64."""
     return side[:, PROPERTIES.index("sharpness")].double().quantile(0.5)
 
 
 def _with_edges(side: Tensor, median_sharpness: Tensor) -> Tensor:
-    """Return properties in which images without edges have this sharpness, since theirs has no meaning."""
-    sharpness, flat = (PROPERTIES.index(name) for name in ("sharpness", "flat areas"))
-    side = side.clone()
-    without = side[:, flat] > _FLAT
-    side[:, sharpness] = torch.where(without, median_sharpness.to(side), side[:, sharpness])
-    return side
+    """Return properties with this sharpness for images without edges, whose own sharpness has no meaning."""
+    sharpness = PROPERTIES.index("sharpness")
+    has_no_edges = side[:, PROPERTIES.index("flat areas")] > _FLAT
+    with_edges = side.clone()
+    with_edges[:, sharpness] = torch.where(has_no_edges, median_sharpness.to(side), side[:, sharpness])
+    return with_edges
 
 
 def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
-    """Return whether images are plainly faulty, and whether they may be, by the values of their properties alone."""
+    """Return whether images are plainly faulty, and whether they may be, by the values of their properties alone.
+
+    Both are bool, ``(B, directions)``.
+    """
     values = side[:, [PROPERTIES.index(name) for name in _NAMES]].double() * _SIGNS
-    return values >= _PLAINLY * _SIGNS, values >= _MAYBE * _SIGNS
+    is_plain_fault = values >= _PLAINLY * _SIGNS
+    may_be_fault = values >= _MAYBE * _SIGNS
+    return is_plain_fault, may_be_fault
 
 
 def _beyond(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Tensor, Tensor]:
-    """Return p of images beside others, which are in descending order, and how far these are beyond.
+    """Compare images with others.
 
-    That is in distances of the extreme from the median.
+    Args:
+        values: Values of the images, ``(B, directions)``.
+        ordered: Values of the others, each column in descending order, ``(n, directions)``.
+        least: Smallest distance that counts in each direction.
+
+    Returns:
+        The p-value of each image in each direction, and the distance by which it exceeds the extreme of the others, in
+        distances of this extreme from the median.
+
     """
     count = len(ordered)
     tail = tail_of(count)
@@ -337,60 +409,82 @@ def _beyond(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Te
     median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
     excess = torch.maximum((ordered[:tail] - limit).mean(0), least / 3)
     p_values = _p_of_tail(values - limit, excess, tail, tail / count)
-    return p_values, (values - extreme) / torch.maximum(extreme - median, least)
+    gaps = (values - extreme) / torch.maximum(extreme - median, least)
+    return p_values, gaps
 
 
-def _outermost(values: Tensor, plain: Tensor, maybe: Tensor, level: float, of: _Directions) -> dict[int, str]:
-    """Return the images that stand against all others, alone or with up to a tenth of them, and the reasons, by row."""
+def _outermost(
+    values: Tensor, is_plain_fault: Tensor, may_be_fault: Tensor, level: float, directions: _Directions
+) -> dict[int, str]:
+    """Return the images that are far beyond all others, alone or with up to a tenth of them, with reasons, by row.
+
+    The arguments are those of :func:`_in_rounds`.
+    """
     ordered, order = values.sort(dim=0, descending=True, stable=True)
-    plain, maybe = plain.gather(0, order), maybe.gather(0, order)
+    is_plain_fault = is_plain_fault.gather(0, order)
+    may_be_fault = may_be_fault.gather(0, order)
     p_values = torch.full_like(values, inf)
     for count in range(1, len(values) // _TOGETHER + 1):
+        # The outermost images stand against the others if the last one of them does.
         last = slice(count - 1, count)
         others = ordered[count:]
-        of_last, gaps = _beyond(ordered[last], others, of.least)
-        chances = of_last * len(values) * of.number
-        named = plain[last] & (gaps > of.gap) & (chances <= level)
+        p_values_of_last, gaps = _beyond(ordered[last], others, directions.least)
+        expected = p_values_of_last * len(values) * directions.number
+        flagged = is_plain_fault[last] & (gaps > directions.gap) & (expected <= level)
         if count == 1:
-            named |= maybe[last] & (gaps > _MORE) & (chances <= _LEVELS[1])
-        for column in named[0].nonzero()[:, 0].tolist():  # all up to the last one, together
-            together = order[:count, column]
-            p_values[together, column] = _beyond(ordered[:count], others, of.least)[0][:, column]
-    return _chosen(p_values, p_values.isfinite(), of.names)
+            flagged |= may_be_fault[last] & (gaps > _MORE) & (expected <= _LEVELS[1])
+        columns = flagged[0].nonzero()[:, 0].tolist()
+        if columns:
+            p_values_of_all, _ = _beyond(ordered[:count], others, directions.least)
+        for column in columns:
+            outermost = order[:count, column]
+            p_values[outermost, column] = p_values_of_all[:, column]
+    return _chosen(p_values, p_values.isfinite(), directions.names)
 
 
-def _chosen(p_values: Tensor, named: Tensor, names: Sequence[str] = _OF_IMAGES.names) -> dict[int, str]:
-    """Return the direction of the smallest p-value among the named ones of an image, by row."""
-    smallest = torch.where(named, p_values, inf).argmin(1).tolist()
-    return {row: names[smallest[row]] for row in named.any(1).nonzero()[:, 0].tolist()}
+def _chosen(p_values: Tensor, flagged: Tensor, names: Sequence[str] = _OF_IMAGES.names) -> dict[int, str]:
+    """Return the direction of the smallest p-value among the flagged ones of an image, by row."""
+    smallest = torch.where(flagged, p_values, inf).argmin(1).tolist()
+    rows = flagged.any(1).nonzero()[:, 0].tolist()
+    return {row: names[smallest[row]] for row in rows}
 
 
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
-    """Return what images are and no image of the reference is, by row."""
+    """Return facts of images, such as "all black", that hold for no image of the reference, by row."""
     facts: dict[int, str] = {}
     grey: dict[int, str] = {}
-    of_reference = {_fact(values, _NEARLY_PLAIN) for values in reference} - {""}
+    facts_of_reference = {_fact(values, _NEARLY_PLAIN) for values in reference} - {""}
     saturation = PROPERTIES.index("saturation")
     has_colour = len(reference) >= LEAST_OF_SINGLE and bool((reference[:, saturation] >= _OF_GREY).all())
     for row, values in enumerate(images):
         fact = _fact(values, _PLAIN)
         # An image of one colour is no fault if the reference has any such image, whatever its colour.
-        is_usual = bool(of_reference) if fact == "one colour" else fact in of_reference
+        is_usual = bool(facts_of_reference) if fact == "one colour" else fact in facts_of_reference
         if fact and not is_usual:
             facts[row] = fact
         elif values[saturation] <= GREY and has_colour:
             grey[row] = "no colour"
-    return facts | grey if len(grey) > _MOST_GREY else facts
+    if len(grey) > _MOST_GREY:
+        facts |= grey
+    return facts
 
 
 def _fact(values: Tensor, limits: tuple[float, float]) -> str:
-    """Return what an image of one colour is; empty for others."""
-    contrast, brightness = (float(values[PROPERTIES.index(name)]) for name in ("contrast", "brightness"))
-    if contrast > limits[0]:
+    """Return the fact of an image of one colour; empty for others.
+
+    Args:
+        values: Properties of the image, ``(properties,)``.
+        limits: Largest contrast of an image of one colour, and largest brightness of a black one.
+
+    """
+    largest_contrast, largest_of_black = limits
+    contrast = float(values[PROPERTIES.index("contrast")])
+    brightness = float(values[PROPERTIES.index("brightness")])
+    if contrast > largest_contrast:
         return ""
-    if brightness < limits[1]:
+    if brightness < largest_of_black:
         return "all black"
-    if brightness > 1 - limits[1]:
+    if brightness > 1 - largest_of_black:
         return "all white"
     return "one colour"
 
@@ -402,6 +496,7 @@ def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor)
 
 
 def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
+    """Return an image with the property of its reason, and the range of this property among others."""
     if reason == "no colour":
         name = "saturation"
     elif reason[-1] in "+-":
@@ -409,5 +504,7 @@ def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
     else:
         # Images of one colour have no contrast.
         name = "contrast"
+    # Inputs that are no images have numbers instead of properties.
     column = [*NUMBERS].index(name) if name in NUMBERS else PROPERTIES.index(name)
-    return Odd(row, reason, float(values[column]), float(others[:, column].min()), float(others[:, column].max()))
+    values_of_others = others[:, column]
+    return Odd(row, reason, float(values[column]), float(values_of_others.min()), float(values_of_others.max()))
