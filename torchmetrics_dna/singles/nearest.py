@@ -27,7 +27,7 @@ ALONE = "One image has no others to compare it with; pass more images (15 or mor
 _CANDIDATES = 6
 # Rows of an index are the same image up to this distance, in norms: rounding.
 _SAME = 1e-3
-# Number of images at a time; for an index of 10,000 images their distances take 40 MB.
+# Number of images that are compared at a time. For an index of 10,000 images, their distances take 40 MB.
 _AT_ONCE = 1024
 
 
@@ -87,33 +87,56 @@ class Nearest:
 def find_nearest(features: Features, index: Features, themselves: Tensor | None) -> Nearest:
     """Find the nearest image in an index for each image, by Euclidean distance of their features.
 
-    If both have pictures, the nearest ones are compared by these, and one that is alike comes first. If the images are
-    in the index, ``themselves`` are their rows there, ``(B,)``, and none is its own neighbour.
+    If both have pictures, the pictures of the nearest ones are compared, and one that is near by its picture is
+    preferred.
+
+    Args:
+        features: Features of the images.
+        index: Features of the images of the index.
+        themselves: Rows of the images in the index if they are in it, ``(B,)``, so that no image is its own neighbour;
+            else None.
+
+    Raises:
+        ValueError: If the index has no other image.
+
     """
     count = min(_CANDIDATES, index.num_images - (themselves is not None))
     if not count:
         raise ValueError(ALONE)
-    candidates, far = _nearest(features.values, index.values, count, themselves=themselves)
-    alike = None
+    candidates, distances = _nearest(features.values, index.values, count, themselves=themselves)
+    # Column of the candidate of each image that is chosen. Candidates are in the order of their distances.
+    chosen = torch.zeros_like(candidates[:, :1])
+    likeness_to_chosen = None
     if features.pictures is not None and index.pictures is not None:
-        rows = torch.arange(len(features.pictures)).repeat_interleave(candidates.shape[1])
-        pairs = zip(torch.split(rows, _AT_ONCE), torch.split(candidates.flatten(), _AT_ONCE), strict=True)
-        likenesses = [likeness(features.pictures[i], index.pictures[j]) for i, j in pairs]
-        alike = torch.cat(likenesses).view(candidates.shape)
-        sure = alike.nan_to_num(-1).masked_fill(alike.isnan() | (alike < NEAR), -1)
-        # Prefer the nearest image, unless another one is alike.
-        sure[:, 0].clamp_(min=-0.5)
-        chosen = sure.argmax(1, keepdim=True)
-        candidates, far, alike = (part.gather(1, chosen) for part in (candidates, far, alike))
-        alike = alike[:, 0]
-    neighbours = candidates[:, 0]
-    distances = far[:, 0]
-    used = torch.unique(neighbours)
-    spacing = _nearest(index.values[used], index.values, least=_SAME)[1][:, 0]
-    usual = torch.full((index.num_images,), torch.nan).index_copy_(0, used, spacing)
+        likenesses = _likenesses(features.pictures, index.pictures, candidates)
+        is_near = likenesses >= NEAR
+        ranks = likenesses.masked_fill(~is_near, -1)
+        # Prefer the nearest image, unless another one is near by its picture.
+        ranks[:, 0].clamp_(min=-0.5)
+        chosen = ranks.argmax(1, keepdim=True)
+        likeness_to_chosen = likenesses.gather(1, chosen)[:, 0]
+    neighbours = candidates.gather(1, chosen)[:, 0]
+    distances_to_chosen = distances.gather(1, chosen)[:, 0]
+    # Distance of each neighbour to its own nearest neighbour in the index.
+    different_neighbours = torch.unique(neighbours)
+    _, spacings = _nearest(index.values[different_neighbours], index.values, least=_SAME)
+    spacing_of_rows = torch.full((index.num_images,), torch.nan)
+    spacing_of_rows[different_neighbours] = spacings[:, 0]
+    ratios = distances_to_chosen / spacing_of_rows[neighbours]
     names = index.names or [f"image {number}" for number in range(index.num_images)]
-    ratios = distances / usual[neighbours]
-    return Nearest([names[neighbour] for neighbour in neighbours.tolist()], distances, ratios, alike)
+    names_of_neighbours = [names[neighbour] for neighbour in neighbours.tolist()]
+    return Nearest(names_of_neighbours, distances_to_chosen, ratios, likeness_to_chosen)
+
+
+def _likenesses(pictures: Tensor, pictures_of_index: Tensor, candidates: Tensor) -> Tensor:
+    """Return the likeness of each picture to those of its candidates, rows of the index; ``(B, candidates)``."""
+    rows = torch.arange(len(pictures)).repeat_interleave(candidates.shape[1])
+    blocks_of_rows = torch.split(rows, _AT_ONCE)
+    blocks_of_candidates = torch.split(candidates.flatten(), _AT_ONCE)
+    likenesses = []
+    for rows_of_block, candidates_of_block in zip(blocks_of_rows, blocks_of_candidates, strict=True):
+        likenesses.append(likeness(pictures[rows_of_block], pictures_of_index[candidates_of_block]))
+    return torch.cat(likenesses).view(candidates.shape)
 
 
 def check_index(index: Features, extractor: DNAExtractor) -> None:
