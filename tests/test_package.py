@@ -77,7 +77,7 @@ def parsed(path: Path) -> ast.Module:
 
 #: Rooms from the ground up; those of one floor do not import each other.
 FLOORS = (
-    {"checks", "options", "warning"}, {"compiled", "extras", "files", "registry", "version"}, {"neurons"}, {"images"},
+    {"options", "warning"}, {"checks"}, {"compiled", "extras", "files", "registry", "version"}, {"neurons"}, {"images"},
     {"binning", "extractors"}, {"functional"}, {"dna"}, {"plots", "statistics", "words"}, {"jobs", "metrics"},
     {"comparisons"}, {"singles"}, {"demo", "loops", "reporting"}, {"cli"},
 )  # fmt: skip
