@@ -82,7 +82,7 @@ def test_frames_of_one_clip_are_no_test() -> None:
     ungrouped = compare(clips(a), clips(b), EXTRACTOR, **options)
     grouped = compare(clips(a), clips(b), EXTRACTOR, groups=(names, names), **options)
     assert ungrouped.p_value < 0.01 < 0.05 < grouped.p_value
-    assert ["give their groups" in " ".join(each.notices) for each in (ungrouped, grouped)] == [True, False]
+    assert ["pass their groups" in " ".join(each.notices) for each in (ungrouped, grouped)] == [True, False]
     single = compare(clips(a[:1]), clips(b[:1]), EXTRACTOR, groups=(["a"] * 10, ["b"] * 10), **options)
     assert single.p_value is None
 
@@ -100,7 +100,7 @@ def test_sides_of_very_unequal_size_have_no_test() -> None:
 
 def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     sides, options = (A[:9], np.concatenate([A[:3], B[:9]])), {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
-    assert any(notice.startswith("3 images of B look") for notice in compare(*sides, EXTRACTOR, **options).notices)
+    assert any(notice.startswith("3 images in B are near-duplicates") for notice in compare(*sides, EXTRACTOR, **options).notices)
     for module in ("comparisons.measured", "images.likeness"):
         monkeypatch.setattr(f"torchmetrics_dna.{module}.MOST", 10)
     (notice,) = (each for each in compare(*sides, EXTRACTOR, **options).notices if "nearly" in each)

@@ -1,11 +1,10 @@
-"""Compare two image sets class by class, in one pass; by labels of folders, a file, a function or a sequence."""
+"""Compare two image sets class by class, in one pass over their images."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from io import StringIO
 from itertools import accumulate, chain, pairwise
 from pathlib import PurePath
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.jobs.job import Job, Split
 
-    Members = Mapping[str, list[Any]]  # the images of each class
-    Total = tuple[Measured, Measured] | None
+    # Images of each class: their numbers, or their names in a stream.
+    Members = Mapping[str, list[Any]]
 
 Classes = str | Callable[[str], object] | Sequence[object]
 _COLUMN = "column:"
@@ -49,7 +48,7 @@ class ClassComparisons(ManyComparisons):
     Attributes:
         results: Comparison of each class that both sets have, by class name, without DNAs.
         total: Comparison of all images of these classes together.
-        alone: Names of the classes of which only A has images that can be read, and of those of which only B has; they
+        alone: Names of the classes that have readable images only in A, and of those that have them only in B. They
             are not compared.
 
     """
@@ -82,7 +81,7 @@ class ClassComparisons(ManyComparisons):
 
     @property
     def order(self) -> list[str]:
-        """Names of the classes, furthest first, by the debiased distance if there is one."""
+        """Names of the classes, the farthest first, by the debiased distance if there is one."""
         return sorted(self, key=self.figure, reverse=True)
 
     @property
@@ -97,8 +96,15 @@ class ClassComparisons(ManyComparisons):
 def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, Sequence[Members]]:
     """Open two image sets whose classes are to be compared, and group the images of each by class.
 
-    ``a`` and ``b`` are images that have an index, or Parquet files. ValueError if arguments are for whole sets, or the
-    sets have no class in common.
+    Args:
+        a: Images that have an index, or Parquet files.
+        b: As ``a``.
+        by: Classes of the images, as for :func:`compare`.
+        arguments: The arguments.
+
+    Raises:
+        ValueError: If arguments are for whole sets, the sets have no class in common, or a class has too few images.
+
     """
     for name in ("pairs", "groups", "on"):
         if getattr(arguments, name) not in (None, False):
@@ -113,106 +119,149 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
         if not record.kinds:
             raise ValueError(f"{argument('metrics')} takes no {record.name} class by class")
     images = [sides.source(k, "A comparison of classes") for k in range(2)]
-    labels_of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
-    members: list[Members] = [by_class(side, labels) for side, labels in zip(images, labels_of_sides, strict=True)]
-    in_a, in_b = members
-    common = [name for name in in_a if name in in_b]
+    labels_of_a, labels_of_b = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
+    members_a = by_class(images[0], labels_of_a)
+    members_b = by_class(images[1], labels_of_b)
+    common = [name for name in members_a if name in members_b]
     if not common:
+        first_of_a = next(iter(members_a))
+        first_of_b = next(iter(members_b))
         raise ValueError(
-            f"The two sets have no class in common; their first ones are {next(iter(in_a))!r} and {next(iter(in_b))!r}"
+            f"The two sets have no class in common; their first ones are {first_of_a!r} and {first_of_b!r}"
         )
     for side in images:
         if arguments.distributed and isinstance(side, ImageStream):
             raise ValueError(f"{side.label!r} is a stream, so one process must read all its classes; start only one")
     first = sides.plan.distances[0]
     for name in common:
-        counts = (len(in_a[name]), len(in_b[name]))
+        counts = (len(members_a[name]), len(members_b[name]))
         if min(counts) < first.least:
             raise too_few(f"{first.name} of class {name!r}", first.least, counts)
-    return sides, members
+    return sides, (members_a, members_b)
 
 
-def compare_by_class(sides: Sides, of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
+@dataclass
+class _Part:
+    """Comparisons of those classes that one process measures.
+
+    Attributes:
+        results: Comparison of each class, by name.
+        total: The images of these classes together, of A and of B; None if there are none.
+        empty: Numbers of readable images in A and in B of each class that has none in one of them.
+        unreadable_of_empty: One line for each unreadable image of such a class.
+
+    """
+
+    results: dict[str, Comparison]
+    total: tuple[Measured, Measured] | None
+    empty: dict[str, tuple[int, int]]
+    unreadable_of_empty: list[str]
+
+
+def compare_by_class(sides: Sides, members_of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
     """Compare each class of one image set with the same class of another.
 
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
     those of its images measured alone.
+
+    Args:
+        sides: The two image sets.
+        members_of_sides: The images of each class, of A and of B.
+        names: Names of the sets.
+
+    Raises:
+        ValueError: If no class has readable images in both sets.
+
     """
-    in_a, in_b = of_sides
-    arguments = sides.plan.arguments
-    common = [name for name in in_a if name in in_b]
-    is_same_source = sides.images[0] is sides.images[1]
-
-    def compared(of_a: Measured, of_b: Measured, unreadable: Sequence[str] = ()) -> Comparison:
-        comparison = compare_measured(of_a, of_b, sides.plan, names=names)
-        lines = [*comparison.unreadable, *unreadable]
-        if is_same_source:
-            lines = list(dict.fromkeys(lines))
-        return replace(comparison, unreadable=lines)
-
-    # Processes share whole classes, so that results do not depend on the number of processes.
-    mine = common[rank() :: world_size()] if arguments.distributed else common
-    measured = [_by_class(sides.source(k, "Classes"), members, mine, sides.job) for k, members in enumerate(of_sides)]
-    results: dict[str, Comparison] = {}
-    total: Total = None
-    # Numbers of images of the classes that have none in A or in B, and a line for each unreadable image of these.
-    empty: dict[str, tuple[int, int]] = {}
-    unreadable_of_empty: list[str] = []
-    for name, a_class, b_class in zip(mine, *measured, strict=True):
-        counts = (a_class.first.num_images, b_class.first.num_images)
-        if not all(counts):
-            empty[name] = counts
-            unreadable_of_empty += [*a_class.unreadable, *b_class.unreadable]
-            continue
-        results[name] = replace(compared(a_class, b_class), measured=None)
-        total = _added(total, (a_class, b_class))
-    if arguments.distributed:
-        parts = gather((results, total, empty, unreadable_of_empty))
-        all_results, totals, all_empty, all_lines = zip(*parts, strict=True)
-        merged = _merged(all_results)
-        results = {name: merged[name] for name in common if name in merged}
-        total = reduce(_added, totals)
-        empty = _merged(all_empty)
-        unreadable_of_empty = list(chain(*all_lines))
-    if total is None:
-        raise ValueError(f"No class has images that can be read in both sets, such as: {unreadable_of_empty[0]}")
+    members_a, members_b = members_of_sides
+    common = [name for name in members_a if name in members_b]
+    if sides.plan.arguments.distributed:
+        # Processes share whole classes, so that results do not depend on the number of processes.
+        parts = gather(_compare_classes(sides, members_of_sides, common[rank() :: world_size()], names))
+        part = _merge_parts(parts, common)
+    else:
+        part = _compare_classes(sides, members_of_sides, common, names)
+    if part.total is None:
+        raise ValueError(f"No class has images that can be read in both sets, such as: {part.unreadable_of_empty[0]}")
     alone = []
-    for k, members in enumerate(of_sides):
+    for k, members in enumerate(members_of_sides):
         # A class that is not in the other set is in neither of these mappings.
-        left_out = [name for name in members if name not in results]
-        alone.append([name for name in left_out if name not in empty or empty[name][k]])
-    return ClassComparisons(results, compared(*total, unreadable_of_empty), tuple(alone))
+        without_result = [name for name in members if name not in part.results]
+        alone.append([name for name in without_result if name not in part.empty or part.empty[name][k]])
+    total = _compare_measured(sides, part.total, names, part.unreadable_of_empty)
+    return ClassComparisons(part.results, total, tuple(alone))
 
 
-def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge the mappings of all processes; each class is in that of one process."""
-    merged: dict[str, Any] = {}
+def _compare_classes(
+    sides: Sides, members_of_sides: Sequence[Members], classes: Sequence[str], names: tuple[str, str]
+) -> _Part:
+    """Measure these classes one after another in both sets, and compare them."""
+    part = _Part({}, None, {}, [])
+    members_a, members_b = members_of_sides
+    measured_a = _by_class(sides.source(0, "Classes"), members_a, classes, sides.job)
+    measured_b = _by_class(sides.source(1, "Classes"), members_b, classes, sides.job)
+    for name, a, b in zip(classes, measured_a, measured_b, strict=True):
+        if a.first.num_images and b.first.num_images:
+            comparison = _compare_measured(sides, (a, b), names)
+            part.results[name] = replace(comparison, measured=None)
+            part.total = _merge_totals(part.total, (a, b))
+        else:
+            part.empty[name] = (a.first.num_images, b.first.num_images)
+            part.unreadable_of_empty += [*a.unreadable, *b.unreadable]
+    return part
+
+
+def _compare_measured(
+    sides: Sides, measured: tuple[Measured, Measured], names: tuple[str, str], unreadable: Sequence[str] = ()
+) -> Comparison:
+    """Compare images of both sets, and add lines for unreadable images."""
+    a, b = measured
+    comparison = compare_measured(a, b, sides.plan, names=names)
+    lines = [*comparison.unreadable, *unreadable]
+    if sides.images[0] is sides.images[1]:
+        # Both sets are one source, so each line occurs twice.
+        lines = list(dict.fromkeys(lines))
+    return replace(comparison, unreadable=lines)
+
+
+def _merge_parts(parts: Sequence[_Part], order: Sequence[str]) -> _Part:
+    """Merge the parts of all processes. Each class is in one part."""
+    results: dict[str, Comparison] = {}
+    whole = _Part({}, None, {}, [])
     for part in parts:
-        merged |= part
-    return merged
+        results |= part.results
+        whole.total = _merge_totals(whole.total, part.total)
+        whole.empty |= part.empty
+        whole.unreadable_of_empty += part.unreadable_of_empty
+    whole.results = {name: results[name] for name in order if name in results}
+    return whole
 
 
-def _by_class(images: Images, members: Members, names: Sequence[str], job: Job) -> Iterator[Measured]:
+def _merge_totals(
+    first: tuple[Measured, Measured] | None, second: tuple[Measured, Measured] | None
+) -> tuple[Measured, Measured] | None:
+    """Merge two pairs of sets; None stands for no images."""
+    if first is None or second is None:
+        return first or second
+    return first[0].merge(second[0]), first[1].merge(second[1])
+
+
+def _by_class(images: Images, members: Members, classes: Sequence[str], job: Job) -> Iterator[Measured]:
     """Measure classes one after another in one pass over their images; those of a stream are all in memory."""
     in_turn: Iterable[Split]
     if isinstance(images, ImageStream):
-        class_of = {image: name for name in names for image in members[name]}
-        splits = job.run_by(images, lambda part: [class_of.get(image) for image in part.names], names)
-        in_turn = (splits.pop(name) for name in names)
+        class_of = {image: name for name in classes for image in members[name]}
+        splits = job.run_by(images, lambda part: [class_of.get(image) for image in part.names], classes)
+        in_turn = (splits.pop(name) for name in classes)
     else:
-        classes = [members[name] for name in names]
-        ends = pairwise([0, *accumulate(map(len, classes))])
-        in_turn = job.run(images.take(list(chain(*classes))), [range(*pair) for pair in ends])
+        numbers_of_classes = [members[name] for name in classes]
+        ends = accumulate(map(len, numbers_of_classes), initial=0)
+        ranges = [range(begin, end) for begin, end in pairwise(ends)]
+        in_turn = job.run(images.take(list(chain(*numbers_of_classes))), ranges)
     for split in in_turn:
         yield Measured(job.values(split), split.unreadable)
+        # Free the memory of this class before the next one is measured.
         del split
-
-
-def _added(total: Total, more: Total) -> Total:
-    """Merge two pairs of sides."""
-    if total is None or more is None:
-        return total or more
-    return total[0].merge(more[0]), total[1].merge(more[1])
 
 
 def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, list[str]]:
@@ -251,8 +300,9 @@ def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, li
 
 
 def _labels(images: ImageSource, by: Classes) -> list[str]:
+    """Return the class of each image."""
     if by == "folder":
-        return [_folder(*names, images) for names in zip(images.relative_names, images.names, strict=True)]
+        return [_folder(name, whole, images) for name, whole in zip(images.relative_names, images.names, strict=True)]
     if isinstance(by, str) and by.endswith(".csv"):
         return _labels_in(by, images.names)
     if callable(by):
@@ -268,6 +318,7 @@ def _labels(images: ImageSource, by: Classes) -> list[str]:
 
 
 def _folder(name: str, whole_name: str, images: ImageSource) -> str:
+    """Return the folder right below that of all images; ValueError if an image lies in none."""
     folder, _, rest = name.partition("/")
     if rest:
         return folder
@@ -278,14 +329,17 @@ def _folder(name: str, whole_name: str, images: ImageSource) -> str:
 
 
 def _labels_in(path: str, names: Sequence[str]) -> list[str]:
-    """Read the class of each image, which a file has by name or by any end of the path, of which the longest counts."""
+    """Read the class of each image from a file, in which an image is named by any end of its path."""
     rows = [row for row in csv.reader(StringIO(read_list(path), newline="")) if row]
     has_header = bool(rows) and not is_image_name(PurePath(rows[0][0]).name)
     if has_header:
         rows = rows[1:]
-    short = next((row for row in rows if len(row) < 2), None)
-    if short is not None or not rows:
-        raise ValueError(f"{path!r} expected to have an image and its class in each row, but got {short or 'no rows'}")
+    expected = f"{path!r} expected to have an image and its class in each row"
+    if not rows:
+        raise ValueError(f"{expected}, but got no rows")
+    for row in rows:
+        if len(row) < 2:
+            raise ValueError(f"{expected}, but got {row}")
     labels: dict[str, str] = {}
     for row in rows:
         name = PurePath(row[0].strip()).as_posix()

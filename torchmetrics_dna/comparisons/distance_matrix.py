@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.statistics.setup import Feature
 
-_OF_ALL = "Bins divide the range of all these sets together. In a comparison of two sets, they divide the range of A."
+_COMMON_BINS = (
+    "Bins divide the range of all these sets together. In a comparison of two sets, they divide the range of A."
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,11 +46,11 @@ class DistanceMatrix(Shown):
         names: Names of the sets.
         num_images: Number of images of each.
         distances: Matrix of each distance by name, float64, ``(K, K)``: symmetric, 0 on the diagonal; not debiased.
-        layers: Matrices of each layer, ``{distance: {layer: (K, K)}}``, for distances that are known by layer.
+        layers: Matrices of each layer, ``{distance: {layer: (K, K)}}``, for distances that layers have.
         extractor: Name of the extractor.
         unreadable: One line for each image that was left out.
-        notes: Caveats, one line each: of histograms that find their own ranges, what their bins are.
-        odd: Test of which sets differ from the others together; None of two sets.
+        notes: Caveats, one line each, such as the range that bins divide.
+        odd: Test of which sets differ from the others together; None for two sets.
         noun: What is compared, as in :class:`Ranking`.
 
     """
@@ -81,7 +83,9 @@ class DistanceMatrix(Shown):
 
         """
         hierarchy = require("scipy.cluster.hierarchy", "plot")
-        condensed = self.distances[self.distance][tuple(torch.triu_indices(len(self.names), len(self.names), 1))]
+        num_sets = len(self.names)
+        rows, columns = torch.triu_indices(num_sets, num_sets, 1)
+        condensed = self.distances[self.distance][rows, columns]
         return hierarchy.linkage(condensed.numpy(), "average", optimal_ordering=True)
 
     @property
@@ -104,18 +108,18 @@ class DistanceMatrix(Shown):
 def matrix(
     sets: Mapping[str, Source | DNA] | Sequence[Source | DNA], feature: Feature | None = None, **options: Any
 ) -> DistanceMatrix:
-    """Compare several sets, all against all, such as plates, scanners or versions, and test which one is odd.
+    """Compare several sets, all against all, such as plates, scanners or versions, and test which one is an outlier.
 
-    Each is measured once. Of three sets or more, of about equal size, ``num_folds`` gives a test of which differs from
-    all others together, see ``odd`` of the result; ``groups`` are its unit.
+    Each set is measured once. With ``num_folds``, three or more sets of about equal size are tested: does any of them
+    differ from all others together? See ``odd`` of the result. If ``groups`` are given, the test permutes groups.
 
     Args:
-        sets: Images, or DNAs or paths of them, by name; or a sequence: their paths then are their names, without the
-            folders they have in common.
+        sets: Images, or DNAs or paths of them, by name; or a sequence of paths, which then are the names, without the
+            folders that they have in common.
         feature: As for :func:`compare`.
-        options: Some of :class:`Arguments`, as the signature shows. Of the ``metrics``, dna-emd orders the sets if it
-            is among them, else the first; by default it is the only one. With ``ranges="auto"``, bins divide the range
-            of all sets together.
+        options: Some of :class:`Arguments`, as the signature shows. The default of ``metrics`` is dna-emd. If there are
+            several, dna-emd orders the sets if it is among them, else the first. With ``ranges="auto"``, bins divide
+            the range of all sets together.
 
     Raises:
         ValueError: As for :func:`compare`; if there are fewer than two sets, or two of one name.
@@ -129,45 +133,59 @@ def matrix(
         (torch.Size([3, 3]), [6, 6, 6])
 
     """
-    named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
-    if len(named) < 2:
-        raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}")
+    sets_by_name = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
+    names = list(sets_by_name)
+    num_sets = len(names)
+    if num_sets < 2:
+        raise ValueError(f"Argument `sets` expected to have at least two sets, but got {num_sets}")
     arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
         opening = arguments.skipping_unreadable()
-        sides = open_sides(list(named.values()), opening, with_properties=len(named) >= LEAST_SETS)
-        distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
+        sides = open_sides(list(sets_by_name.values()), opening, with_properties=num_sets >= LEAST_SETS)
+        distances = sides.plan.distances
+        if arguments.metrics is None:
+            distances = distances[:1]
         for record in distances:
             if record.higher_is_better:
                 raise ValueError(f"{argument('metrics')} takes distances, but {record.name} is none")
         for record in distances:
             sides.check_enough(record)
-        whole = [in_fewer_folds(sides.measured(k), len(named)) for k in range(len(named))]
-    # As in a comparison, properties of images that are measured beside a network are no part of its distances.
-    measured = [side.select(sides.plan.neurons) for side in whole] if sides.plan.has_properties else whole
+        with_properties = [in_fewer_folds(sides.measured(k), num_sets) for k in range(num_sets)]
+    measured = with_properties
+    if sides.plan.has_properties:
+        # As in a comparison of two sets, image properties do not enter the distances of the network.
+        measured = [side.select(sides.plan.neurons) for side in with_properties]
     dna = measured[0].first
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
     for record in distances:
         averaging = sides.plan.averaging if record.grain == "neuron" else PLAIN
         results = [Result(record, values, dna.neurons, averaging) for values in _pairs(record, measured)]
-        matrices[record.name] = _square([result.value for result in results], len(named))
-        by_layer[record.name] = {
-            layer: _square([result.layers[layer].value for result in results], len(named))
-            for layer in results[0].layers
-        }
+        matrices[record.name] = _square([result.value for result in results], num_sets)
+        matrix_of_layer: dict[str, Tensor] = {}
+        for layer in results[0].layers:
+            matrix_of_layer[layer] = _square([result.layers[layer].value for result in results], num_sets)
+        by_layer[record.name] = matrix_of_layer
     notes = []
     is_self_ranging = isinstance(dna, HistogramDNA) and dna.self_ranging
     if is_self_ranging and any(record.unit == "bins" for record in distances):
-        notes.append(_OF_ALL)
+        notes.append(_COMMON_BINS)
     unreadable = unreadable_of(measured)
     warn_of_left_out(unreadable, arguments.reading)
-    odd = None
-    if len(named) >= LEAST_SETS:
-        odd = odd_sets(dict(zip(named, whole, strict=True)), sides.plan, next(iter(matrices.values())))
-    num_images = [side.first.num_images for side in measured]
+    outlier_sets = None
+    if num_sets >= LEAST_SETS:
+        first_matrix = matrices[distances[0].name]
+        outlier_sets = odd_sets(dict(zip(names, with_properties, strict=True)), sides.plan, first_matrix)
     return DistanceMatrix(
-        list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes, odd, noun_of(dna)
+        names=names,
+        num_images=[side.first.num_images for side in measured],
+        distances=matrices,
+        layers=by_layer,
+        extractor=dna.extractor,
+        unreadable=unreadable,
+        notes=notes,
+        odd=outlier_sets,
+        noun=noun_of(dna),
     )
 
 

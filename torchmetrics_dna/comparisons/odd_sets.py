@@ -1,4 +1,4 @@
-"""Which of several sets differs from the others together?"""
+"""Test of which of several sets differs from the others together."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from torchmetrics_dna.words.explanation import PropertyDifference
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.plan import Plan
 
@@ -56,9 +57,9 @@ class OddSets:
     Attributes:
         num_sets: Number of the sets.
         p_value: P-value of the test that any differs; None without a test.
-        odd: Sets that differ, by name, with the p-values by which each was named; empty if none is shown to, and if
-            more than a quarter do.
-        p_of_rest: P-value of the test that any of the rest differs; None if no set is named.
+        odd: Sets that differ significantly, by name, with the p-value of each; empty if none does, and if more than a
+            quarter do.
+        p_of_rest: P-value of the test that any of the rest differs; None if no set is flagged.
         properties: Properties of the first of these that are beyond those of each other set, the clearest first.
         lacks: What a test lacks; empty if there is one.
 
@@ -77,73 +78,91 @@ class OddSets:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all in plain types, ready for json."""
-        properties = [each._asdict() | {"theirs": each.theirs and list(each.theirs)} for each in self.properties]
+        properties = []
+        for difference in self.properties:
+            fields = difference._asdict()
+            if difference.theirs:
+                fields["theirs"] = list(difference.theirs)
+            properties.append(fields)
         return asdict(self) | {"properties": properties}
 
 
 def in_fewer_folds(side: Measured, num_sets: int) -> Measured:
     """Merge folds of one of many sets, and leave out empty ones, so that the test of all takes little memory."""
-
-    def merged_folds(dna: DNA) -> DNA:
+    most_folds = max(LEAST_FOLDS, _FOLDS // num_sets)
+    dnas: dict[str, DNA] = {}
+    for kind, dna in side.dnas.items():
         filled = [fold for fold in dna.folds if fold.num_images]
-        number = min(len(filled), max(LEAST_FOLDS, _FOLDS // num_sets))
-        return replace(dna, folds=tuple(merged(filled[i::number]) for i in range(number)))
-
-    return replace(side, dnas={kind: merged_folds(dna) for kind, dna in side.dnas.items()})
+        num_folds = min(len(filled), most_folds)
+        folds = [merged(filled[i::num_folds]) for i in range(num_folds)]
+        dnas[kind] = replace(dna, folds=tuple(folds))
+    return replace(side, dnas=dnas)
 
 
 def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> OddSets:
-    """Test whether any of several sets differs from all others together, and name those that do.
+    """Test whether any of several sets differs from all others together, and flag those that do.
 
-    Folds of all sets are dealt anew; the statistic is the largest, over sets, of the evidence of network and properties
-    together that a set differs from the others. Once a set is named, the rest is tested without it, at 0.02. If more
-    than a quarter of the sets differ, none is named.
+    The test permutes the folds of all sets. Its statistic is the largest, over sets, of the evidence of network and
+    properties together that a set differs from the others. Once a set is flagged, the rest is tested without it, at
+    level 0.02. If more than a quarter of the sets differ, none is flagged.
 
     Args:
         sets: Three or more measured sets by name, with folds.
-        plan: What was asked of them; the first of its distances of neurons is tested.
+        plan: Their plan. The first of its distances of neurons is tested.
         distances: Distances between the sets, ``(K, K)``, 0 for the same images.
 
     """
     record = next((record for record in plan.distances if record.grain == "neuron" and record.folded), None)
-    if record is None or record.folded is None:
+    if record is None:
         return OddSets(len(sets), lacks=f"{plan.distances[0].name} has no such test, but dna-emd has one")
     lacks = _lacks(sets, plan, distances)
     if lacks:
         return OddSets(len(sets), lacks=lacks)
     # The order of the names makes partitions, and so p-values, independent of the order that was given.
     left = sorted(sets)
-    odd: dict[str, float] = {}
+    outliers: dict[str, float] = {}
     properties: list[PropertyDifference] = []
     p_value = 1.0
     while True:
         num_partitions = min(_MOST, max(_FEWEST, _ROWS // len(left)))
         masks = partitions([len(sets[name].first.folds) for name in left], num_partitions).flatten(0, 1)
-        parts = [plan.neurons]
-        if plan.has_properties:
-            parts.append(shared_neurons(*(sets[name].input_of(record).select([LAYER]) for name in left)))
-        tests: list[PermutationTest] = []
-        for neurons in parts:
-            dnas = [sets[name].input_of(record).select(neurons=neurons) for name in left]
-            folded = record.folded(*_two_sides(dnas))
-            # Only neurons of the network have weights; they are the first part.
-            weights = None if tests else plan.averaging.weights
-            tests.append(test_relabeled(folded, Relabeled.of(folded, masks), record.power, weights))
+        dnas_of_network, dnas_of_properties = _parts([sets[name].input_of(record) for name in left], plan)
+        tests = [_test(record, dnas_of_network, masks, plan.averaging.weights)]
+        if dnas_of_properties:
+            tests.append(_test(record, dnas_of_properties, masks, None))
         place, p_of_any = most_unlike(tests, len(left))
-        p_value = p_value if odd else p_of_any
-        if p_of_any > (FURTHER if odd else SIGNIFICANT):
-            return OddSets(len(sets), p_value, odd, p_of_any if odd else None, properties)
-        if len(odd) == max(1, len(sets) // _NAMED):
+        if not outliers:
+            p_value = p_of_any
+        if not outliers and p_of_any > SIGNIFICANT:
             return OddSets(len(sets), p_value)
-        if not odd and plan.has_properties:
-            # Properties are the last part, so `folded` and `dnas` are theirs.
-            of_place = Relabeled.of(folded, masks.roll(-place, 0))
-            properties = _beyond(dnas, place, test_relabeled(folded, of_place, record.power, None))
-        odd[left.pop(place)] = p_of_any
+        if outliers and p_of_any > FURTHER:
+            return OddSets(len(sets), p_value, outliers, p_of_any, properties)
+        if len(outliers) == max(1, len(sets) // _NAMED):
+            return OddSets(len(sets), p_value)
+        if not outliers and dnas_of_properties:
+            test_of_set = _test(record, dnas_of_properties, masks.roll(-place, 0), None)
+            properties = _beyond(dnas_of_properties, place, test_of_set)
+        outliers[left.pop(place)] = p_of_any
+
+
+def _parts(dnas: Sequence[DNA], plan: Plan) -> tuple[list[DNA], list[DNA]]:
+    """Return the DNA of each set for the neurons of the network, and for image properties, if they were measured."""
+    of_network = [dna.select(neurons=plan.neurons) for dna in dnas]
+    if not plan.has_properties:
+        return of_network, []
+    neurons = shared_neurons(*(dna.select([LAYER]) for dna in dnas))
+    return of_network, [dna.select(neurons=neurons) for dna in dnas]
+
+
+def _test(record: Distance, dnas: Sequence[DNA], masks: Tensor, weights: Tensor | None) -> PermutationTest:
+    """Test the first set against all others together, over partitions of their folds."""
+    assert record.folded is not None
+    folded = record.folded(*_two_sides(dnas))
+    return test_relabeled(folded, Relabeled.of(folded, masks), record.power, weights)
 
 
 def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
-    """Say what the test lacks; empty if there is one."""
+    """Return what the test lacks; empty if there is one."""
     names = list(sets)
     sides = list(sets.values())
     noun = noun_of(sides[0].first)
@@ -162,11 +181,13 @@ def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
     thumbnails = [side.thumbnails for side in sides if side.thumbnails is not None]
     if not plan.arguments.copies or len(thumbnails) < len(sides):
         return ""
-    of_sets = torch.arange(len(sides)).repeat_interleave(torch.tensor([len(of_set) for of_set in thumbnails]))
-    rows = near_duplicates(torch.cat(thumbnails), torch.cat(thumbnails), torch.cat([of_sets, of_sets]))
+    all_thumbnails = torch.cat(thumbnails)
+    # Number of the set of each image. Images of one set are not compared.
+    sets_of_images = torch.arange(len(sides)).repeat_interleave(torch.tensor([len(of_set) for of_set in thumbnails]))
+    rows = near_duplicates(all_thumbnails, all_thumbnails, torch.cat([sets_of_images, sets_of_images]))
     if rows is None:
         return ""
-    counts = of_sets[rows >= 0].bincount(minlength=len(sides)).tolist()
+    counts = sets_of_images[rows >= 0].bincount(minlength=len(sides)).tolist()
     for name, size, count in zip(names, sizes, counts, strict=True):
         if count > SHARED * size:
             return f"{count:,} of {images_in_words(size)} in {name} are near-duplicates of images in other sets"
@@ -176,8 +197,13 @@ def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
 def _two_sides(dnas: Sequence[DNA]) -> list[DNA]:
     """Return the folds of the first set and those of all others, each as one DNA with the ranges of all together."""
     whole: Any = merged(replace(dna, folds=()) for dna in dnas)
-    folds = dnas[0].folds, tuple(chain(*(dna.folds for dna in dnas[1:])))
-    return [replace(whole, num_images=sum(fold.num_images for fold in side), folds=side) for side in folds]
+    folds_of_first = dnas[0].folds
+    folds_of_others = tuple(chain(*(dna.folds for dna in dnas[1:])))
+    sides: list[DNA] = []
+    for folds in (folds_of_first, folds_of_others):
+        num_images = sum(fold.num_images for fold in folds)
+        sides.append(replace(whole, num_images=num_images, folds=folds))
+    return sides
 
 
 def _beyond(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[PropertyDifference]:

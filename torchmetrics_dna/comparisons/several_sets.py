@@ -7,18 +7,18 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from math import inf, isnan, nan
+from math import inf, isnan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torchmetrics_dna.checks import brief
 from torchmetrics_dna.comparisons.two_sets import ByName, Comparison
-from torchmetrics_dna.dna.evidence import Ratio, paired_p_value, ratio_of
+from torchmetrics_dna.dna.evidence import Evidence, Ratio, paired_p_value, ratio_of
 from torchmetrics_dna.functional.improvement import Improvement, improvement_of
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.images.properties import neuron_name
-from torchmetrics_dna.jobs.measure import unreadable_of
+from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.options import argument
 from torchmetrics_dna.plots import plot_curve
 
@@ -32,11 +32,12 @@ class ManyComparisons(ByName["Comparison"]):
     @property
     def distance(self) -> str:
         """Name of the distance that gives the order: dna-emd if it was measured, else the first."""
-        return next(
-            name
-            for name, result in next(iter(self.values())).items()
-            if not result.distance.higher_is_better and all(name in comparison for comparison in self.values())
-        )
+        first = next(iter(self.values()))
+        for name, result in first.items():
+            in_all = all(name in comparison for comparison in self.values())
+            if in_all and not result.distance.higher_is_better:
+                return name
+        raise ValueError("The comparisons have no distance in common")
 
     @property
     def p_holm(self) -> dict[str, float | None]:
@@ -47,29 +48,36 @@ class ManyComparisons(ByName["Comparison"]):
         return holm({name: comparison.p_value_of_any for name, comparison in self.items()})
 
     def own_p_values(self, distance: str) -> dict[str, float | None]:
-        """Return the p-values of one distance by itself, corrected likewise."""
-        results = {name: comparison.results.get(distance) for name, comparison in self.items()}
-        return holm({name: None if result is None else result.p_value for name, result in results.items()})
+        """Return the p-values of one distance by itself, corrected in the same way as :attr:`p_holm`."""
+        p_values: dict[str, float | None] = {}
+        for name, comparison in self.items():
+            result = comparison.results.get(distance)
+            p_values[name] = None if result is None else result.p_value
+        return holm(p_values)
 
     def figure(self, name: str) -> float:
-        """Return the debiased distance if there is one, else the plain one."""
+        """Return the debiased distance if there is one, else the biased one."""
         result = self[name][self.distance]
         return result.value if result.debiased is None else result.debiased
 
     @property
     def distances(self) -> dict[str, Distance]:
-        """All distances that were measured, by name; too few images can leave one out of some comparisons."""
-        return {name: result.distance for comparison in self.values() for name, result in comparison.items()}
+        """All distances that were measured, by name. A comparison of too few images may lack some of them."""
+        distances: dict[str, Distance] = {}
+        for comparison in self.values():
+            for name, result in comparison.items():
+                distances[name] = result.distance
+        return distances
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparisons(ManyComparisons):
-    """Distances of several sets from one reference, and the nearest set: a mapping of comparisons by name.
+    """Distances of several sets from one reference, and the closest set: a mapping of comparisons by name.
 
     Attributes:
         reference: Name of the reference.
         results: Comparison of each set with the reference, by name of the set, in the given order.
-        held_out: Name of the set of held-out images, which is no candidate for the nearest; None for none.
+        held_out: Name of the set of held-out images, which is no candidate for the closest; None for none.
 
     """
 
@@ -81,46 +89,46 @@ class Comparisons(ManyComparisons):
 
     @property
     def best(self) -> str:
-        """Name of the nearest set, by the debiased distance if there is one; a distance of exactly 0 comes first."""
+        """Name of the closest set, by the debiased distance if there is one. A distance of exactly 0 comes first."""
         return min((name for name in self if name != self.held_out), key=self._order)
 
     def ratios(self, distance: str | None = None) -> dict[str, Ratio | None]:
-        """Return how many times as far from the reference each other set is as the held-out one, by debiased distances.
+        """Return the debiased distance of each other set relative to that of the held-out set.
 
         Args:
-            distance: Name of the distance; by default that which orders the sets.
+            distance: Name of the distance. The default is the distance that orders the sets.
 
         Returns:
-            The ratio of each set but the held-out one. None where it can't be said: without folds of images, if neither
-            set can be told from the reference, or if one shares images with it. Empty without a held-out set.
+            The ratio of each set but the held-out one; empty without a held-out set. A ratio is None without folds of
+            images, if neither set differs from the reference, or if one shares images with the reference.
 
         """
         return self._ratios(distance or self.distance, of_properties=False)
 
     def property_ratios(self, distance: str | None = None) -> dict[str, Ratio | None]:
-        """Return the same as :meth:`ratios`, of image properties.
+        """Return the same as :meth:`ratios`, for image properties.
 
-        Where they were measured, the two ratios of a set share the error: with confidence 95 %, both are right.
+        If properties were measured, the two ratios of a set share one error rate: with confidence 95%, both are right.
         """
         return self._ratios(distance or self.distance, of_properties=True)
 
     def _ratios(self, distance: str, *, of_properties: bool) -> dict[str, Ratio | None]:
         if self.held_out is None:
             return {}
-        near = self[self.held_out]
+        of_held_out = self[self.held_out]
         ratios: dict[str, Ratio | None] = {}
-        for name, far in self.items():
+        for name, comparison in self.items():
             if name == self.held_out:
                 continue
             ratios[name] = None
-            questions = 1 if far.properties is None else 2
-            sides = [far.properties, near.properties] if of_properties else [far, near]
-            if any(side is None for side in sides) or far.shares_images or near.shares_images:
+            if comparison.shares_images or of_held_out.shares_images:
                 continue
-            results = [side.results.get(distance) for side in sides if side is not None]
-            evidence = [result.evidence for result in results if result is not None and result.evidence is not None]
-            if len(evidence) == 2:
-                ratios[name] = ratio_of(evidence[0], evidence[1], questions)
+            evidence = _evidence_of(comparison, distance, of_properties)
+            held_out_evidence = _evidence_of(of_held_out, distance, of_properties)
+            if evidence is None or held_out_evidence is None:
+                continue
+            num_ratios = 1 if comparison.properties is None else 2
+            ratios[name] = ratio_of(evidence, held_out_evidence, num_ratios)
         return ratios
 
     def main_property(self, name: str) -> str:
@@ -132,29 +140,33 @@ class Comparisons(ManyComparisons):
 
     @property
     def p_values(self) -> dict[str, float | None]:
-        """P-values of the paired test, over folds of images, that the best set is nearer than each of the others.
+        """P-values of the paired test, over folds of images, that the best set is closer than each of the others.
 
-        Corrected for the number of sets (Holm, 1979). None for the best itself, and without folds. The best was chosen
-        by the same figures, which the test ignores; if all sets are alike, it still rejects in less than 5 % of draws
-        (docs/experiments/significance.md).
+        They are corrected for the number of sets (Holm, 1979). None for the best itself, and without folds. The test
+        ignores that the best was chosen by the same values. If all sets are samples of the same distribution, it still
+        rejects in less than 5% of draws (docs/experiments/significance.md).
 
-        The test assumes that sets are independent of the reference. So a set that shares images with it has none, and
-        sets of the reference's own images are left out: the best is then that of the others.
+        The test assumes that sets are independent of the reference. So a set that shares images with the reference has
+        no p-value, and sets that consist of the reference's own images are no candidates for the best.
         """
+        p_values: dict[str, float | None] = dict.fromkeys(self)
         ranked = self.ranked
-        return dict.fromkeys(self) | holm({name: self._paired(ranked[0], name) for name in ranked[1:]})
+        if not ranked:
+            return p_values
+        best = ranked[0]
+        return p_values | holm({name: self._p_value_of_pair(best, name) for name in ranked[1:]})
 
     @property
     def ranked(self) -> list[str]:
-        """Names of the sets, the nearest first, without the held-out one and those of the reference's own images."""
+        """Names of the sets, the closest first, without the held-out one and those of the reference's own images."""
         names = [name for name in self if name != self.held_out and not self[name].same_images]
         return sorted(names, key=self._order)
 
     @property
     def positions(self) -> list[float] | None:
-        """Last number of each set's name, such as a step or an epoch; None unless all names have distinct ones.
+        """Last number in each set's name, such as a step or an epoch; None unless all names have different ones.
 
-        The held-out set has none.
+        The held-out set is left out.
 
         Example:
             >>> Comparisons("real", dict.fromkeys(["run_2/step_1000", "run_2/step_2000"])).positions
@@ -171,22 +183,29 @@ class Comparisons(ManyComparisons):
     def improvement(self) -> Improvement | None:
         """Last set, in the order of :attr:`positions`, that is significantly closer than the last such set before it.
 
-        The first set counts as one. The distance is that which orders the sets. None without positions, or without
-        folds of images.
+        The first set counts as such a set. The distance is the one that orders the sets. None without positions, or
+        without folds of images.
         """
         positions = self.positions
         if positions is None:
             return None
         names = [name for name in self if name != self.held_out]
-        by_name = {name: place for name, place in zip(names, positions, strict=True) if not self[name].same_images}
-        if any(self[name][self.distance].evidence is None for name in by_name):
-            return None
-        return improvement_of(by_name, self._paired, self._order)
+        positions_by_name: dict[str, float] = {}
+        for name, position in zip(names, positions, strict=True):
+            if self[name].same_images:
+                continue
+            if self[name][self.distance].evidence is None:
+                return None
+            positions_by_name[name] = position
+        return improvement_of(positions_by_name, self._p_value_of_pair, self._order)
 
     @property
     def unreadable(self) -> list[str]:
         """One line for each image that was left out, of the reference and of all sets."""
-        return unreadable_of(side for comparison in self.values() for side in comparison.measured or ())
+        sides: list[Measured] = []
+        for comparison in self.values():
+            sides += comparison.measured or ()
+        return unreadable_of(sides)
 
     def p_farther(self, name: str, distance: str | None = None) -> float | None:
         """Return the p-value that a set is farther from the reference than the held-out one.
@@ -194,8 +213,9 @@ class Comparisons(ManyComparisons):
         None for the held-out set itself, without folds of images, and for distances of sets.
         """
         result = self[name].get(distance or self.distance)
-        further = None if result is None or result.evidence is None else result.evidence.further
-        return None if further is None else further.p_value
+        if result is None or result.evidence is None or result.evidence.further is None:
+            return None
+        return result.evidence.further.p_value
 
     @property
     def noun(self) -> str:
@@ -209,19 +229,29 @@ class Comparisons(ManyComparisons):
             KeyError: If a comparison does not have it.
 
         """
-        results = {name: comparison[distance] for name, comparison in self.items()}
-        by_one = {name: replace(self[name], results={result.distance.name: result}) for name, result in results.items()}
-        return Comparisons(self.reference, by_one, self.held_out)
+        by_distance: dict[str, Comparison] = {}
+        for name, comparison in self.items():
+            result = comparison[distance]
+            by_distance[name] = replace(comparison, results={result.distance.name: result})
+        return Comparisons(self.reference, by_distance, self.held_out)
 
     def surely_nearest(self, distance: str) -> str | None:
-        """Return the set that is nearer than each other by the paired test of one distance; None if none is."""
-        results = [comparison.results.get(distance) for comparison in self.values()]
-        if any(result is None or result.distance.higher_is_better for result in results):
+        """Return the set that is significantly closer than each other by one distance; None if none is."""
+        for comparison in self.values():
+            result = comparison.results.get(distance)
+            if result is None or result.distance.higher_is_better:
+                return None
+        by_distance = self.by(distance)
+        best = by_distance.best
+        others = [name for name in self if name not in (best, self.held_out)]
+        if not others:
             return None
-        compared = self.by(distance)
-        p_values = [p for name, p in compared.p_values.items() if name not in (compared.best, self.held_out)]
-        is_nearer_than_all = all(p is not None and p <= SIGNIFICANT for p in p_values)
-        return compared.best if p_values and is_nearer_than_all else None
+        p_values = by_distance.p_values
+        for name in others:
+            p_value = p_values[name]
+            if p_value is None or p_value > SIGNIFICANT:
+                return None
+        return best
 
     def protocol(self) -> str:
         """Return how the figures were computed, as :meth:`Comparison.protocol`, one sentence per line."""
@@ -236,18 +266,23 @@ class Comparisons(ManyComparisons):
     def _order(self, name: str) -> float:
         """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie.
 
-        It is too small for sets that share images with the reference, as copies do; of these, the plain distance.
+        Sets that share images with the reference, such as near-duplicates, are ordered by the biased distance, since
+        the debiased one is too small.
         """
-        if self[name].same_images or not self[name][self.distance].value:
+        comparison = self[name]
+        result = comparison[self.distance]
+        if comparison.same_images or not result.value:
             return -inf
-        evidence = self[name][self.distance].evidence
-        debiased = nan if evidence is None or self[name].shares_images else evidence.centre
-        return self.figure(name) ** self.distances[self.distance].power if isnan(debiased) else debiased
+        if result.evidence is not None and not comparison.shares_images and not isnan(result.evidence.centre):
+            return result.evidence.centre
+        return self.figure(name) ** self.distances[self.distance].power
 
-    def _paired(self, best: str, name: str) -> float | None:
+    def _p_value_of_pair(self, best: str, name: str) -> float | None:
+        """Return the p-value that one set is closer than another, by the paired test over folds; None without folds."""
         if self[best].shares_images or self[name].shares_images:
             return None
-        near, far = (self[set_name][self.distance].evidence for set_name in (best, name))
+        near = self[best][self.distance].evidence
+        far = self[name][self.distance].evidence
         if near is None or far is None:
             return None
         # The test compares jackknife estimates. If these have the other order, nothing shows that the best is nearer.
@@ -259,9 +294,20 @@ class Comparisons(ManyComparisons):
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
 
 
+def _evidence_of(comparison: Comparison, distance: str, of_properties: bool) -> Evidence | None:
+    """Return the evidence of a distance, of the network or of image properties; None if there is none."""
+    compared = comparison.properties if of_properties else comparison
+    if compared is None:
+        return None
+    result = compared.results.get(distance)
+    return None if result is None else result.evidence
+
+
 def label(source: Any, default: str) -> str:
     """Return the path of a set as it was given, an address without its secrets; or the default if it is no path."""
-    return public(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else default
+    if isinstance(source, (str, os.PathLike)):
+        return public(os.fspath(source))
+    return default
 
 
 def short_names(labels: Sequence[str]) -> list[str]:
@@ -277,7 +323,10 @@ def short_names(labels: Sequence[str]) -> list[str]:
     while paths and all(len(parts) > depth + 1 and parts[depth] == paths[0][depth] for parts in paths):
         depth += 1
     shortened = ["/".join(parts[depth:]) for parts in paths]
-    return shortened if depth and len(set(shortened)) == len(labels) > 1 else list(labels)
+    are_distinct = len(set(shortened)) == len(labels)
+    if depth and are_distinct and len(labels) > 1:
+        return shortened
+    return list(labels)
 
 
 def names_of(a: Any, b: Any) -> tuple[str, str]:
@@ -290,8 +339,12 @@ def names_of(a: Any, b: Any) -> tuple[str, str]:
         ('data/photos', 'data/photos (again)')
 
     """
-    first, second = short_names([label(side, letter).rstrip("/") or "/" for side, letter in ((a, "A"), (b, "B"))])
-    return (first, second) if first != second else (first, f"{first} (again)")
+    labels = [label(a, "A"), label(b, "B")]
+    # A root folder has no other name than its slash.
+    first, second = short_names([text.rstrip("/") or "/" for text in labels])
+    if first == second:
+        second = f"{first} (again)"
+    return first, second
 
 
 def by_name(sets: Sequence[Any]) -> dict[str, Any]:

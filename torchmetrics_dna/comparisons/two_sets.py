@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 
 
 class ByName(Shown, Mapping[str, _T]):
-    """A mapping of ``results`` by name, equal to itself alone: equal mappings would be compared by their tensors."""
+    """A mapping of ``results`` by name. It is equal only to itself, since equal mappings would compare tensors."""
 
     results: Mapping[str, _T]
 
@@ -74,16 +74,16 @@ class Comparison(ByName["Result"]):
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
         notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
-        causes: Changes of A's images that were searched for what brings them to B, or None.
+        causes: Changes of A's images that explain the difference from B, or None if they were not searched.
         properties: Comparison of properties of images, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
-        copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
+        copies: Number of images of B that are near-duplicates of images of A; 0 if these were not searched.
         twins: Numbers of the first of these, in A and in B.
         paired: True if each image of B was compared with its partner in A.
-        lacks: Why there is no test, with the number of images or groups that there are, and that it takes.
-        is_few: True if it is for want of these.
-        odd: Test of whether a few images of B are unlike A's own, or, if B shares images with A, odd beside B's others;
-            None if that was not asked, as of DNAs, pairs, groups, and sets that are too large.
+        lacks: Why there is no test, with the number of images or groups that there are, and that a test needs.
+        is_few: True if there are too few images or groups for a test.
+        odd: Images of B that are outliers relative to A, or, if B shares images with A, within B. None if they were not
+            searched, as for DNAs, pairs, groups, and sets that are too large.
         pixels: Differences between the pixels of pairs; None if the images are no pairs.
         version: Version of this package that compared the sets; empty if unknown.
 
@@ -121,8 +121,11 @@ class Comparison(ByName["Result"]):
 
     def of_grain(self, *grains: Grain) -> list[Result]:
         """Return the results of these grains, ``"neuron"``, ``"layer"`` or ``"set"``, without published metrics."""
-        results = (result for result in self.values() if result.distance.protocol is None)
-        return [result for result in results if result.distance.grain in grains]
+        results: list[Result] = []
+        for result in self.values():
+            if result.distance.protocol is None and result.distance.grain in grains:
+                results.append(result)
+        return results
 
     @property
     def same_images(self) -> bool:
@@ -137,20 +140,21 @@ class Comparison(ByName["Result"]):
     @property
     def main(self) -> Result | None:
         """The distance that the verdict is about: dna-emd, or else the first with a test; None without either."""
-        tested = (result for result in self.values() if result.p_value is not None)
-        return self.results.get("dna-emd") or next(tested, None)
+        if "dna-emd" in self.results:
+            return self.results["dna-emd"]
+        return next((result for result in self.values() if result.p_value is not None), None)
 
     @property
     def shares_images(self) -> bool:
-        """True if so many images of B are in A, or copies of them, that the sides are no independent samples.
+        """True if so many images of B are in A, or near-duplicates of them, that the sets are not independent samples.
 
-        Debiased values, and tests of which of two sets is nearer, assume independent sides.
+        Debiased values, and tests of which of two sets is closer, assume independent sets.
         """
         return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
 
     @property
     def copied(self) -> bool:
-        """True if it shares images, not as pairs, and no difference is shown all the same: it has no valid test."""
+        """True if the sets share images, are no pairs, and do not differ significantly: there is no valid test."""
         return self.shares_images and not self.paired and not self.differs
 
     @property
@@ -165,26 +169,27 @@ class Comparison(ByName["Result"]):
 
     @cached_property
     def p_value_of_any(self) -> float | None:
-        """P-value of the answer: do the sets differ, by the network or by properties of images?
+        """P-value that the sets differ, by the network or by properties of images.
 
-        One test of both over the same relabelings, see
-        ``joint_p_value`` in ``functional.permutation``; the network's own without properties.
+        One test of both over the same permutations, see ``joint_p_value`` in ``functional.permutation``. Without
+        properties, it is the p-value of the network's own test.
         """
         return self._jointly(lambda evidence: evidence.test)
 
     @property
     def p_value_of_further(self) -> float | None:
-        """P-value that B is further from A than held-out images in a layer, a neuron or a property.
+        """P-value that B is farther from A than held-out images in a layer, a neuron or a property.
 
-        One test, as :attr:`p_value_of_any`, over exchanges of the folds of B and of these; None if that was not asked.
+        It is one test, as :attr:`p_value_of_any`, over exchanges of the folds of B and of the held-out images. None if
+        this was not tested.
         """
         return self._jointly(_of_further)
 
     @property
     def furthest_in(self) -> str | None:
-        """Layer, neuron or property in which B is further from A than held-out images most clearly.
+        """Layer, neuron or property in which B is farther from A than held-out images most clearly.
 
-        None if that was not asked, and where none by itself has a p-value of at most .05.
+        None if this was not tested, and if none by itself has a p-value of at most 0.05.
         """
         tests = self._tests(_of_further)
         if not tests:
@@ -206,7 +211,7 @@ class Comparison(ByName["Result"]):
         return joint_p_value(*tests) if tests else None
 
     def _tests(self, test_of: Callable[[Evidence], PermutationTest | None]) -> list[tuple[Neurons, PermutationTest]]:
-        """Return tests of the network and of properties, with their neurons: of each the first evidence that has it."""
+        """Return tests of the network and of properties, each from the first evidence with one, with their neurons."""
         comparisons = [self] if self.properties is None else [self, self.properties]
         tests = []
         for comparison in comparisons:
@@ -219,7 +224,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def least_p_value(self) -> float | None:
-        """Smallest possible :attr:`p_value`: one of all relabelings, or two if each has a mirror image."""
+        """Smallest possible :attr:`p_value`: one of all permutations, or two if each has a mirror image."""
         return None if self._first is None else self._first.least_p_value
 
     @property
@@ -229,18 +234,20 @@ class Comparison(ByName["Result"]):
 
     @property
     def null(self) -> float | None:
-        """Mean distance under the null hypothesis at these numbers of images, over relabelings of folds."""
+        """Mean distance under the null hypothesis at these numbers of images, over permutations of folds."""
         return None if self._first is None else self._first.null
 
     @property
     def _first(self) -> Evidence | None:
         """First evidence with a test, dna-emd before others."""
-        candidates = (result.evidence for result in self.values())
-        return next((evidence for evidence in candidates if evidence is not None and evidence.test is not None), None)
+        for result in self.values():
+            if result.evidence is not None and result.evidence.test is not None:
+                return result.evidence
+        return None
 
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
-        """Distances of each layer by key, plain and debiased, and their p-values."""
+        """Distances of each layer by key, biased and debiased, and their p-values."""
         return {layer: figures for layer, figures in self._by_key.items() if layer is not None}
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
@@ -249,7 +256,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def _by_key(self) -> dict[str | None, dict[str, float | None]]:
-        """Distances by key, over all neurons (None) and of each layer: plain, debiased and p-values."""
+        """Distances by key, over all neurons (None) and of each layer: biased, debiased and p-values."""
         by_key: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
         for result in self.values():
             key = result.distance.key
@@ -262,9 +269,9 @@ class Comparison(ByName["Result"]):
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
-        """Mean activation of each neuron in A and in B, shape ``(N,)``; from histograms exact to half a bin.
+        """Mean activation of each neuron in A and in B, shape ``(N,)``.
 
-        Those of properties of images are exact if dna-fd was measured.
+        Means from histograms are exact to half a bin. Means of image properties are exact if dna-fd was measured.
         """
         kind: Kind = "gaussian" if LAYER in self.neurons else "histogram"
         a, b = (as_gaussian(side.dnas.get(kind, side.first)) for side in self._sides())
@@ -310,13 +317,14 @@ class Comparison(ByName["Result"]):
 
         Args:
             k: Number of neurons.
-            by: ``"evidence"``: by distance above its null mean, in null standard deviations (``z``), so that
-                noisy neurons do not come first. ``"distance"``: by size. Without a test, by size.
+            by: ``"evidence"`` orders by distance above the null mean, in null standard deviations (``z``), so that
+                noisy neurons do not come first. ``"distance"`` orders by size. Without a test, neurons are ordered by
+                size.
 
         Returns:
-            For each neuron its layer, number, name (or again the number), distances and mean shift (None if the ranges
-            of official histograms are unknown); ``z``, ``p_value`` (corrected for the number of neurons) and ``q``
-            (false discovery rate), or None.
+            For each neuron its layer, number, name (or again the number), distances and mean shift (None if the
+            activation ranges are unknown); ``z``, ``p_value`` (corrected for the number of neurons) and ``q`` (false
+            discovery rate), or None.
 
         """
         check_one_of("by", by, Literal["evidence", "distance"])
@@ -324,22 +332,27 @@ class Comparison(ByName["Result"]):
         if not results:
             return []
         test = None if results[0].evidence is None else results[0].evidence.test
-        order = results[0].values if test is None or by == "distance" else test.z
-        chosen = order.topk(min(k, len(order))).indices.tolist()
-        columns: dict[str, Tensor | None] = {
-            record.key: self[name].values if name in self else None
-            for name, record in DISTANCES.items()
-            if record.grain == "neuron"
-        }
+        sort_key = results[0].values
+        if test is not None and by == "evidence":
+            sort_key = test.z
+        top = sort_key.topk(min(k, len(sort_key))).indices.tolist()
+        # Values of all neurons by column, (N,); None for a column without values.
+        columns: dict[str, Tensor | None] = {}
+        for name, record in DISTANCES.items():
+            if record.grain == "neuron":
+                columns[record.key] = self[name].values if name in self else None
         dnas = [side.dnas.get("histogram", side.first) for side in self.measured or ()]
         columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
-        tested = (None, None, None) if test is None else (test.z, test.neurons, test.q)
-        columns |= dict(zip(("z", "p_value", "q"), tested, strict=True))
+        columns["z"] = None if test is None else test.z
+        columns["p_value"] = None if test is None else test.neurons
+        columns["q"] = None if test is None else test.q
         rows: list[dict[str, Any]] = []
-        for i in chosen:
+        for i in top:
             layer, neuron = self.neurons.locate(i)
-            figures = {name: None if values is None else float(values[i]) for name, values in columns.items()}
-            rows.append({"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron), **figures})
+            row: dict[str, Any] = {"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron)}
+            for name, values in columns.items():
+                row[name] = None if values is None else float(values[i])
+            rows.append(row)
         return rows
 
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
@@ -359,16 +372,20 @@ class Comparison(ByName["Result"]):
 
     @cached_property
     def _explained(self) -> Explanation:
-        a, b = (side.first for side in self._sides())
+        a, b = self._sides()
         properties = self._property_differences()
-        tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
-        test = next(filter(None, tests), None)
-        explanation = explain(a, b, test, self.names, properties, self.causes, self.lacks, self.p_value_of_any)
+        test: PermutationTest | None = None
+        for result in self.of_grain("neuron"):
+            if test is None and result.evidence is not None:
+                test = result.evidence.test
+        explanation = explain(
+            a.first, b.first, test, self.names, properties, self.causes, self.lacks, self.p_value_of_any
+        )
         explanation = replace(explanation, paired=self.paired, pixels=self.pixels)
-        saturation = next((each for each in properties or () if each.name == "saturation"), None)
-        if saturation is None or saturation.direction >= 0:
-            return explanation
-        return replace(explanation, colourless=self._colourless())
+        for difference in properties or ():
+            if difference.name == "saturation" and difference.direction < 0:
+                return replace(explanation, colourless=self._colourless())
+        return explanation
 
     def _property_differences(self) -> list[PropertyDifference] | None:
         """Return the properties that differ; None if they were not measured, empty if their test shows none."""
@@ -381,15 +398,20 @@ class Comparison(ByName["Result"]):
         return property_differences(a, b, self.properties.test)
 
     def _colourless(self) -> tuple[int, int, int] | None:
-        """Return the numbers of grey images in A and in B, and of all in B; None unless B clearly has more."""
+        """Return the numbers of grey images in A and in B, and of all images in B; None unless B clearly has more."""
         if self.properties is None or self.num_bins is None:
             return None
         saturation = self.properties.neurons.index(LAYER, PROPERTIES.index("saturation"))
-        of_both = self.properties.aligned([saturation])
-        grey_a, grey_b = (int(dna.counts[0, dna.bin_edges()[0, 1:] <= GREY].sum()) for dna in of_both)
-        total = self.num_images["b"]
-        is_more = grey_b > 2 and grey_b / total > 0.1 + 2 * grey_a / self.num_images["a"]
-        return (grey_a, grey_b, total) if is_more else None
+        num_grey: list[int] = []
+        for dna in self.properties.aligned([saturation]):
+            upper_edges = dna.bin_edges()[0, 1:]
+            num_grey.append(int(dna.counts[0, upper_edges <= GREY].sum()))
+        grey_a, grey_b = num_grey
+        share_a = grey_a / self.num_images["a"]
+        share_b = grey_b / self.num_images["b"]
+        if grey_b <= 2 or share_b <= 0.1 + 2 * share_a:
+            return None
+        return grey_a, grey_b, self.num_images["b"]
 
     @property
     def noun(self) -> str:
@@ -421,9 +443,11 @@ class Comparison(ByName["Result"]):
         return plot_layers(self, distance, ax=ax)
 
     def __repr__(self) -> str:
-        said = " ".join(self.verdict_lines[:2]) if "dna-emd" in self else ", ".join(map(repr, self.values()))
-        return f"Comparison({said})"
+        if "dna-emd" in self:
+            return f"Comparison({' '.join(self.verdict_lines[:2])})"
+        return f"Comparison({', '.join(map(repr, self.values()))})"
 
 
 def _of_further(evidence: Evidence) -> PermutationTest | None:
+    """Return the test against held-out images."""
     return None if evidence.further is None else evidence.further.test

@@ -15,7 +15,7 @@ from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.sets import indexed, warn_of_left_out
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure, measured_of
-from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.jobs.sides import Sides, open_sides
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.two_sets import Comparison
@@ -85,51 +85,64 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         8 images before, 8 images now: 6 the same, 2 added, 2 removed.
 
     """
-    what = "A comparison of versions"
+    purpose = "A comparison of versions"
     arguments = Arguments(feature, **options)
     sides = open_sides((old, new), arguments.skipping_unreadable())
     reading = sides.plan.arguments.reading or Reading()
-    old_images, new_images = (indexed(sides.source(k, what), what) for k in range(2))
-    b = contents(new_images, reading, sides.extractor.image_channels)
-    matches = _Matches(b)
+    old_images = indexed(sides.source(0, purpose), purpose)
+    new_images = indexed(sides.source(1, purpose), purpose)
+    new_contents = contents(new_images, reading, sides.extractor.image_channels)
+    matches = _Matches(new_contents)
     job = replace(sides.job, notes=[digest_note])
     splits = job.run_by(old_images, matches.kept_or_removed, ("kept", "removed"))
     same = matches.same
     only_old = matches.only_old
+    matched_new = {number for _, number in same}
+    only_new = sorted(set(new_contents.numbers) - matched_new)
     unreadable = splits["kept"].unreadable
     splits["kept"].unreadable = []
-    in_both, removed = (measured_of(job, old_images, split) if split.num_images else None for split in splits.values())
-    only_new = sorted(set(b.numbers) - {j for _, j in same})
-    added = measure(sides.job, new_images.take(only_new)) if only_new else None
-
-    def compared(first: Measured | None, second: Measured | None) -> Comparison | None:
-        if first is None or second is None:
-            return None
-        return compare_measured(first, second, sides.plan)
-
-    # Names are relative to the folder of each version, so that an image has the same name in both.
-    # Lists have no folder.
+    if new_images is not old_images:
+        unreadable = unreadable + new_contents.unreadable
+    kept: Measured | None = None
+    removed: Measured | None = None
+    added: Measured | None = None
+    if same:
+        kept = measured_of(job, old_images, splits["kept"])
+    if only_old:
+        removed = measured_of(job, old_images, splits["removed"])
+    if only_new:
+        added = measure(sides.job, new_images.take(only_new))
+    whole = None
+    if only_old or only_new:
+        whole = _compare_parts(_merge_without_folds(kept, removed), _merge_without_folds(kept, added), sides)
+    # Names are relative to the folder of each version, so that an image has the same name in both. Lists have no
+    # folder.
     are_folders = bool(old_images.roots and new_images.roots)
     old_names = old_images.relative_names if are_folders else old_images.names
     new_names = new_images.relative_names if are_folders else new_images.names
     removed_names = [old_names[i] for i in only_old]
     added_names = [new_names[j] for j in only_new]
-    edited = {*removed_names} & {*added_names}
-    if new_images is not old_images:
-        unreadable = unreadable + b.unreadable
+    edited = set(removed_names) & set(added_names)
     warn_of_left_out(unreadable, arguments.reading)
     return Versions(
-        num_images=(len(same) + len(only_old), len(b.numbers)),
+        num_images=(len(same) + len(only_old), len(new_contents.numbers)),
         added=[name for name in added_names if name not in edited],
         removed=[name for name in removed_names if name not in edited],
         renamed=[(old_names[i], new_names[j]) for i, j in same if old_names[i] != new_names[j]],
         edited=[name for name in removed_names if name in edited],
-        whole=compared(_joined(in_both, removed), _joined(in_both, added)) if only_old or only_new else None,
-        of_added=compared(in_both, added),
-        of_removed=compared(in_both, removed),
+        whole=whole,
+        of_added=_compare_parts(kept, added, sides),
+        of_removed=_compare_parts(kept, removed, sides),
         unreadable=unreadable,
         noun=noun_of(sides.extractor),
     )
+
+
+def _compare_parts(a: Measured | None, b: Measured | None, sides: Sides) -> Comparison | None:
+    """Compare two parts of the versions; None if one has no images."""
+    if a is None or b is None:
+        return None
+    return compare_measured(a, b, sides.plan)
 
 
 class _Matches:
@@ -163,7 +176,9 @@ class _Matches:
         return labels
 
 
-def _joined(a: Measured | None, b: Measured | None) -> Measured | None:
-    """Merge two parts without their folds, since two versions share the images of the first."""
-    part = a.merge(b) if a is not None and b is not None else a or b
-    return part and part.without_folds()
+def _merge_without_folds(a: Measured | None, b: Measured | None) -> Measured | None:
+    """Merge two parts of a version without their folds, since the versions share the images of the first part."""
+    if a is not None and b is not None:
+        return a.merge(b).without_folds()
+    part = a or b
+    return None if part is None else part.without_folds()

@@ -35,47 +35,78 @@ MEANS = "means"
 
 @dataclass(eq=False)
 class Split:
-    """Measured states of a part of an image set."""
+    """Measured states of a part of an image set.
 
-    states: dict[str, State]  # states by name of the statistic
-    unreadable: list[str] = field(default_factory=list)  # one line for each image that was left out
-    num_images: int = 0  # number of images that were read
-    first: str = ""  # name of the first of these images; empty if there is none
-    last: str = ""  # name of the last one
-    numbers: list[int] = field(default_factory=list)  # indices in the source, or numbers in a stream; if rows are kept
-    names: list[str] = field(default_factory=list)  # names of the images with numbers
-    notes: dict[str, list[Tensor]] = field(default_factory=dict)  # folds and thumbnails of batches, if folds are kept
+    Attributes:
+        states: States by name of the statistic.
+        unreadable: One line for each image that was left out.
+        num_images: Number of images that were read.
+        first: Name of the first of these images; empty if there is none.
+        last: Name of the last of these images.
+        numbers: Index of each image in its source, or its number in a stream, if values of single images are kept.
+        names: Names of the images with numbers.
+        notes: Values of single images, such as folds and thumbnails, of each batch.
+
+    """
+
+    states: dict[str, State]
+    unreadable: list[str] = field(default_factory=list)
+    num_images: int = 0
+    first: str = ""
+    last: str = ""
+    numbers: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    notes: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
 class Share(NamedTuple):
-    """Images that one process or part read of a set, with values of each."""
+    """Images that one process or part read of a set, with values of each.
+
+    Attributes:
+        num_images: Number of the images.
+        unreadable: One line for each image that was left out.
+        numbers: Numbers of the images, as in :class:`Split`.
+        names: Names of the images.
+        rows: Other values of each image, by name.
+
+    """
 
     num_images: int
-    unreadable: list[str]  # one line for each image that was left out
-    numbers: Sequence[int]  # numbers of the images, as in Split
+    unreadable: list[str]
+    numbers: Sequence[int]
     names: Sequence[str]
-    rows: Mapping[str, Tensor]  # other values of each image, by name
+    rows: Mapping[str, Tensor]
 
 
 class Activated(NamedTuple):
-    """Activations of a batch of images."""
+    """Activations of a batch of images.
 
-    places: list[int]  # indices of the readable images; in a stream, numbers of their entries
-    activations: dict[str, Tensor]  # {layer: (B, n, *positions)}
-    left_out: list[str]  # one line for each image
-    names: list[str]  # names of the readable images
-    notes: Mapping[str, Tensor]  # folds and thumbnails of them, (B, ...), by name
-    ends: bool  # True if these are the last images of a part
+    Attributes:
+        places: Indices of the readable images; in a stream, numbers of their entries.
+        activations: Activations by layer, ``(B, n, *positions)``.
+        left_out: One line for each image that was left out.
+        names: Names of the readable images.
+        notes: Values of single images, such as folds and thumbnails, by name, ``(B, ...)``.
+        ends: True if these are the last images of a part.
+
+    """
+
+    places: list[int]
+    activations: dict[str, Tensor]
+    left_out: list[str]
+    names: list[str]
+    notes: Mapping[str, Tensor]
+    ends: bool
 
     def take(self, chosen: slice | list[int]) -> Activated:
         """Return some of the images."""
         rows = range(len(self.places))[chosen] if isinstance(chosen, slice) else chosen
-        places = [self.places[i] for i in rows]
-        names = [self.names[i] for i in rows]
-        activations, notes = (
-            {name: values[chosen] for name, values in of.items()} for of in (self.activations, self.notes)
+        return self._replace(
+            places=[self.places[i] for i in rows],
+            activations={layer: values[chosen] for layer, values in self.activations.items()},
+            names=[self.names[i] for i in rows],
+            notes={name: values[chosen] for name, values in self.notes.items()},
         )
-        return self._replace(places=places, names=names, activations=activations, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,23 +160,30 @@ class Job:
             begin = 0
             ends = part.ends
             while begin < len(part.places):
-                split = split or self.empty()
-                end = len(part.places) if size is None else min(len(part.places), begin + size - split.num_images)
+                if split is None:
+                    split = self.empty()
+                end = len(part.places)
+                if size is not None:
+                    end = min(end, begin + size - split.num_images)
                 self._add_(split, images, part, slice(begin, end))
                 begin = end
                 if split.num_images == size:
                     yield split
                     split = None
             if size is None or part.left_out:
-                split = split or self.empty()
+                if split is None:
+                    split = self.empty()
                 split.unreadable += part.left_out
             del part
             if splits is not None and ends:
                 assert split is not None
                 yield split
-                split = None  # freed before the next one is allocated: counts may be large
-        if splits is None and (size is None or split is not None):
-            yield split or self.empty()
+                # Counts may be large, so they are freed before those of the next split are allocated.
+                split = None
+        if splits is None and size is None and split is None:
+            split = self.empty()
+        if splits is None and split is not None:
+            yield split
 
     def run_by(
         self, images: Images, classes_of: Callable[[Activated], Sequence[str | None]], classes: Sequence[str]
@@ -154,7 +192,10 @@ class Job:
         splits = {name: self.empty() for name in classes}
         for part in self.activate(images):
             labels = classes_of(part)
-            for label in filter(None, dict.fromkeys(labels)):
+            # A dictionary keeps each label once, in order.
+            for label in dict.fromkeys(labels):
+                if not label:
+                    continue
                 chosen = [i for i, image_label in enumerate(labels) if image_label == label]
                 self._add_(splits[label], images, part, chosen)
             splits[classes[0]].unreadable += part.left_out
@@ -170,8 +211,11 @@ class Job:
         origin = self.extractor.origin
         if self.reading.scale is not None:
             origin["preparation"] |= {"scale": self.reading.scale}
-        values = {name: statistic.value(split.states[name], origin) for name, statistic in self.statistics.items()}
-        return {name: value.to("cpu") if isinstance(value, DNA) else value for name, value in values.items()}
+        values: dict[str, Any] = {}
+        for name, statistic in self.statistics.items():
+            value = statistic.value(split.states[name], origin)
+            values[name] = value.to("cpu") if isinstance(value, DNA) else value
+        return values
 
     def dnas_and_share(self, split: Split) -> tuple[dict[str, Any], Share]:
         """Return the DNAs of a split, and what else was read of it: values of single images, folds and thumbnails."""
@@ -187,14 +231,16 @@ class Job:
         means = self.statistics.get(MEANS)
         if kind not in dnas or not isinstance(means, SpatialMeans) or not len(rows[MEANS]):
             return dnas
-        by_layer = dict(zip(means.neurons, torch.split(rows[MEANS], list(means.neurons.values()), 1), strict=True))
+        means_of_layers = torch.split(rows[MEANS], list(means.neurons.values()), 1)
+        by_layer = dict(zip(means.neurons, means_of_layers, strict=True))
         return dnas | {kind: replace(dnas[kind], sample=ImageSample.of(by_layer, rows.get(LAYER)))}
 
     @property
     def keeps_rows(self) -> bool:
         """True if the job keeps values of single images."""
-        notes = self.num_folds is not None or bool(self.notes)
-        return notes or any(statistic.by_image for statistic in self.statistics.values())
+        if self.num_folds is not None or self.notes:
+            return True
+        return any(statistic.by_image for statistic in self.statistics.values())
 
     def activate(
         self,
@@ -210,19 +256,17 @@ class Job:
         """
         if splits is not None and not splits:
             return
-        group_of = grouping(whole or images, self.groups) if self.num_folds is not None else None
-        num_by_content = self.num_folds if self.folds is None and group_of is None else None
         extractor = self.extractor
         progress = self.reading.progress
-        notes_of = image_notes if extractor.example is None else input_notes
-        takes = [*self.notes]
+        group_of: Callable[[int, str], object] | None = None
         if self.num_folds is not None:
-            takes.append(partial(notes_of, num_folds=num_by_content))
-        done = 0
-        total = count_images(images, splits)
-        is_first = True
+            group_of = grouping(whole or images, self.groups)
+        notes = self._functions_of_notes(has_groups=group_of is not None)
         run = partial(extractor, resized=extractor.input_size is not None)
-        most = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
+        images_at_once = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
+        num_done = 0
+        total = count_images(images, splits)
+        needs_fingerprint = True
         for batch in load_batches(
             images,
             extractor.input_size,
@@ -231,42 +275,75 @@ class Job:
             reading=self.reading,
             channels=extractor.image_channels,
             properties=extractor.has_properties,
-            notes=partial(_all_notes, takes) if takes else None,
+            notes=partial(_all_notes, notes) if notes else None,
             parts=splits,
             window=size,
             pin_memory=extractor.device.type == "cuda",
         ):
             pixels = mapped(methodcaller("to", extractor.device, non_blocking=True), batch.images)
-            more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
-            numbers, left_out = batch.numbers, batch.unreadable
-            if numbers and is_first:  # the first batch may hold none that can be read
+            properties: list[Tensor] = []
+            if batch.properties is not None:
+                properties.append(batch.properties.to(extractor.device, non_blocking=True))
+            # The first batch may hold no image that can be read.
+            if batch.numbers and needs_fingerprint:
                 extractor.take_fingerprint(extractor.input_form(pixels))
-                is_first = False
-            for part in cut(len(numbers), most):
+                needs_fingerprint = False
+            # The lines come with the first part of the batch.
+            left_out = batch.unreadable
+            for part in cut(len(batch.numbers), images_at_once):
                 raise_if_peer_failed()
-                inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in more)]
-                places = numbers[part]
+                places = batch.numbers[part]
                 names = batch.names[part]
-                notes = {name: values[part] for name, values in batch.notes.items()}
-                numbers_of_source = _numbers(images, places)
-                if self.num_folds is not None and self.folds is not None:
-                    notes["folds"] = torch.tensor([self.folds[number] for number in numbers_of_source])
-                elif self.num_folds is not None and group_of is not None:
-                    groups = [*map(group_of, numbers_of_source, names)]
-                    notes["folds"] = group_folds(groups, self.num_folds)
-                ends = batch.ends and part.stop == len(numbers)
-                ran = Activated(places, run(*inputs) if numbers else {}, left_out, names, notes, ends)
-                if extractor.example is not None and numbers:
-                    of_host = mapped(itemgetter(part), batch.images)
-                    ran = _finite(ran, of_host, extractor.example.noun, self.reading.skip_unreadable)
-                yield ran
-                del ran
+                notes_of_part = {name: values[part] for name, values in batch.notes.items()}
+                if self.num_folds is not None:
+                    notes_of_part |= self._given_folds(_numbers(images, places), names, group_of, self.num_folds)
+                activations: dict[str, Tensor] = {}
+                if batch.numbers:
+                    inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in properties)]
+                    activations = run(*inputs)
+                is_last_part = part.stop == len(batch.numbers)
+                activated = Activated(places, activations, left_out, names, notes_of_part, batch.ends and is_last_part)
+                del activations
+                if extractor.example is not None and batch.numbers:
+                    inputs_on_host = mapped(itemgetter(part), batch.images)
+                    noun = extractor.example.noun
+                    activated = _only_finite(activated, inputs_on_host, noun, self.reading.skip_unreadable)
+                yield activated
+                del activated
                 left_out = []
-            done += len(numbers) + len(batch.unreadable)
+            num_done += len(batch.numbers) + len(batch.unreadable)
             if progress:
-                progress(images.label, done, total)
-        if progress and total is None and done:
-            progress(images.label, done, done)
+                progress(images.label, num_done, total)
+        if progress and total is None and num_done:
+            progress(images.label, num_done, num_done)
+
+    def _functions_of_notes(self, *, has_groups: bool) -> list[Callable[[Any], dict[str, Tensor]]]:
+        """Return the functions that note values of an image; with folds, also those that tests need."""
+        functions = list(self.notes)
+        if self.num_folds is None:
+            return functions
+        # Without given folds and groups, the fold of an image depends on its pixels.
+        folds_by_content = self.num_folds if self.folds is None and not has_groups else None
+        if self.extractor.example is None:
+            functions.append(partial(image_notes, num_folds=folds_by_content))
+        else:
+            functions.append(partial(input_notes, num_folds=folds_by_content))
+        return functions
+
+    def _given_folds(
+        self,
+        numbers: Sequence[int],
+        names: Sequence[str],
+        group_of: Callable[[int, str], object] | None,
+        num_folds: int,
+    ) -> dict[str, Tensor]:
+        """Return the folds of images, ``(B,)``, as a note, if folds or groups are given; else nothing."""
+        if self.folds is not None:
+            return {"folds": torch.tensor([self.folds[number] for number in numbers])}
+        if group_of is not None:
+            groups = [group_of(number, name) for number, name in zip(numbers, names, strict=True)]
+            return {"folds": group_folds(groups, num_folds)}
+        return {}
 
     def _add_(self, split: Split, images: Images, part: Activated, chosen: slice | list[int]) -> None:
         """Add the chosen images of a part in place."""
@@ -282,7 +359,8 @@ class Job:
         split.last = names[-1]
         for name, values in notes.items():
             split.notes.setdefault(name, []).append(values)
-        if self.keeps_rows:  # unbounded lists for a long stream otherwise
+        # Without this condition, the lists of a long stream would grow without bound.
+        if self.keeps_rows:
             split.numbers += _numbers(images, places)
             split.names += names
 
@@ -292,31 +370,39 @@ def _all_notes(takes: Sequence[Callable[[Any], dict[str, Tensor]]], image: Any) 
     return {name: values for take in takes for name, values in take(image).items()}
 
 
-def _finite(part: Activated, inputs: Any, noun: str, skip: bool | None) -> Activated:
-    """Leave out inputs whose values and activations are not all finite; a device sync where values are not.
+def _only_finite(part: Activated, inputs: Any, noun: str, skip: bool | None) -> Activated:
+    """Leave out inputs whose values and activations are not all finite. Only such values sync a device.
 
-    ValueError that names them, unless such are skipped.
+    Raises:
+        ValueError: If there are such inputs, with their names, unless they are skipped.
+
     """
     finite = [values.reshape(len(values), -1).isfinite().all(1) for values in tensors_of(inputs)]
     rows = (~torch.stack(finite).all(0)).nonzero()[:, 0].tolist()
+    # Inputs with gaps are fine for a network that ignores them.
     bad = [i for i in rows if not all(bool(values[i].isfinite().all()) for values in part.activations.values())]
+    if not bad:
+        return part
     lines = [unreadable(part.names[i], ValueError("it has values that are NaN or infinite"), noun) for i in bad]
-    if bad and not skip:
+    if not skip:
         raise ValueError(refusal(lines))
-    good = part.take([i for i in range(len(part.places)) if i not in bad]) if bad else part
+    good = part.take([i for i in range(len(part.places)) if i not in bad])
     return good._replace(left_out=part.left_out + lines)
 
 
 def _numbers(images: Images, places: Sequence[int]) -> list[int]:
     """Return indices of images in their original source, or running numbers in a stream."""
-    return [images.numbers[i] for i in places] if isinstance(images, ImageSource) else list(places)
+    if isinstance(images, ImageSource):
+        return [images.numbers[i] for i in places]
+    return list(places)
 
 
 def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
     """Return the number of images in these parts; None for a stream of unknown length."""
     if isinstance(images, ImageSource):
         return len(images) if parts is None else sum(map(len, parts))
-    return images.count if parts is None or sum(map(len, parts)) == len(images.shards) else None
+    has_all_shards = parts is None or sum(map(len, parts)) == len(images.shards)
+    return images.count if has_all_shards else None
 
 
 def check_any_read(num_images: int, unreadable: Sequence[str], label: str, noun: str) -> None:

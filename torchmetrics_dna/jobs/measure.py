@@ -30,17 +30,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Values measured in one pass over an image set."""
+    """Values measured in one pass over an image set.
+
+    Attributes:
+        dnas: DNAs of each requested kind, all of the same images; with folds, if the job has folds.
+        unreadable: One line for each image that was left out.
+        numbers: Source indices of the readable images, ascending. Rows follow this order.
+        names: Names of these images.
+        rows: Other values of each image, by name of the statistic or note, such as ``"folds"``.
+        features: Spatial means of the images, if the job keeps them.
+
+    """
 
     # No file of a result has these.
     UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features")
 
-    dnas: dict[str, DNA]  # DNAs of each requested kind, all of the same images; with folds, if the job has folds
-    unreadable: list[str]  # one line for each image that was left out
-    numbers: Sequence[int] = ()  # source indices of readable images, ascending; rows follow their order
-    names: Sequence[str] = ()  # names of these images
-    rows: Mapping[str, Tensor] = field(default_factory=dict)  # other values of each image, by statistic; "folds"
-    features: Features | None = None  # spatial means of the images, if the job has them
+    dnas: dict[str, DNA]
+    unreadable: list[str]
+    numbers: Sequence[int] = ()
+    names: Sequence[str] = ()
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
+    features: Features | None = None
 
     @property
     def folds(self) -> Tensor | None:
@@ -54,7 +64,7 @@ class Measured:
 
     @property
     def first(self) -> DNA:
-        """First of the DNAs, for what all have in common."""
+        """First of the DNAs, for values that all have in common."""
         return next(iter(self.dnas.values()))
 
     def rows_in(self, other: Measured) -> Tensor | None:
@@ -64,20 +74,26 @@ class Measured:
         """
         if "digest" not in self.rows or "digest" not in other.rows:
             return None
-        theirs, own = ([bytes(row) for row in side.rows["digest"].numpy()] for side in (other, self))
-        rows = {digest: i for i, digest in reversed([*enumerate(theirs)])}
-        return torch.tensor([rows.get(digest, -1) for digest in own])
+        first_row: dict[bytes, int] = {}
+        for i, digest in enumerate(other.rows["digest"].numpy()):
+            first_row.setdefault(digest.tobytes(), i)
+        rows = [first_row.get(digest.tobytes(), -1) for digest in self.rows["digest"].numpy()]
+        return torch.tensor(rows)
 
     def input_of(self, distance: Distance) -> Any:
         """Return what a distance needs: a DNA, or features of its or the last layer; None if it was not measured."""
         if not distance.kinds:
-            layer = distance.layer or list(self.first.neurons)[-1]
-            return None if self.features is None else self.features.select([layer])
-        layers = self.dnas.get("layer-gaussian")
-        if distance.kinds[0] == "gaussian" and isinstance(layers, LayerGaussianDNA):
-            return self.dnas.get("gaussian", layers.to_gaussian())
-        dna = self.dnas.get(distance.kinds[0])
-        return dna if dna is None or distance.layer is None or is_unnamed(dna) else dna.select([distance.layer])
+            if self.features is None:
+                return None
+            return self.features.select([distance.layer or list(self.first.neurons)[-1]])
+        kind = distance.kinds[0]
+        if kind == "gaussian" and kind not in self.dnas:
+            layers = self.dnas.get("layer-gaussian")
+            return layers.to_gaussian() if isinstance(layers, LayerGaussianDNA) else None
+        dna = self.dnas.get(kind)
+        if dna is None or distance.layer is None or is_unnamed(dna):
+            return dna
+        return dna.select([distance.layer])
 
     def select(self, neurons: Neurons) -> Measured:
         """Return a copy with DNAs of these neurons only; per-image values are unchanged."""
@@ -94,15 +110,15 @@ class Measured:
 
 
 def unreadable_of(sides: Iterable[Measured]) -> list[str]:
-    """Return one line for each image that was left out; a set that was measured once is told once."""
-    lists = {id(side.unreadable): side.unreadable for side in sides}
-    return [line for lines in lists.values() for line in lines]
+    """Return one line for each image that was left out. A set that was measured once is listed once."""
+    lines_by_list = {id(side.unreadable): side.unreadable for side in sides}
+    return [line for lines in lines_by_list.values() for line in lines]
 
 
 def measure(
     job: Job, images: Images, *, distributed: bool = False, own: bool = False, on: str | None = None
 ) -> Measured:
-    """Run all images through a job once; ValueError if there are none, or one can't be read or is not finite.
+    """Run all images through a job once.
 
     Args:
         job: The job.
@@ -111,15 +127,18 @@ def measure(
         own: Whether each process has images of its own; with ``distributed``, all are measured as one set.
         on: Ray cluster that measures them, which was checked, see :func:`finish_on_ray`.
 
+    Raises:
+        ValueError: If there are no images, one can't be read, or its activations are not finite.
+
     """
-    distributed &= world_size() > 1
+    distributed = distributed and world_size() > 1
     with in_step(distributed):
         if on is not None:
             with TemporaryDirectory() as folder:
                 parts = Parts(Path(folder), images, job)
                 shares = list(finish_on_ray(parts, on))
                 return _measured(job, images, dict(parts.merged()), shares)
-        # in one part, too, so that numbers count these images, which may have been taken from others
+        # One process splits the images, too, so that their numbers start at 0: they may be some images of a source.
         share = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
         (split,) = job.run(share, whole=images)
         if distributed:

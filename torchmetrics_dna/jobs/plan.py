@@ -1,4 +1,4 @@
-"""What is asked of image sets and DNAs: decided once, before an image is read."""
+"""Plan of what is measured and tested, made once, before an image is read."""
 
 from __future__ import annotations
 
@@ -28,70 +28,123 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Questions to sets that were opened together."""
+    """What is measured and tested of sets that were opened together.
+
+    Attributes:
+        arguments: The arguments.
+        distances: Distances that all sides support; none if DNAs are made.
+        neurons: Neurons of the distances: those of the network, if properties are compared separately.
+        has_properties: Whether image properties are compared separately from the network.
+        averaging: Average of the neurons.
+        has_causes: Whether a change that explains a difference is searched.
+        fd_plans: Plans of evidence for Fréchet distances of layers, by name of the distance.
+        rows: Statistics that keep values of single images, by name.
+        limits: Tests of single images that are not made, with the reason, one line each.
+
+    """
 
     arguments: Arguments
-    distances: Sequence[Distance]  # distances that all sides support; none if DNAs are made
-    neurons: Neurons  # neurons of the distances: those of the network, if properties are compared beside them
-    has_properties: bool  # whether properties are compared beside them
-    averaging: Averaging  # average of the neurons
-    has_causes: bool = False  # whether causes of a difference are searched
-    of_layers: Mapping[str, PlanOfLayers] = field(default_factory=dict)  # plans of evidence for fd, by name
-    rows: Mapping[str, SpatialMeans] = field(default_factory=dict)  # what single images leave
-    limits: Sequence[str] = ()  # what was not asked of single images, one line each, for Comparison
+    distances: Sequence[Distance]
+    neurons: Neurons
+    has_properties: bool
+    averaging: Averaging
+    has_causes: bool = False
+    fd_plans: Mapping[str, PlanOfLayers] = field(default_factory=dict)
+    rows: Mapping[str, SpatialMeans] = field(default_factory=dict)
+    limits: Sequence[str] = ()
 
 
 def make_plan(
     arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], network: DNA | DNAExtractor
 ) -> Plan:
-    """Decide what is asked of sides by distances of the neurons of a network, or of a DNA.
+    """Plan what is measured and tested of sides, by distances of the neurons of a network, or of a DNA.
 
-    Of single images, ``"features"`` are what distances and evidence take; DNAs are taken as exact. ``"means"`` say
-    whether a few images are off: of independent images on both sides, as the test of whether they differ is, and by
-    all neurons.
+    Two statistics keep values of single images. ``"features"`` holds the spatial means that distances and their
+    evidence need. ``"means"`` holds the spatial means for outlier scores. DNAs are taken as exact.
     """
     averaging = averaging_of(network, **arguments.averaging)
-    of_network = without_properties(network.neurons) if averaging.is_plain else None
-    plan = Plan(arguments, distances, of_network or network.neurons, of_network is not None, averaging)
+    neurons = network.neurons
+    has_properties = False
+    if averaging.is_plain:
+        network_neurons = without_properties(network.neurons)
+        if network_neurons is not None:
+            neurons = network_neurons
+            has_properties = True
+    plan = Plan(arguments, distances, neurons, has_properties, averaging)
     images = [side for side in sides if not isinstance(side, DNA)]
     if not distances or not images:
         return plan
-    neurons = plan.neurons
-    counts = [side.count for side in images]
     # Tests need images on both sides, since a DNA is taken as exact.
-    are_images = len(images) > 1 and not isinstance(sides[0], DNA)
-    by_fold = bool(arguments.pairs) or arguments.groups is not None
-    noun = noun_of(network)
+    have_tests = len(images) > 1 and not isinstance(sides[0], DNA)
+    fd_plans = _plans_of_fd(plan, images, noun_of(network), have_tests=have_tests)
     layers: set[str] = set()
-    of_layers: dict[str, PlanOfLayers] = {}
     for record in distances:
         if not record.kinds:
             layers.add(record.layer or list(neurons)[-1])
-        if record.by_image and arguments.num_folds is not None:
-            watched = neurons if record.layer is None else neurons.take(neurons.positions([record.layer]))
-            of_record = plan_for(watched, counts, tested=are_images, by_fold=by_fold, name=record.name, noun=noun)
-            if of_record.tested or of_record.debiased:
-                layers.update(of_record.neurons)
-            of_layers[record.name] = of_record
+        fd_plan = fd_plans.get(record.name)
+        if fd_plan is not None and (fd_plan.tested or fd_plan.debiased):
+            layers.update(fd_plan.neurons)
     rows = {"features": SpatialMeans(neurons, sorted(layers))} if layers else {}
-    has_causes = arguments.causes and arguments.on is None and len(images) == len(sides) == 2 and LAYER not in neurons
-    has_causes &= any(record.name == "dna-emd" for record in distances) and not averaging.why_noisy
-    plan = replace(plan, has_causes=has_causes, of_layers=of_layers, rows=rows)
-    if not are_images or arguments.pairs or arguments.num_folds is None or not averaging.is_plain:
+    has_causes = _can_have_causes(plan, images, sides)
+    plan = replace(plan, has_causes=has_causes, fd_plans=fd_plans, rows=rows)
+    if not have_tests or not _can_have_outliers(plan):
         return plan
-    if not any(record.grain == "neuron" and record.protocol is None for record in distances):
-        return plan
-    means = SpatialMeans(neurons, layers_for_outliers(neurons))
-    reason = f"{noun}s of a group are not independent samples. To find outliers, rank one {noun} per group"
-    if arguments.groups is None:
-        reason = why_not_kept(means.neurons, counts, "rank some of them", noun)
+    return _with_outlier_scores(plan, images, noun_of(network))
+
+
+def _plans_of_fd(plan: Plan, images: Sequence[Images], noun: str, *, have_tests: bool) -> dict[str, PlanOfLayers]:
+    """Plan the evidence for each Fréchet distance of layers, by its name."""
+    arguments = plan.arguments
+    if arguments.num_folds is None:
+        return {}
+    counts = [side.count for side in images]
+    by_fold = bool(arguments.pairs) or arguments.groups is not None
+    plans: dict[str, PlanOfLayers] = {}
+    for record in plan.distances:
+        if not record.by_image:
+            continue
+        neurons = plan.neurons
+        if record.layer is not None:
+            neurons = neurons.take(neurons.positions([record.layer]))
+        plans[record.name] = plan_for(neurons, counts, tested=have_tests, by_fold=by_fold, name=record.name, noun=noun)
+    return plans
+
+
+def _can_have_causes(plan: Plan, images: Sequence[Images], sides: Sequence[Images | DNA]) -> bool:
+    """Return whether a change that explains a difference can be searched: by dna-emd of a network, for two sets."""
+    arguments = plan.arguments
+    if not arguments.causes or arguments.on is not None:
+        return False
+    if len(images) != 2 or len(sides) != 2:
+        return False
+    if LAYER in plan.neurons or plan.averaging.why_noisy:
+        return False
+    return any(record.name == "dna-emd" for record in plan.distances)
+
+
+def _can_have_outliers(plan: Plan) -> bool:
+    """Return whether outlier scores are computed: for independent images with folds, and unweighted neurons."""
+    arguments = plan.arguments
+    if arguments.pairs or arguments.num_folds is None or not plan.averaging.is_plain:
+        return False
+    return any(record.grain == "neuron" and record.protocol is None for record in plan.distances)
+
+
+def _with_outlier_scores(plan: Plan, images: Sequence[Images], noun: str) -> Plan:
+    """Add the spatial means that outlier scores need, or the reason why there are no scores."""
+    means = SpatialMeans(plan.neurons, layers_for_outliers(plan.neurons))
+    if plan.arguments.groups is None:
+        reason = why_not_kept(means.neurons, [side.count for side in images], "rank some of them", noun)
+    else:
+        reason = f"{noun}s of a group are not independent samples. To find outliers, rank one {noun} per group"
     if reason:
-        return replace(plan, limits=[f"The {noun}s were not tested for a small number of outliers, since {reason}"])
-    return replace(plan, rows={**rows, MEANS: means})
+        limit = f"The {noun}s were not tested for a small number of outliers, since {reason}"
+        return replace(plan, limits=[limit])
+    return replace(plan, rows={**plan.rows, MEANS: means})
 
 
 def noting_properties(job: Job) -> Job:
-    """Return a job that keeps the properties of single images, if there are any, or the numbers of other inputs."""
+    """Return a job that keeps the properties of single images, or the numbers of other inputs."""
     neurons = job.extractor.neurons
     example = job.extractor.example
     if example is not None:
@@ -100,16 +153,20 @@ def noting_properties(job: Job) -> Job:
         return replace(job, notes=[*job.notes, partial(number_note, axes=axes)])
     if LAYER in neurons:
         return replace(job, statistics={**job.statistics, LAYER: SpatialMeans(neurons, [LAYER])})
-    return replace(job, notes=[*job.notes, property_note]) if job.extractor.may_have_properties else job
+    if job.extractor.may_have_properties:
+        return replace(job, notes=[*job.notes, property_note])
+    return job
 
 
 def keeping_sample(job: Job) -> Job:
-    """Return a job whose DNA of layers gets a sample of single images, which outlier scores compare with."""
+    """Return a job whose DNA of kind layer-gaussian gets a sample of single images, which outlier scores need."""
     if LayerGaussianDNA.kind not in job.statistics:
         return job
     neurons = job.extractor.neurons
     job = replace(job, statistics={**job.statistics, MEANS: SpatialMeans(neurons, layers_for_outliers(neurons))})
-    return job if job.extractor.example is not None else noting_properties(job)
+    if job.extractor.example is not None:
+        return job
+    return noting_properties(job)
 
 
 def noting_bands(job: Job) -> Job:
@@ -127,15 +184,18 @@ def noting_bands(job: Job) -> Job:
 
 
 def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> FoldedSides | None:
-    """Return both sides in folds for a distance that takes single images of these; None for all other distances."""
+    """Return both sides in folds for a distance that needs single images; None for others, and without folds."""
     if record.folded is None or (record.kinds and not record.by_image):
         return None
     if not record.by_image:
         return record.folded(a.input_of(record), b.input_of(record), (a.folds, b.folds))
-    if record.name not in plan.of_layers or (a.folds is None and b.folds is None):
+    if record.name not in plan.fd_plans or (a.folds is None and b.folds is None):
         return None
-    sides: list[Any] = [side.dnas["layer-gaussian"] if side.folds is None else side.features for side in (a, b)]
+    inputs: list[Any] = []
+    for side in (a, b):
+        # A side without folds is taken as exact.
+        inputs.append(side.dnas["layer-gaussian"] if side.folds is None else side.features)
     # Comparisons by class and of versions keep nothing of single images.
-    if any(side is None for side in sides):
+    if any(value is None for value in inputs):
         return None
-    return record.folded(*sides, (a.folds, b.folds), plan.of_layers[record.name])
+    return record.folded(*inputs, (a.folds, b.folds), plan.fd_plans[record.name])

@@ -93,11 +93,11 @@ class Sides:
         if not num_folds or min(num_folds) < LEAST_FOLDS:
             return False, False
         has_folds_of_both = len(num_folds) == 2
-        of_layers = self.plan.of_layers.get(record.name)
-        if of_layers is None:
+        fd_plan = self.plan.fd_plans.get(record.name)
+        if fd_plan is None:
             return has_folds_of_both, True
-        all_layers_are_debiased = set(of_layers.debiased) == set(of_layers.neurons)
-        return has_folds_of_both and of_layers.tested, all_layers_are_debiased
+        all_layers_are_debiased = set(fd_plan.debiased) == set(fd_plan.neurons)
+        return has_folds_of_both and fd_plan.tested, all_layers_are_debiased
 
     def _most_folds(self, k: int) -> int | None:
         """Return the largest number of folds with images that a side can have; None if it is taken as exact."""
