@@ -108,7 +108,9 @@ def test_resuming_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
         make(tmp_path / "twice", stop_after=stop_after)
     remaining = sorted(path.name for path in (tmp_path / "twice").iterdir())
     assert remaining == ["x.dna.npz.parts"]
-    with pytest.raises(ValueError, match=r"has \d+ finished parts of an interrupted run: resume .* --resume, or"):
+    with pytest.raises(
+        ValueError, match=r"has \d+ finished parts of an interrupted run: resume from them with `resume=True`, or"
+    ):
         make(tmp_path / "twice")
     with pytest.raises(StoppedError):
         make(tmp_path / "twice", stop_after=1, resume=True)

@@ -1,4 +1,4 @@
-"""Finished parts of a job, in a folder, so that it can be shared and resumed after an interruption."""
+"""Parts of a job, kept in a folder, so that processes share the job and it resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.jobs.groups import group_names
 from torchmetrics_dna.jobs.job import Job, Share, check_any_read
+from torchmetrics_dna.options import written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
@@ -74,7 +75,8 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
         "batch sizes": job.reading.batch_size,
         "EXIF orientations": images.exif_orientation,
         "scale": images.scale or "usual",
-        "column": job.reading.column or "found",  # not None, which stands for what is not known
+        # None would stand for an unknown value.
+        "column": job.reading.column or "found",
         "fps": job.reading.fps or "all",
     }
 
@@ -82,13 +84,17 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
 def _named(images: Images, job: Job) -> Iterator[str]:
     """Yield a text for each image, or for each file of a stream, that changes with it or with its group."""
     if isinstance(images, ImageStream):
-        yield f"shards\n{job.groups if isinstance(job.groups, str) else ''}"
+        groups_of_shards = job.groups if isinstance(job.groups, str) else ""
+        yield f"shards\n{groups_of_shards}"
         for shard in images.shards:
             yield f"{shard.label}\n{stamp_of([shard.file].__getitem__, 0)}"
         return
-    groups = [""] * len(images) if job.groups is None else group_names(images, job.groups)
+    groups: Sequence[object] = [""] * len(images)
+    if job.groups is not None:
+        groups = group_names(images, job.groups)
     for i, (name, group) in enumerate(zip(images.names, groups, strict=True)):
-        yield f"{name}\n{images.stamp(i) if images.stamp else ''}\n{group}"
+        stamp = images.stamp(i) if images.stamp else ""
+        yield f"{name}\n{stamp}\n{group}"
 
 
 class Parts:
@@ -103,10 +109,15 @@ class Parts:
         self._has_begun = False
 
     def begin(self, resume: bool) -> None:
-        """Make the folder, or resume in it, and lock it; :meth:`end` must follow, also after an error.
+        """Make the folder, or resume in it, and lock it. :meth:`end` must follow, also after an error.
 
-        ValueError if it holds something else, another process uses it, its parts are of another job, or it has finished
-        parts and ``resume`` is False.
+        Args:
+            resume: Whether to resume from finished parts.
+
+        Raises:
+            ValueError: If the folder holds something else, another process uses it, its parts are of another job, or
+                it has finished parts and ``resume`` is False.
+
         """
         job = _described(self.images, self.job)
         self._check_ours()
@@ -122,7 +133,7 @@ class Parts:
         if finished and not resume:
             raise ValueError(
                 f"{str(self.folder)!r} has {finished} finished parts of an interrupted run: resume from them with"
-                " --resume, or delete that folder"
+                f" {written('resume', True)}, or delete that folder"
             )
         if finished:
             earlier_job = dict.fromkeys(job, "none") | self._job()
@@ -146,7 +157,8 @@ class Parts:
                 self.remove()
         finally:
             unlock(self._lock)
-        with suppress(OSError):  # it is not empty
+        # The folder stays if it is not empty.
+        with suppress(OSError):
             self.folder.rmdir()
         self._lock = None
 
@@ -178,19 +190,26 @@ class Parts:
         return [line for record in self._records() for line in record["unreadable"]]
 
     def merged(self) -> Iterator[tuple[str, DNA]]:
-        """Merge the DNAs of all parts, one kind at a time, lazily; two DNAs are in memory at a time.
+        """Merge the DNAs of all parts, one kind at a time, lazily. Two DNAs are in memory at a time.
 
-        ValueError if no image could be read.
+        Raises:
+            ValueError: If no image could be read.
+
         """
         unreadable = self.unreadable()
         num_images = sum(record["num_images"] for record in self._records())
         noun = noun_of(self.job.extractor)
         check_any_read(num_images + len(unreadable), unreadable, self.images.label, noun)
         kinds = [name for name, statistic in self.job.statistics.items() if not statistic.by_image]
-        paths = {kind: [self._path(part, kind) for part in range(len(self.ranges))] for kind in kinds}
-        return ((kind, merged(map(load_dna, of_kind))) for kind, of_kind in paths.items())
+        return ((kind, self._merged_kind(kind)) for kind in kinds)
+
+    def _merged_kind(self, kind: str) -> DNA:
+        """Merge the DNAs of one kind of all parts."""
+        paths = [self._path(part, kind) for part in range(len(self.ranges))]
+        return merged(map(load_dna, paths))
 
     def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield the record of each part."""
         for record in map(self._record, range(len(self.ranges))):
             if not record.is_file():
                 raise FileNotFoundError(
@@ -206,21 +225,27 @@ class Parts:
 
     def remove(self) -> None:
         """Delete all parts, but no other files."""
-        # records before what they mark as finished, and the job last
+        # A record marks its part as finished, so it is deleted before the part. The description of the job comes last.
         for path in sorted(self.folder.iterdir(), key=lambda path: (path.name == _JOB, path.suffix != ".json")):
-            if _OURS.fullmatch(final_name(path.name)):  # including temporary files of interrupted writes
+            # Temporary files of interrupted writes are deleted, too.
+            if _OURS.fullmatch(final_name(path.name)):
                 path.unlink()
 
     def _check_ours(self) -> None:
         """Raise ValueError if there is something else than a folder of parts."""
-        names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
-        foreign = [name for name in names if name != _LOCK and not name.startswith(".")]  # hidden: interrupted writes
+        if not self.folder.exists():
+            return
+        if not self.folder.is_dir():
+            raise ValueError(f"{str(self.folder)!r} is not a folder of parts, since something else is in it (a file)")
+        names = sorted(path.name for path in self.folder.iterdir())
         if _JOB in names:
             self._job()
-        elif foreign or (self.folder.exists() and not self.folder.is_dir()):
+            return
+        # Interrupted writes leave hidden files.
+        foreign = [name for name in names if name != _LOCK and not name.startswith(".")]
+        if foreign:
             raise ValueError(
-                f"{str(self.folder)!r} is not a folder of parts, since something else is in it"
-                f" ({', '.join(foreign[:1]) or 'a file'})"
+                f"{str(self.folder)!r} is not a folder of parts, since something else is in it ({foreign[0]})"
             )
 
     def _job(self) -> dict[str, Any]:
