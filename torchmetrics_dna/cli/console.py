@@ -94,7 +94,7 @@ def _lines() -> Report:
 
 
 def interrupted(error: BaseException | None) -> bool:
-    """True if the error is Ctrl-C, or was raised while handling it, such as by a worker that had exited first."""
+    """Return whether an error is Ctrl-C, or was raised while handling it, such as by a worker that exited first."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
@@ -113,23 +113,33 @@ def print_unreadable(lines: Sequence[str]) -> None:
 def check_sources(*sources: str) -> None:
     """Raise FileNotFoundError for a path that does not exist, before anything slow is imported.
 
-    Addresses and what else has a colon are left to those who open them; so are patterns that match nothing.
+    Addresses, and other texts with a colon, are checked when they are opened. So are patterns that match nothing.
     """
     from torchmetrics_dna.images.paths import expand, missing
 
     for source in sources:
-        for path in [] if ":" in source else expand(source):
-            if not os.path.lexists(path):
-                from torchmetrics_dna.dna.vdna_files import vdna_pair
+        if ":" in source:
+            continue
+        for path in expand(source):
+            if os.path.lexists(path):
+                continue
+            from torchmetrics_dna.dna.vdna_files import vdna_pair
 
-                if vdna_pair(path) is None:
-                    raise missing(path)
+            if vdna_pair(path) is None:
+                raise missing(path)
 
 
 def check_output(path: Path | str, *suffixes: str) -> None:
     """Check the name of an output file, and print if it will be replaced, before any work.
 
-    FileNotFoundError if there is no such folder or bucket, ValueError for another suffix or the name of a folder.
+    Args:
+        path: Name of the file.
+        suffixes: Suffixes that the name may have.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or bucket.
+        ValueError: If the file has another suffix, or is a folder.
+
     """
     from torchmetrics_dna.images.paths import check_writable
 
@@ -155,7 +165,12 @@ def _other_option(path: Path | str, suffixes: Sequence[str]) -> str:
 
 
 def check_figure(path: Path) -> None:
-    """Check the name of a figure like :func:`check_output`; ModuleNotFoundError if matplotlib is missing."""
+    """Check the name of a figure like :func:`check_output`.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is missing.
+
+    """
     from torchmetrics_dna.extras import require
 
     require("matplotlib", "plot")
@@ -206,10 +221,16 @@ def numbers(values: Sequence[float | str | None], width: int = 0) -> list[str]:
         ['15.0  ', ' 0.147', ' -    ', 'at most 0.1']
 
     """
-    figures = [i for i, value in enumerate(values) if not isinstance(value, str)]
-    parts = [("0" if values[i] == 0 else number(values[i], zeros=True)).partition(".") for i in figures]
-    most = max((len(point + fraction) for _, point, fraction in parts), default=0)
-    padded = [integer + (point + fraction).ljust(most) for integer, point, fraction in parts]
-    width = max(width, *map(len, padded)) if padded else 0
-    aligned = dict(zip(figures, (text.rjust(width) for text in padded), strict=True))
-    return [aligned.get(i, str(value)) for i, value in enumerate(values)]
+    # Texts of the figures, before and from the decimal point on, by place.
+    parts: dict[int, tuple[str, str]] = {}
+    for place, value in enumerate(values):
+        if isinstance(value, str):
+            continue
+        text = "0" if value == 0 else number(value, zeros=True)
+        integer, point, fraction = text.partition(".")
+        parts[place] = (integer, point + fraction)
+    longest_fraction = max((len(fraction) for _, fraction in parts.values()), default=0)
+    padded = {place: integer + fraction.ljust(longest_fraction) for place, (integer, fraction) in parts.items()}
+    for text in padded.values():
+        width = max(width, len(text))
+    return [padded[place].rjust(width) if place in padded else str(value) for place, value in enumerate(values)]

@@ -34,22 +34,33 @@ ResultFile = Annotated[
 
 
 def format_for(choice: Any, path: Path | None, streamed: bool = False) -> Format:
-    """Return the format of a result, by choice or the file to write, which is checked as by :func:`check_output`.
+    """Return the format of a result, by choice or the name of the file to write.
 
-    ValueError if records are streamed one by one, which pages and tables in Markdown and LaTeX do not allow.
+    Args:
+        choice: The chosen format, or None.
+        path: The file, whose name is checked as by :func:`check_output`; None for stdout.
+        streamed: Whether records are written one by one.
+
+    Raises:
+        ValueError: If records are streamed, which pages and tables in Markdown and LaTeX do not allow.
+
     """
-    name = None if choice is None else choice.value
-    if path is not None:
-        suffixes = [suffix for each in FORMATS.values() for suffix in each.suffixes]
-        check_output(path, *(suffixes if name is None else ("",)))
-    if name is not None:
-        form = FORMATS[name]
+    if path is not None and choice is None:
+        suffixes: list[str] = []
+        for known in FORMATS.values():
+            suffixes += known.suffixes
+        check_output(path, *suffixes)
+    elif path is not None:
+        # A chosen format may be written to a file of any name.
+        check_output(path, "")
+    if choice is not None:
+        form = FORMATS[choice.value]
     elif path is None:
         form = TEXT
     else:
         form = format_of(path, TEXT)
     if streamed and form is not TEXT and form.line is None:
-        *others, last = [each.name for each in FORMATS.values() if each is TEXT or each.line is not None]
+        *others, last = [known.name for known in FORMATS.values() if known is TEXT or known.line is not None]
         raise ValueError(
             f"A stream is written line by line, which requires --format {', '.join(others)} or {last}, but got"
             f" {form.name}"
@@ -58,7 +69,7 @@ def format_for(choice: Any, path: Path | None, streamed: bool = False) -> Format
 
 
 def write(result: Document, form: Format, path: Path | None) -> None:
-    """Print a result on stdout, or write it to a file and print what that leaves to be said; only in process 0."""
+    """Print a result on stdout, or write it to a file and print the verdict that the file lacks; only in process 0."""
     if path is None:
         _print(result, form, out)
         return
@@ -72,7 +83,7 @@ def write(result: Document, form: Format, path: Path | None) -> None:
 
 @contextmanager
 def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping[str, Any], str], None]]:
-    """Yield a function that writes a record, and its text, at once: as text, csv or a json document a line."""
+    """Yield a function that writes a record, or its text, at once: as text, csv, or json with a document per line."""
     with nullcontext() if path is None else path.open("w", encoding="utf-8", errors=ERRORS, newline="") as file:
         console = out if file is None else Console(file=file, width=WIDE)
         is_first = True
@@ -89,13 +100,14 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
 
 
 def _as_text(result: Document) -> str:
+    """Return a result as it is printed."""
     file = StringIO()
     _print(result, TEXT, Console(file=file, width=WIDE))
     return file.getvalue()
 
 
 def _parts_of(result: Document) -> list[Any]:
-    """Return sentences and tables, with an empty line before each table but a first part."""
+    """Return sentences and tables, with an empty line before each table that is not the first part."""
     parts: list[Any] = [*result.sentences]
     for table in result.tables:
         if parts:
@@ -105,6 +117,7 @@ def _parts_of(result: Document) -> list[Any]:
 
 
 def _print(result: Document, form: Format, console: Console) -> None:
+    """Print a result in a format."""
     if form is JSON:
         # On a terminal, json is in colours.
         console.print_json(form.render(result) if form.render else "", ensure_ascii=True)

@@ -54,32 +54,32 @@ def compare(
     held_out: str | None = None,
     **options: Any,
 ) -> Comparison | Comparisons | ClassComparisons:
-    """Measure how far two image sets are apart: by dna-emd and dna-fd, or by the distances in ``metrics``.
+    """Measure the distance between two image sets, by dna-emd and dna-fd or by the distances in ``metrics``.
 
     Args:
-        a: Images, see :func:`make_dna`; or a DNA, or a path that :func:`load_dna` accepts, whose kind,
-            extractor, layers, bins and ranges then hold for ``b``.
-        b: As ``a``; or several by name, such as checkpoints: each is compared with ``a``, and measured once.
-        feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU.
-        by: Compare class by class, such as generated cats with real cats: ``"folder"`` (the folder right below that of
-            all images), the path of a ``.csv`` with an image and its class in each row, ``"column:NAME"`` of Parquet
-            files, a function of an image's name, or a pair of sequences, the classes of A's images and of B's. One
-            class of each set is in memory at a time; of Parquet files all are.
-        held_out: Name of the set in ``b`` that holds real images which no model saw: how many times as far each other
-            set is from ``a`` as these is then told, for all distances with folds of images.
+        a: Images, see :func:`make_dna`; or a DNA, or a path that :func:`load_dna` accepts. The kind, extractor, layers,
+            bins and ranges of a DNA then hold for ``b``.
+        b: As ``a``; or several sets by name, such as checkpoints. Each is compared with ``a``, and measured once.
+        feature: A :class:`DNAExtractor`, or its ``feature``. A name runs on CUDA if there is a GPU.
+        by: Classes, for a comparison class by class, such as generated cats with real cats: ``"folder"`` (the folder
+            right below that of all images), the path of a ``.csv`` with an image and its class in each row,
+            ``"column:NAME"`` of Parquet files, a function of an image's name, or a pair of sequences with the classes
+            of A's images and of B's. One class of each set is in memory at a time. For Parquet files, all classes are.
+        held_out: Name of the set in ``b`` that holds real images which no model was trained on. The distances of the
+            other sets are then reported relative to its distance, for all distances with folds of images.
         options: All other :class:`Arguments`. With ``distributed`` and ``by``, processes share classes. Without
             ``feature`` and ``layers``, the ``metrics`` ``"fid"``, ``"kid"``, ``"is"``, ``"sfid"``, ``"precision"``,
-            ``"recall"``, ``"fd-dinov2"``, ``"fd-dinov2-edm2"`` and ``"cmmd"`` are as published, by networks of their
-            own, with a pass for each. Of several sets, dna-emd decides which is nearest, or else the first distance.
+            ``"recall"``, ``"fd-dinov2"``, ``"fd-dinov2-edm2"`` and ``"cmmd"`` use the networks of their publications,
+            with one pass per network. With several sets, dna-emd decides which is closest, or else the first distance.
 
     Returns:
-        A :class:`Comparison`; of several sets :class:`Comparisons`, and with ``by`` :class:`ClassComparisons`.
+        A :class:`Comparison`; for several sets :class:`Comparisons`, and with ``by`` :class:`ClassComparisons`.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, one can't be read, two DNAs do not fit together, or a
             DNA lacks the input of a distance; if there are no sets, an image has no class, or the sets have no
             class in common.
-        RuntimeError: If a side has only one image, unless dna-emd is among the distances.
+        RuntimeError: If a set has only one image, unless dna-emd is among the distances.
 
     Example:
         >>> import numpy as np
@@ -117,20 +117,21 @@ class Opened:
         """Compare the first set with each of the others. Each set is measured once by each network of the metrics."""
         if self.classes:
             return compare_by_class(self.networks[0], self.classes, (self.names[0], self.names[1]))
-        of_networks = []
+        # Comparisons of all sets, by each network.
+        by_network: list[list[Comparison]] = []
         for number, sides in enumerate(self.networks):
             is_first = number == 0
-            of_networks.append(compare_sides(sides, self.names, self.held_out, with_pixels=is_first))
+            by_network.append(compare_sides(sides, self.names, self.held_out, with_pixels=is_first))
         comparisons: dict[str, Comparison] = {}
-        for name, *of_set in zip(self.names[1:], *of_networks, strict=True):
-            comparisons[name] = _merge_networks(of_set)
+        for k, name in enumerate(self.names[1:]):
+            comparisons[name] = _merge_networks([of_network[k] for of_network in by_network])
         if self.is_one:
             return comparisons[self.names[1]]
         return Comparisons(self.names[0], comparisons, self.held_out)
 
 
 def _merge_networks(comparisons: Sequence[Comparison]) -> Comparison:
-    """Merge comparisons of the same two sets by several networks; all but results and notices are of the first."""
+    """Merge comparisons of the same two sets by several networks. The first gives all but results and notices."""
     results: dict[str, Result] = {}
     # A dictionary keeps each notice once, in order.
     notices: dict[str, None] = {}
@@ -155,8 +156,8 @@ def open_sets(
         a: As for :func:`compare`, and so are ``b``, ``by`` and ``held_out``.
         b: One set, or several by name.
         arguments: The arguments.
-        by: What gives the class of each image.
-        held_out: Name of the set of real images that no model saw.
+        by: Classes of the images.
+        held_out: Name of the set of real images that no model was trained on.
         names: Names of two sets; by default their paths.
 
     Raises:

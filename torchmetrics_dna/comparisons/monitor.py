@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.statistics.setup import Feature
 
-# Number of windows that a monitor learns by default.
+# Default number of windows of the warm-up.
 LEARN = 10
 Order = Literal["random", "source"]
 # Seed of the random order of images that have an index.
@@ -42,10 +42,10 @@ class Window:
         last: Name of its last image.
         distance: Name of the distance.
         value: Distance of the window from the reference, not debiased.
-        high: 95 % quantile of the windows before it; None for the first.
-        evidence: Evidence for a change since the learned windows; None while learning.
+        high: 95% quantile of the windows before it; None for the first.
+        evidence: Evidence for a change since the warm-up; None during the warm-up.
         changed: True if the evidence has ever been enough.
-        enough: Evidence that is enough: 1 over the bound on the chance of a false alarm.
+        enough: Evidence that is enough: 1 over the bound on the probability of a false alarm.
         seed: Seed of the random order of the images; None if they came in the order of the source.
 
     """
@@ -62,7 +62,7 @@ class Window:
     seed: int | None = None
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return a description in one line."""
         figure = f"window {self.number}: {self.distance} {number(self.value)}"
         if self.evidence is None:
             return f"{figure}, warm-up"
@@ -78,14 +78,14 @@ class Window:
 class Monitor:
     """Change detector for windows of a stream, with a bound on false alarms that holds at all times.
 
-    The first windows are learned as normal. If no later window differs in distribution, the chance of ever reporting a
-    change is at most ``level``, however many windows come; see
+    The first windows, the warm-up, define what is normal. If no later window differs in distribution, the probability
+    of ever reporting a change is at most ``level``, for any number of windows; see
     :class:`~torchmetrics_dna.comparisons.conformal.ConformalEvidence`. This assumes images in random order: frames of
     one video, or day and night, count as a change.
 
     Args:
-        learn: Number of windows to learn, at least 2.
-        level: Bound on the chance of a false alarm.
+        learn: Number of windows of the warm-up, at least 2.
+        level: Bound on the probability of a false alarm.
         distance: Name of the distance in the results.
 
     Raises:
@@ -106,7 +106,7 @@ class Monitor:
         self._evidence = ConformalEvidence()
 
     def add(self, value: float, first: str = "", last: str = "") -> Window:
-        """Judge the next window by its distance from the reference."""
+        """Add the next window by its distance from the reference, and return its result."""
         self.count += 1
         high = self._evidence.usual(0.95) if self.count > 1 else None
         evidence = None
@@ -139,14 +139,15 @@ def monitor(
         feature: As for :func:`make_dna`; by default the extractor of the reference.
         window: Number of images in a window.
         learn: As for :class:`Monitor`, and so is ``level``.
-        level: Bound on the chance of a false alarm, however long the stream.
-        order: Order of images that have an index, such as those of a folder or an array: ``"random"``, since names and
-            numbers need not follow time, and a source sorted by subject would look like changes; changes over time are
-            then hidden. ``"source"`` if their order is that of time. Streams keep their order.
+        level: Bound on the probability of a false alarm, for a stream of any length.
+        order: Order of images that have an index, such as those of a folder or an array. ``"random"`` is the default,
+            since names and numbers need not follow time, and a source sorted by subject would look like changes. It
+            hides changes over time. Use ``"source"`` if the order of the source is that of time. Streams keep their
+            order.
         options: Some of :class:`Arguments`, as the signature shows.
 
     Warns:
-        UserWarning: For each image that can't be read, if such are skipped.
+        UserWarning: For each image that can't be read, if these images are skipped.
 
     Raises:
         ValueError: If an argument is wrong or does not fit the reference.
@@ -199,6 +200,7 @@ def _watched(
     seed: int | None,
     already_named: Sequence[str],
 ) -> Iterator[Window]:
+    """Yield the result of each window."""
     record = DISTANCES[detector.distance]
     for split in job.run(images, size=size):
         for line in split.unreadable:

@@ -1,4 +1,4 @@
-"""Which images of a set are unlike another set's own, or the others of their own set, and why?"""
+"""Images of a set that are outliers relative to another set, or to the others of their own set, with reasons."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ _LEVEL_WITH_NAMES = 0.03
 
 @dataclass(frozen=True, eq=False)
 class OddImages:
-    """Images of a set that are beyond a reference, with reasons, and a test of whether a few of the others are off.
+    """Images of a set that are outliers relative to a reference, and a test for a small number of further outliers.
 
     Attributes:
         names: Names of the images, the most unusual first, as in a ranking.
         numbers: Their indices in their source; in a stream, running numbers.
         scores: Outlier scores, see :class:`~torchmetrics_dna.DNARealism`; float64, ``(B,)``.
         typical: Scores of the reference's own images, each left out of the reference, ``(n,)``.
-        single: Images that a property shows to be off, see :func:`~torchmetrics_dna.functional.odd_by_properties`.
-        beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
-            which they are furthest.
+        single: Images that a property flags, see :func:`~torchmetrics_dna.functional.odd_by_properties`.
+        beyond: Other images whose score is above all of ``typical``, with the property, or else the layer, in which
+            they are farthest.
         extremes: The property or layer in which each image is most extreme, with its value and the range of the
             others. It is no claim that something is wrong with the image.
         has_properties: True if properties were measured.
-        surely: Places of those that a gate takes, of images that are judged beside the others of their own set; None
-            beside a reference.
+        surely: Places of the images that fail a check in CI, if images are compared with the others of their own set;
+            None with a reference.
 
     """
 
@@ -83,10 +83,11 @@ class OddImages:
 
     @cached_property
     def few_off(self) -> FewOff | None:
-        """Test of whether some of the others are unlike the reference's own; None if there are none.
+        """Test for a small number of outliers among the images that no property flags; None if there are no such.
 
-        Its p-value is five times that of :func:`~torchmetrics_dna.functional.few_are_off`, since it is one question of
-        several; 5/3 times once a property names an image, by which no more equal sets get a name.
+        Its p-value is five times that of :func:`~torchmetrics_dna.functional.few_are_off`, since it is one of several
+        tests. It is 5/3 times that p-value if a property flags an image: the false positive rate of the summary does
+        not grow then.
         """
         named = {odd[0] for odd in self.single}
         others = [place for place in range(len(self.names)) if place not in named]
@@ -115,17 +116,17 @@ class OddImages:
 
     @property
     def is_alone(self) -> bool:
-        """True if they were judged beside the others of their own set, without a reference."""
+        """True if the images were compared with the others of their own set, without a reference."""
         return self.surely is not None
 
     @property
     def surely_off(self) -> list[str]:
-        """Names of those that a gate takes."""
+        """Names of the images that fail a check in CI."""
         return self.off if self.surely is None else [self.names[place] for place in self.surely]
 
     @property
     def too_few(self) -> int | None:
-        """Number of images beside which each is judged singly, if there are fewer."""
+        """Number of images that single images need for comparison, if there are fewer; else None."""
         least = LEAST_IN_FOLDER if self.is_alone else LEAST_OF_SINGLE
         return least if len(self.typical) < least else None
 
@@ -135,11 +136,17 @@ class OddImages:
 
     @property
     def off(self) -> list[str]:
-        """Names of the images that are off, in the order of :attr:`named`."""
+        """Names of the images that are flagged, in the order of :attr:`named`."""
         return [self.names[odd.image] for odd in self.named]
 
     def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
-        """Return why images are off, in words or in a few, by their number."""
+        """Return why images are flagged, by their number.
+
+        Args:
+            reference: Name of the reference.
+            short: Whether to leave out values and the reference.
+
+        """
         others = "the others" if self.is_alone else reference
         reasons: dict[int, str] = {}
         for odd in self.named:
@@ -168,23 +175,25 @@ class OddImages:
         return [name for place, name in enumerate(self.names) if place not in single]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the images, with why they are off, and the result of the test of the others, in plain types."""
+        """Return the flagged images with reasons, and the result of the test of the others, in plain types."""
         few = self.few_off
         return {
-            "p_value": few and few.p_value,
-            "fewest": few and few.fewest,
+            "p_value": None if few is None else few.p_value,
+            "fewest": None if few is None else few.fewest,
             "images": self.off,
             "reasons": list(self.reasons().values()),
         }
 
 
 def can_be_odd(sides: Sides, k: int) -> bool:
-    """True if :func:`odd_images` may score the images of side ``k`` against the first, so far as that is known."""
+    """Return whether :func:`odd_images` may score the images of side ``k`` against the first, as far as is known."""
     reference = sides.images[0]
     images = sides.images[k]
-    if isinstance(reference, DNA) or isinstance(images, DNA) or sides.keys[0] == sides.keys[k]:
+    if isinstance(reference, DNA) or isinstance(images, DNA):
         return False
-    return MEANS in sides.jobs[k].statistics and (reference.count is None or reference.count >= LEAST)
+    if sides.keys[0] == sides.keys[k] or MEANS not in sides.jobs[k].statistics:
+        return False
+    return reference.count is None or reference.count >= LEAST
 
 
 def means_by_layer(measured: Measured, neurons: Neurons) -> dict[str, Tensor]:
@@ -201,16 +210,19 @@ def odd_images(
     rows: Sequence[int] | None,
     reference: OutlierReference | None = None,
 ) -> OddImages | None:
-    """Find the images of B that are outliers, by spatial means and properties; None without means, or if A is small.
+    """Find the images of B that are outliers, by spatial means and properties.
 
     Args:
         a: The reference, measured.
         b: The images, measured.
         images: Source of the images.
         neurons: Those of which means were kept.
-        rows: The row in A of each image of B that is one of A's own, which is left out, and -1 of others; by default,
-            A has none of them. If it has all, each is compared with A's others.
-        reference: What outlier scores compare with, if it was made from A before.
+        rows: The row in A of each image of B that is one of A's own, and -1 for others. Images of A are left out. If
+            all are of A, each is compared with the others of A. By default, none is.
+        reference: The reference of outlier scores, if it was made from A before.
+
+    Returns:
+        The images. None if spatial means were not kept, or A has too few images.
 
     """
     of_a = means_by_layer(a, neurons)
@@ -310,7 +322,7 @@ def _reason_beyond(extreme: Odd, images: Unusualness, row: int, reference: Outli
 def _beyond_both(
     a: Measured, b: Measured, places: Sequence[int], of_a: Mapping[str, Tensor], of_b: Mapping[str, Tensor]
 ) -> dict[int, Odd]:
-    """Return the inputs of B that are odd beside all others of A and B, without facts that inputs of A have, too."""
+    """Return the inputs of B that are outliers among all of A and B, without facts that inputs of A share."""
     count = len(a.numbers)
     numbers = torch.cat([a.rows[NUMBERS], b.rows[NUMBERS][places]])
     layers: dict[str, Tensor] = {}
@@ -330,7 +342,7 @@ def _beyond_both(
 def _beside_others(
     a: Measured, b: Measured, images: Images | DNA, reference: OutlierReference, rows: Sequence[int]
 ) -> OddImages:
-    """Judge images beside the others of their own set, which is the reference."""
+    """Compare images with the others of their own set, which is the reference."""
     properties = a.rows.get(LAYER)
     numbers = a.rows.get(NUMBERS)
     in_list: list[Odd] = []

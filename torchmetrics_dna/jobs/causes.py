@@ -1,4 +1,4 @@
-"""Name the cause of a difference: properties of images choose a change of A, and the network checks what it takes."""
+"""Find a change of A that explains a difference: image properties choose it, and the network checks it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
 
-    Place = tuple[str, float]  # name of a change, and place between none of it and most
-    Change = tuple[str, float]  # name of a change, and its amount
-    Figures = NDArray[np.float64]  # properties of images, (images, properties)
+    # Name of a change, and its place between none (0) and most (1).
+    Place = tuple[str, float]
+    # Name of a change, and its amount.
+    Change = tuple[str, float]
+    # Properties of images, (images, properties).
+    Figures = NDArray[np.float64]
 
 # Number of images of A whose properties choose a change, and that the network sees after it, at most.
 CHANGED = 16
@@ -94,70 +97,87 @@ class ChangedImages(ImageSource):
 
 
 def _changed(pixels: NDArray[np.uint8], changes: Sequence[Change], seed: int) -> NDArray[np.uint8]:
+    """Return an image after changes, one after another."""
     for name, amount in changes:
         pixels = change_image(pixels, name, amount, seed)
     return pixels
 
 
 def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -> Causes | None:
-    """Find the one or two changes of A's images that take half of the squared distance to B, if there are such.
+    """Find one or two changes of A's images that explain at least half of the squared distance to B.
 
-    Properties of images choose them: those of a few images of A after many changes, which costs no pass. The network
-    then sees images of A after the likeliest change, after the next one if that does not take half, and after two
-    changes if much is left and the properties are much nearer after both. None unless images of both sides are at
-    hand, grey or RGB, and enough. Both sides have folds; ``in_bins`` is the DNA of A, of the network's neurons, in the
-    bins of the comparison.
+    Image properties of a few images of A after many changes choose the candidates, which costs no pass of the network.
+    The network then measures images of A after the likeliest change, and after the next one if the first does not
+    explain half. It measures them after two changes if much of the distance is left, and if the properties are much
+    closer after both.
+
+    Args:
+        sides: The two sets.
+        a: What was measured of A, with folds.
+        b: What was measured of B, with folds.
+        in_bins: The DNA of A, of the network's neurons, in the bins of the comparison.
+
+    Returns:
+        The changes. None unless there are enough images in both sets, grey or RGB and with an index.
+
     """
     images_a, images_b = sides.images
     if not isinstance(images_a, ImageSource) or not isinstance(images_b, ImageSource):
         return None
     if sides.extractor.why_no_pictures or min(len(a.numbers), len(b.numbers)) < LEAST:
         return None
-    of_a, of_b = ([side.numbers[i] for i in shuffled(len(side.numbers))[:CHECKED]] for side in (a, b))
+    numbers_a = [a.numbers[i] for i in shuffled(len(a.numbers))[:CHECKED]]
+    numbers_b = [b.numbers[i] for i in shuffled(len(b.numbers))[:CHECKED]]
     if sides.plan.arguments.pairs:
         partner = partners(images_a, images_b, sides.plan.arguments.pairs)
-        of_b = [partner[number] for number in of_a]
-    check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins)
+        numbers_b = [partner[number] for number in numbers_a]
+    check = _Check(sides, (images_a, images_b), (a, b), (numbers_a, numbers_b), in_bins)
     before = check.apart([])
     if before.square <= 0:
-        # There is no distance of which a change could take half.
-        check.tell(ends=True)
-        return Causes((), (), (0.0,), len(of_a))
-    choice = _Choice((images_a, images_b), (of_a[:CHANGED], of_b), sides.extractor)
-    afters: dict[Place, Apart] = {}
-    taking: Place | None = None
-    likely = choice.likeliest()[:_CHECKED]
-    for place in likely:
-        afters[place] = check.apart(choice.changes([place]))
-        if takes_half(before, afters[place]):
-            taking = place
+        # There is no distance of which a change could explain half.
+        check.report(ends=True)
+        return Causes((), (), (0.0,), len(numbers_a))
+    choice = _Choice((images_a, images_b), (numbers_a[:CHANGED], numbers_b), sides.extractor)
+    likeliest = choice.likeliest()[:_CHECKED]
+    after_one: dict[Place, Apart] = {}
+    explaining: Place | None = None
+    for place in likeliest:
+        after_one[place] = check.apart(choice.changes([place]))
+        if takes_half(before, after_one[place]):
+            explaining = place
             break
-    place = taking or next(iter(afters))
-    once = afters[place]
-    named: list[Place] = []
+    first = likeliest[0] if explaining is None else explaining
+    once = after_one[first]
+    found: list[Place] = []
     bins = [before.bins]
-    if taking:
-        named = [place]
+    if explaining is not None:
+        found = [explaining]
         bins = [before.bins, once.bins]
-    checked = [*afters.values()]
-    both = choice.together(place) if once.bins > _REST * before.bins else []
+    checked = list(after_one.values())
+    both: list[Place] = []
+    if once.bins > _REST * before.bins:
+        both = choice.together(first)
     if both:
         twice = check.apart(choice.changes(both))
-        if takes_half(once, twice) and (taking or takes_half(before, twice)):
-            named = both
-            bins = [before.bins, once.bins, twice.bins]
         checked.append(twice)
-    check.tell(ends=True)
-    changes = choice.changes(named)
-    names = tuple(name for name, _ in changes)
-    amounts = tuple(amount for _, amount in changes)
-    is_rejected = not named and all(_takes_less(before, after) for after in checked)
-    (likeliest,) = choice.changes(likely[:1])
-    return Causes(names, amounts, tuple(each * check.width for each in bins), len(of_a), is_rejected, likeliest)
+        if takes_half(once, twice) and (explaining is not None or takes_half(before, twice)):
+            found = both
+            bins = [before.bins, once.bins, twice.bins]
+    check.report(ends=True)
+    changes = choice.changes(found)
+    (likeliest_change,) = choice.changes(likeliest[:1])
+    return Causes(
+        tuple(name for name, _ in changes),
+        tuple(amount for _, amount in changes),
+        tuple(value * check.width for value in bins),
+        len(numbers_a),
+        not found and all(_takes_less(before, after) for after in checked),
+        likeliest_change,
+    )
 
 
 class _Choice:
-    """Choice of changes by properties of images: those of a few images of A after changes, beside those of B."""
+    """Choice of changes by properties of images: those of a few images of A after changes, compared with those of B."""
 
     def __init__(self, sides: Sequence[ImageSource], numbers: Sequence[Sequence[int]], extractor: DNAExtractor) -> None:
         self._numbers = numbers[0]
@@ -182,9 +202,11 @@ class _Choice:
         return [(name, CHANGES[name].amount(place, self._side)) for name, place in places]
 
     def likeliest(self, made: Sequence[Place] = ()) -> list[Place]:
-        """Return the changes after which A's properties are nearest to B's, one place of each, the nearest first.
+        """Return the changes after which A's properties are closest to B's, one place of each, the closest first.
 
-        ``made`` is a change that is made as well, which is no other one.
+        Args:
+            made: A change that is made in addition. It is not returned.
+
         """
         by_rank: dict[str, float] = {}
         by_place: dict[str, dict[float, Figures]] = {}
@@ -219,8 +241,10 @@ class _Choice:
         return distances[best], (name, best)
 
     def _distance(self, figures: Figures) -> float:
-        """Combine both distances: quantiles tell changes apart, amounts are nearer by ranks."""
-        return squared_quantiles(figures, self._b, self._variance) * (squared_ranks(figures, self._b) + _LEAST_RANKS)
+        """Combine both distances: quantiles distinguish changes, and ranks give more accurate amounts."""
+        by_quantiles = squared_quantiles(figures, self._b, self._variance)
+        by_ranks = squared_ranks(figures, self._b) + _LEAST_RANKS
+        return by_quantiles * by_ranks
 
     def _after(self, places: Sequence[Place]) -> Figures:
         """Return the properties of the images of A after changes, of the middle of large ones."""
@@ -318,6 +342,7 @@ class _Check:
         self._ranges = replace(ranges, margin="widen") if in_bins.self_ranging else ranges
         all_folds = [side.dnas["histogram"].select(list(in_bins.neurons)).folds for side in measured]
         self._num_folds = len(all_folds[0])
+        # Folds with images, of each side.
         self._folds: list[list[Any]] = [[fold for fold in folds if fold.num_images] for folds in all_folds]
         bins_of_fold = self._folds[0][0].num_bins
         self._bins = _BINS if bins_of_fold % _BINS == 0 else bins_of_fold
@@ -335,13 +360,17 @@ class _Check:
     def apart(self, changes: Sequence[Change]) -> Apart:
         """Measure how far A is from B after changes."""
         a = self._shares(0, changes)
-        return Apart((a.less(self._b),) if self._paired else (a, self._b), self._averaging)
+        sides = (a.less(self._b),) if self._paired else (a, self._b)
+        return Apart(sides, self._averaging)
 
-    def tell(self, num_images: int = 0, *, ends: bool = False) -> None:
+    def report(self, num_images: int = 0, *, ends: bool = False) -> None:
         """Report progress."""
-        if self._reading.progress is not None and self._done + num_images:
-            total = self._done if ends else max(self._done + num_images, 4 * len(self._numbers[0]))
-            self._reading.progress(LABEL, self._done + num_images, total)
+        num_done = self._done + num_images
+        if self._reading.progress is None or num_done == 0:
+            return
+        # At most four passes over the images of A are expected.
+        total = num_done if ends else max(num_done, 4 * len(self._numbers[0]))
+        self._reading.progress(LABEL, num_done, total)
 
     def _shares(self, k: int, changes: Sequence[Change]) -> Shares:
         """Return the folds of a side: those that were measured, if they are of these images in these bins."""
@@ -352,7 +381,7 @@ class _Check:
             job = Job(
                 self._extractor,
                 {"histogram": HistogramStatistic(self._extractor, self._bins, self._ranges, self._num_folds)},
-                replace(self._reading, progress=lambda _, done, __: self.tell(done)),
+                replace(self._reading, progress=lambda _, done, __: self.report(done)),
                 self._num_folds,
                 folds=[of_number[number] for number in self._numbers[k]],
             )
@@ -366,20 +395,29 @@ class _Check:
 class Shares(NamedTuple):
     """Cumulative histograms of the folds of a set, and their sums."""
 
-    shares: Tensor  # float64, (folds, N, bins)
-    images: Tensor  # number of images of each fold, (folds,)
-    total: Tensor  # sum of shares times images, (N, bins)
-    squares: Tensor  # sum of squared shares times images, also over bins, (N,)
+    # Shares of each fold, float64, (folds, N, bins).
+    shares: Tensor
+    # Number of images of each fold, (folds,).
+    images: Tensor
+    # Sum of shares times images, (N, bins).
+    total: Tensor
+    # Sum of squared shares times images, also over bins, (N,).
+    squares: Tensor
 
     @classmethod
     def of(cls, counts: Tensor, images: Tensor) -> Shares:
         """Take histograms of folds, ``(folds, N, bins)``, and the number of images of each, ``(folds,)``."""
         counts = counts.double()
-        return cls._of((counts / counts.sum(2, keepdim=True)).cumsum(2)[..., :-1], images.to(counts))
+        shares = counts / counts.sum(2, keepdim=True)
+        # The last cumulative share is 1 for all.
+        cumulative = shares.cumsum(2)[..., :-1]
+        return cls._of(cumulative, images.to(counts))
 
     @classmethod
     def _of(cls, shares: Tensor, images: Tensor) -> Shares:
-        return cls(shares, images, torch.einsum("fnk,f->nk", shares, images), shares.square().sum(2).T @ images)
+        total = torch.einsum("fnk,f->nk", shares, images)
+        squares = shares.square().sum(2).T @ images
+        return cls(shares, images, total, squares)
 
     def less(self, other: Shares) -> Shares:
         """Return the differences of folds that hold the same pairs."""
@@ -418,14 +456,19 @@ class Apart:
 
     """
 
+    # Folds of both sets, or of the differences of pairs.
     sides: tuple[Shares, ...]
-    averaging: Averaging  # average of the neurons, which can be debiased
+    # Average of the neurons, for which a debiased distance exists.
+    averaging: Averaging
 
     @property
     def bins(self) -> float:
-        """Debiased dna-emd: times the root of the share of :attr:`square` in what it is with noise."""
+        """Debiased dna-emd: the biased one times the root of the debiased share of its squared distance."""
         square, emd, with_noise = self._figures
-        return emd * (max(0.0, square) / with_noise) ** 0.5 if with_noise else 0.0
+        if not with_noise:
+            return 0.0
+        share = max(0.0, square) / with_noise
+        return float(emd * share**0.5)
 
     @property
     def square(self) -> float:
@@ -461,20 +504,20 @@ class Apart:
 
 
 def takes_half(before: Apart, after: Apart) -> bool:
-    """True if a change of A clearly brings it nearer to B, to at most half of the squared distance before.
+    """Return whether a change of A clearly brings it closer to B, to at most half of the squared distance before.
 
-    Squares of effects that have nothing to do with each other add up; so that B shows other images, which no change
-    takes away, leaves as much room for a change as if it did not.
+    The squares of independent effects add up. So a difference in content, which no change of A removes, does not hide
+    the share that a change explains.
 
-    That it comes nearer is tested by a jackknife of the folds, which are the same before and after, so that what images
-    show, which changes little, cancels.
+    A jackknife over folds tests whether A comes closer. The folds are the same before and after the change, so the
+    sampling noise of the content, which hardly changes, cancels.
     """
     is_clear = before.square - after.square > _CLEAR * _error(before, after, 1)
     return is_clear and before.square > 0 and after.square <= before.square / 2
 
 
 def _takes_less(before: Apart, after: Apart) -> bool:
-    """True if a change clearly takes less than half of the squared distance."""
+    """Return whether a change clearly explains less than half of the squared distance."""
     return after.square - before.square / 2 > _REJECTED * _error(before, after, 0.5)
 
 

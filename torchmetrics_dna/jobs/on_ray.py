@@ -1,4 +1,4 @@
-"""Measure the parts of a job on Ray: tasks, which Ray repeats if a worker is lost."""
+"""Measure the parts of a job on Ray, in tasks that Ray repeats if a worker is lost."""
 
 from __future__ import annotations
 
@@ -48,15 +48,24 @@ def check_on_ray(on: str, images: Images) -> None:
 def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
     """Measure the missing parts of a job on Ray, put them in their folder in order, and yield what was read of each.
 
-    ``on`` is ``"ray"`` for the cluster of ``RAY_ADDRESS``, one that runs on this machine, or else a new one; or
-    ``"ray://HOST:PORT"``. Cores and GPUs of each task may follow: ``"ray?cpus=8&gpus=1"``. ConnectionError if it can't
-    be reached, RuntimeError if workers are lost repeatedly; else the error of the first part that failed.
+    Args:
+        parts: The parts.
+        on: ``"ray"`` for the cluster of ``RAY_ADDRESS``, one that runs on this machine, or else a new one; or
+            ``"ray://HOST:PORT"``. Cores and GPUs of each task may follow: ``"ray?cpus=8&gpus=1"``.
+
+    Raises:
+        ConnectionError: If the cluster can't be reached.
+        RuntimeError: If workers are lost repeatedly.
+        Exception: The error of the first part that failed.
+
     """
-    address, cpus, gpus = _CLUSTER.fullmatch(on).groups()  # type: ignore[union-attr]  # it was checked
+    match = _CLUSTER.fullmatch(on)
+    assert match is not None
+    address, cpus, gpus = match.groups()
     numbers = parts.missing()
     images = parts.images
     progress = parts.job.reading.progress or (lambda *_: None)
-    done = 0
+    num_done = 0
     total = count_images(images, [parts.ranges[number] for number in numbers])
     if not numbers:
         return
@@ -74,11 +83,16 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
                 # Ray raises many types.
                 raise ConnectionError(f"Can't connect to {on!r}: {reason_of(err)}") from err
             stack.callback(ray.shutdown)
-        gpus = ("GPU" in ray.cluster_resources()) if gpus is None else gpus
-        of_each = {"num_cpus": int(cpus or 1), "num_gpus": float(gpus)}
-        task = ray.remote(**of_each, max_retries=_LOSSES, max_calls=0)(_finished)
-        common = ray.put(work), os.getcwd(), __version__, *of_each.values()  # noqa: PTH109
-        calls = [task.remote(parts.ranges[number], *common) for number in numbers]
+        # By default, a task has one core, and one GPU if the cluster has any.
+        num_cpus = int(cpus or 1)
+        num_gpus = float("GPU" in ray.cluster_resources() if gpus is None else gpus)
+        task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=_LOSSES, max_calls=0)(_finished)
+        folder = os.getcwd()  # noqa: PTH109
+        shared_work = ray.put(work)
+        calls = [
+            task.remote(parts.ranges[number], shared_work, folder, __version__, num_cpus, num_gpus)
+            for number in numbers
+        ]
         stack.callback(lambda: [ray.cancel(call, force=True) for call in calls])
         for number, call in zip(numbers, calls, strict=True):
             try:
@@ -92,11 +106,11 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
                 raise result
             dnas, share = result
             parts.put(number, dnas, share)
-            done += share.num_images + len(share.unreadable)
-            progress(images.label, done, total)
+            num_done += share.num_images + len(share.unreadable)
+            progress(images.label, num_done, total)
             yield share
-    if total is None and done:
-        progress(images.label, done, done)
+    if total is None and num_done:
+        progress(images.label, num_done, num_done)
 
 
 def _pickled(ray: Any, parts: Parts) -> bytes:
@@ -110,7 +124,7 @@ def _pickled(ray: Any, parts: Parts) -> bytes:
     except Exception as err:
         # Objects raise errors of any type when they are pickled.
         raise ValueError(
-            f"{parts.images.label!r} or its extractor can't be sent to others ({reason_of(err)}); give files or"
+            f"{parts.images.label!r} or its extractor can't be sent to workers ({reason_of(err)}); give files or"
             " addresses, and a named extractor or a module that can be pickled"
         ) from err
     finally:
