@@ -19,10 +19,10 @@ _LEFT_OUT = (None, False, "none", 3)
 
 def autocast_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     """Return the dtype of torch's autocast that an argument names."""
-    found: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-    if found not in (None, torch.float16, torch.bfloat16):
+    named: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if named not in (None, torch.float16, torch.bfloat16):
         raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
-    return found  # type: ignore[no-any-return]
+    return named  # type: ignore[no-any-return]
 
 
 def check_inputs(
@@ -33,7 +33,10 @@ def check_inputs(
     layers: Sequence[str] | None,
     about_images: Mapping[str, Any],
 ) -> None:
-    """Raise ValueError unless arguments about inputs go together, and with those that are ``about_images``."""
+    """Raise ValueError unless arguments of ``DNAExtractor`` about inputs go together.
+
+    ``about_images`` are the arguments that must be left out for inputs that are no images.
+    """
     check_one_of("inputs", inputs, Literal["images", "any"])
     if is_identity(feature):
         _check_rows(feature, inputs, example, layers)
@@ -52,6 +55,7 @@ def check_inputs(
 
 
 def _check_rows(feature: object, inputs: str, example: object, layers: Sequence[str] | None) -> None:
+    """Raise ValueError unless other arguments fit a feature that takes embeddings."""
     if inputs != "any" or not isinstance(example, Tensor) or layers is not None:
         raise ValueError(
             f"Feature {feature!r} takes embeddings, which have no layers; give `inputs='any'` and, as `example`, a"
@@ -61,6 +65,7 @@ def _check_rows(feature: object, inputs: str, example: object, layers: Sequence[
 
 
 def _check_no_other_inputs(example: object, channels_last: object) -> None:
+    """Raise ValueError if an argument for other inputs than images is given."""
     if example is not None:
         raise ValueError("Argument `example` goes with `inputs='any'`; leave it out, or give both")
     if channels_last is not False:

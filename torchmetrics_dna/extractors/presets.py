@@ -75,33 +75,63 @@ def _vit(
     projected: int = 0,
     **more: Any,
 ) -> Preset:
-    """Describe a vision transformer of (depth, width): blocks, final norm, and the embedding if ``projected``."""
+    """Describe a vision transformer of timm.
+
+    Args:
+        name: Name of the preset.
+        architecture: Name of the model in timm.
+        size: Number of blocks, and number of neurons of each.
+        weights: Source of the weights.
+        licence: Licence of the weights.
+        last_norm: Submodule of the final norm.
+        projected: Number of neurons of the projected embedding, an additional layer; 0 for none.
+        more: Other fields of the preset.
+
+    """
     depth, width = size
-    layers = {f"block_{i}": f"blocks.{i}" for i in range(depth)} | {"last_norm": last_norm}
-    embedding = ({"projected": "head:unit"}, {"projected": projected}) if projected else ({}, {})
-    return Preset(
-        name,
-        f"timm:{architecture}",
-        submodules=layers | embedding[0],
-        neurons=dict.fromkeys(layers, width) | embedding[1],
-        weights=weights,
-        licence=licence,
-        **{"options": {"num_classes": 0}, "unused": ("head.",), **more},
-    )
+    submodules = {f"block_{i}": f"blocks.{i}" for i in range(depth)}
+    submodules["last_norm"] = last_norm
+    neurons = dict.fromkeys(submodules, width)
+    if projected:
+        submodules["projected"] = "head:unit"
+        neurons["projected"] = projected
+    fields = {"options": {"num_classes": 0}, "unused": ("head.",)} | more
+    return Preset(name, f"timm:{architecture}", submodules, neurons, weights, licence, **fields)
 
 
 def _resnet50(name: str, weights: str, licence: str, ranges: str) -> Preset:
     """Describe a ResNet-50: the outputs of its bottlenecks, after their ReLU."""
+    # Number of blocks, and number of neurons of each.
     stages = {"layer1": (3, 256), "layer2": (4, 512), "layer3": (6, 1024), "layer4": (3, 2048)}
-    blocks = [(stage, i, width) for stage, (depth, width) in stages.items() for i in range(depth)]
+    submodules = {}
+    neurons = {}
+    for stage, (depth, width) in stages.items():
+        for i in range(depth):
+            submodules[f"{stage}_{i}"] = f"{stage}.{i}"
+            neurons[f"{stage}_{i}"] = width
+    return Preset(name, "torchvision:resnet50", submodules, neurons, weights, licence, unused=("fc.",), ranges=ranges)
+
+
+def _vgg16(weights: str, licence: str, sha256: str, ranges: str) -> Preset:
+    """Describe VGG-16: the outputs of its ReLUs, ``relu_1_1`` to ``relu_5_3``."""
+    # Submodules of torchvision's network with the ReLUs of each stage, and their number of neurons.
+    stages = {1: ((1, 3), 64), 2: ((6, 8), 128), 3: ((11, 13, 15), 256), 4: ((18, 20, 22), 512), 5: ((25, 27, 29), 512)}
+    submodules = {}
+    neurons = {}
+    for stage, (paths, width) in stages.items():
+        for i, path in enumerate(paths, 1):
+            submodules[f"relu_{stage}_{i}"] = str(path)
+            neurons[f"relu_{stage}_{i}"] = width
     return Preset(
-        name,
-        "torchvision:resnet50",
-        submodules={f"{stage}_{i}": f"{stage}.{i}" for stage, i, _ in blocks},
-        neurons={f"{stage}_{i}": width for stage, i, width in blocks},
-        weights=weights,
-        licence=licence,
-        unused=("fc.",),
+        "vgg16",
+        "torchvision:vgg16.features",
+        submodules,
+        neurons,
+        weights,
+        licence,
+        sha256=sha256,
+        prefix="features.",
+        unused=("classifier.", "pre_logits.", "head."),
         ranges=ranges,
     )
 
@@ -117,8 +147,6 @@ def _ranges(name: str) -> str:
     return f"{_OFFICIAL}/{name}/activation_ranges.json"
 
 
-_VGG_RELUS = {1: (1, 3), 2: (6, 8), 3: (11, 13, 15), 4: (18, 20, 22), 5: (25, 27, 29)}  # in torchvision's numbering
-_VGG_WIDTHS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
 _DINOV2 = _vit(
     "dinov2_vit_large",
     "vit_large_patch14_dinov2.lvd142m",
@@ -194,7 +222,7 @@ _RECORDS = (
         (12, 768),
         "hub:timm/vit_base_patch16_clip_224.openai/model.safetensors",
         "MIT",
-        # normalizes only the class token, which timm exposes after pooling
+        # CLIP normalizes only the class token, which timm exposes after pooling.
         last_norm="fc_norm",
         **_CLIP,
         ranges=_ranges("CLIP/clip_im_vit_b16"),
@@ -206,7 +234,8 @@ _RECORDS = (
         submodules={"spatial": "Mixed_6d.branch1x1.first_channels", "block_3": "avgpool", "logits": "fc"},
         neurons={"spatial": 7 * 17 * 17, "block_3": 2048, "logits": 1008},
         default_layers=("block_3",),
-        unused=("fc.bias", "AuxLogits."),  # inception scores take logits without the bias
+        # Inception scores take logits without the bias.
+        unused=("fc.bias", "AuxLogits."),
         resize="tensorflow",
         mean=(128 / 255,) * 3,
         std=(128 / 255,) * 3,
@@ -214,16 +243,10 @@ _RECORDS = (
         "weights-inception-2015-12-05-6726825d.pth",
         ranges=None,
     ),
-    Preset(
-        "vgg16",
-        "torchvision:vgg16.features",
-        submodules={f"relu_{s}_{i}": f"{at}" for s, ats in _VGG_RELUS.items() for i, at in enumerate(ats, 1)},
-        neurons={f"relu_{s}_{i}": _VGG_WIDTHS[s] for s, ats in _VGG_RELUS.items() for i in range(1, len(ats) + 1)},
-        weights="https://download.pytorch.org/models/vgg16-397923af.pth",
-        licence="BSD-3-Clause",
+    _vgg16(
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "BSD-3-Clause",
         sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-        prefix="features.",
-        unused=("classifier.", "pre_logits.", "head."),
         ranges=_ranges("VGG/vgg16"),
     ),
     _resnet50(
@@ -240,7 +263,7 @@ _RECORDS = (
         weights="hub:CompVis/stable-diffusion-v1-4@133a221b8aa7292a167afc5127cb63fb5005638b/vae/diffusion_pytorch_model.safetensors",
         licence="CreativeML-OpenRAIL-M",
         unused=("decoder.", "post_quant_conv."),
-        # names of attention in diffusers when these weights were published
+        # Attention had these names in diffusers when the weights were published.
         renames={r"\.query\.": ".to_q.", r"\.key\.": ".to_k.", r"\.value\.": ".to_v.", r"\.proj_attn\.": ".to_out.0."},
     ),
     Preset(
@@ -264,7 +287,8 @@ _RECORDS = (
         last_norm="fc_norm",
         projected=768,
         input_size=(336, 336),
-        resize="pillow",  # same as CMMD's code
+        # The code of CMMD resizes in this way.
+        resize="pillow",
         **_CLIP,
         options={"num_classes": 768},
         unused=(),

@@ -13,36 +13,56 @@ from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.modules import unwrapped, version_of
 
-_SAMPLES = 16  # values of each tensor
+# Number of sampled values of each tensor.
+_SAMPLES = 16
 # Integer types of torch, by the size of a value, that numpy has, too. It lacks bfloat16.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-# Hash of the names of the tensors that a digest is of, for errors of this process.
+# For each digest, the hash of the names of its tensors, for errors of this process.
 _NAMES: dict[str, int] = {}
 
 
 class _Parts(NamedTuple):
-    """Modules of a network, what they held when they were listed, and all parameters and buffers."""
+    """Modules of a network, what they held when they were listed, and all parameters and buffers.
+
+    Attributes:
+        modules: All modules.
+        contents: Submodules, parameters and buffers of these modules.
+        parameters: All parameters.
+        buffers: All buffers.
+
+    """
 
     modules: list[nn.Module]
-    held: list[Any]
+    contents: list[Any]
     parameters: list[Tensor]
     buffers: list[Tensor]
 
 
 class _Samples(NamedTuple):
-    """Sampled values of tensors."""
+    """Sampled values of tensors.
 
-    places: list[Any]  # address and dtype of each tensor
-    views: list[NDArray[Any]]  # of a few values of each tensor in memory of the CPU
+    Attributes:
+        places: Address and dtype of each tensor.
+        views: Views of a few values of each tensor in memory of the CPU.
+        without_view: Tensors that have no view.
+
+    """
+
+    places: list[Any]
+    views: list[NDArray[Any]]
     without_view: list[Tensor]
 
 
 class Watch:
-    """Parameters and buffers of a network, and whether their values changed, told in less than a millisecond.
+    """Parameters and buffers of a network, with a check in less than a millisecond of whether their values changed.
 
     Walking through a network takes milliseconds. So its modules are listed once, and again if one of them holds another
-    module or tensor than before. With ``samples``, values may change unseen by torch's version counters, as by writes
-    to ``.data``.
+    module or tensor than before.
+
+    Args:
+        network: The network.
+        samples: Whether to sample values. Torch's version counters miss some changes, such as writes to ``.data``.
+
     """
 
     def __init__(self, network: nn.Module, samples: bool) -> None:
@@ -50,7 +70,7 @@ class Watch:
         self._has_samples = samples
         self._parts = _Parts([], [], [], [])
         self._samples = _Samples([], [], [])
-        # Values of the tensors, as of a snapshot, and their digest.
+        # Digest that was computed last, after the snapshot of the values that it belongs to.
         self._digest: tuple[Hashable, str] | None = None
 
     def __reduce__(self) -> Any:
@@ -69,16 +89,16 @@ class Watch:
 
     @property
     def digest(self) -> str:
-        """Digest of parameters and buffers, 16 hexadecimal digits; computed anew where they changed."""
-        values = self.snapshot(waits=True)
-        if self._digest is not None and self._digest[0] == values:
+        """Digest of parameters and buffers, 16 hexadecimal digits; computed again if they changed."""
+        snapshot = self.snapshot(waits=True)
+        if self._digest is not None and self._digest[0] == snapshot:
             return self._digest[1]
         network = unwrapped(self.network)
         tensors = network.state_dict()
         for name, buffer in network.named_buffers():
             tensors.setdefault(name, buffer)
         digest = digest_of(tensors)
-        self._digest = values, digest
+        self._digest = snapshot, digest
         _NAMES[digest] = hash(tuple(tensors))
         return digest
 
@@ -92,7 +112,7 @@ class Watch:
         counters = tuple(map(version_of, tensors))
         if not self._has_samples:
             return *places, counters
-        # A view is used only as long as its tensor is in the same place: it keeps the memory, which may be another's.
+        # A view keeps the memory of its tensor, so it is used only as long as the tensor is in this place.
         if self._samples.places != places:
             self._samples = _sampled(tensors, places)
         values: list[Any] = [view.tobytes() for view in self._samples.views]
@@ -103,14 +123,15 @@ class Watch:
         return *places, counters, *values
 
     def _current_parts(self) -> _Parts:
+        """Return the parts of the network, listed again if they changed."""
         parts = self._parts
-        held_now = _held_by(parts.modules)
-        is_current = len(held_now) == len(parts.held) and all(map(is_, held_now, parts.held))
+        contents = _contents_of(parts.modules)
+        is_current = len(contents) == len(parts.contents) and all(map(is_, contents, parts.contents))
         if not parts.modules or not is_current:
             modules = list(self.network.modules())
             parameters: list[Tensor] = list(self.network.parameters())
             buffers = list(self.network.buffers())
-            self._parts = _Parts(modules, _held_by(modules), parameters, buffers)
+            self._parts = _Parts(modules, _contents_of(modules), parameters, buffers)
         return self._parts
 
 
@@ -130,7 +151,7 @@ def digest_of(tensors: Mapping[Any, Any]) -> str:
     return sha.hexdigest()[:16]
 
 
-def _held_by(modules: Iterable[nn.Module]) -> list[Any]:
+def _contents_of(modules: Iterable[nn.Module]) -> list[Any]:
     """Return submodules, parameters and buffers of modules."""
     return [
         value
@@ -153,7 +174,7 @@ def _sampled(tensors: Sequence[Tensor], places: list[Any]) -> _Samples:
 
 
 def _has_view(tensor: Tensor) -> bool:
-    """True for a tensor on the CPU whose values lie one beside the other."""
+    """True for a tensor on the CPU whose values lie next to each other in memory."""
     if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu":
         return False
     if tensor.is_contiguous():
@@ -173,5 +194,5 @@ def _view_of_values(tensor: Tensor) -> NDArray[Any]:
 
 
 def _step(count: int) -> int:
-    """Return the distance of samples among so many values."""
+    """Return the distance between samples of ``count`` values."""
     return count // _SAMPLES + 1
