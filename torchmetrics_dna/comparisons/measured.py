@@ -178,12 +178,10 @@ def _folds_with_images(dna: DNA) -> list[DNA]:
 
 def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:
     """Compare all neurons of two measured sets."""
-    arguments = plan.arguments
-    is_paired = bool(arguments.pairs)
-    noun = noun_of(a.first)
+    is_paired = bool(plan.arguments.pairs)
     results, with_too_few_images = _results(a, b, plan)
     rows_of_duplicates = None
-    if arguments.copies and not is_paired:
+    if plan.arguments.copies and not is_paired:
         rows_of_duplicates = _rows_of_duplicates(a, b)
     duplicates: list[tuple[int, int]] = []
     if rows_of_duplicates is not None:
@@ -192,23 +190,17 @@ def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Co
                 duplicates.append((a.numbers[row_of_a], b.numbers[row_of_b]))
     results_by_neuron = [result for result in results.values() if result.distance.grain == "neuron"]
     are_identical = a is b or any(not result.values.any() for result in results_by_neuron)
-    notices = _notices_about_inputs(a, b)
-    if rows_of_duplicates is not None and not are_identical:
-        notices += _notices_about_duplicates(a, b, rows_of_duplicates, names, noun)
-    has_many_duplicates = False
-    if rows_of_duplicates is not None and not are_identical:
-        has_many_duplicates = int((rows_of_duplicates >= 0).sum()) > SHARED * len(rows_of_duplicates)
-    if arguments.copies and not has_many_duplicates:
-        notices += _notices_within((a, b), names, arguments.groups is not None, noun)
-    untested = Untested("", is_few=False)
-    if all(result.p_value is None for result in results.values()):
-        untested = why_untested((a, b), plan, names)
+    notices = _notices(a, b, plan, names, None if are_identical else rows_of_duplicates)
     if not is_paired and not are_identical:
-        notices += _notices_about_names(a.names, b.names, names, noun)
+        notices += _notices_about_names(a.names, b.names, names, noun_of(a.first))
     # A dictionary keeps each limit once, in order.
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if with_too_few_images:
+        noun = noun_of(a.first)
         notices.append(f"More {noun}s are needed in each set to compute {', '.join(with_too_few_images)}")
+    untested = Untested("", is_few=False)
+    if all(result.p_value is None for result in results.values()):
+        untested = why_untested((a, b), plan, names)
     num_bins = None
     ranges = None
     histograms = a.dnas.get("histogram")
@@ -319,6 +311,33 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
             f" {LEAST_FOLDS} folds are needed (equal {noun}s share a fold)"
         )
     return Untested(f"{name} has {images_in_words(num_images, noun)}, but about {LEAST} are needed")
+
+
+def _notices(
+    a: Measured, b: Measured, plan: Plan, names: tuple[str, str], rows_of_duplicates: Tensor | None
+) -> list[str]:
+    """Return notices about the inputs, near-duplicates in both sets, and near-duplicates within each set.
+
+    Args:
+        a: The reference.
+        b: The set.
+        plan: Their plan.
+        names: Names of A and B.
+        rows_of_duplicates: Row in A of the near-duplicate of each image of B, or -1, ``(images of B,)``; None if these
+            were not searched.
+
+    """
+    noun = noun_of(a.first)
+    notices = _notices_about_inputs(a, b)
+    if rows_of_duplicates is not None:
+        notices += _notices_about_duplicates(a, b, rows_of_duplicates, names, noun)
+        num_duplicates = int((rows_of_duplicates >= 0).sum())
+        if num_duplicates > SHARED * len(rows_of_duplicates):
+            # Near-duplicates within a set matter only for tests, and there is none of sets that share images.
+            return notices
+    if plan.arguments.copies:
+        notices += _notices_within((a, b), names, plan.arguments.groups is not None, noun)
+    return notices
 
 
 def _notices_about_inputs(a: Measured, b: Measured) -> list[str]:

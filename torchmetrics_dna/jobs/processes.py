@@ -13,12 +13,14 @@ import torch
 from torch import distributed as dist
 
 if dist.is_available():
-    # Its functions hold the group that exists when they are imported (by timm, for one) as default argument. That group
-    # can't be destroyed, and its threads abort the process at exit. So this import comes before any group exists.
+    # Functions of this module hold the group that exists when they are imported, by timm among others, as a default
+    # argument. That group can't be destroyed, and its threads abort the process at exit. So this import comes before
+    # any group exists.
     import torch.distributed.nn
 
 _T = TypeVar("_T")
-_step: _Step | None = None  # the current collective step of this process
+# Current collective step of this process.
+_step: _Step | None = None
 
 
 def rank() -> int:
@@ -32,7 +34,12 @@ def world_size() -> int:
 
 
 def gather(value: _T) -> list[_T]:
-    """Gather the values of all processes, by rank; raise the error of one in all, and RuntimeError if one has ended."""
+    """Gather the values of all processes, by rank. The error of one process is raised in all.
+
+    Raises:
+        RuntimeError: If a process has ended.
+
+    """
     return _exchange(value, None) if _several() else [value]
 
 
@@ -84,13 +91,16 @@ def raise_if_peer_failed() -> None:
 def joined(report: Callable[[Exception], None]) -> Iterator[None]:
     """Initialize the process group of torchrun, and exit with the same code as the other processes: 2 after an error.
 
-    The error of all is given to ``report`` in one process.
+    Args:
+        report: Function that is called with the error, in one process.
+
     """
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # The output may be for programs, but the C++ code of gloo in torch 2.8 prints on stdout.
     stdout = os.dup(1)
-    os.dup2(2, 1)  # also of C++: gloo of torch 2.8 prints on stdout, and our output may be for programs
+    os.dup2(2, 1)
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     finally:
@@ -104,7 +114,7 @@ def joined(report: Callable[[Exception], None]) -> Iterator[None]:
         if origin == rank() or (origin is None and _first_to_report()):
             report(err)
         if origin is not None:
-            # torchrun kills the others when one exits: wait until the error is reported, and exit with our own code
+            # torchrun kills the others when one exits, so wait until the error is reported and exit with our own code.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             with suppress(RuntimeError):
                 dist.barrier()
@@ -125,7 +135,7 @@ class _Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: Exception) -> _Failure:
-        # types of other packages may be missing in other processes, or need other arguments
+        # Types of other packages may be missing in other processes, or need other arguments.
         for kind in type(error).__mro__:
             with suppress(TypeError):
                 if kind.__module__ == "builtins" and str(kind("x")) == "x":
@@ -140,21 +150,24 @@ class _Step:
 
     def __init__(self) -> None:
         self._store = _store()
-        number = self._store.add(f"torchmetrics_dna/steps/{rank()}", 1)  # the same in all processes
+        # The number of the step is the same in all processes.
+        number = self._store.add(f"torchmetrics_dna/steps/{rank()}", 1)
         self._failed = f"torchmetrics_dna/failed/{number}"
-        self._asked = float("-inf")
+        # Time of the last check.
+        self._last_check = float("-inf")
 
     def fail(self) -> None:
         with suppress(RuntimeError):
             self._store.set(self._failed, "1")
 
     def raise_if_peer_failed(self) -> None:
-        if time.monotonic() - self._asked < 1:
+        if time.monotonic() - self._last_check < 1:
             return
-        self._asked = time.monotonic()
+        self._last_check = time.monotonic()
         try:
             failed = self._store.check([self._failed])
-        except RuntimeError:  # the process that held it is gone
+        except RuntimeError:
+            # The process that held the store is gone.
             failed = True
         if failed:
             raise _OtherFailedError
@@ -181,7 +194,8 @@ def _exchange(value: _T, error: Exception | None) -> list[_T]:
 def _first_to_report() -> bool:
     try:
         return bool(_store().add("torchmetrics_dna/told", 1) == 1)
-    except RuntimeError:  # the process that held it is gone
+    except RuntimeError:
+        # The process that held the store is gone.
         return True
 
 
