@@ -100,5 +100,5 @@ def test_plain_addresses_likewise(tmp_path: Path) -> None:
             output = use("dino_resnet50", endpoint, tmp_path / "home", address, **environment)
             # its weights are there; its ranges are not on this server
             assert output.startswith("OSError: Can't fetch 'DINO/dino_resnet50/activation_ranges.json'")
-            assert output.endswith("give `ranges='auto'`")
+            assert output.endswith("`ranges='auto'`")
             assert not environment or requests == []

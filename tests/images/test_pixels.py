@@ -421,7 +421,7 @@ def test_a_scale_is_what_is_white() -> None:
         open_source([bands], Reading(scale=4095)).decode(0, 4).pixels, np.minimum(bands / 4095, 1), atol=1e-7
     )
     for image in (COLOUR, GREYS[0], np.ones((4, 4), np.float32), Image.new("F", (4, 3), 0.5)):
-        with pytest.raises(ValueError, match="no integers of 16 bits, so that `scale` does not apply"):
+        with pytest.raises(ValueError, match="no integers of 16 bits, so no scale applies to it"):
             open_source([image], Reading(scale=4095))[0]
     with pytest.raises(ValueError, match="`scale` expected to be above 0, but got 0"):
         Reading(scale=0)
