@@ -98,7 +98,8 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
 def _exact_bin_of(x, centre, scale, first, offset, factor, num_bins):
     """Compute the bin by the formula of Bins, in float64."""
     t = tl.floor(((x.to(tl.float64) - centre) / scale + offset) * factor) - first
-    t = tl.where(t > 0.0, t, 0.0)  # 0 also where t is NaN, which tl.maximum may keep
+    # NaN becomes 0, too. `tl.maximum` may keep NaN.
+    t = tl.where(t > 0.0, t, 0.0)
     return tl.minimum(t, num_bins - 1.0).to(tl.int32)
 
 
@@ -107,7 +108,8 @@ def _bin_on_grid(x, scale, first, num_bins):
     """Compute the bin on a grid, whose widths are powers of two, exactly; return it, and True where it can't be."""
     usual = (scale > 1e-30) & (scale < 1e30) & (tl.abs(first) + num_bins < 4e6)
     t = tl.floor(x * tl.where(usual, 1.0 / scale, 0.0).to(tl.float32))
-    t = tl.where((x < 0.0) & (t > -1.0), -1.0, t)  # where the product is below the smallest number
+    # The product of a negative number may be below the smallest number that can be represented.
+    t = tl.where((x < 0.0) & (t > -1.0), -1.0, t)
     return t - first.to(tl.float32), ~usual
 
 
@@ -115,8 +117,8 @@ def _bin_on_grid(x, scale, first, num_bins):
 def _bin_within(x, centre, scale, first, offset, factor, num_bins):
     """Compute the bin between bounds in pairs of float32; return it, and True where it may be wrong.
 
-    ``x * slope + start`` is the bin with a fraction. Its floor may be off by one, but what is left after it is exact up
-    to one rounding of a number below 2, 2**-24, and much smaller ones.
+    ``x * slope + start`` is the bin with a fraction. Its floor may differ from the bin by one. The rest is exact up to
+    one rounding of a number below 2, which is 2**-24, and much smaller ones.
     """
     slope = factor / scale
     start = (offset - centre / scale) * factor - first
@@ -124,15 +126,17 @@ def _bin_within(x, centre, scale, first, offset, factor, num_bins):
     slope, start = tl.where(usual, slope, 1.0), tl.where(usual, start, 0.0)
     slope_high = slope.to(tl.float32)
     slope_low = (slope - slope_high).to(tl.float32)
-    start_high = (tl.floor(start * 16.0) / 16.0).to(tl.float32)  # so few digits that a bin is subtracted exactly
+    # This part of the start has few digits, so that a bin is subtracted exactly.
+    start_high = (tl.floor(start * 16.0) / 16.0).to(tl.float32)
     start_low = (start - start_high).to(tl.float32)
-    x = tl.maximum(x, ((-2.0 - start) / slope).to(tl.float32))  # beyond the ends, any value is in the last bin
+    # Beyond the ends, all values are in the first or the last bin.
+    x = tl.maximum(x, ((-2.0 - start) / slope).to(tl.float32))
     x = tl.minimum(x, ((num_bins + 2.0 - start) / slope).to(tl.float32))
     whole = tl.floor(tl.fma(x, slope_high, start_high))
     rest = tl.fma(x, slope_high, start_high - whole) + tl.fma(x, slope_low, start_low)
-    nearest = tl.floor(rest + 0.5)
-    distance = rest - nearest
-    edge = whole + nearest
+    closest = tl.floor(rest + 0.5)
+    distance = rest - closest
+    edge = whole + closest
     near = (tl.abs(distance) < 2.5e-07) & (edge > 0.5) & (edge < num_bins - 0.5)
     return edge - tl.where(distance < 0.0, 1.0, 0.0), near | ~usual
 
