@@ -49,7 +49,7 @@ class Averaging:
 
     @property
     def why_noisy(self) -> str:
-        """Why there is no interval and no debiased value; empty if there are."""
+        """Reason why there is no interval and no debiased value; empty if there are."""
         if self.weights is None or not (self.weights < 0).any():
             return ""
         least = f"weights below 0 (the least is {float(self.weights.min()):g})"

@@ -160,7 +160,7 @@ class DNA(_Counted, Stored, ABC):
 
     @classmethod
     @override
-    def _kinds(cls) -> dict[str, type[Self]]:
+    def _representations(cls) -> dict[str, type[Self]]:
         # The module of HistogramDNA imports those of the other subclasses. A class is a subclass from then on.
         import torchmetrics_dna.dna.histogram  # noqa: F401
 
@@ -197,7 +197,7 @@ class DNA(_Counted, Stored, ABC):
         for number, described_fold in enumerate(check_type("folds", described.get("folds", []), list)):
             whole_fold = {**described, **check_type("fold", described_fold, dict), "folds": []}
             header_of_fold = {**header, "notes": "", "dna": whole_fold}
-            representation = DNA._kinds()[whole_fold["kind"]]
+            representation = DNA._representations()[whole_fold["kind"]]
             folds.append(representation._decode(header_of_fold, arrays.of_fold(number)))
         fields["num_images"] = check_type("num_images", described["num_images"], int)
         fields["notes"] = check_type("notes", header.get("notes", ""), str)

@@ -78,20 +78,21 @@ class Stored:
             ValueError: If the file has another format or representation, or is damaged.
 
         """
-        kinds = cls._kinds()
+        representations = cls._representations()
         header, arrays = read_container(path, f"a file of {cls.__name__}")
         kind = header["dna"].get("kind")
-        if not isinstance(kind, str) or kind not in kinds:
-            raise ValueError(f"{str(path)!r} holds {brief(kind)}, expected {' or '.join(map(repr, kinds))}")
+        if not isinstance(kind, str) or kind not in representations:
+            expected = " or ".join(map(repr, representations))
+            raise ValueError(f"{str(path)!r} holds {brief(kind)}, expected {expected}")
         with refusing(path, "a DNA file"):
             layers = check_type("layers", header["dna"].get("layers"), list)
             if not layers:
                 raise ValueError("its header lists no layers")
-            return kinds[kind]._decode(header, ByLayer(arrays, Neurons.from_list(layers)))
+            return representations[kind]._decode(header, ByLayer(arrays, Neurons.from_list(layers)))
 
     @classmethod
-    def _kinds(cls) -> dict[str, type[Self]]:
-        """Return the classes that :meth:`load` accepts, by representation."""
+    def _representations(cls) -> dict[str, type[Self]]:
+        """Return the classes that :meth:`load` accepts, by the name of their representation."""
         return {cls.kind: cls}
 
     def _encode(self) -> Encoded:

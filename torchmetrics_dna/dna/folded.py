@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.histogram import HistogramDNA
     from torchmetrics_dna.neurons.index import Neurons
 
-    Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
+    # Fold of each image of A and of B, int64; None for a set without folds.
+    Folds = tuple[Tensor | None, Tensor | None]
     Side = Features | LayerGaussianDNA | None
 
 # Number of relabelings for fd, a fifth of those of other distances: each takes an eigendecomposition per layer.

@@ -99,11 +99,22 @@ def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
 
 def given_dna(
     reference: _D | str | os.PathLike[str] | None,
-    kind: type[_D],
+    representation: type[_D],
     ranges: Ranges = None,
     argument: str = "reference",
 ) -> list[_D]:
-    """Resolve ``argument``, a DNA or its path, to a list of one DNA of class ``kind`` (else TypeError), or of none."""
+    """Return a list with the DNA that a user gave, or an empty list without one.
+
+    Args:
+        reference: The DNA, or the path of its file.
+        representation: Class of the DNA.
+        ranges: Activation ranges for an official histogram.
+        argument: Name of the argument, for errors.
+
+    Raises:
+        TypeError: If the DNA is of another class.
+
+    """
     from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 
     if reference is None:
@@ -111,12 +122,12 @@ def given_dna(
     value: Any = reference
     if isinstance(reference, (str, os.PathLike)):
         value = load_dna(reference, None if ranges == "auto" else ranges)
-    if kind is GaussianDNA and isinstance(value, LayerGaussianDNA):
+    if representation is GaussianDNA and isinstance(value, LayerGaussianDNA):
         value = value.to_gaussian()
-    if not isinstance(value, kind):
+    if not isinstance(value, representation):
         raise TypeError(
-            f"Argument `{argument}` expected to be a {kind.__name__} or the path of one, but got"
-            f" {type(value).__name__}; make one by make_dna(images, kind={kind.kind!r})"
+            f"Argument `{argument}` expected to be a {representation.__name__} or the path of one, but got"
+            f" {type(value).__name__}; make one by make_dna(images, kind={representation.kind!r})"
         )
     return [value]
 

@@ -221,7 +221,7 @@ class _Decoder:
             return self._distance(content)
         if tag == "stored":
             described, remarks, place = content
-            representation = DNA._kinds()[described["kind"]]
+            representation = DNA._representations()[described["kind"]]
             arrays = ByLayer(below(self._arrays, f"{place}/"), Neurons.from_list(described["layers"]))
             return representation._decode({"dna": described, **remarks}, arrays)
         if tag not in _HOMES:
