@@ -3,9 +3,10 @@
     pip install "torchmetrics-dna[demo]" scikit-learn
     python docs/live_reports.py docs/_live
 
-Three steps of a GAN's training beside held-out digits, the last of them alone, photographs beside compressed copies,
-and an album in which six photographs are spoilt. The commands run as that page shows them. It takes some minutes on two
-cores, offline. The site is built with the reports if `docs/_live` is there.
+The reports compare three steps of a GAN's training and held-out digits with real digits, the last step alone with real
+digits, compressed photographs with their originals, and an album of which six photographs are corrupted with other
+photographs. The commands run as that page shows them. It takes some minutes on two cores, offline. The site is built
+with the reports if `docs/_live` is there.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ COMMANDS = (
 
 
 def digits(folder: Path, count: int, length: int) -> None:
-    """Real digits, other real ones, and those that a GAN draws which saw neither, at three steps of its training."""
+    """Write real digits, other real digits, and digits of a GAN trained on neither, at three steps of its training."""
     torch.manual_seed(0)
     every = torch.from_numpy(load_digits().data).float() / 16
     real, validation, trained = every[torch.randperm(len(every))].split([count, count, len(every) - 2 * count])
@@ -55,7 +56,7 @@ def digits(folder: Path, count: int, length: int) -> None:
 
 
 def photos(folder: Path, count: int) -> None:
-    """Photographs, the same ones saved as JPEG of quality 25, and others of which six are spoilt."""
+    """Write photographs, the same ones saved as JPEG of quality 25, and others of which six are corrupted."""
     pictures = photographs(2 * count)
     album = pictures[count:]
     album[0], album[2], album[3] = blur(album[0], strength=4), np.zeros_like(album[2]), noise(album[3], strength=4)

@@ -227,7 +227,8 @@ def test_a_page_and_the_verdict(tmp_path: Path, cli: Command) -> None:
     captured = cli("compare", A, B, "-o", output, *options)
     assert f"The page is in {output}" in "".join(captured.err.splitlines())
     page = Page(output.read_text(encoding="utf-8"))
-    assert " ".join(page.text.split()).startswith(f"b against a {captured.out.partition('.')[0]}.")
+    assert page.texts["title"] == page.texts["h1"] == ["b compared with a"]
+    assert f"b compared with a {captured.out.partition('.')[0]}." in " ".join(page.text.split())
     assert next(row for row in page.rows if row[0] == "A")[1] == f"images, {A}"
     make_dna(A, layers=["block_0"]).save(file)
     cli("compare", file, B, "-o", output)
