@@ -9,6 +9,7 @@ from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.sets import note_of_left_out
+from torchmetrics_dna.options import written
 from torchmetrics_dna.reporting.figures import (
     cells_of,
     debiased_cells,
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 _MOST_SENTENCES = 4
 # Number of columns of embeddings that a verdict names at most.
 _MOST_COLUMNS = 5
-# What replaces the test of independent images.
-_INSTEAD = "Use `diff`, or `--pairs name` (`pairs=`) if the images correspond"
 #: Terms that the page of two sets explains.
 TERMS = ("layer", "neuron", "bin", "dna-emd", "p", "q", "debiased", "95% CI", "null mean")
 
@@ -93,7 +92,7 @@ def _do_they_differ(comparison: Comparison) -> list[str]:
     if comparison.differs:
         return _significant_difference(comparison, duplicates)
     if duplicates:
-        return [f"Not tested: {duplicates}, but the test needs independent sets. {_INSTEAD}"]
+        return [f"Not tested: {duplicates}, but the test needs independent sets. {_without_independence()}"]
     answer = f"No significant difference between {a} and {b}"
     if comparison.odd is not None and comparison.odd.named:
         answer += " as a whole"
@@ -109,6 +108,11 @@ def _near_duplicates(comparison: Comparison) -> str:
     return f"{comparison.copies:,} of {total} in {b} are near-duplicates of {comparison.noun}s in {a}"
 
 
+def _without_independence() -> str:
+    """Return the remedy if the images of both sets are not independent."""
+    return f"Use `diff`, or {written('pairs', 'name')} if the images correspond"
+
+
 def _significant_difference(comparison: Comparison, duplicates: str) -> list[str]:
     """Return sentences on a significant difference; ``duplicates`` counts the images that both sets share."""
     explanation = comparison.explanation
@@ -118,7 +122,7 @@ def _significant_difference(comparison: Comparison, duplicates: str) -> list[str
         unexplained = [] if duplicates else explained[1:]
         explained = [_what_differs(comparison), *unexplained]
     if duplicates:
-        explained.append(f"{duplicates}. {_INSTEAD}")
+        explained.append(f"{duplicates}. {_without_independence()}")
     return explained
 
 

@@ -12,6 +12,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.pixel_differences import FULL, GAMMA, LIMITED, ROUNDING, SWAPPED, PixelDifferences
 from torchmetrics_dna.images.properties import PLAIN, property_in_words
+from torchmetrics_dna.options import written
 
 # Number of properties that a sentence names at most.
 _MOST_PROPERTIES = 3
@@ -310,5 +311,5 @@ def what_differs(explanation: Explanation) -> str:
     if not clauses and explanation.lacks:
         sentences.append(f"Not tested: {explanation.lacks}.")
     elif not clauses and (explanation.unmeasured or not sentences):
-        sentences.append("Pass `num_folds=20` for a test.")
+        sentences.append(f"Pass {written('num_folds', 20)} for a test.")
     return " ".join([*pixels, *(f"{clause}." for clause in clauses), *sentences])
