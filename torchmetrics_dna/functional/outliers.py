@@ -1,4 +1,4 @@
-"""Outlier distances of single images and places in them, Mahalanobis distances of means; are a few images off?"""
+"""Outlier distances of single images and places in them, by Mahalanobis distances, and a test for a few outliers."""
 
 from __future__ import annotations
 
@@ -25,15 +25,22 @@ _FLOOR = 1e-8
 
 
 class LayerGaussian(NamedTuple):
-    """Gaussian of a layer's spatial means, with a covariance that is shrunk to be invertible; float64."""
+    """Gaussian of a layer's spatial means, with a covariance that is shrunk to be invertible; float64.
+
+    Attributes:
+        mean: Mean of each neuron.
+        precision: Inverse of the shrunk covariance.
+
+    """
 
     mean: Tensor  # (n,)
-    precision: Tensor  # inverse of the shrunk covariance, (n, n)
+    precision: Tensor  # (n, n)
 
     @classmethod
     def of(cls, mean: Tensor, cov: Tensor, num_images: int) -> LayerGaussian:
         """Shrink a covariance by :func:`shrinkage` and invert it."""
-        mean, cov = mean.double(), cov.double()
+        mean = mean.double()
+        cov = cov.double()
         spread = cov.trace() / len(cov)
         intensity = shrinkage(cov.trace(), cov.square().sum(), len(cov), num_images)
         eigenvalues, vectors = torch.linalg.eigh(cov)
@@ -42,12 +49,15 @@ class LayerGaussian(NamedTuple):
 
     def to(self, device: torch.device) -> LayerGaussian:
         """Return the Gaussian on another device; itself if it is there."""
-        return self if self.mean.device == device else LayerGaussian(self.mean.to(device), self.precision.to(device))
+        if self.mean.device == device:
+            return self
+        return LayerGaussian(self.mean.to(device), self.precision.to(device))
 
     def distances(self, means: Tensor) -> Tensor:
         """Compute squared Mahalanobis distances per neuron of spatial means ``(B, n)``, shape ``(B,)``."""
         distances = torch.empty(len(means), dtype=torch.float64, device=means.device)
-        for i, offset in enumerate(means - self.mean):  # one by one, so that a distance does not depend on the batch
+        # One by one, so that a distance does not depend on the batch.
+        for i, offset in enumerate(means - self.mean):
             distances[i] = offset @ (self.precision @ offset)
         return distances / len(self.mean)
 
@@ -69,7 +79,8 @@ class LayerGaussian(NamedTuple):
         """Compute the distance of each place of images ``(B, n, h, w)``, the root of the square per neuron."""
         offsets = neighbourhoods.flatten(2) - self.mean[:, None]
         squares = torch.stack([(image * (self.precision @ image)).sum(0) for image in offsets])
-        return (squares.clamp(min=0) / len(self.mean)).sqrt().view(len(offsets), *neighbourhoods.shape[2:])
+        distances = (squares.clamp(min=0) / len(self.mean)).sqrt()
+        return distances.view(len(offsets), *neighbourhoods.shape[2:])
 
 
 def neighbourhoods(activations: Tensor) -> Tensor:
@@ -111,18 +122,20 @@ def left_out_distances(means: Tensor, moments: tuple[Tensor, Tensor, int] | None
     eigenvalues = eigenvalues.clamp(min=0)
     projected = (offsets @ vectors).square()  # (images, n)
     norms = projected.sum(1)
-    # the covariance without an image is scale * cov - cut * offset offset'
+    # The covariance without an image is scale * cov - cut * offset @ offset.T.
     scale = (count - 1) / (count - 2)
     cut = count / ((count - 1) * (count - 2))
     traces = scale * cov.trace() - cut * norms
-    squares = scale**2 * cov.square().sum() - 2 * scale * cut * (projected @ eigenvalues) + (cut * norms) ** 2
-    intensity = shrinkage(traces, squares, neurons, count - 1)[:, None]
-    floors = _floor(centre - offsets / (count - 1))[:, None]
-    diagonal = _shrunk(scale * eigenvalues, intensity, (traces / neurons).clamp(min=0)[:, None], floors)
-    norm = (projected / diagonal).sum(1)
-    # Sherman and Morrison's formula for the term of rank one, which is at most the whole
-    left = (1 - (1 - intensity[:, 0]) * cut * norm).clamp(min=torch.finfo(torch.float64).eps)
-    distances: Tensor = norm / left * (count / (count - 1)) ** 2 / neurons
+    traces_of_squares = scale**2 * cov.square().sum() - 2 * scale * cut * (projected @ eigenvalues) + (cut * norms) ** 2
+    intensity = shrinkage(traces, traces_of_squares, neurons, count - 1)[:, None]
+    means_of_others = centre - offsets / (count - 1)
+    floors = _floor(means_of_others)[:, None]
+    spreads = (traces / neurons).clamp(min=0)[:, None]
+    diagonal = _shrunk(scale * eigenvalues, intensity, spreads, floors)
+    squared_norm = (projected / diagonal).sum(1)
+    # By the formula of Sherman and Morrison, the term of rank one leaves this part, which rounding may make negative.
+    part_left = (1 - (1 - intensity[:, 0]) * cut * squared_norm).clamp(min=torch.finfo(torch.float64).eps)
+    distances: Tensor = squared_norm / part_left * (count / (count - 1)) ** 2 / neurons
     return distances
 
 
@@ -132,9 +145,10 @@ def outlier_distance(by_layer: Mapping[str, Tensor]) -> Tensor:
 
 
 def split_means(means: Tensor, neurons: Mapping[str, int]) -> dict[str, Tensor]:
-    """Split spatial means of the layers for outlier scores, which are beside each other, by layer."""
+    """Split concatenated spatial means of the layers for outlier scores, ``(images, n)``, by layer."""
     layers = layers_for_outliers(neurons)
-    return dict(zip(layers, torch.split(means, [neurons[layer] for layer in layers], 1), strict=True))
+    widths = [neurons[layer] for layer in layers]
+    return dict(zip(layers, torch.split(means, widths, 1), strict=True))
 
 
 def gaussians_of_means(means: Mapping[str, Tensor]) -> dict[str, LayerGaussian]:
@@ -150,7 +164,8 @@ def gaussians_of_means(means: Mapping[str, Tensor]) -> dict[str, LayerGaussian]:
 
 def outlier_scores(means: Mapping[str, Tensor], gaussians: Mapping[str, LayerGaussian]) -> Tensor:
     """Compute the outlier distance of images from their spatial means, ``{layer: (B, n)}``: float64, ``(B,)``."""
-    return outlier_distance({layer: gaussian.distances(means[layer].double()) for layer, gaussian in gaussians.items()})
+    distances = {layer: gaussian.distances(means[layer].double()) for layer, gaussian in gaussians.items()}
+    return outlier_distance(distances)
 
 
 def left_out_by_layer(means: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,10 +180,12 @@ def left_out_scores(means: Mapping[str, Tensor]) -> Tensor:
 
 def layers_for_outliers(neurons: Mapping[str, int]) -> list[str]:
     """Return the layers of up to 512 neurons, or all if there are none."""
-    return [layer for layer, count in neurons.items() if count <= LARGEST] or list(neurons)
+    small_layers = [layer for layer, count in neurons.items() if count <= LARGEST]
+    return small_layers or list(neurons)
 
 
 def _shrunk(eigenvalues: Tensor, intensity: Tensor, spread: Tensor, floor: Tensor) -> Tensor:
+    """Return eigenvalues moved towards their mean, ``spread``, by a part, ``intensity``, plus the floor."""
     return eigenvalues + intensity * (spread - eigenvalues) + floor
 
 
@@ -230,15 +247,17 @@ def few_are_off(scores: Tensor, typical: Tensor) -> FewOff:
             raise ValueError(f"Argument `{name}` expected to have shape (images,), but got {tuple(side.shape)}")
         if not ((side >= 0) & side.isfinite()).all():
             raise ValueError(f"Argument `{name}` expected to be 0 or more, but got {side.min()} to {side.max()}")
-    sides = [side.detach().cpu().double() for side in (scores, typical)]
-    return FewOff(_p_value(*sides), *_share(*sides), fewest_images(*map(len, sides)))
+    scores = scores.detach().cpu().double()
+    typical = typical.detach().cpu().double()
+    share, low, high = _share(scores, typical)
+    return FewOff(_p_value(scores, typical), share, low, high, fewest_images(len(scores), len(typical)))
 
 
 def score_limit(typical: Tensor, share: float = 0.05) -> float:
-    """Return the score that at most this share of images of the reference's own kind are beyond.
+    """Return the score that at most this share of images of the reference's own kind exceed.
 
-    Of n scores, and one of a new image, each is the largest with the same chance, so the limit is the k-th smallest of
-    the n, with k = (n + 1) * (1 - share), rounded up.
+    Each of n scores and the score of a new image is the largest one with the same probability. So the limit is the k-th
+    smallest of the n scores, with k = (n + 1) * (1 - share), rounded up.
 
     Args:
         typical: Scores of the reference's own images, each left out of the reference, shape ``(n,)``.
@@ -273,18 +292,23 @@ def check_typical(typical: Tensor) -> None:
 
 
 def _p_value(scores: Tensor, typical: Tensor) -> float:
+    """Return the p-value of :func:`few_are_off`."""
     tiny = torch.finfo(torch.float64).tiny
     logs = torch.cat([scores, typical]).clamp(min=tiny).log()
     offsets = logs - logs.quantile(0.5)
-    deviation = offsets.abs().quantile(0.5).clamp(min=_TIE)  # equal scores have none
+    # Equal scores have no deviation.
+    deviation = offsets.abs().quantile(0.5).clamp(min=_TIE)
     squares = (offsets / (_NORMAL * deviation)).clamp(min=0).square()
     observed = squares[: len(scores)].sum()
     # Sorted values give the same p-value for any order of the images.
     ordered = squares.sort().values
     generator = torch.Generator().manual_seed(0)
-    drawn = (torch.randperm(len(logs), generator=generator)[: len(scores)] for _ in range(NUM_RELABELINGS - 1))
-    sums = torch.stack([ordered[images].sum() for images in drawn])
-    return (1 + int((sums >= observed * (1 - _TIE)).sum())) / NUM_RELABELINGS
+    sums = []
+    for _ in range(NUM_RELABELINGS - 1):
+        order = torch.randperm(len(logs), generator=generator)
+        sums.append(ordered[order[: len(scores)]].sum())
+    num_as_large = int((torch.stack(sums) >= observed * (1 - _TIE)).sum())
+    return (1 + num_as_large) / NUM_RELABELINGS
 
 
 def _share(scores: Tensor, typical: Tensor) -> tuple[float, float, float]:

@@ -56,9 +56,10 @@ class PermutationTest:
 # All distances of a comparison use the same relabelings, and nothing writes to them.
 @lru_cache(maxsize=8)
 def relabelings(num_a: int, num_b: int, most: int) -> Tensor:
-    """Return relabelings of folds as A or B: all if there are at most ``most``, else so many different random ones.
+    """Return relabelings of folds as A or B: all of them, or ``most`` different random ones if there are more.
 
-    They are masks of the folds in A, bool, shape ``(P, num_a + num_b)``, those of A first; the first row is observed.
+    Relabelings are masks of the folds in A, bool, shape ``(P, num_a + num_b)``. The folds of A come first. The first
+    row has the observed labels.
 
     Example:
         >>> relabelings(1, 2, most=9).int()
@@ -74,7 +75,8 @@ def relabelings(num_a: int, num_b: int, most: int) -> Tensor:
         keys = torch.rand(_SPARE * most, total, generator=torch.Generator().manual_seed(0))
         keys[0] = torch.arange(total)
         chosen = keys.argsort(1)[:, :num_a]
-    return _distinct(torch.zeros(len(chosen), total, dtype=torch.bool).scatter_(1, chosen, value=True), most)
+    masks = torch.zeros(len(chosen), total, dtype=torch.bool).scatter_(1, chosen, value=True)
+    return _distinct(masks, most)
 
 
 def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int) -> Tensor:
@@ -148,8 +150,10 @@ def partitions(num_folds: Sequence[int], most: int) -> Tensor:
 
 def _distinct(masks: Tensor, most: int) -> Tensor:
     """Return the first ``most`` different rows, in their order."""
-    rows, numbers = masks.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
-    first = torch.full((len(rows),), len(masks)).scatter_reduce(0, numbers, torch.arange(len(masks)), "amin")
+    distinct, numbers = masks.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    # For each different row, the number of the first row that is equal to it.
+    beyond_last = torch.full((len(distinct),), len(masks))
+    first = beyond_last.scatter_reduce(0, numbers, torch.arange(len(masks)), "amin")
     return masks[first.sort().values[:most]]
 
 
@@ -180,10 +184,10 @@ def permutation_test(
     z = standardised(distances)
     neuron_weights = torch.ones(z.shape[1], dtype=torch.float64) if weights is None else weights.abs().double()
     neuron_weights = neuron_weights.to(z.device)
-    by_layer = standardised(torch.stack([z[:, rows] @ neuron_weights[rows] for rows in layers], 1))
-    # maximum statistics of each relabeling, over layers, their shifts, and neurons
-    maxima = [by_layer.amax(1), torch.where(neuron_weights > 0, z, -torch.inf).amax(1)]
-    max_neuron = maxima[-1]
+    by_layer = standardised(torch.stack([z[:, columns] @ neuron_weights[columns] for columns in layers], 1))
+    # Maxima of each relabeling, over layers, neurons and shifts of layers.
+    max_neuron = torch.where(neuron_weights > 0, z, -torch.inf).amax(1)
+    maxima = [by_layer.amax(1), max_neuron]
     if shifts is not None:
         by_shift = standardised(shifts.to(z))
         maxima.append(by_shift.amax(1))
@@ -204,9 +208,10 @@ def permutation_test(
 def joint_p_value(*tests: PermutationTest) -> float:
     """Compute the p-value of the test that any of several tests of the same relabelings finds a difference.
 
-    The statistic is the smallest of their p-values, which each relabeling has (min-P of Westfall and Young); its own is
-    by relabeling, too, so tests may depend on each other. It is never smaller than the smallest of theirs. Tests of
-    unequal numbers of relabelings are corrected for their number (Bonferroni).
+    The statistic of a relabeling is the smallest of its p-values (min-P of Westfall and Young). The p-value of this
+    statistic is computed by relabeling, too, so tests may depend on each other. It is never smaller than the smallest
+    p-value of the tests. If tests have different numbers of relabelings, their p-values are corrected for the number of
+    tests (Bonferroni).
     """
     if len({test.num_relabelings for test in tests}) > 1:
         return min(1.0, len(tests) * min(test.p_value for test in tests))
@@ -215,10 +220,10 @@ def joint_p_value(*tests: PermutationTest) -> float:
 
 
 def most_unlike(tests: Sequence[PermutationTest], num_sets: int) -> tuple[int, float]:
-    """Return which of several sets has the most joint evidence, and the p-value that any differs from all others.
+    """Return the number of the set with the most joint evidence, and the p-value that any differs from all others.
 
-    The rows of the tests are each set against all others, in each of the :func:`partitions`; the statistic of one of
-    these is the largest of its sets.
+    The rows of the tests are each set against all others, in each of the :func:`partitions`. The statistic of a
+    partition is the largest of its sets.
     """
     evidence = _joint_evidence(tests).view(-1, num_sets)
     largest = evidence.amax(1)
@@ -229,8 +234,9 @@ def most_unlike(tests: Sequence[PermutationTest], num_sets: int) -> tuple[int, f
 
 
 def _joint_evidence(tests: Sequence[PermutationTest]) -> Tensor:
-    """Return the smallest p-value of tests of the same relabelings, of each and negated, ``(P,)``."""
-    return -torch.stack([_p_values(test.overall, test.overall).cpu() for test in tests]).amin(0)
+    """Return minus the smallest p-value among tests for each of their common relabelings, ``(P,)``."""
+    p_values = [_p_values(test.overall, test.overall).cpu() for test in tests]
+    return -torch.stack(p_values).amin(0)
 
 
 def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None) -> Tensor:
@@ -266,10 +272,12 @@ def false_discovery_rates(z: Tensor) -> Tensor:
     count = z.shape[1]
     null = z[1:].flatten()
     order = observed.argsort(descending=True)
-    # sort only values of interest: q is 1 for the rest
+    descending = observed[order]
+    num_null = (len(z) - 1) * count
+    # Sort only values of interest: q is 1 for the rest.
     null = null[null >= 1].sort().values
-    above = len(null) - torch.searchsorted(null, observed[order].clamp(min=1) * (1 - _TIE))
-    p = torch.where(observed[order] >= 1, (1 + above) / (1 + (len(z) - 1) * count), 1.0).double()
+    above = len(null) - torch.searchsorted(null, descending.clamp(min=1) * (1 - _TIE))
+    p = torch.where(descending >= 1, (1 + above) / (1 + num_null), 1.0).double()
     q = rates_of_sorted(p)
     return torch.empty_like(q).scatter_(0, order, q)
 

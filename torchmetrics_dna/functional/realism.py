@@ -67,7 +67,9 @@ def dna_realism(
 
 def less_contrast(values: Tensor) -> Tensor:
     """Return values for the first of one or two references, ``(S, ...)``, less those for the second."""
-    return values[0] if len(values) == 1 else values[0] - values[1]
+    if len(values) == 1:
+        return values[0]
+    return values[0] - values[1]
 
 
 def realism_of(
@@ -93,23 +95,25 @@ def realism_of(
     distances.masked_fill_(weights == 0, 0)
     if wait and distances.isnan().any():
         raise ValueError(_NO_COUNTS)
-    # each row is summed separately, so that a score is bitwise independent of the batch
+    # Each row is summed separately, so that a score is bitwise independent of the batch.
     scores = sum_over_neurons(distances * weights)
-    return scores if wait else torch.where(activations.finite.all(), scores, torch.nan)
+    if wait:
+        return scores
+    return torch.where(activations.finite.all(), scores, torch.nan)
 
 
 def _fill_distances_(distances: Tensor, activations: Activations, references: Tensor, bins: Bins) -> None:
     """Write the dna-emd of the histogram of each image to each reference, to ``distances`` of shape ``(S, B, N)``."""
-    first = 0
+    first_of_part = 0
     for part in activations.parts:
         for columns, layer in Activations(part).placed():
-            images = torch.split(layer, 1) if len(layer) else ()
-            for image, values in enumerate(images, first):
+            for number in range(len(layer)):
                 counts = torch.zeros(layer.shape[1], bins.num_bins, dtype=torch.int64, device=layer.device)
-                add_layer_(counts, values, bins.take(columns))
-                for row, reference in zip(distances[:, image, columns], references[:, columns], strict=True):
+                add_layer_(counts, layer[number : number + 1], bins.take(columns))
+                distances_of_image = distances[:, first_of_part + number, columns]
+                for row, reference in zip(distances_of_image, references[:, columns], strict=True):
                     row.copy_(emd_of_rows(counts, reference))
-        first += len(next(iter(part.values())))
+        first_of_part += len(next(iter(part.values())))
 
 
 def dna_realism_map(
@@ -170,46 +174,64 @@ def realism_maps(
     if not totals.all():
         raise ValueError(_NO_COUNTS)
     weights = check_weights(weights, references.shape[1]).to(references.device)
+    bin_numbers = torch.arange(bins.num_bins, device=totals.device)
     cumulative = references.cumsum(2).double() / totals
     # Integrals of the quantile function of each reference, up to the end of each bin.
-    integrals = (references.double() / totals * torch.arange(bins.num_bins, device=totals.device)).cumsum(2)
+    integrals = (references.double() / totals * bin_numbers).cumsum(2)
     maps = {}
     for layer, (columns, values) in zip(layers, activations.placed(), strict=True):
-        total = values.new_zeros(len(references), *values.shape[:1], *values.shape[2:], dtype=torch.float64)
-        for image, of_image in enumerate(values):
-            flat = of_image.flatten(1) if values.ndim > 2 else of_image[:, None]
-            for block in blocks(len(flat), bins.num_bins, _CELLS):
-                rows = slice(columns.start + block.start, columns.start + block.stop)
-                numbers = bins.take(rows).numbers(flat[block])
-                for of_reference, shares, integral in zip(total, cumulative, integrals, strict=True):
-                    costs = weights[rows] @ _costs(numbers, shares[rows], integral[rows])
-                    of_reference[image] += costs.view(values.shape[2:])
-        maps[layer] = total
+        num_images = len(values)
+        positions = values.shape[2:]
+        maps_of_layer = values.new_zeros(len(references), num_images, *positions, dtype=torch.float64)
+        for image in range(num_images):
+            by_position = values[image].flatten(1) if positions else values[image][:, None]
+            for block in blocks(len(by_position), bins.num_bins, _CELLS):
+                neurons = slice(columns.start + block.start, columns.start + block.stop)
+                numbers = bins.take(neurons).numbers(by_position[block])
+                for reference in range(len(references)):
+                    costs = _costs(numbers, cumulative[reference, neurons], integrals[reference, neurons])
+                    weighted_sum = weights[neurons] @ costs
+                    maps_of_layer[reference, image] += weighted_sum.view(positions)
+        maps[layer] = maps_of_layer
     return maps
 
 
 def _costs(numbers: Tensor, cumulative: Tensor, integral: Tensor) -> Tensor:
-    """Return what each position pays, ``(n, positions)``, for its bin.
+    """Compute the cost of each position, ``(n, positions)``: the terms of :func:`dna_realism_map`.
 
-    ``cumulative`` shares of a reference and the ``integral`` of its quantile function have shape ``(n, num_bins)``.
+    Args:
+        numbers: Number of the bin of each position, int64, ``(n, positions)``.
+        cumulative: Cumulative shares of a reference, ``(n, num_bins)``.
+        integral: Integral of its quantile function up to the end of each bin, ``(n, num_bins)``.
+
     """
+    num_positions = numbers.shape[1]
     counts = torch.zeros_like(cumulative, dtype=torch.int64).scatter_add_(1, numbers, torch.ones_like(numbers))
     k = torch.arange(counts.shape[1], dtype=torch.float64, device=counts.device)
-    ends = counts.cumsum(1).double() / numbers.shape[1]
-    # integral of the quantile function up to the end of each bin of the image: linear between the reference's steps
+    # Share of the image at the end and at the begin of each bin.
+    ends = counts.cumsum(1).double() / num_positions
+    begins = _shifted(ends)
+    # Integral of the quantile function up to these shares. It is linear between the steps of the reference.
     place = torch.searchsorted(cumulative, ends).clamp(max=len(k) - 1)
     up_to_end = integral.gather(1, place) - place * (cumulative.gather(1, place) - ends)
-    begins, up_to_begin = (torch.nn.functional.pad(values, (1, 0))[:, :-1] for values in (ends, up_to_end))
-    # quantiles are at most k up to the reference's own share in bins 0 to k, and above it afterwards
+    up_to_begin = _shifted(up_to_end)
+    # Quantiles are at most k up to the reference's own share in bins 0 to k, and larger beyond it.
     middle = torch.minimum(torch.maximum(cumulative, begins), ends)
-    up_to_middle = torch.where(middle <= begins, up_to_begin, torch.where(middle >= ends, up_to_end, integral))
+    up_to_middle = torch.where(middle >= ends, up_to_end, integral)
+    up_to_middle = torch.where(middle <= begins, up_to_begin, up_to_middle)
     below = k * (middle - begins) - (up_to_middle - up_to_begin)
     above = up_to_end - up_to_middle - k * (ends - middle)
-    costs = (below + above) * numbers.shape[1] / counts.clamp(min=1)
+    costs = (below + above) * num_positions / counts.clamp(min=1)
     return costs.gather(1, numbers)
 
 
+def _shifted(ends: Tensor) -> Tensor:
+    """Return values at the begins of bins from those at their ends, ``(n, num_bins)``; the first begin has 0."""
+    return torch.nn.functional.pad(ends, (1, 0))[:, :-1]
+
+
 def _check_neurons(layers: Mapping[str, Tensor], neurons: int) -> None:
+    """Raise ValueError unless activations have this number of neurons."""
     if sum(layer.shape[1] for layer in layers.values()) != neurons:
         raise ValueError(
             f"Expected activations of the {neurons} neurons that the reference has, but got"
@@ -266,11 +288,13 @@ def heat(maps: Mapping[str, Tensor], input_size: tuple[int, int] | None = None, 
     layers = []
     for values in maps.values():
         cells = cells_of(values.shape[1:], input_size).double().to(values.device)
-        down, across = (_covered(cells[:, first], cells[:, first + 2], side) for first in (1, 0))
-        shares = values.flatten(1).double() if values.ndim > 1 else values[:, None].double()
-        # a cell's value times its part of the input is the position's part of the mean
-        shares = shares / (len(cells) * (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1]))
-        layers.append(torch.stack([down.T @ (row[:, None] * across) for row in shares]))
+        left, top, right, bottom = cells.T
+        down = _covered(top, bottom, side)
+        across = _covered(left, right, side)
+        by_position = values.flatten(1).double() if values.ndim > 1 else values[:, None].double()
+        # The value of a cell times its part of the input is the position's part of the mean.
+        cell_values = by_position / (len(cells) * (right - left) * (bottom - top))
+        layers.append(torch.stack([down.T @ (row[:, None] * across) for row in cell_values]))
     return reduce(torch.add, layers)
 
 

@@ -159,7 +159,8 @@ def self_ranging_emd(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor
 def area_of_rows(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> Tensor:
     """Integrate the absolute difference of the cumulative shares of each neuron between bounds, ``(N,)``."""
     gaps = _Gaps.between(a, b, low, high)
-    fine_shares, fine_knots = gaps.fine.shares(), gaps.fine.knots()
+    fine_shares = gaps.fine.shares()
+    fine_knots = gaps.fine.knots()
     fine_at_points = fine_shares.gather(1, gaps.fine_knots)
     difference = fine_at_points - gaps.coarse.shares().gather(1, gaps.coarse_knots)
     fine_rise = fine_at_points.diff()
@@ -170,7 +171,8 @@ def area_of_rows(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) ->
     after = difference[:, 1:]
 
     # In a gap with activations of the finer histogram, shares rise between its first knot there and its last one only.
-    first, last = (fine_knots.gather(1, number) for number in (gaps.fine_knots[:, :-1], gaps.fine_knots[:, 1:]))
+    first = fine_knots.gather(1, gaps.fine_knots[:, :-1])
+    last = fine_knots.gather(1, gaps.fine_knots[:, 1:])
     first = torch.where(is_followed, first.clamp(begin, end), begin)
     last = torch.where(is_followed, last.clamp(begin, end), begin)
     areas = _areas_of_lines(begin, first, before, before, low, high)
@@ -182,7 +184,8 @@ def area_of_rows(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) ->
     slope = torch.where(is_followed, (after - before) / fine_rise, 0).gather(1, gap)
     at_knots = before.gather(1, gap) + (fine_shares[:, :-1] - fine_at_points.gather(1, gap)) * slope
     at_next_knots = at_knots + fine_shares.diff() * slope
-    gap_begin, gap_end = begin.gather(1, gap), end.gather(1, gap)
+    gap_begin = begin.gather(1, gap)
+    gap_end = end.gather(1, gap)
     left = fine_knots[:, :-1].clamp(gap_begin, gap_end)
     right = fine_knots[:, 1:].clamp(gap_begin, gap_end)
     within = _areas_of_lines(left, right, at_knots, at_next_knots, low, high)
@@ -191,8 +194,10 @@ def area_of_rows(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) ->
 
 def _areas_of_lines(begin: Tensor, end: Tensor, before: Tensor, after: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Integrate the absolute values of straight lines, ``(N, lines)``, within bounds ``(N,)``."""
-    first, last = begin.clamp(low[:, None], high[:, None]), end.clamp(low[:, None], high[:, None])
-    left, right = (before + (after - before) * _part(position, begin, end) for position in (first, last))
+    first = begin.clamp(low[:, None], high[:, None])
+    last = end.clamp(low[:, None], high[:, None])
+    left = before + (after - before) * _part(first, begin, end)
+    right = before + (after - before) * _part(last, begin, end)
     absolute_sum = left.abs() + right.abs()
     # A line that crosses 0 bounds two triangles.
     crossing = (left.square() + right.square()) / absolute_sum.clamp(min=_TINY)
@@ -224,26 +229,31 @@ def counts_in_nodes(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor)
     num_bins = a.num_bins
     middles = (torch.arange(num_bins, dtype=torch.float64, device=low.device) + 0.5) / num_bins
     nodes = torch.lerp(low[:, None], high[:, None], middles)
-    of_a, of_b = (torch.empty(side.counts.shape, dtype=torch.float64, device=low.device) for side in (a, b))
-    for rows in blocks(len(low), (len(of_a) + len(of_b)) * num_bins, _CELLS):
-        folds_a, folds_b = a.take(rows), b.take(rows)
-        whole_a, whole_b = (folds._replace(counts=folds.counts.sum(0)) for folds in (folds_a, folds_b))
+    counts_a = torch.empty(a.counts.shape, dtype=torch.float64, device=low.device)
+    counts_b = torch.empty(b.counts.shape, dtype=torch.float64, device=low.device)
+    for rows in blocks(len(low), (len(counts_a) + len(counts_b)) * num_bins, _CELLS):
+        folds_a = a.take(rows)
+        folds_b = b.take(rows)
+        whole_a = folds_a._replace(counts=folds_a.counts.sum(0))
+        whole_b = folds_b._replace(counts=folds_b.counts.sum(0))
         gaps = _Gaps.between(whole_a, whole_b, low[rows], high[rows])
         gap = torch.searchsorted(gaps.points[:, 1:-1].contiguous(), nodes[rows])
         part = _part_of_gap(gaps, gap, nodes[rows])
         a_is_finer = gaps.a_is_finer[:, None]
         knots_a = torch.where(a_is_finer, gaps.fine_knots, gaps.coarse_knots)
         knots_b = torch.where(a_is_finer, gaps.coarse_knots, gaps.fine_knots)
-        of_a[:, rows] = _counts_in_gaps(folds_a.counts, knots_a, gap, part)
-        of_b[:, rows] = _counts_in_gaps(folds_b.counts, knots_b, gap, part)
-    return of_a, of_b
+        counts_a[:, rows] = _counts_in_gaps(folds_a.counts, knots_a, gap, part)
+        counts_b[:, rows] = _counts_in_gaps(folds_b.counts, knots_b, gap, part)
+    return counts_a, counts_b
 
 
 def _counts_in_gaps(counts: Tensor, knots: Tensor, gap: Tensor, part: Tensor) -> Tensor:
     """Return the cumulative counts of folds, ``(K, N, num_bins)``, up to a part of a gap between two knots."""
     cumulative = pad(counts.cumsum(2), (1, 0)).double()
-    begin, end = (knots.gather(1, point).expand(len(counts), -1, -1) for point in (gap, gap + 1))
-    before, after = cumulative.gather(2, begin), cumulative.gather(2, end)
+    begin = knots.gather(1, gap).expand(len(counts), -1, -1)
+    end = knots.gather(1, gap + 1).expand(len(counts), -1, -1)
+    before = cumulative.gather(2, begin)
+    after = cumulative.gather(2, end)
     return before + (after - before) * part
 
 
@@ -266,4 +276,6 @@ def counts_within(histograms: RangedCounts, low: Tensor, high: Tensor) -> Tensor
     """
     edges = torch.arange(1, histograms.num_bins, dtype=torch.float64, device=low.device) / histograms.num_bins
     shares = histograms.share_below(torch.lerp(low[:, None], high[:, None], edges))
-    return pad(pad((shares * _COUNTS).round().long(), (1, 0)), (0, 1), value=_COUNTS).diff()
+    cumulative = (shares * _COUNTS).round().long()
+    with_ends = pad(pad(cumulative, (1, 0)), (0, 1), value=_COUNTS)
+    return with_ends.diff()

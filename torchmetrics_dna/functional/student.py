@@ -20,13 +20,19 @@ def student_quantile(probability: float, freedom: float) -> float:
     """
     if probability < 0.5:
         return -student_quantile(1 - probability, freedom)
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     while student_tail(high, freedom) > 1 - probability:
         low = high
         high = 2 * high
+    middle = (low + high) / 2
     # The search ends when no float64 is between both ends.
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if student_tail(middle, freedom) > 1 - probability else (low, middle)
+    while low < middle < high:
+        if student_tail(middle, freedom) > 1 - probability:
+            low = middle
+        else:
+            high = middle
+        middle = (low + high) / 2
     return low
 
 
@@ -44,11 +50,13 @@ def student_tail(t: float, freedom: float) -> float:
         return NormalDist().cdf(-t)
     begin = atan(t / freedom**0.5)
     nodes, weights = _quadrature(64)
-    # a high power of the cosine is negligible beyond a few of its widths
+    # A high power of the cosine is negligible beyond a few of its widths.
     end = min(pi / 2, begin + 12 / max(freedom, 1) ** 0.5)
     angles = begin + (end - begin) * (nodes + 1) / 2
-    area = float((weights * np.cos(angles) ** (freedom - 1)).sum()) * (end - begin) / 2
-    return float(area * exp(lgamma((freedom + 1) / 2) - lgamma(freedom / 2)) / pi**0.5)
+    densities = np.cos(angles) ** (freedom - 1)
+    area = float((weights * densities).sum()) * (end - begin) / 2
+    ratio_of_gammas = exp(lgamma((freedom + 1) / 2) - lgamma(freedom / 2))
+    return float(area * ratio_of_gammas / pi**0.5)
 
 
 _quadrature: Any = cache(np.polynomial.legendre.leggauss)
@@ -63,10 +71,18 @@ def fieller(
 ) -> tuple[float, float | None]:
     """Compute Fieller's interval for the ratio of two quantities of 0 or more.
 
-    It holds the ratios that a test of ``numerator - ratio * denominator`` does not reject, so it covers as such a test
-    does, however near to 0 the denominator is. Estimates below 0 count as 0, which can only lower the ends. The
-    quantile is that of Student's or the normal distribution, for one tail. The lower end is 0 or more; the upper one is
-    None for an endless interval: the denominator may be 0.
+    The interval holds the ratios that a test of ``numerator - ratio * denominator`` does not reject, so its coverage is
+    that of the test, however close to 0 the denominator is.
+
+    Args:
+        numerator: Estimate of the numerator. A negative one counts as 0, which can only lower the ends.
+        denominator: Estimate of the denominator, likewise.
+        variances: Variance of each estimate.
+        covariance: Covariance of the estimates.
+        quantile: Quantile of Student's or the normal distribution, for one tail.
+
+    Returns:
+        The lower end, 0 or more, and the upper end, None if the interval is unbounded: the denominator may be 0.
 
     Example:
         >>> [round(end, 3) for end in fieller(6.0, 2.0, (0.01, 0.01), 0.0, 2.0)]
@@ -78,10 +94,11 @@ def fieller(
     g = max(numerator, 0.0)
     v = max(denominator, 0.0)
     t = quantile**2
-    # the ends are the roots of a * ratio ** 2 - 2 * b * ratio + c
+    # The ends are the roots of a * ratio ** 2 - 2 * b * ratio + c.
     a = v**2 - t * variances[1]
     b = g * v - t * covariance
     c = g**2 - t * variances[0]
     root = max(b**2 - a * c, 0.0) ** 0.5
     low = c / (b + root) if c > 0 else 0.0
-    return low, (b + root) / a if a > 0 else None
+    high = (b + root) / a if a > 0 else None
+    return low, high
