@@ -46,8 +46,9 @@ class Neurons(Mapping[str, int]):
             ascending = isinstance(chosen, range) or all(a < b for a, b in pairwise(chosen))
             if not ascending or chosen[0] < 0 or chosen[-1] >= sys.maxsize:
                 raise ValueError(f"Neuron numbers of layer {layer!r} must be ascending, distinct and not negative")
-            # canonical form of a complete layer, so that equal selections compare equal
-            numbers[layer] = range(len(chosen)) if chosen[-1] == len(chosen) - 1 else chosen
+            # A complete layer has one form, a range, so that equal selections compare equal.
+            is_complete = chosen[-1] == len(chosen) - 1
+            numbers[layer] = range(len(chosen)) if is_complete else chosen
         self._numbers = numbers
         self._slices: dict[str, slice] = {}
         start = 0
@@ -81,10 +82,11 @@ class Neurons(Mapping[str, int]):
 
     def to_list(self) -> list[list[Any]]:
         """Return ``[[layer, width or indices], ...]``, JSON-serializable; :meth:`from_list` inverts it."""
-        return [
-            [layer, len(chosen) if isinstance(chosen, range) else list(chosen)]
-            for layer, chosen in self._numbers.items()
-        ]
+        layers: list[list[Any]] = []
+        for layer, chosen in self._numbers.items():
+            is_complete = isinstance(chosen, range)
+            layers.append([layer, len(chosen) if is_complete else list(chosen)])
+        return layers
 
     def numbers(self, layer: str) -> Sequence[int]:
         """Return the indices of a layer's neurons within the layer."""
@@ -198,9 +200,12 @@ class Neurons(Mapping[str, int]):
 
 def _numbers(layer: str, indices: Any) -> Sequence[int]:
     """Normalize a number of neurons, or their indices, of any integer type but bool."""
-    plain = indices.tolist() if hasattr(indices, "tolist") else indices  # numpy and torch
+    # numpy and torch have integers and arrays of their own.
+    plain = indices.tolist() if hasattr(indices, "tolist") else indices
     try:
-        return range(_integer(plain)) if hasattr(plain, "__index__") else tuple(map(_integer, plain))
+        if hasattr(plain, "__index__"):
+            return range(_integer(plain))
+        return tuple(_integer(index) for index in plain)
     except TypeError as err:
         raise ValueError(
             f"Layer {layer!r} expected a number of neurons, or their numbers, but got {indices!r}"
@@ -208,6 +213,7 @@ def _numbers(layer: str, indices: Any) -> Sequence[int]:
 
 
 def _integer(number: Any) -> int:
+    """Return a number as int; TypeError for a bool and whatever else is no integer."""
     if isinstance(number, bool):
         raise TypeError("it is a bool")
     return operator.index(number)

@@ -70,7 +70,8 @@ class ActivationRanges:
                     f"Argument `{field}` expected to have shape ({self.neurons.total},), one value per neuron,"
                     f" but got {tuple(value.shape)}"
                 )
-            object.__setattr__(self, field, value + 0.0)  # -0.0 becomes 0.0: equal ranges have equal digests
+            # Adding 0 turns -0.0 into 0.0, so that equal ranges have equal digests.
+            object.__setattr__(self, field, value + 0.0)
         bad = ~((self.minimum <= self.maximum) & (self.minimum >= -LARGEST) & (self.maximum <= LARGEST))
         if bad.any():
             first = int(bad.nonzero()[0])
@@ -165,11 +166,14 @@ class ActivationRanges:
         """Write the official json, plus the margin rule (and the name) under keys that the official code ignores."""
         content: dict[str, Any] = {}
         for key, values in (("mins_per_neuron", self.minimum), ("maxs_per_neuron", self.maximum)):
-            content[key] = {
-                layer: {str(n): v for n, v in zip(self.neurons.numbers(layer), part.tolist(), strict=True)}
-                for layer, part in self.neurons.split(values).items()
-            }
-        content |= {"margin": self.margin} | ({"name": self.name} if self.name else {})
+            layers = {}
+            for layer, values_of_layer in self.neurons.split(values).items():
+                numbers = [str(number) for number in self.neurons.numbers(layer)]
+                layers[layer] = dict(zip(numbers, values_of_layer.tolist(), strict=True))
+            content[key] = layers
+        content["margin"] = self.margin
+        if self.name:
+            content["name"] = self.name
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -190,19 +194,22 @@ class ActivationRanges:
         local = fetch(str(path)) if is_reference(path) else Path(path)
         with refusing(path, _FILE):
             content = read_json(local, dict)
-            mins, maxs = (check_type(key, content[key], dict) for key in ("mins_per_neuron", "maxs_per_neuron"))
-            low, high = _by_layer(mins), _by_layer(maxs)
+            mins = check_type("mins_per_neuron", content["mins_per_neuron"], dict)
+            maxs = check_type("maxs_per_neuron", content["maxs_per_neuron"], dict)
+            low = _by_layer(mins)
+            high = _by_layer(maxs)
             neurons = {layer: list(values) for layer, values in low.items()}
-            if neurons != {layer: list(values) for layer, values in high.items()}:
+            neurons_of_high = {layer: list(values) for layer, values in high.items()}
+            if neurons != neurons_of_high:
                 raise ValueError("minima and maxima are of different layers or neurons")
-            ends = ([value for layer in neurons for value in values[layer].values()] for values in (low, high))
-            minimum, maximum = torch.tensor([*ends], dtype=torch.float64)
+            minimum = [value for layer in neurons for value in low[layer].values()]
+            maximum = [value for layer in neurons for value in high[layer].values()]
             return cls(
-                minimum,
-                maximum,
+                torch.tensor(minimum, dtype=torch.float64),
+                torch.tensor(maximum, dtype=torch.float64),
                 Neurons(neurons),
-                content.get("margin", "scale"),
-                check_type("name", content.get("name"), str, NoneType),
+                margin=content.get("margin", "scale"),
+                name=check_type("name", content.get("name"), str, NoneType),
             )
 
     def __repr__(self) -> str:
@@ -215,10 +222,11 @@ Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 def _by_layer(content: dict[str, Any]) -> dict[str, dict[int, float]]:
     """Return the values of each layer, by number of the neuron, ascending."""
-    return {
-        layer: {
-            number: float(check_type("value", by_number[str(number)], float, int))
-            for number in sorted(map(int, check_type(f"layer {layer!r}", by_number, dict)))
-        }
-        for layer, by_number in content.items()
-    }
+    layers = {}
+    for layer, by_number in content.items():
+        check_type(f"layer {layer!r}", by_number, dict)
+        values = {}
+        for number in sorted(map(int, by_number)):
+            values[number] = float(check_type("value", by_number[str(number)], float, int))
+        layers[layer] = values
+    return layers
