@@ -136,7 +136,8 @@ def told(found: Sequence[int]) -> list[str]:
 
 def draw(cases: dict[str, list[int]], size: int) -> Figure:
     figure = Figure(figsize=(6, 3.5), layout="constrained")
-    figure.suptitle(f"Changes seen within so many windows of {size} images", x=0.01, ha="left", fontsize=11)
+    title = f"Share of changes that are detected, by the number of windows of {size} images"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     axis = figure.subplots()
     for (name, found), colour, marker in zip(cases.items(), ("dna-emd", "dna-fd", "fd"), "os^", strict=False):
         shares = [100 * np.mean([0 < delay <= k for delay in found]) for k in range(1, LONGEST + 1)]

@@ -205,7 +205,7 @@ def side_by_side(layer: Tensor) -> Tensor:
 
 # Number of values at a time: 2 MiB of float64.
 _CHUNK = 1 << 18
-# Number of values at a time on a device, to amortize launches: 32 MiB.
+# Number of values that are processed at a time on a device, to amortize launches; they take 32 MiB.
 _DEVICE_CHUNK = 1 << 22
 
 

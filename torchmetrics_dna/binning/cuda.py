@@ -105,7 +105,7 @@ def _exact_bin_of(x, centre, scale, first, offset, factor, num_bins):
 
 @triton.jit
 def _bin_on_grid(x, scale, first, num_bins):
-    """Compute the bin on a grid, whose widths are powers of two, exactly; return it, and True where it can't be."""
+    """Compute the exact bin on a grid of powers of two; also return True where this can't be done exactly."""
     usual = (scale > 1e-30) & (scale < 1e30) & (tl.abs(first) + num_bins < 4e6)
     t = tl.floor(x * tl.where(usual, 1.0 / scale, 0.0).to(tl.float32))
     # The product of a negative number may be below the smallest number that can be represented.

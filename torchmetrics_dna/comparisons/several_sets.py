@@ -254,7 +254,7 @@ class Comparisons(ManyComparisons):
         return best
 
     def protocol(self) -> str:
-        """Return how the figures were computed, as :meth:`Comparison.protocol`, one sentence per line."""
+        """Return how the figures were computed, one sentence per line, like :meth:`Comparison.protocol`."""
         # The module describes results, so it is imported when a result is described.
         protocol = import_module("torchmetrics_dna.reporting.protocol")
         return "\n".join(protocol.of_several_sets(self))

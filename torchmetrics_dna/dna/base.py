@@ -96,7 +96,7 @@ class DNA(_Counted, Stored, ABC):
     def select(
         self, layers: Sequence[str] | None = None, neurons: Neurons | Sequence[int] | Tensor | None = None
     ) -> Self:
-        """Select layers, neurons or flat indices of these; the order of this DNA is kept."""
+        """Select layers, neurons, or neurons by flat index. The order of this DNA is kept."""
         positions = self.neurons.positions(layers, neurons)
         return self._take_all(positions, self.neurons.take(positions))
 

@@ -242,7 +242,7 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
 
 
 def _folded_cumulative(a: DNA, b: DNA, build: Callable[[], Cumulative], scale: float) -> FoldedSides:
-    """Fold both sets for dna-emd, by cumulative counts that are built on first use."""
+    """Return the folds of both sets for dna-emd as cumulative counts, which are built on first use."""
     cumulative = cache(build)
 
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ def read_npz(path: str | os.PathLike[str], names: Iterable[str]) -> Arrays:
 
 
 def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the header of an npy array at the position of a file.
+    """Read the header of an npy array at the current position of a file.
 
     Returns:
         The shape, whether the first axis is innermost, and the dtype.

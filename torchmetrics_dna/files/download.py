@@ -105,7 +105,7 @@ def _from_hub(parts: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
 
 
 def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
-    """True if a cached file has its hash; else delete it, and raise OSError if offline."""
+    """True if a cached file has the expected hash; otherwise delete it, and raise OSError if offline."""
     try:
         check_content(path, sha256)
     except OSError:

@@ -52,7 +52,7 @@ def too_few(distance: str, least: int, counts: Sequence[int]) -> TooFewImagesErr
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Compute KID between two sets of features by torchmetrics, with a fixed seed.
+    """Compute KID between two sets of features with torchmetrics, using a fixed seed.
 
     Args:
         a: Features of A, shape ``(images, n)``.
@@ -143,7 +143,10 @@ def unit_rows(embeddings: Tensor) -> Tensor:
 
 
 def kernel_less_one(a: Tensor, b: Tensor) -> Tensor:
-    """Compute CMMD's kernel of unit rows minus 1, its maximum, to keep precision; shape ``(len(a), len(b))``."""
+    """Compute CMMD's kernel of rows of unit length, and subtract its maximum, 1, to keep precision.
+
+    Shape ``(len(a), len(b))``.
+    """
     return (((a @ b.T).clamp(max=1) - 1) / _CMMD_SIGMA**2).expm1()
 
 

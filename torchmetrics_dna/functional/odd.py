@@ -205,7 +205,7 @@ def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_
 
     Args:
         numbers: Numbers of each, ``(n, numbers)``, see :mod:`torchmetrics_dna.images.numbers`.
-        layers: Means of the neurons of each layer, ``(n, neurons)``, whose mean and size count, too.
+        layers: Means of the neurons of each layer, ``(n, neurons)``; their mean and their norm are tested as well.
         level: Inputs of a set, in the mean, with a tail as far out as one that is named.
 
     """

@@ -172,7 +172,7 @@ def holds_images(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def _opened(path: str, column: str | None) -> Iterator[tuple[BinaryIO, IO[bytes], zipfile.ZipInfo | None]]:
-    """Open a file, and in it the array of images, which is a member of an ``.npz``."""
+    """Open a file and return its array of images, which is a member of an ``.npz``."""
     is_npy = suffix_of(path) == ".npy"
     with open_file(path, forwards=is_npy) as file:
         if is_npy:

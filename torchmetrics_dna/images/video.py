@@ -53,7 +53,7 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _stream(container: Any) -> Any:
-    """Return the stream of pictures of a container; ValueError if it can't be decoded."""
+    """Return the video stream of a container; ValueError if it can't be decoded."""
     if not container.streams.video:
         raise ValueError("it has no pictures, only sound")
     stream = container.streams.video[0]
@@ -127,7 +127,7 @@ def _check_end(container: Any, stream: Any, end: float) -> None:
         return
     length = (container.duration or 0) / _TIME_BASE
     if name == "avi":
-        # The duration of an AVI file is that of the data that is left of it. Its header has the number of frames.
+        # The duration of a truncated AVI file covers only the remaining data. Its header has the number of all frames.
         length = max(length, float(stream.frames / rate))
     end -= (container.start_time or 0) / _TIME_BASE
     if end < length - _SLACK / rate:

@@ -177,7 +177,7 @@ def _uninterrupted() -> Iterator[None]:
     previous_handler = signal.signal(signal.SIGINT, lambda number, _: held_back.append(number))
     is_blocked = multiprocessing.get_start_method() == "spawn" and hasattr(signal, "pthread_sigmask")
     if is_blocked:
-        # The tracker unblocks the signal when it starts, so it is started before.
+        # The tracker unblocks the signal when it starts, so start the tracker before the signal is blocked.
         resource_tracker.ensure_running()
         # New processes inherit the block, so they print no traces while they import.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -218,7 +218,7 @@ class Job:
         return values
 
     def dnas_and_share(self, split: Split) -> tuple[dict[str, Any], Share]:
-        """Return the DNAs of a split, and what else was read of it: values of single images, folds and thumbnails."""
+        """Return the DNAs of a split, and its other results: values of single images, folds and thumbnails."""
         values = self.values(split)
         rows = {name: values.pop(name) for name, statistic in self.statistics.items() if statistic.by_image}
         rows |= {name: torch.cat(batches) for name, batches in split.notes.items()}

@@ -46,7 +46,7 @@ def check_on_ray(on: str, images: Images) -> None:
 
 
 def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
-    """Measure the missing parts of a job on Ray, put them in their folder in order, and yield what was read of each.
+    """Measure the missing parts of a job on Ray, put them in their folder in order, and yield the results of each part.
 
     Args:
         parts: The parts.

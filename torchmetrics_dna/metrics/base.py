@@ -82,7 +82,8 @@ class ImageMetric(CheckedMetric):
         # Version of the weights for which the identity was computed last, and that identity.
         self._cached_identity: tuple[Any, Identity] | None = None
         self._settings: dict[str, Any] = {"metrics": type(self).__name__}
-        # Settings that two states must share before they can be merged. Weights and preparation are compared apart.
+        # Settings that two states must share before they can be merged. Weights and preparation are compared
+        # separately.
         self._state_settings = statistic.settings | {"values of `normalize`": normalize}
         if "real" in sides:
             self._state_settings["values of `reset_real_features`"] = reset_real_features

@@ -25,7 +25,7 @@ _Method = TypeVar("_Method", bound="Callable[..., Any]")
 
 
 def all_or_nothing(method: _Method) -> _Method:
-    """Restore the states of before if a method is interrupted or fails; it must replace them, not write into them."""
+    """Restore the previous states if a method is interrupted or fails; it must replace states, not write into them."""
 
     @wraps(method)
     def call(self: CheckedMetric, *args: Any, **kwargs: Any) -> Any:
@@ -170,7 +170,7 @@ class CheckedMetric(Metric):
         return figure, axes
 
     def _finish(self, axes: Any) -> None:
-        """Add to the axes of a plot what its metric has more."""
+        """Add the details of this metric to the axes of a plot."""
 
     def _whole(self) -> AbstractContextManager[None]:
         """Hold the states reduced over all processes inside this context."""

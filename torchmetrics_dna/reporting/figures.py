@@ -22,7 +22,7 @@ class Figure:
 
     Args:
         heading: Heading of its column in tables.
-        keys: Attributes of a :class:`~torchmetrics_dna.dna.result.Finding`, by which json and csv list it.
+        keys: Attributes of a :class:`~torchmetrics_dna.dna.result.Finding`, that JSON and CSV list.
         tables: Tables that show it: ``"two sets"`` and ``"layers"``.
         cell: Function of a finding that returns its cell in a table; by default its first attribute.
         meaning: Note below a table that shows it; empty for none.

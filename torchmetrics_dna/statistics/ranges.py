@@ -56,7 +56,7 @@ class RangeStatistic(Statistic):
         state["images"][-1] += len(activations)
 
     def add_ranges_(self, state: State, ranges: ActivationRanges) -> None:
-        """Add earlier ranges in place; ValueError if layers or margin rule do not fit."""
+        """Add earlier ranges in place; ValueError if their layers or their margin rule differ."""
         if ranges.margin != self.margin:
             raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {ranges.margin!r}")
         restricted = ranges.restrict(self.neurons)

@@ -1,4 +1,4 @@
-"""Choose the extractor, bins and ranges with which images are counted, by arguments and by DNAs to compare with."""
+"""Choose the extractor, bins and ranges for counting images, from the arguments and from DNAs to compare with."""
 
 from __future__ import annotations
 
