@@ -1,4 +1,4 @@
 from .base import DNAExtractor as DNAExtractor
+from .base import PooledLayer as PooledLayer
 from .presets import PRESETS as PRESETS
 from .presets import Preset as Preset
-from .sharing import PooledLayer as PooledLayer

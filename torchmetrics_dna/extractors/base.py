@@ -26,7 +26,8 @@ from torchmetrics_dna.extractors.guard import float32_by_default, lock_of
 from torchmetrics_dna.extractors.modules import same_random_numbers
 from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.running import Runner, images_at_once
-from torchmetrics_dna.extractors.sharing import PooledLayer, shared_activations, shared_fingerprint
+from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE, shared_activations, shared_fingerprint
+from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images.inputs import Example, Inputs, mapped, tensors_of
 from torchmetrics_dna.images.noun import is_identity
@@ -156,36 +157,48 @@ class DNAExtractor(nn.Module):
             check_bool("properties", properties)
         if properties is False and LAYER in (layers or ()):
             raise ValueError(f"{argument('properties')} is False, but {written('layers')} has {LAYER!r}")
-        about_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
-        about_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
+        about_images = {
+            "weights_path": weights_path,
+            "crop": crop,
+            "input_size": input_size,
+            "resize": resize,
+            "mean": mean,
+            "std": std,
+            "channels": channels,
+            "properties": properties,
+        }
         check_inputs(inputs, example, channels_last, feature, layers, about_images)
+        takes_images = example is None
         self.example: Example | None = None
         if example is not None:
-            self.example = Example.of(example, "row" if is_identity(feature) else "input")
+            noun = "row" if is_identity(feature) else "input"
+            self.example = Example.of(example, noun)
         # A list, so that it is the same when it is read from json.
         self.channels_last = channels_last if isinstance(channels_last, bool) else list(channels_last)
         self.is_named = not isinstance(feature, nn.Module)
         with float32_by_default():
-            built = build(feature, layers, weights_path, example is None)
-        layers = layers if built.layers is None else built.layers
+            built = build(feature, layers, weights_path, takes_images)
+        if built.layers is not None:
+            layers = built.layers
         self.name = built.name
-        prepared = Preparation(channels=0)
+        preparation = Preparation(channels=0)
         self.allowed_channels: tuple[int, ...] = ()
-        if example is None:
+        if takes_images:
             takes_rgb = built.preparation.size is not None or built.views == {}
-            prepared = built.preparation.with_arguments(
+            preparation = built.preparation.with_arguments(
                 self.name, input_size, crop, resize, mean, std, channels, takes_rgb
             )
-            if properties and prepared.channels not in (1, 3):
+            if properties and preparation.channels not in (1, 3):
                 raise ValueError(f"Argument `properties` is for grey and RGB images, but `channels` is {channels}")
-            self.allowed_channels = (1, 3) if takes_rgb and channels == 1 else (prepared.channels,)
-        self._preparation = prepared
-        self.image_channels = prepared.channels
-        self.input_size = prepared.size
-        self.crop = prepared.crop
-        self.resize = prepared.resize
-        self._fixed_inputs = FixedInputs(prepared, example)
-        self._runner = Runner(built, self.is_named, prepared, takes_images=example is None)
+            # A network that takes RGB also gets grey images, whose channel is repeated.
+            self.allowed_channels = (1, 3) if takes_rgb and channels == 1 else (preparation.channels,)
+        self._preparation = preparation
+        self.image_channels = preparation.channels
+        self.input_size = preparation.size
+        self.crop = preparation.crop
+        self.resize = preparation.resize
+        self._fixed_inputs = FixedInputs(preparation, example)
+        self._runner = Runner(built, self.is_named, preparation, takes_images)
         widths = self._probe(built, example, channels_last)
         # Probing a network is faster before its weights are loaded.
         built.load()
@@ -198,15 +211,17 @@ class DNAExtractor(nn.Module):
             self.to(device)
 
     def _probe(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> dict[str, int]:
-        """Try the network out; return the number of neurons of each of its layers."""
+        """Probe the network; return the number of neurons of each of its layers."""
         if built.views == {}:
+            # No output of the network is used.
             self.bytes_per_image = 4 * len(PROPERTIES)
-            self.images_at_once = images_at_once(self.network, self.bytes_per_image, self.example)
-            return {}
-        layout = self._runner.probe(built, example, channels_last)
-        self.bytes_per_image = layout.bytes_per_image
+            widths = {}
+        else:
+            layout = self._runner.probe(built, example, channels_last)
+            self.bytes_per_image = layout.bytes_per_image
+            widths = dict(layout.widths)
         self.images_at_once = images_at_once(self.network, self.bytes_per_image, self.example)
-        return dict(layout.widths)
+        return widths
 
     # Identity
 
@@ -225,7 +240,9 @@ class DNAExtractor(nn.Module):
         """Reason why what it takes can't be shown as pictures; empty for grey and RGB images."""
         if self.example is not None:
             return "the network takes no pictures"
-        return "" if self.image_channels in (1, 3) else f"images have {self.image_channels} channels"
+        if self.image_channels not in (1, 3):
+            return f"images have {self.image_channels} channels"
+        return ""
 
     def check_pictures(self, what: str) -> None:
         """Raise ValueError if what it takes can't be shown, with ``what`` shows it, such as "A contact sheet"."""
@@ -250,8 +267,12 @@ class DNAExtractor(nn.Module):
     @property
     def origin(self) -> dict[str, Any]:
         """Name, current weights, preparation and fingerprint, as fields of values that are made of its activations."""
-        names = ("weights_digest", "preparation", "fingerprint")
-        return {"extractor": self.name} | {name: getattr(self, name) for name in names}
+        return {
+            "extractor": self.name,
+            "weights_digest": self.weights_digest,
+            "preparation": self.preparation,
+            "fingerprint": self.fingerprint,
+        }
 
     def input_form(self, imgs: Inputs) -> list[Any]:
         """Return the form of the fixed input for inputs of this dtype: dtype, height and width, or a digest of noise.
@@ -273,32 +294,34 @@ class DNAExtractor(nn.Module):
 
         """
         if not self.is_named:
-            self.fingerprint = shared_fingerprint(self, form, self._fingerprint)
+            self.fingerprint = shared_fingerprint(self, self._runner.watch, form, self._fingerprint)
         return self.fingerprint
 
     def _fingerprint(self, form: Sequence[Any]) -> dict[str, Any]:
+        """Return the fingerprint of the first fixed input that gives finite activations, else of the last that runs."""
         # The precision of autocast is part of the preparation. Other weights than float32 may need autocast to run.
         precision = self._precision(None)
         autocast = None if precision is None else self.dtype
-        taken = fingerprint_of(form, {}, precision)
+        fingerprint = fingerprint_of(form, {}, precision)
         device = self.device
         # Random numbers that a module draws are the same each time, and the user's go on as without a fingerprint.
         with lock_of(self.network), same_random_numbers(self.network, seed=0):
-            for form_now, inputs in self._fixed_inputs.of(form):
-                # A module fails if its pixels are numbers of something, for example.
+            for form_of_inputs, inputs in self._fixed_inputs.of(form):
+                # A module fails on noise if it takes pixels as indices, for example.
                 with suppress(Exception):
-                    inputs_there = mapped(lambda tensor: tensor.to(device), inputs)
-                    outputs = self._runner.run(inputs_there, autocast, home=device)
-                    taken = fingerprint_of(form_now, outputs, precision)
-                    if all(bool(values.isfinite().all()) for values in outputs.values()):
+                    inputs_on_device = mapped(lambda tensor: tensor.to(device), inputs)
+                    outputs = self._runner.run(inputs_on_device, autocast, home=device)
+                    fingerprint = fingerprint_of(form_of_inputs, outputs, precision)
+                    is_finite = all(bool(values.isfinite().all()) for values in outputs.values())
+                    if is_finite:
                         break
-        return taken
+        return fingerprint
 
     @property
     def digest(self) -> str:
         """Digest of the weights, the layers and the preparation of images, 16 hexadecimal digits."""
-        layers = dict(self.neurons), self._runner.submodules
-        settings = (self.weights_digest, untagged(self.name), *layers, self.preparation)
+        widths = dict(self.neurons)
+        settings = (self.weights_digest, untagged(self.name), widths, self._runner.submodules, self.preparation)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     @property
@@ -313,13 +336,16 @@ class DNAExtractor(nn.Module):
         return preparation
 
     def _precision(self, autocast: torch.dtype | None) -> str | None:
-        """Return the precision of the network in words; None for float32."""
-        dtypes = {weight.dtype for weight in self._runner.watch.parameters if weight.is_floating_point()}
-        others = sorted(str(dtype) for dtype in dtypes - {torch.float32})
-        words = [f"{dtype} weights" for dtype in others]
+        """Return the precision of the network in words, such as "bfloat16, float16 weights"; None for float32."""
+        words = []
         if autocast is not None:
-            words.insert(0, str(autocast))
-        return ", ".join(words).replace("torch.", "") or None
+            words.append(str(autocast))
+        dtypes = {weight.dtype for weight in self._runner.watch.parameters if weight.is_floating_point()}
+        unusual_dtypes = sorted(str(dtype) for dtype in dtypes - {torch.float32})
+        words += [f"{dtype} weights" for dtype in unusual_dtypes]
+        if not words:
+            return None
+        return ", ".join(words).replace("torch.", "")
 
     @cached_property
     def ranges(self) -> ActivationRanges | None:
@@ -330,7 +356,8 @@ class DNAExtractor(nn.Module):
 
         """
         if self._ranges is None:
-            return PROPERTY_RANGES if list(self.neurons) == [LAYER] else None
+            has_only_properties = list(self.neurons) == [LAYER]
+            return PROPERTY_RANGES if has_only_properties else None
         path = self._ranges
         if isinstance(path, str):
             remedy = f"pass the file as {written('ranges')}, or {written('ranges', 'auto')}"
@@ -362,8 +389,10 @@ class DNAExtractor(nn.Module):
                 f"{argument('ranges')} expected to be ActivationRanges, a path or 'auto', but got {brief(ranges)}"
             )
         restricted = self._fitting(ranges)
-        # the range of a self-ranging histogram is no bound for another
-        return None if restricted.margin == "auto" else restricted
+        if restricted.margin == "auto":
+            # The range of a self-ranging histogram is no bound for another.
+            return None
+        return restricted
 
     def _fitting(self, ranges: ActivationRanges) -> ActivationRanges:
         """Restrict ranges to these neurons, with the fixed ranges of properties added."""
@@ -405,14 +434,18 @@ class DNAExtractor(nn.Module):
         parts = list(self.in_parts(imgs, properties, resized))
         if len(parts) == 1:
             return parts[0]
+        activations = {}
         for layer in parts[0]:
-            shapes = {tuple(part[layer].shape[2:]): None for part in parts}
+            parts_of_layer = [part[layer] for part in parts]
+            # A dict keeps the order of the shapes.
+            shapes = dict.fromkeys(tuple(values.shape[2:]) for values in parts_of_layer)
             if len(shapes) > 1:
                 raise ValueError(
                     f"Layer {layer!r} has positions of shape {' and '.join(map(str, shapes))} in this batch, which one"
                     " tensor can't hold; give inputs apart whose positions differ"
                 )
-        return {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
+            activations[layer] = torch.cat(parts_of_layer)
+        return activations
 
     def in_parts(
         self, imgs: Inputs, properties: Tensor | None = None, resized: bool = False, wait: bool = True
@@ -424,15 +457,18 @@ class DNAExtractor(nn.Module):
         than 0.001 beyond [0, 1], activations are NaN.
         """
         is_float = isinstance(imgs, Tensor) and imgs.dtype != torch.uint8
+        # On the CPU, values are read without a device sync.
         wait = wait or not isinstance(imgs, Tensor) or imgs.device.type == "cpu"
-        if self.example is not None or not (resized and self.resize == "torch"):
+        takes_images = self.example is None
+        may_be_out_of_range = takes_images and resized and self.resize == "torch"
+        if not may_be_out_of_range:
             self.check(imgs, is_float, wait)
         if properties is not None:
             return self._run(imgs, properties)
         run: Callable[[Any], Iterator[dict[str, Tensor]]] = self._run
-        if is_float and self.example is None and not resized:
+        if takes_images and is_float and not resized:
             run = self._run_clamped if wait else self._run_or_nan
-        return shared_activations(self, imgs, run)
+        return shared_activations(self, self._runner.watch, imgs, run)
 
     def _run(
         self, imgs: Any, properties: Tensor | None = None, is_clamped: bool = False
@@ -441,20 +477,22 @@ class DNAExtractor(nn.Module):
         if self.example is None:
             # Grey channels are repeated.
             imgs = imgs.expand(-1, self.image_channels, -1, -1)
-        first = tensors_of(imgs)[0]
-        at_once = self.images_at_once if first.device.type == "cpu" else max(1, len(first))
+        first_tensor = tensors_of(imgs)[0]
+        count = len(first_tensor)
+        at_once = self.images_at_once if first_tensor.device.type == "cpu" else max(1, count)
         home = self.device
-        for rows in cut(len(first), at_once):
+        for rows in cut(count, at_once):
             inputs = mapped(itemgetter(rows), imgs)
             if is_clamped:
                 inputs = inputs.clamp(0, 1)
             measured = None
             if self.has_properties:
                 measured = image_properties(inputs) if properties is None else properties[rows]
-            part = self._runner.run(inputs, self.dtype, home)
+            activations = self._runner.run(inputs, self.dtype, home)
             if measured is not None:
-                part[LAYER] = measured
-            yield {layer: part.pop(layer) for layer in self.neurons}
+                activations[LAYER] = measured
+            # Each layer leaves the dict, so that the consumer alone holds it and can free its memory.
+            yield {layer: activations.pop(layer) for layer in self.neurons}
 
     def _run_clamped(self, imgs: Any) -> Iterator[dict[str, Tensor]]:
         """Run the network on floating point images clamped to [0, 1], whose range was checked."""
@@ -499,8 +537,10 @@ class DNAExtractor(nn.Module):
     def _of(self, neurons: Neurons) -> DNAExtractor:
         """Return a copy for these neurons: those of the network, with or without properties of images."""
         other = copy(self)
-        other.__dict__.pop("ranges", None)  # cached for these neurons
-        other.neurons, other.has_properties = neurons, LAYER in neurons
+        # These ranges are cached for the neurons of the original.
+        other.__dict__.pop("ranges", None)
+        other.neurons = neurons
+        other.has_properties = LAYER in neurons
         return other
 
     # torch
@@ -528,10 +568,41 @@ class DNAExtractor(nn.Module):
         return copied
 
 
+class PooledLayer(nn.Module):
+    """Module of the spatial means of one layer, shape ``(B, n)``, float32; see :meth:`DNAExtractor.pooled`.
+
+    Attributes:
+        num_features: Number of neurons n.
+
+    """
+
+    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
+        super().__init__()
+        if layer not in extractor.neurons:
+            raise ValueError(f"Unknown layer {layer!r}; the layers are: {', '.join(extractor.neurons)}")
+        self.extractor = extractor
+        self.layer = layer
+        self.num_features = extractor.neurons[layer]
+
+    @outside_graphs
+    def forward(self, imgs: Inputs) -> Tensor:
+        """Compute spatial means for images, or other inputs, that the extractor accepts."""
+        mean_view = View(self.layer, ("mean",))
+        means = [mean_view.take(part[self.layer]).float() for part in self.extractor.in_parts(imgs)]
+        return torch.cat(means)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # FeatureShare of torchmetrics puts its cache there.
+        if name == "forward":
+            raise RuntimeError(NO_FEATURE_SHARE)
+        super().__setattr__(name, value)
+
+
 def _neurons(widths: dict[str, int], layers: Sequence[str] | None, has_properties: bool) -> Neurons:
     """Return the number of neurons of each layer, in the order of ``layers``; properties come first by default."""
     chosen = list(layers or ())
-    order = [layer for layer in widths if layer not in chosen] + chosen
+    order = [layer for layer in widths if layer not in chosen]
+    order += chosen
     if has_properties and LAYER not in order:
         order.insert(0, LAYER)
     return Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})

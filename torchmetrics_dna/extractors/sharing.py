@@ -10,38 +10,62 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.extractors.compiled import outside_graphs
 from torchmetrics_dna.extractors.modules import version_of
-from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.images.inputs import Inputs, tensors_of
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-    from torchmetrics_dna.extractors.base import DNAExtractor
+    from torchmetrics_dna.extractors.watch import Watch
 
-Activations = Iterable[dict[str, "Tensor"]]  # of consecutive parts of a batch
+# Activations of consecutive parts of a batch.
+Activations = Iterable[dict[str, Tensor]]
 NO_FEATURE_SHARE = (
     "torchmetrics' FeatureShare takes a batch that was written into the same tensor for the one before; use"
     " `torchmetrics_dna.SharedCollection`, which takes the same metrics, and runs the network once"
 )
 
 
-def shared_activations(extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Activations]) -> Activations:
-    """Return ``run(inputs)``, or what it gave another member in the same call of a :class:`SharedCollection`."""
+def shared_activations(
+    extractor: nn.Module, watch: Watch, inputs: Inputs, run: Callable[[Inputs], Activations]
+) -> Activations:
+    """Return ``run(inputs)``, or what it gave another member in the same call of a :class:`SharedCollection`.
+
+    Args:
+        extractor: Extractor that members share.
+        watch: Weights of its network.
+        inputs: Batch of inputs.
+        run: Function that returns the activations of the batch.
+
+    """
     call = _CALL.get()
-    return run(inputs) if call is None else call.activations(extractor, inputs, run)
+    if call is None:
+        return run(inputs)
+    return call.activations(extractor, watch, inputs, run)
 
 
 def shared_fingerprint(
-    extractor: DNAExtractor, form: Sequence[Any], take: Callable[[Sequence[Any]], dict[str, Any] | None]
+    extractor: nn.Module,
+    watch: Watch,
+    form: Sequence[Any],
+    take: Callable[[Sequence[Any]], dict[str, Any] | None],
 ) -> dict[str, Any] | None:
-    """Return ``take(form)``, or what it gave another member in the same call of a :class:`SharedCollection`."""
-    taken = {} if (call := _CALL.get()) is None else call.fingerprints
-    key = extractor, tuple(form), extractor.weights_version
-    if key not in taken:
-        taken[key] = take(form)
-    return taken[key]
+    """Return ``take(form)``, or what it gave another member in the same call of a :class:`SharedCollection`.
+
+    Args:
+        extractor: Extractor that members share.
+        watch: Weights of its network.
+        form: Form of the fixed input.
+        take: Function that returns the fingerprint for a fixed input of this form.
+
+    """
+    call = _CALL.get()
+    if call is None:
+        return take(form)
+    key = (extractor, tuple(form), watch.snapshot())
+    if key not in call.fingerprints:
+        call.fingerprints[key] = take(form)
+    return call.fingerprints[key]
 
 
 def leaders(collection: MetricCollection) -> list[nn.Module]:
@@ -61,9 +85,18 @@ def one_pass(members: Iterable[nn.Module]) -> Iterator[None]:
 
 
 class _Pass(NamedTuple):
-    """Activations of inputs, with what they depend on, and how many members have yet to ask for them."""
+    """Activations of inputs, with what they depend on.
 
-    tensors: list[Tensor]  # of the inputs; on the CPU copies, to which nobody can write
+    Attributes:
+        tensors: Tensors of the inputs; on the CPU copies, to which nobody can write.
+        versions: Torch's counter of writes to each tensor of the inputs.
+        weights: Snapshot of the weights.
+        activations: The activations.
+        remaining: Number of members that have yet to get them.
+
+    """
+
+    tensors: list[Tensor]
     versions: list[int | None]
     weights: Hashable
     activations: Activations
@@ -74,62 +107,50 @@ class _Pass(NamedTuple):
         if self.weights != weights or len(tensors) != len(self.tensors):
             return False
         pairs = list(zip(tensors, self.tensors, strict=True))
-        if tensors[0].device.type != "cpu":
-            return all(a is b for a, b in pairs) and list(map(version_of, tensors)) == self.versions
-        return all(a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in pairs)
+        if tensors[0].device.type == "cpu":
+            return all(a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in pairs)
+        are_same = all(a is b for a, b in pairs)
+        return are_same and _versions(tensors) == self.versions
+
+
+def _versions(tensors: Iterable[Tensor]) -> list[int | None]:
+    """Return torch's counter of writes to each tensor."""
+    return [version_of(tensor) for tensor in tensors]
 
 
 class _Call:
-    """The forward passes of one call of a collection; each is dropped once all members had it, or the call ends."""
+    """Forward passes of one call of a collection.
+
+    Each pass is dropped once all members had it, or when the call ends.
+    """
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         self._members = members
-        self._passes: dict[DNAExtractor, _Pass] = {}
+        self._passes: dict[nn.Module, _Pass] = {}
         self.fingerprints: dict[Hashable, dict[str, Any] | None] = {}
 
-    def activations(self, extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Activations]) -> Activations:
+    def activations(
+        self, extractor: nn.Module, watch: Watch, inputs: Inputs, run: Callable[[Inputs], Activations]
+    ) -> Activations:
+        """Return the activations of the pass that another member began with equal inputs, or of a new one."""
         tensors = tensors_of(inputs)
-        latest, weights = self._passes.pop(extractor, None), extractor.weights_version
-        if latest is None or not latest.is_of(tensors, weights):
-            modules = (module for member in self._members for module in member.modules())
-            asking = sum(module._modules.get("extractor", 0) is extractor for module in modules)
-            if asking < 2:
+        shared = self._passes.pop(extractor, None)
+        if shared is None or not shared.is_of(tensors, watch.snapshot()):
+            num_members = self._count_members(extractor)
+            if num_members < 2:
                 return run(inputs)
-            compared = [each.detach().clone() if each.device.type == "cpu" else each for each in tensors]
-            activations = list(run(inputs))  # which may first arrange the weights anew
-            versions = [*map(version_of, tensors)]
-            latest = _Pass(compared, versions, extractor.weights_version, activations, asking)
-        if latest.remaining > 1:
-            self._passes[extractor] = latest._replace(remaining=latest.remaining - 1)
-        return latest.activations
+            compared = [tensor.detach().clone() if tensor.device.type == "cpu" else tensor for tensor in tensors]
+            activations = list(run(inputs))
+            # Take the snapshot after the pass, which may move the weights in memory.
+            shared = _Pass(compared, _versions(tensors), watch.snapshot(), activations, num_members)
+        if shared.remaining > 1:
+            self._passes[extractor] = shared._replace(remaining=shared.remaining - 1)
+        return shared.activations
+
+    def _count_members(self, extractor: nn.Module) -> int:
+        """Return the number of members that have this extractor, or of modules within them that do."""
+        modules = [module for member in self._members for module in member.modules()]
+        return sum(module._modules.get("extractor") is extractor for module in modules)
 
 
 _CALL: ContextVar[_Call | None] = ContextVar("call of a collection", default=None)
-
-
-class PooledLayer(nn.Module):
-    """Module of the spatial means of one layer, shape ``(B, n)``, float32; see :meth:`DNAExtractor.pooled`.
-
-    Attributes:
-        num_features: Number of neurons n.
-
-    """
-
-    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
-        super().__init__()
-        if layer not in extractor.neurons:
-            raise ValueError(f"Unknown layer {layer!r}; the layers are: {', '.join(extractor.neurons)}")
-        self.extractor = extractor
-        self.layer = layer
-        self.num_features = extractor.neurons[layer]
-
-    @outside_graphs
-    def forward(self, imgs: Inputs) -> Tensor:
-        """Compute spatial means for images, or other inputs, that the extractor accepts."""
-        mean = View(self.layer, ("mean",))
-        return torch.cat([mean.take(part[self.layer]).float() for part in self.extractor.in_parts(imgs)])
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "forward":  # FeatureShare puts its cache there
-            raise RuntimeError(NO_FEATURE_SHARE)
-        super().__setattr__(name, value)
