@@ -82,6 +82,19 @@ def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.outer
+def test_a_damaged_copy_that_is_fetched_again_is_checked_again(repository: Path, tmp_path: Path) -> None:
+    reference = "hub:owner/repo/sub/x.dna.npz"
+    with serving({"owner/repo": repository}) as (endpoint, _):
+        assert load(reference, endpoint=endpoint, home=tmp_path) == [dnas.histogram().digest]
+    (copy,) = tmp_path.glob("hub/**/snapshots/**/x.dna.npz")
+    copy.resolve().write_bytes(b"damaged")
+    with serving({"owner/repo": repository}, "other") as (endpoint, _):
+        (line,) = load(reference, endpoint=endpoint, home=tmp_path)
+    assert line.startswith("OSError: ")
+    assert not copy.exists()
+
+
+@pytest.mark.outer
 def test_what_the_hub_does_not_have(repository: Path, tmp_path: Path) -> None:
     with serving({"owner/repo": repository}) as (endpoint, _):
         absent = ["hub:owner/repo/other.dna.npz", "hub:owner/other/x.dna.npz", "hub:owner/repo/other.ranges.json"]

@@ -92,14 +92,17 @@ def _from_hub(parts: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
     from huggingface_hub.utils import http_backoff
 
     cached_path = try_to_load_from_cache(**parts)
+    intact_path: Path | None = None
     if isinstance(cached_path, str) and _is_intact(Path(cached_path), sha256, HF_HUB_OFFLINE):
-        if is_fixed:
-            return Path(cached_path)
-    else:
-        # Fail fast without a server, because hf_hub_download retries for half a minute. It handles any answer.
+        intact_path = Path(cached_path)
+    if intact_path is not None and is_fixed:
+        # The file of a fixed reference never changes, so the hub need not be asked for a newer one.
+        return intact_path
+    if intact_path is None:
+        # Fail fast without a server, because hf_hub_download retries for half a minute. Any answer will do.
         http_backoff("HEAD", hf_hub_url(**parts), max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
     path = Path(hf_hub_download(**parts))
-    if str(path) != cached_path:
+    if path != intact_path:
         check_content(path, sha256)
     return path
 
