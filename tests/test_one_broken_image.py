@@ -189,7 +189,7 @@ def test_a_class_of_which_none_can_be_read(folders: Sources, broken: Callable[[P
     assert len(compared.unreadable) == len(paths)
     for path in sorted((b / "y").iterdir()):
         broken(path)
-    with pytest.raises(ValueError, match="No class has images that can be read on both sides"):
+    with pytest.raises(ValueError, match="No class has images that can be read in both sets"):
         compare(a, b, EXTRACTOR, by="folder", **OPTIONS)
     broken(a / "x" / "view 4.png")
     pairs = [a / "x" / "view 4.png", a / "x" / "view 6.png"], [a / "x" / "view 0.png", b / "y" / "view 1.png"]

@@ -128,7 +128,7 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
     examples: dict[str, list[Picture]] = {}
     for name, change in DEGRADATIONS.items():
         for strength in _COMPARED:
-            sets[_set_name(name, strength)] = [change(image, strength) for image in images]
+            sets[_name_of_set(name, strength)] = [change(image, strength) for image in images]
         examples[name] = [example, *(change(example, strength) for strength in _COMPARED)]
     sets_of_others = _sets_of_others()
     extractor = DNAExtractor("efficientnet_lite0")
@@ -150,13 +150,13 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
     compared = compare(images, sets, extractor, metrics=["dna-emd", "dna-fd"], num_folds=None, reading=reading)
     comparisons: dict[str, list[Comparison]] = {}
     for name in DEGRADATIONS:
-        set_names = [_set_name(name, strength) for strength in _COMPARED]
+        set_names = [_name_of_set(name, strength) for strength in _COMPARED]
         comparisons[name] = [replace(compared[set_name], names=("photographs", set_name)) for set_name in set_names]
     others = {description: compare(a, b, extractor, reading=reading) for description, (a, b) in sets_of_others.items()}
     return Demo(num_images, _COMPARED, comparisons, others, examples)
 
 
-def _set_name(degradation: str, strength: int) -> str:
+def _name_of_set(degradation: str, strength: int) -> str:
     """Return the name of the set of photographs with a degradation."""
     return f"{degradation}, {Demo.amount(degradation, strength)}"
 

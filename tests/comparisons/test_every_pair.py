@@ -265,7 +265,7 @@ def test_compare(row: Row, folder: Path) -> None:
         rows = {} if evidence is None else {line[0]: line for line in evidence.rows if line[1] == "b"}
         tested = [name for name, result in slow.items() if result is not None and result.evidence is not None]
         for name in tested:
-            assert [number(rows[name][2]), rows[name][3]] == shown_of(slow[name])
+            assert [number(rows[name][3]), rows[name][4]] == shown_of(slow[name])
 
 
 def shown_of(slow: Result) -> list[str]:

@@ -144,7 +144,9 @@ def test_what_is_unknown_of_official_files() -> None:
         ValueError, match=r"ranges \(digest\) differ: '\w{16}' and 'unknown \(give `ranges` when loading\)'"
     ):
         known.merge(unknown)
-    with pytest.raises(ValueError, match=r"The activation ranges of this DNA are unknown.* load_dna\(path, ranges="):
+    with pytest.raises(
+        ValueError, match="The activation ranges of this DNA are unknown.* pass them as `ranges` when loading"
+    ):
         unknown.to_gaussian()
     with pytest.raises(ValueError, match="merge the histograms"):
         known.to_gaussian().merge(known.to_gaussian())

@@ -349,7 +349,7 @@ def test_too_few_folds_of_metrics() -> None:
         few.compute()
     with pytest.raises(ValueError, match="`debias` expected to be a bool"):
         emd(debias=1)
-    with pytest.raises(ValueError, match="of at least 5, or None"):
+    with pytest.raises(ValueError, match="of at least 5, but got 0; for no folds, pass `num_folds=None`"):
         compare(CROWD, CROWD_FAKE, num_folds=0)
     with pytest.raises(ValueError, match="of at least 5, .* got 4"):
         frechet(num_folds=4)

@@ -164,7 +164,13 @@ def test_the_permutation_test_against_one_written_out() -> None:
             (),
             ["no test and no debiased value .*, since a stream does not say how long it is"],
         ),
-        ({"a": 10}, (10**8, 10**8), False, (), ["no test and no debiased value .*, since that keeps 10 numbers"]),
+        (
+            {"a": 10},
+            (10**8, 10**8),
+            False,
+            (),
+            ["no test and no debiased value .*, since that would keep 10 numbers per image"],
+        ),
     ],
 )
 def test_what_would_be_wrong_or_too_dear_is_refused(

@@ -94,7 +94,7 @@ def test_what_lives_in_this_process_is_refused(tmp_path: Path, ray: Ray) -> None
             compare(source, kinds.IN_MEMORY[stream](), **arguments)
     network = Pixels()
     network.hook = lambda: None
-    with pytest.raises(ValueError, match=r"or its extractor can't be sent to others \(.*\); give files or addresses"):
+    with pytest.raises(ValueError, match=r"or its extractor can't be sent to workers \(.*\); give files or addresses"):
         make_dna(source, DNAExtractor(network), ranges="auto", on="ray")
     assert not any(call == "remote" for call, *_ in ray.calls)
 

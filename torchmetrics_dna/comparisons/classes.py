@@ -140,7 +140,7 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     return sides, (members_a, members_b)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Part:
     """Comparisons of those classes that one process measures.
 
@@ -196,19 +196,22 @@ def _compare_classes(
     sides: Sides, members_of_sides: Sequence[Members], classes: Sequence[str], names: tuple[str, str]
 ) -> _Part:
     """Measure these classes one after another in both sets, and compare them."""
-    part = _Part({}, None, {}, [])
+    results: dict[str, Comparison] = {}
+    total: tuple[Measured, Measured] | None = None
+    empty: dict[str, tuple[int, int]] = {}
+    unreadable_of_empty: list[str] = []
     members_a, members_b = members_of_sides
     measured_a = _by_class(sides.source(0, "Classes"), members_a, classes, sides.job)
     measured_b = _by_class(sides.source(1, "Classes"), members_b, classes, sides.job)
     for name, a, b in zip(classes, measured_a, measured_b, strict=True):
         if a.first.num_images and b.first.num_images:
             comparison = _compare_measured(sides, (a, b), names)
-            part.results[name] = replace(comparison, measured=None)
-            part.total = _merge_totals(part.total, (a, b))
+            results[name] = replace(comparison, measured=None)
+            total = _merge_totals(total, (a, b))
         else:
-            part.empty[name] = (a.first.num_images, b.first.num_images)
-            part.unreadable_of_empty += [*a.unreadable, *b.unreadable]
-    return part
+            empty[name] = (a.first.num_images, b.first.num_images)
+            unreadable_of_empty += [*a.unreadable, *b.unreadable]
+    return _Part(results, total, empty, unreadable_of_empty)
 
 
 def _compare_measured(
@@ -227,14 +230,16 @@ def _compare_measured(
 def _merge_parts(parts: Sequence[_Part], order: Sequence[str]) -> _Part:
     """Merge the parts of all processes. Each class is in one part."""
     results: dict[str, Comparison] = {}
-    whole = _Part({}, None, {}, [])
+    total: tuple[Measured, Measured] | None = None
+    empty: dict[str, tuple[int, int]] = {}
+    unreadable_of_empty: list[str] = []
     for part in parts:
         results |= part.results
-        whole.total = _merge_totals(whole.total, part.total)
-        whole.empty |= part.empty
-        whole.unreadable_of_empty += part.unreadable_of_empty
-    whole.results = {name: results[name] for name in order if name in results}
-    return whole
+        total = _merge_totals(total, part.total)
+        empty |= part.empty
+        unreadable_of_empty += part.unreadable_of_empty
+    in_order = {name: results[name] for name in order if name in results}
+    return _Part(in_order, total, empty, unreadable_of_empty)
 
 
 def _merge_totals(

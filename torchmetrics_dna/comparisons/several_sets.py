@@ -181,10 +181,11 @@ class Comparisons(ManyComparisons):
 
     @property
     def improvement(self) -> Improvement | None:
-        """Last set, in the order of :attr:`positions`, that is significantly closer than the last such set before it.
+        """Last improvement: the last set that is significantly closer to the reference than the best set before it.
 
-        The first set counts as such a set. The distance is the one that orders the sets. None without positions, or
-        without folds of images.
+        Sets are taken in the order of :attr:`positions`. The first set is the best so far. A later set takes its place
+        if it is significantly closer, by the distance that orders the sets. None without positions, or without folds of
+        images.
         """
         positions = self.positions
         if positions is None:

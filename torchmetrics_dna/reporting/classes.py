@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 
 
 def sentences(classes: ClassComparisons) -> list[str]:
-    """Return one sentence on the number of classes that differ, and one on the class that is farthest."""
+    """Return how many classes differ, and which is farthest, as one text in a list."""
+    count = len(classes)
     q_values = {name: q for name, q in classes.q_values.items() if q is not None}
     different = [name for name in classes.order if name in q_values and q_values[name] <= SIGNIFICANT]
+    if q_values and not different:
+        return [f"None of {count} classes differs significantly (q ≤ {SIGNIFICANT:g})."]
+    # Classes are ordered from the farthest.
     farthest = different[0] if different else classes.order[0]
     figure = _figure_in_words(classes, farthest, is_tested=bool(q_values))
-    count = len(classes)
     if not q_values:
-        return [f"The largest difference of {count} classes is in {farthest} ({figure}). No class was tested."]
-    if not different:
-        return [f"None of {count} classes differs significantly (q ≤ {SIGNIFICANT:g})."]
+        return [f"Of {count} classes, {farthest} differs most ({figure}). No class was tested."]
     verb = "differs" if len(different) == 1 else "differ"
-    num_different = f"{len(different)} of {count} classes {verb} significantly (q ≤ {SIGNIFICANT:g})."
-    return [f"{num_different} The largest difference is in {farthest} ({figure})."]
+    how_many = f"{len(different)} of {count} classes {verb} significantly (q ≤ {SIGNIFICANT:g})."
+    return [f"{how_many} The largest difference is in {farthest} ({figure})."]
 
 
 def _figure_in_words(classes: ClassComparisons, name: str, *, is_tested: bool) -> str:
