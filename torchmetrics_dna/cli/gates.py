@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     # Limits by the names of the options; None for gates that were not requested.
     Limits = Mapping[str, float | None]
+    # Whether all sets pass, and the lines to print.
+    Outcome = tuple[bool, list[str]]
 _NO_INTERVAL = (
     "Option --fail-unless-below needs a confidence interval, but there is none for {}; it requires folds (--num-folds"
     " 20), at least 5 of them with images, and neuron weights of 0 or more"
@@ -142,8 +144,7 @@ def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -
     for name, judge in _JUDGES.items():
         limit = limits.get(name)
         if limit is not None:
-            lines = judge(compared, limit, level)
-            has_passed = not lines[0].startswith("Failed")
+            has_passed, lines = judge(compared, limit, level)
             gates.append(Gate(option_name(name), limit, has_passed, lines))
     return gates
 
@@ -173,7 +174,7 @@ def _distance_of(compared: Mapping[str, Comparison]) -> str:
     return next(name for name, result in first.items() if not result.distance.higher_is_better)
 
 
-def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: float) -> list[str]:
+def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: float) -> Outcome:
     """Check that the distance of each set is significantly below a limit.
 
     Each set is tested at the full level, since all have to pass.
@@ -202,18 +203,18 @@ def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: fl
                 f" ({p_figure(p, 'p')}, level {level:g})."
             )
     if failed:
-        return failed
+        return False, failed
     name = max(p_values, key=p_values.__getitem__)
     p_text = p_figure(p_values[name], "p")
     if len(compared) > 1:
         p_text += f", the largest of {len(compared)}"
-    return [
+    return True, [
         f"Passed: debiased {distance} of {name} is {values[name]}, significantly below {limit:g} ({p_text}, level"
         f" {level:g})."
     ]
 
 
-def _judge_distance(compared: Mapping[str, Comparison], limit: float, _: float) -> list[str]:
+def _judge_distance(compared: Mapping[str, Comparison], limit: float, _: float) -> Outcome:
     """Check that the distance of each set is not above a limit."""
     # It imports torch, which the command starts without.
     from torchmetrics_dna.reporting.figures import debiased_in_words
@@ -233,13 +234,13 @@ def _judge_distance(compared: Mapping[str, Comparison], limit: float, _: float) 
     # A value that is not a number fails, too.
     failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in values.items() if not value <= limit]
     if failed:
-        return failed
+        return False, failed
     farthest = max(values, key=values.__getitem__)
     largest = f" (the largest of {len(compared)})" if len(compared) > 1 else ""
-    return [f"Passed: {lines[farthest]}{largest}, not above {limit:g}."]
+    return True, [f"Passed: {lines[farthest]}{largest}, not above {limit:g}."]
 
 
-def _judge_difference(compared: Mapping[str, Comparison], level: float, _: float) -> list[str]:
+def _judge_difference(compared: Mapping[str, Comparison], level: float, _: float) -> Outcome:
     """Check that no set differs significantly."""
     from torchmetrics_dna.functional.permutation import holm
 
@@ -259,12 +260,12 @@ def _judge_difference(compared: Mapping[str, Comparison], level: float, _: float
         if p <= level:
             failed.append(f"Failed: {name} differs significantly ({p_figure(p, label)}, level {level:g}).")
     if failed:
-        return failed
+        return False, failed
     name = min(p_values, key=p_values.__getitem__)
     p_text = p_figure(p_values[name], label)
     if len(compared) > 1:
         p_text += f", the smallest of {len(compared)}"
-    return [f"Passed: {name} does not differ significantly ({p_text}, level {level:g})."]
+    return True, [f"Passed: {name} does not differ significantly ({p_text}, level {level:g})."]
 
 
 def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
@@ -282,8 +283,8 @@ def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
             f"Option --fail-if-odd needs {ranking.noun}s that are not in the reference, but {num_own:,} of"
             f" {len(ranking.names):,} are; without --reference, each is compared with the others"
         )
-    lines = _lines_about_outliers({name: ranking.odd}, ranking.noun)
-    return Gate("--fail-if-odd", 0, not lines[0].startswith("Failed"), lines)
+    has_passed, lines = _outliers_of_sets({name: ranking.odd}, ranking.noun)
+    return Gate("--fail-if-odd", 0, has_passed, lines)
 
 
 def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
@@ -299,14 +300,14 @@ def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
     return [Gate("--skip-unreadable", 0, False, [line])]
 
 
-def _judge_outliers(compared: Mapping[str, Comparison], _limit: float, _level: float) -> list[str]:
+def _judge_outliers(compared: Mapping[str, Comparison], _limit: float, _level: float) -> Outcome:
     """Check that no image is flagged as an outlier."""
     noun = next(iter(compared.values())).noun
-    return _lines_about_outliers({name: comparison.odd for name, comparison in compared.items()}, noun)
+    return _outliers_of_sets({name: comparison.odd for name, comparison in compared.items()}, noun)
 
 
-def _lines_about_outliers(sets: Mapping[str, OddImages | None], noun: str) -> list[str]:
-    """Return a line for each set with outliers, or one line if there is none."""
+def _outliers_of_sets(sets: Mapping[str, OddImages | None], noun: str) -> Outcome:
+    """Check that no set has outliers; there is a line for each set that has some, or one line if none has."""
     failed: list[str] = []
     # Sets with too few images to flag others than those of a single colour.
     small_sets: list[str] = []
@@ -329,14 +330,14 @@ def _lines_about_outliers(sets: Mapping[str, OddImages | None], noun: str) -> li
         if outliers.too_few:
             small_sets.append(name)
     if failed:
-        return failed
+        return False, failed
     passed = f"Passed: no {noun} of {', '.join(sets)} is flagged as an outlier."
     if small_sets:
         passed += (
             f" The reference is so small that in {', '.join(small_sets)} only {noun}s of a single {value_of(noun)} can"
             " be flagged."
         )
-    return [passed]
+    return True, [passed]
 
 
 _JUDGES = {

@@ -536,12 +536,12 @@ class DNAExtractor(nn.Module):
 
     def _of(self, neurons: Neurons) -> DNAExtractor:
         """Return a copy for these neurons: those of the network, with or without properties of images."""
-        other = copy(self)
+        extractor = copy(self)
         # These ranges are cached for the neurons of the original.
-        other.__dict__.pop("ranges", None)
-        other.neurons = neurons
-        other.has_properties = LAYER in neurons
-        return other
+        extractor.__dict__.pop("ranges", None)
+        extractor.neurons = neurons
+        extractor.has_properties = LAYER in neurons
+        return extractor
 
     # torch
 

@@ -135,9 +135,9 @@ def _check_no_resize(crop: Crop, resize: Resize | None) -> None:
 
 def _size(value: Any) -> tuple[int, int]:
     """Return the height and width that an argument gives: a pair, or one number for both."""
-    given = value if isinstance(value, Iterable) else (value, value)
+    lengths = value if isinstance(value, Iterable) else (value, value)
     try:
-        sides = tuple(index(side) for side in given)
+        sides = tuple(index(side) for side in lengths)
     except TypeError:
         sides = ()
     if len(sides) != 2 or min(sides) < 1:
@@ -149,9 +149,9 @@ def _per_channel(name: str, values: float | Sequence[float] | None, channels: in
     """Return the numbers of an argument, one for each channel; a single number is that of all channels."""
     if values is None:
         return None
-    given = values if isinstance(values, Iterable) else [values] * channels
+    by_channel = values if isinstance(values, Iterable) else [values] * channels
     try:
-        numbers = tuple(float(value) for value in given)
+        numbers = tuple(float(value) for value in by_channel)
     except (TypeError, ValueError):
         numbers = ()
     must_be_positive = name == "std"

@@ -75,9 +75,9 @@ class Runner:
 
     def with_network(self, network: nn.Module) -> Runner:
         """Return the same for a copy of a user's module."""
-        other = copy(self)
-        other.watch = Watch(network, samples=True)
-        return other
+        runner = copy(self)
+        runner.watch = Watch(network, samples=True)
+        return runner
 
     def probe(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> Layout:
         """Find and keep the layout of the layers, by an image or by the first two of an example.

@@ -45,21 +45,21 @@ def last_improvement(p_value: Callable[[int, int], float | None], num_steps: int
         LastImprovement(step=1, before=0, p_value=0.002, least_p_value=0.4)
 
     """
-    found = LastImprovement(0, None, None, None)
+    latest = LastImprovement(0, None, None, None)
     num_tests = 0
     for step in range(1, num_steps):
-        p = p_value(found.step, step)
+        p = p_value(latest.step, step)
         if p is None:
             continue
         num_tests += 1
         corrected = min(1.0, p * num_tests * (num_tests + 1))
         if corrected <= SIGNIFICANT:
-            found = LastImprovement(step, found.step, corrected, None)
+            latest = LastImprovement(step, latest.step, corrected, None)
             num_tests = 0
         else:
-            least = corrected if found.least_p_value is None else min(corrected, found.least_p_value)
-            found = found._replace(least_p_value=least)
-    return found
+            least = corrected if latest.least_p_value is None else min(corrected, latest.least_p_value)
+            latest = latest._replace(least_p_value=least)
+    return latest
 
 
 class Improvement(NamedTuple):
@@ -121,16 +121,16 @@ def improvement_of(
     names = sorted(positions, key=positions.__getitem__)
     if not names:
         return None
-    found = last_improvement(lambda earlier, later: p_value(names[later], names[earlier]), len(names))
-    if len(names) > 1 and found.before is None and found.least_p_value is None:
+    latest = last_improvement(lambda earlier, later: p_value(names[later], names[earlier]), len(names))
+    if len(names) > 1 and latest.before is None and latest.least_p_value is None:
         return None
     *earlier, newest = names
     return Improvement(
-        names[found.step],
-        positions[names[found.step]],
-        None if found.before is None else names[found.before],
-        found.p_value,
-        found.least_p_value,
+        names[latest.step],
+        positions[names[latest.step]],
+        None if latest.before is None else names[latest.before],
+        latest.p_value,
+        latest.least_p_value,
         p_value(newest, min(earlier, key=order)) if earlier else None,
         len(names),
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is measured and tested of sets that were opened together.
+    """Measurements and tests of sets that were opened together.
 
     Attributes:
         arguments: The arguments.

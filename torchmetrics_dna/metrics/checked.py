@@ -131,13 +131,13 @@ class CheckedMetric(Metric):
     @all_or_nothing
     def reset(self) -> None:
         """Clear all images, or with ``reset_real_features=False`` all but the real ones, unless they are incomplete."""
-        kept = self._kept_at_reset()
+        kept_states = self._kept_at_reset()
         for name, default in self._defaults.items():
             # torchmetrics clears lists in place, but a wrapper or a copy may hold them.
             if isinstance(default, list):
                 setattr(self, name, [])
         super().reset()
-        self.__dict__.update(kept)
+        self.__dict__.update(kept_states)
 
     def plot(
         self,

@@ -88,14 +88,14 @@ def table(
 
 def _keys(ranking: Ranking) -> list[str]:
     """Return the keys of the columns of the table of images."""
-    known = {"rank", *_columns(ranking)}
+    available = {"rank", *_columns(ranking)}
     # The table of copies has these columns.
     elsewhere: set[str] = set()
     if ranking.is_alone:
         elsewhere = {"kind", "likeness", "nearest_ratio", "nearest"}
-    elif "likeness" in known:
+    elif "likeness" in available:
         elsewhere = {"nearest_ratio"}
-    return [key for key in _COLUMNS if key in known and key not in elsewhere]
+    return [key for key in _COLUMNS if key in available and key not in elsewhere]
 
 
 def flagged_table(ranking: Ranking) -> Table | None:

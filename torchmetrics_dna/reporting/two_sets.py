@@ -51,8 +51,8 @@ def sentences(comparison: Comparison) -> list[str]:
     a, b = comparison.names
     noun = comparison.noun
     if comparison.is_one_source:
-        given = f"the same {noun}s" if a == "A" else a
-        return [f"You gave {given} twice: A and B are the same {noun}s."]
+        source = f"the same {noun}s" if a == "A" else a
+        return [f"You gave {source} twice: A and B are the same {noun}s."]
     explanation = comparison.explanation
     pixels = [] if explanation is None else pixels_of_pairs(explanation)
     main = comparison.main

@@ -119,12 +119,12 @@ def rank(
         if nearest is None and (contrast is not None or score not in (None, "outlier")):
             raise ValueError(
                 "Argument `reference` expected to be images or a DNA, but got None; give it, or leave out `score` and"
-                " `contrast`, to see which images are odd beside the others"
+                " `contrast`, to find outliers within the set"
             )
         reference = images
         nearest = images if nearest is None else nearest
-    given = Arguments(feature, num_folds=None, **options)
-    arguments = given.skipping_unreadable()
+    requested = Arguments(feature, num_folds=None, **options)
+    arguments = requested.skipping_unreadable()
     of_emd = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
     of_emd["contrast"] = contrast
     has_arguments_of_emd = any(value is not None for value in of_emd.values())
@@ -155,7 +155,7 @@ def rank(
         if index is not None:
             check_index(index, sides.extractor)
         ranking = _ranked(sides, list(opened), score, has_pool, index)
-    warn_of_left_out(ranking.unreadable, given.reading)
+    warn_of_left_out(ranking.unreadable, requested.reading)
     return replace(ranking, why=reason_for_score)
 
 
