@@ -492,29 +492,42 @@ def _sum(values: Any, begin: Any, size: Any) -> Any:
 
 
 @_compiled
+def _add_positions(task: Any, origin: Any, sums: Any) -> None:
+    """Add the values of all positions of an image to the sums of neurons that lie side by side.
+
+    Four positions are added at a time, so that each sum is read and written a quarter as often.
+    """
+    whole = task.positions // 4 * 4
+    for position in range(0, whole, 4):
+        a = origin + position * task.stride
+        b = a + task.stride
+        c = b + task.stride
+        d = c + task.stride
+        for j in range(task.begin, task.end):
+            first = np.float64(task.memory[np.uint64(a + j)]) + np.float64(task.memory[np.uint64(b + j)])
+            second = np.float64(task.memory[np.uint64(c + j)]) + np.float64(task.memory[np.uint64(d + j)])
+            sums[np.uint64(j)] += first + second
+    for position in range(whole, task.positions):
+        for j in range(task.begin, task.end):
+            sums[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + position * task.stride + j)])
+
+
+@_compiled
 def _average(means: Any, task: Any) -> None:
     """Write the means over positions of each image to zeros, ``(B, N)``.
 
-    It is worth 14 % of an update of Fréchet distances with ResNet-50, and 2 % with the default network.
+    This function saves 14% of an update of Fréchet distances with ResNet-50, and 2% with the default network.
     """
     for image in range(len(task.origins)):
-        origin, target = task.origins[image], means[image, task.first :]
-        for j in range(task.end if task.along_neurons else task.begin, task.end):
-            target[j] = _sum(task.memory, origin + j * task.neuron_stride, task.positions)
-        # Sums of four positions at a time are written once.
-        whole = task.positions // 4 * 4 if task.along_neurons else 0
-        for position in range(0, whole, 4):
-            a = origin + position * task.stride
-            b, c, d = a + task.stride, a + 2 * task.stride, a + 3 * task.stride
+        origin = task.origins[image]
+        means_of_image = means[image, task.first :]
+        if task.along_neurons:
+            _add_positions(task, origin, means_of_image)
+        else:
             for j in range(task.begin, task.end):
-                first = np.float64(task.memory[np.uint64(a + j)]) + np.float64(task.memory[np.uint64(b + j)])
-                second = np.float64(task.memory[np.uint64(c + j)]) + np.float64(task.memory[np.uint64(d + j)])
-                target[np.uint64(j)] += first + second
-        for position in range(whole, task.positions if task.along_neurons else 0):
-            for j in range(task.begin, task.end):
-                target[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + position * task.stride + j)])
+                means_of_image[j] = _sum(task.memory, origin + j * task.neuron_stride, task.positions)
         for j in range(task.begin, task.end):
-            target[np.uint64(j)] /= task.positions
+            means_of_image[np.uint64(j)] /= task.positions
 
 
 _COUNTING = Postponed(_count, _WORTH_COMPILING)

@@ -70,6 +70,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         averaging: Averaging = PLAIN,
         debias: bool = False,
         pairs: bool = False,
+        # If these had names, an option that a metric lacks could be in its `kwargs`, and would not be refused.
         /,
         **kwargs: Any,
     ) -> None:
@@ -418,9 +419,20 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         setup = set_up(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
         statistic = setup.statistic("histogram", _folds_for(num_folds, debias, setup))
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
-        options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
-        super().__init__(DISTANCES["dna-emd"], setup, statistic, *options, **kwargs)
-        self.num_bins, self.neuron_weights = setup.num_bins, averaging.weights
+        super().__init__(
+            DISTANCES["dna-emd"],
+            setup,
+            statistic,
+            reset_real_features,
+            normalize,
+            reduction,
+            averaging,
+            debias,
+            pairs,
+            **kwargs,
+        )
+        self.num_bins = setup.num_bins
+        self.neuron_weights = averaging.weights
 
 
 class DNAFrechet(DNAMetric[GaussianDNA]):
@@ -505,12 +517,25 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'")
         dnas = given_dna(reference, GaussianDNA)
         setup = set_up(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
-        kept_folds = None if from_histograms else _folds_for(num_folds, debias, setup)
-        statistic = setup.statistic("histogram" if from_histograms else "gaussian", kept_folds)
+        if from_histograms:
+            statistic = setup.statistic("histogram")
+        else:
+            statistic = setup.statistic("gaussian", _folds_for(num_folds, debias, setup))
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
-        options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
-        super().__init__(DISTANCES["dna-fd"], setup, statistic, *options, **kwargs)
-        self.statistics, self.neuron_weights = statistics, averaging.weights
+        super().__init__(
+            DISTANCES["dna-fd"],
+            setup,
+            statistic,
+            reset_real_features,
+            normalize,
+            reduction,
+            averaging,
+            debias,
+            pairs,
+            **kwargs,
+        )
+        self.statistics = statistics
+        self.neuron_weights = averaging.weights
         if from_histograms:
             self._fold_remedy = "DNAEMD, or DNAFrechet with statistics='means', can keep them"
 
@@ -584,8 +609,11 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         weights = None
         if layer_weights is not None:
             weights = _checked_layer_weights(layer_weights, list(setup.extractor.neurons))
-        options = (reset_real_features, normalize, reduction, Averaging(weights))
-        super().__init__(DISTANCES["fd"], setup, setup.statistic("layer-gaussian"), *options, **kwargs)
+        statistic = setup.statistic("layer-gaussian")
+        averaging = Averaging(weights)
+        super().__init__(
+            DISTANCES["fd"], setup, statistic, reset_real_features, normalize, reduction, averaging, **kwargs
+        )
         self.layer_weights = weights
 
 

@@ -149,9 +149,10 @@ class Statistic(ABC):
         return total[name]
 
     def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
-        """Replace the tensors of a state by those of all processes.
+        """Replace the tensors of a state by the reduced tensors of all processes.
 
-        The tensors that are summed take one all-reduce. Extremes or means, if there are any, take one before it.
+        All tensors that are summed take one all-reduce together. If there are extremes or means, these take one
+        all-reduce before the sums.
 
         Args:
             state: The state of this process.
@@ -172,13 +173,17 @@ class Statistic(ABC):
             dist.all_reduce(maxima, dist.ReduceOp.MAX, group)
         names_of_sums = [name for name in fields if name not in names_of_maxima]
         if names_of_sums:
-            sums = _as_one_tensor(state, names_of_sums)
-            if self.aligned_by:
-                common = self.to_align(state)
-                operation = dist.ReduceOp.SUM if self.aligned_by == "sum" else dist.ReduceOp.MAX
-                dist.all_reduce(common, operation, group)
-                self.align_(state, common, is_first=dist.get_rank(group) == 0)
-            dist.all_reduce(sums, dist.ReduceOp.SUM, group)
+            self._all_reduce_sums(state, names_of_sums, group)
+
+    def _all_reduce_sums(self, state: State, names: Sequence[str], group: Any) -> None:
+        """Sum tensors of a state over all processes, after the states of all processes are aligned."""
+        sums = _as_one_tensor(state, names)
+        if self.aligned_by:
+            common = self.to_align(state)
+            operation = dist.ReduceOp.SUM if self.aligned_by == "sum" else dist.ReduceOp.MAX
+            dist.all_reduce(common, operation, group)
+            self.align_(state, common, is_first=dist.get_rank(group) == 0)
+        dist.all_reduce(sums, dist.ReduceOp.SUM, group)
 
     def to_align(self, state: State) -> Tensor:
         """Return values that must be equal in all processes before their states add up, such as extremes or a mean."""

@@ -67,27 +67,17 @@ class Scorer(ImageScorer):
         self, references: Sequence[HistogramDNA], extractor: DNAExtractor, weights: Tensor | None, wait: bool = True
     ) -> None:
         first = references[0]
-        ranges = first.known_ranges
-        num_bins = first.num_bins
-        if first.self_ranging:
-            statistic: HistogramStatistic | SelfRangingStatistic = SelfRangingStatistic(extractor, num_bins)
-        else:
-            statistic = HistogramStatistic(extractor, num_bins, ranges.restrict(extractor.neurons))
-        empty_dna = statistic.value(statistic.empty("cpu"), extractor.origin)
-        for reference in references:
-            check_comparable(reference, empty_dna)
-            if not reference.num_images:
-                raise ValueError(f"{argument('reference')} expected to have at least one image, but it has none")
+        _check_references(references, extractor)
         super().__init__(extractor)
         self.self_ranging = first.self_ranging
         self._wait = wait
         self.weights = check_weights(weights, extractor.neurons.total)
         if first.self_ranging:
             low, high = first.to("cpu").ranged_counts().bounds()
-            self._bins = bins_within(low, high, num_bins, margin=0)
+            self._bins = bins_within(low, high, first.num_bins, margin=0)
             counts = [counts_within(reference.to("cpu").ranged_counts(), low, high) for reference in references]
         else:
-            self._bins = bins_within(*ranges.bounds(), num_bins)
+            self._bins = bins_within(*first.known_ranges.bounds(), first.num_bins)
             counts = [reference.counts for reference in references]
         # With all references in one tensor, one pass over an image's histograms is enough. One reference is not copied.
         self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
@@ -109,6 +99,23 @@ class Scorer(ImageScorer):
         if self._counts.device != device:
             self._counts = self._counts.to(device)
             self._bins = self._bins.to(device)
+
+
+def _check_references(references: Sequence[HistogramDNA], extractor: DNAExtractor) -> None:
+    """Raise ValueError if a reference has no images, or differs from what the extractor gives in the first one's bins.
+
+    An empty DNA of the extractor stands for its images.
+    """
+    first = references[0]
+    if first.self_ranging:
+        statistic: HistogramStatistic | SelfRangingStatistic = SelfRangingStatistic(extractor, first.num_bins)
+    else:
+        statistic = HistogramStatistic(extractor, first.num_bins, first.known_ranges.restrict(extractor.neurons))
+    empty_dna = statistic.value(statistic.empty("cpu"), extractor.origin)
+    for reference in references:
+        check_comparable(reference, empty_dna)
+        if not reference.num_images:
+            raise ValueError(f"{argument('reference')} expected to have at least one image, but it has none")
 
 
 class RealismStatistic(RowStatistic):
