@@ -153,10 +153,7 @@ class DNAExtractor(nn.Module):
             raise TypeError("Argument `feature` is a DNAExtractor already")
         self.dtype: torch.dtype | None = autocast_dtype(dtype)
         check_resize(crop, resize)
-        if properties is not None:
-            check_bool("properties", properties)
-        if properties is False and LAYER in (layers or ()):
-            raise ValueError(f"{argument('properties')} is False, but {written('layers')} has {LAYER!r}")
+        _check_properties(properties, layers)
         about_images = {
             "weights_path": weights_path,
             "crop": crop,
@@ -171,8 +168,7 @@ class DNAExtractor(nn.Module):
         takes_images = example is None
         self.example: Example | None = None
         if example is not None:
-            noun = "row" if is_identity(feature) else "input"
-            self.example = Example.of(example, noun)
+            self.example = Example.of(example, noun="row" if is_identity(feature) else "input")
         # A list, so that it is the same when it is read from json.
         self.channels_last = channels_last if isinstance(channels_last, bool) else list(channels_last)
         self.is_named = not isinstance(feature, nn.Module)
@@ -190,8 +186,9 @@ class DNAExtractor(nn.Module):
             )
             if properties and preparation.channels not in (1, 3):
                 raise ValueError(f"Argument `properties` is for grey and RGB images, but `channels` is {channels}")
-            # A network that takes RGB also gets grey images, whose channel is repeated.
-            self.allowed_channels = (1, 3) if takes_rgb and channels == 1 else (preparation.channels,)
+            # A network for RGB images also accepts grey images, whose channel is repeated.
+            accepts_grey_and_rgb = takes_rgb and channels == 1
+            self.allowed_channels = (1, 3) if accepts_grey_and_rgb else (preparation.channels,)
         self._preparation = preparation
         self.image_channels = preparation.channels
         self.input_size = preparation.size
@@ -596,6 +593,14 @@ class PooledLayer(nn.Module):
         if name == "forward":
             raise RuntimeError(NO_FEATURE_SHARE)
         super().__setattr__(name, value)
+
+
+def _check_properties(properties: bool | None, layers: Sequence[str] | None) -> None:
+    """Raise ValueError unless the argument ``properties`` is a bool or None, and agrees with the layers."""
+    if properties is not None:
+        check_bool("properties", properties)
+    if properties is False and LAYER in (layers or ()):
+        raise ValueError(f"{argument('properties')} is False, but {written('layers')} has {LAYER!r}")
 
 
 def _neurons(widths: dict[str, int], layers: Sequence[str] | None, has_properties: bool) -> Neurons:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import product
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,15 +53,22 @@ def check_repeatable(
             # The same error follows for the user's own inputs.
             continue
         _check_buffers_stay(trials)
-        for i, layer in product(range(2), together):
-            if not _agree(together[layer][i], alone[i][layer][0]):
-                _check_same_each_time(layer, layout, network, submodules, singles[i])
-                raise ValueError(
-                    f"Layer {layer!r} gives an input other activations beside another one than alone; give a module"
-                    " without statistics, attention or recurrence over the batch (axis 0), and with a fixed number of"
-                    " positions, or one that runs inputs one by one"
-                )
+        for i, single in enumerate(singles):
+            for layer in together:
+                if not _agree(together[layer][i], alone[i][layer][0]):
+                    # Find out whether the batch or chance is the reason.
+                    _check_same_each_time(layer, layout, network, submodules, single)
+                    raise _batch_dependence(layer)
         return
+
+
+def _batch_dependence(layer: str) -> ValueError:
+    """Return the error of a layer whose activations of an input depend on the rest of its batch."""
+    return ValueError(
+        f"Layer {layer!r} gives an input other activations beside another one than alone; give a module"
+        " without statistics, attention or recurrence over the batch (axis 0), and with a fixed number of"
+        " positions, or one that runs inputs one by one"
+    )
 
 
 def _check_same_each_time(

@@ -49,20 +49,28 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
         raise ValueError(f"Expected means (n,) and covariances (n, n), but got {shapes}")
     if not all(t.isfinite().all() for t in (mean_a, cov_a, mean_b, cov_b)):
         raise ValueError("Expected finite means and covariances, but got NaN or infinity")
-    cov_a, cov_b = cov_a.double(), cov_b.double()
+    cov_a = cov_a.double()
+    cov_b = cov_b.double()
+    # The part of the distance without the matrix square root.
     spread = (mean_a.double() - mean_b.double()).square().sum() + cov_a.trace() + cov_b.trace()
     root_a = _root(cov_a)
     if n >= _LARGE:
-        # squared singular values are cheaper; they suffice where rounding of their roots is negligible
+        # Squared singular values are cheaper. They are exact enough if rounding of their roots is negligible.
         squares = torch.linalg.eigvalsh(root_a.T @ cov_b @ root_a).clamp(min=0)
         distance: Tensor = spread - 2 * squares.sqrt().sum()
-        # n rounding errors add up like a random walk
-        error = eigenvalue_rounding(cov_a) / n**0.5 * cov_a.norm() * cov_b.norm() * squares.rsqrt().sum()
-        if error <= _TOLERANCE * distance:
+        if _error_of_roots(squares, cov_a, cov_b) <= _TOLERANCE * distance:
             return distance.clamp(min=0)
     distance = spread - 2 * torch.linalg.svdvals(root_a.T @ _root(cov_b)).sum()
-    # what rounding leaves of equal terms depends on the processor
+    # The rounding error that is left of equal terms depends on the processor, so it is set to 0.
     return distance.where(distance > torch.finfo(distance.dtype).eps * spread, 0)
+
+
+def _error_of_roots(squares: Tensor, cov_a: Tensor, cov_b: Tensor) -> Tensor:
+    """Estimate the rounding error of the sum of the roots of eigenvalues of ``root_a.T @ cov_b @ root_a``."""
+    error_of_squares = eigenvalue_rounding(cov_a) * cov_a.norm() * cov_b.norm()
+    # The error of a root is that of its square, divided by twice the root. The errors add up like a random walk.
+    error: Tensor = error_of_squares / len(cov_a) ** 0.5 * squares.rsqrt().sum()
+    return error
 
 
 def _root(cov: Tensor) -> Tensor:

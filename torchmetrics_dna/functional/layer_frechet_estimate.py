@@ -222,20 +222,25 @@ def _bias(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample])
         samples: Those sides that are samples.
 
     """
-    # Each part is a mask of the images to leave out, for each sample.
-    tenths = [[sample.tenth == k for sample in samples] for k in range(TENTHS)]
-    halves = [[sample.halves[i] == k for sample in samples] for i in range(HALVINGS) for k in range(2)]
-    rises = []
-    terms = []
+    # Images are left out by tenths and by halves. Each part is a mask of the images to leave out, for each sample.
+    tenths = []
+    for tenth in range(TENTHS):
+        tenths.append([sample.tenth == tenth for sample in samples])
+    halves = []
+    for halving in range(HALVINGS):
+        for half in range(2):
+            halves.append([sample.halves[halving] == half for sample in samples])
+    # The mean rise over tenths and the one over halves are two linear equations for r and s.
+    mean_rises = []
+    coefficients = []
     for parts in (tenths, halves):
         filled_parts = [masks for masks in parts if all(mask.any() for mask in masks)]
-        rises_of_parts = [_rise(value, sides, samples, masks) for masks in filled_parts]
-        losses = [_relative_loss(masks) for masks in filled_parts]
-        x = torch.tensor(losses, dtype=torch.float64)
-        rises.append(torch.stack(rises_of_parts).mean())
-        terms.append(torch.stack([x.mean(), (x.square() + 2 * x).mean()]))
-    bias: Tensor = torch.linalg.solve(torch.stack(terms).to(value), torch.stack(rises)).sum()
-    return bias
+        rises = [_rise(value, sides, samples, masks) for masks in filled_parts]
+        x = torch.tensor([_relative_loss(masks) for masks in filled_parts], dtype=torch.float64)
+        mean_rises.append(torch.stack(rises).mean())
+        coefficients.append(torch.stack([x.mean(), (x.square() + 2 * x).mean()]))
+    r_and_s: Tensor = torch.linalg.solve(torch.stack(coefficients).to(value), torch.stack(mean_rises))
+    return r_and_s.sum()
 
 
 def _rise(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample], masks: list[Tensor]) -> Tensor:

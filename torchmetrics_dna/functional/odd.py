@@ -210,36 +210,77 @@ def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_
 
     """
     columns = dict(zip(NUMBERS, numbers.double().T, strict=True))
+    facts = _facts_of_inputs(columns)
+    all_directions = _directions_of_numbers(columns) + _directions_of_layers(layers)
+    values = torch.stack([direction.values for direction in all_directions], 1)
+    varies = values.amax(0) > values.amin(0)
+    varying_columns = varies.nonzero()[:, 0].tolist()
+    varying = [all_directions[column] for column in varying_columns]
+    directions = _Directions(
+        names=[direction.name for direction in varying],
+        least=torch.tensor([direction.least for direction in varying]).double(),
+        number=len(varying),
+        gap=_MORE,
+    )
+    # There are no limits of what is plainly faulty, so each value counts as if it were.
+    is_plain_fault = torch.ones(len(numbers), len(varying), dtype=torch.bool)
+    may_be_fault = ~is_plain_fault
+    return _in_rounds(numbers, facts, values[:, varying_columns], is_plain_fault, may_be_fault, level, directions)
+
+
+class _Direction(NamedTuple):
+    """Direction in which inputs that are no images may be outliers.
+
+    Attributes:
+        name: Reason that is given for an outlier.
+        values: Values of the inputs, larger is worse, float64, ``(n,)``.
+        least: Smallest distance that counts.
+
+    """
+
+    name: str
+    values: Tensor
+    least: float
+
+
+def _facts_of_inputs(columns: Mapping[str, Tensor]) -> dict[int, str]:
+    """Return the row of each input that has only one value, with this fact in words."""
     is_constant = columns["spread"] == 0
     is_zero = columns["mean"] == 0
     facts = {}
     for row in is_constant.nonzero()[:, 0].tolist():
         facts[row] = "all zero" if is_zero[row] else "one value"
-    unit = columns["spread"][~is_constant].quantile(0.5) if len(facts) < len(numbers) else 1.0
-    properties = []
+    return facts
+
+
+def _directions_of_numbers(columns: Mapping[str, Tensor]) -> list[_Direction]:
+    """Return the directions of the numbers of inputs: each number may be too high or too low."""
+    spread = columns["spread"]
+    varying_spread = spread[spread != 0]
+    unit = varying_spread.quantile(0.5) if len(varying_spread) else 1.0
+    directions = []
     for name, record in NUMBERS.items():
         column = columns[name]
-        properties.append(column / unit if record.tails is None else record.tails(column))
-    names = [*NUMBER_FAULTS]
-    least = [fault.least for fault in NUMBER_FAULTS.values()]
+        values = column / unit if record.tails is None else record.tails(column)
+        high = f"{name} +"
+        low = f"{name} -"
+        directions.append(_Direction(high, values, NUMBER_FAULTS[high].least))
+        directions.append(_Direction(low, -values, NUMBER_FAULTS[low].least))
+    return directions
+
+
+def _directions_of_layers(layers: Mapping[str, Tensor]) -> list[_Direction]:
+    """Return the directions of layers: the mean and the size of a layer's neurons may each be too high or too low."""
+    directions = []
     for layer, means in layers.items():
+        # If there is a single layer, its name is no reason.
+        name = layer if len(layers) > 1 else ""
         mean = means.double().mean(1)
         size = means.double().square().mean(1).sqrt()
-        properties += [mean / mean.abs().quantile(0.5).clamp(min=1e-12), (size + 1e-9).log()]
-        # Mean and size of a layer may each be too high or too low. A single layer has no name.
-        names += [layer if len(layers) > 1 else ""] * 4
-        least += [_LEAST_OF_LAYER] * 4
-    values = torch.stack([direction for column in properties for direction in (column, -column)], 1)
-    varies = values.amax(0) > values.amin(0)
-    varying = varies.nonzero()[:, 0].tolist()
-    directions = _Directions(
-        names=[names[column] for column in varying],
-        least=torch.tensor(least).double()[varying],
-        number=len(varying),
-        gap=_MORE,
-    )
-    all_true = torch.ones(len(numbers), len(varying), dtype=torch.bool)
-    return _in_rounds(numbers, facts, values[:, varying], all_true, ~all_true, level, directions)
+        for values in (mean / mean.abs().quantile(0.5).clamp(min=1e-12), (size + 1e-9).log()):
+            directions.append(_Direction(name, values, _LEAST_OF_LAYER))
+            directions.append(_Direction(name, -values, _LEAST_OF_LAYER))
+    return directions
 
 
 def _in_rounds(
