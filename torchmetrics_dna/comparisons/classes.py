@@ -6,7 +6,6 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
-from itertools import accumulate, chain, pairwise
 from pathlib import PurePath
 from posixpath import dirname, normpath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -252,21 +251,38 @@ def _merge_totals(
 
 
 def _by_class(images: Images, members: Members, classes: Sequence[str], job: Job) -> Iterator[Measured]:
-    """Measure classes one after another in one pass over their images; those of a stream are all in memory."""
-    in_turn: Iterable[Split]
+    """Yield the measured classes, one after another, in one pass over their images."""
     if isinstance(images, ImageStream):
-        class_of = {image: name for name in classes for image in members[name]}
-        splits = job.run_by(images, lambda part: [class_of.get(image) for image in part.names], classes)
-        in_turn = (splits.pop(name) for name in classes)
+        splits = _splits_of_stream(images, members, classes, job)
     else:
-        numbers_of_classes = [members[name] for name in classes]
-        ends = accumulate(map(len, numbers_of_classes), initial=0)
-        ranges = [range(begin, end) for begin, end in pairwise(ends)]
-        in_turn = job.run(images.take(list(chain(*numbers_of_classes))), ranges)
-    for split in in_turn:
+        splits = _splits_of_files(images, members, classes, job)
+    for split in splits:
         yield Measured(job.values(split), split.unreadable)
         # Free the memory of this class before the next one is measured.
         del split
+
+
+def _splits_of_stream(images: ImageStream, members: Members, classes: Sequence[str], job: Job) -> Iterator[Split]:
+    """Yield the classes of a stream. Its images come in any order, so the states of all classes are in memory."""
+    class_of = {image: name for name in classes for image in members[name]}
+
+    def classes_of(part: Any) -> list[str | None]:
+        return [class_of.get(image) for image in part.names]
+
+    splits = job.run_by(images, classes_of, classes)
+    for name in classes:
+        yield splits.pop(name)
+
+
+def _splits_of_files(images: ImageSource, members: Members, classes: Sequence[str], job: Job) -> Iterator[Split]:
+    """Yield the classes of images that can be read in any order: all images of a class before those of the next."""
+    order: list[Any] = []
+    ranges = []
+    for name in classes:
+        begin = len(order)
+        order += members[name]
+        ranges.append(range(begin, len(order)))
+    yield from job.run(images.take(order), ranges)
 
 
 def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, list[str]]:

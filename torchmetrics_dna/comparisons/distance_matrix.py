@@ -142,14 +142,12 @@ def matrix(
     with in_step(arguments.distributed):
         opening = arguments.skipping_unreadable()
         sides = open_sides(list(sets_by_name.values()), opening, with_properties=num_sets >= LEAST_SETS)
-        distances = sides.plan.distances
-        if arguments.metrics is None:
-            distances = distances[:1]
-        for record in distances:
-            if record.higher_is_better:
-                raise ValueError(f"{argument('metrics')} takes distances, but {record.name} is none")
-        for record in distances:
-            sides.check_enough(record)
+        distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
+        for distance in distances:
+            if distance.higher_is_better:
+                raise ValueError(f"{argument('metrics')} takes distances, but {distance.name} is none")
+        for distance in distances:
+            sides.check_enough(distance)
         with_properties = [in_fewer_folds(sides.measured(k), num_sets) for k in range(num_sets)]
     measured = with_properties
     if sides.plan.has_properties:
@@ -158,18 +156,11 @@ def matrix(
     dna = measured[0].first
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
-    for record in distances:
-        averaging = sides.plan.averaging if record.grain == "neuron" else PLAIN
-        results = [Result(record, values, dna.neurons, averaging) for values in _pairs(record, measured)]
-        matrices[record.name] = _square([result.value for result in results], num_sets)
-        matrix_of_layer: dict[str, Tensor] = {}
-        for layer in results[0].layers:
-            matrix_of_layer[layer] = _square([result.layers[layer].value for result in results], num_sets)
-        by_layer[record.name] = matrix_of_layer
-    notes = []
-    is_self_ranging = isinstance(dna, HistogramDNA) and dna.self_ranging
-    if is_self_ranging and any(record.unit == "bins" for record in distances):
-        notes.append(_COMMON_BINS)
+    for distance in distances:
+        averaging = sides.plan.averaging if distance.grain == "neuron" else PLAIN
+        results = [Result(distance, values, dna.neurons, averaging) for values in _pairs(distance, measured)]
+        matrices[distance.name] = _square([result.value for result in results], num_sets)
+        by_layer[distance.name] = _matrices_of_layers(results, num_sets)
     unreadable = unreadable_of(measured)
     warn_of_left_out(unreadable, arguments.reading)
     outlier_sets = None
@@ -183,10 +174,26 @@ def matrix(
         layers=by_layer,
         extractor=dna.extractor,
         unreadable=unreadable,
-        notes=notes,
+        notes=_notes(distances, dna),
         odd=outlier_sets,
         noun=noun_of(dna),
     )
+
+
+def _matrices_of_layers(results: Sequence[Result], num_sets: int) -> dict[str, Tensor]:
+    """Return the matrix of each layer from the results of all pairs, which are in the order of the upper triangle."""
+    matrices = {}
+    for layer in results[0].layers:
+        matrices[layer] = _square([result.layers[layer].value for result in results], num_sets)
+    return matrices
+
+
+def _notes(distances: Sequence[Distance], dna: DNA) -> list[str]:
+    """Return the notes on the distances of all sets; ``dna`` is that of one of the sets."""
+    is_self_ranging = isinstance(dna, HistogramDNA) and dna.self_ranging
+    if is_self_ranging and any(distance.unit == "bins" for distance in distances):
+        return [_COMMON_BINS]
+    return []
 
 
 def _square(values: Sequence[float], num_sets: int) -> Tensor:

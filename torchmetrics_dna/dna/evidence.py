@@ -801,25 +801,42 @@ def _debiased_by_relabelings(
     """
     observed = figures.averaging.terms(values)
     relabeled_terms = figures.averaging.terms(relabeled.distances)
+    # Neurons of the whole, and of each layer.
     columns = [slice(None), *folded.slices]
+    # Squares of each neuron.
     if folded.paired:
         neurons = figures.jackknifed[len(columns) :]
     else:
         neurons = observed.square() - relabeled.null(relabeled_terms).to(observed)
-    relabeled_means = torch.stack([mean_over_neurons(relabeled_terms[:, rows]) for rows in columns], 1)
+    # Squares of the whole and of each layer, in two ways.
     observed_means = torch.stack([mean_over_neurons(observed[rows]) for rows in columns])
-    whole_and_layers = observed_means.square() - relabeled.null(relabeled_means).to(observed)
+    relabeled_means = torch.stack([mean_over_neurons(relabeled_terms[:, rows]) for rows in columns], 1)
+    by_means = observed_means.square() - relabeled.null(relabeled_means).to(observed)
     means_of_neurons = torch.stack([mean_over_neurons(_root(neurons[rows], 2)) for rows in columns])
-    p_values = torch.tensor([test.p_value, *test.layers.tolist()]).to(means_of_neurons)
-    weight = (1 - p_values / _LARGEST_P_OF_NEURONS).clamp(min=0)
-    weighted = torch.where(weight > 0, (weight * means_of_neurons).square(), -torch.inf)
-    debiased = torch.cat([torch.maximum(whole_and_layers, weighted), neurons])
+    by_neurons = _weighted_squares(means_of_neurons, test)
+    debiased = torch.cat([torch.maximum(by_means, by_neurons), neurons])
     centre = torch.where(figures.jackknifed.isnan(), torch.nan, debiased)
     upper = centre
     if folded.paired:
         # For pairs, relabelings subtract too much and the jackknife too little, so the interval spans both.
         upper = torch.maximum(centre, figures.jackknifed)
     return replace(figures, centre=centre, upper=upper)
+
+
+def _weighted_squares(means_of_neurons: Tensor, test: PermutationTest) -> Tensor:
+    """Return the squares of mean debiased distances of neurons, weighted by how small the p-values are.
+
+    Args:
+        means_of_neurons: Mean over all neurons, and over those of each layer, ``(1 + layers,)``.
+        test: The test, with the p-values of all neurons and of each layer.
+
+    Returns:
+        The weighted squares; minus infinity if the weight is 0. Shape ``(1 + layers,)``.
+
+    """
+    p_values = torch.tensor([test.p_value, *test.layers.tolist()]).to(means_of_neurons)
+    weight = (1 - p_values / _LARGEST_P_OF_NEURONS).clamp(min=0)
+    return torch.where(weight > 0, (weight * means_of_neurons).square(), -torch.inf)
 
 
 def _interval(

@@ -166,26 +166,23 @@ class LayerGaussianDNA(DNA):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_shapes()
         mean = self.mean.double()
+        check_moments(mean, "mean")
+        covs = {layer: _symmetric(self.cov[layer].double(), layer) for layer in self.neurons}
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "cov", covs)
+
+    def _check_shapes(self) -> None:
+        """Raise ValueError unless there are a mean of each neuron and a covariance of each layer."""
+        shape_of_mean = tuple(self.mean.shape)
         shapes = {layer: tuple(cov.shape) for layer, cov in self.cov.items()}
-        if mean.shape != (self.neurons.total,) or shapes != {layer: (n, n) for layer, n in self.neurons.items()}:
+        expected_shapes = {layer: (n, n) for layer, n in self.neurons.items()}
+        if shape_of_mean != (self.neurons.total,) or shapes != expected_shapes:
             raise ValueError(
                 f"Arguments `mean` and `cov` expected to have shapes ({self.neurons.total},) and (n, n) for each layer"
-                f" of {self.neurons!r}, but got {tuple(mean.shape)} and {shapes}"
+                f" of {self.neurons!r}, but got {shape_of_mean} and {shapes}"
             )
-        check_moments(mean, "mean")
-        object.__setattr__(self, "mean", mean)
-        covs = {layer: self.cov[layer].double() for layer in self.neurons}
-        for layer, cov in covs.items():
-            # Tensors on the meta device have no values.
-            if cov.is_meta:
-                continue
-            if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
-                raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
-            check_moments(cov, "cov")
-            # Both triangles may differ by rounding.
-            covs[layer] = (cov + cov.T) / 2
-        object.__setattr__(self, "cov", covs)
 
     @property
     @override
@@ -293,3 +290,17 @@ def _merged_spread(spread_a: Tensor, spread_b: Tensor, squares: Tensor, count_a:
     total = count_a + count_b
     scatter = spread_a * (count_a - 1) + spread_b * (count_b - 1) + squares * (count_a * count_b / max(1, total))
     return scatter / max(1, total - 1)
+
+
+def _symmetric(cov: Tensor, layer: str) -> Tensor:
+    """Return the covariance of a layer with equal triangles, which may differ by rounding.
+
+    ValueError if it is not finite, or the triangles differ by more. A tensor on the meta device has no values to check.
+    """
+    if cov.is_meta:
+        return cov
+    tolerance = 1e-6 * float(cov.abs().max())
+    if not cov.isfinite().all() or not torch.allclose(cov, cov.T, rtol=1e-6, atol=tolerance):
+        raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
+    check_moments(cov, "cov")
+    return (cov + cov.T) / 2
