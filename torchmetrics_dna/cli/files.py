@@ -207,12 +207,16 @@ def _extractors() -> Document:
         ranges = "packaged" if isinstance(preset.ranges, Path) else preset.ranges
         has_weights = is_here(preset.weights)
         has_ranges = ranges is not None and is_here(ranges)
-        copied = {name: getattr(preset, name) for name in ("input_size", "resize", "mean", "std", "weights", "licence")}
         descriptions.append(
             {
                 "name": preset.name,
                 "layers": dict(preset.neurons),
-                **copied,
+                "input_size": preset.input_size,
+                "resize": preset.resize,
+                "mean": preset.mean,
+                "std": preset.std,
+                "weights": preset.weights,
+                "licence": preset.licence,
                 "ranges": ranges,
                 "weights_here": has_weights,
                 "ranges_here": has_ranges,
@@ -223,9 +227,9 @@ def _extractors() -> Document:
                 "extractor": preset.name,
                 "layers": len(preset.neurons),
                 "neurons": sum(preset.neurons.values()),
-                "input": (preset.input_size or (None,))[0],
-                "weights": f"{_place(preset.weights)} ✓" if has_weights else _place(preset.weights),
-                "ranges": f"{_place(ranges)} ✓" if has_ranges else _place(ranges),
+                "input": preset.input_size[0] if preset.input_size else None,
+                "weights": _place_with_mark(preset.weights, has_weights),
+                "ranges": _place_with_mark(ranges, has_ranges),
                 "licence": preset.licence,
             }
         )
@@ -233,6 +237,13 @@ def _extractors() -> Document:
     # A compact table fits 80 columns.
     text = [rich_table(table.header, table.rows, table.title, compact=True)]
     return Document(lambda: descriptions, lambda: records, [], [table], text)
+
+
+def _place_with_mark(source: str | None, is_on_this_machine: bool) -> str:
+    """Abbreviate the source of a file, and mark a file that needs no download."""
+    if is_on_this_machine:
+        return f"{_place(source)} ✓"
+    return _place(source)
 
 
 def _place(source: str | None) -> str:

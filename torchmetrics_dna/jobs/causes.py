@@ -138,42 +138,60 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
         check.report(ends=True)
         return Causes((), (), (0.0,), len(numbers_a))
     choice = _Choice((images_a, images_b), (numbers_a[:CHANGED], numbers_b), sides.extractor)
-    likeliest = choice.likeliest()[:_CHECKED]
-    after_one: dict[Place, Apart] = {}
-    explaining: Place | None = None
-    for place in likeliest:
-        after_one[place] = check.apart(choice.changes([place]))
-        if takes_half(before, after_one[place]):
-            explaining = place
-            break
-    first = likeliest[0] if explaining is None else explaining
-    once = after_one[first]
-    found: list[Place] = []
-    bins = [before.bins]
-    if explaining is not None:
-        found = [explaining]
-        bins = [before.bins, once.bins]
-    checked = list(after_one.values())
-    both: list[Place] = []
-    if once.bins > _REST * before.bins:
-        both = choice.together(first)
-    if both:
-        twice = check.apart(choice.changes(both))
-        checked.append(twice)
-        if takes_half(once, twice) and (explaining is not None or takes_half(before, twice)):
-            found = both
-            bins = [before.bins, once.bins, twice.bins]
+    search = _search(check, choice, before)
     check.report(ends=True)
-    changes = choice.changes(found)
-    (likeliest_change,) = choice.changes(likeliest[:1])
+    changes = choice.changes(search.explaining)
+    (likeliest_change,) = choice.changes([search.likeliest])
     return Causes(
         tuple(name for name, _ in changes),
         tuple(amount for _, amount in changes),
-        tuple(value * check.width for value in bins),
+        tuple(bins * check.width for bins in search.bins),
         len(numbers_a),
-        not found and all(_takes_less(before, after) for after in checked),
+        not search.explaining and all(_takes_less(before, after) for after in search.checked),
         likeliest_change,
     )
+
+
+class _Search(NamedTuple):
+    """Changes that the network has measured, and those that explain the distance.
+
+    Attributes:
+        explaining: Changes that explain at least half of the squared distance together: none, one or two.
+        bins: Distance before these changes, and after each of them.
+        checked: Distances after all measured changes.
+        likeliest: The likeliest single change.
+
+    """
+
+    explaining: list[Place]
+    bins: list[float]
+    checked: list[Apart]
+    likeliest: Place
+
+
+def _search(check: _Check, choice: _Choice, before: Apart) -> _Search:
+    """Measure the likeliest changes by the network until one explains half, and then two changes together."""
+    after_one: dict[Place, Apart] = {}
+    for place in choice.likeliest()[:_CHECKED]:
+        after_one[place] = check.apart(choice.changes([place]))
+        if takes_half(before, after_one[place]):
+            break
+    likeliest = next(iter(after_one))
+    last = next(reversed(after_one))
+    one_explains = takes_half(before, after_one[last])
+    first = last if one_explains else likeliest
+    once = after_one[first]
+    checked = list(after_one.values())
+    if once.bins > _REST * before.bins:
+        both = choice.together(first)
+        if both:
+            twice = check.apart(choice.changes(both))
+            checked.append(twice)
+            if takes_half(once, twice) and (one_explains or takes_half(before, twice)):
+                return _Search(both, [before.bins, once.bins, twice.bins], checked, likeliest)
+    if one_explains:
+        return _Search([first], [before.bins, once.bins], checked, likeliest)
+    return _Search([], [before.bins], checked, likeliest)
 
 
 class _Choice:

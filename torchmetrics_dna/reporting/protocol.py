@@ -11,6 +11,7 @@ from torchmetrics_dna.images.sets import note_of_left_out
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.several_sets import Comparisons
     from torchmetrics_dna.comparisons.two_sets import Comparison
+    from torchmetrics_dna.dna.evidence import Interval
     from torchmetrics_dna.dna.result import Result
 
     # Results by name of the distance, and of the set that is compared with the reference.
@@ -206,33 +207,34 @@ def _origin(result: Result, comparison: Comparison) -> str:
 
 def _intervals(reference: str, by_distance: ByDistance, *, is_paired: bool) -> list[str]:
     """Return the folds of images, the confidence of the intervals, and the sets whose noise is not in them."""
-    with_intervals: list[str] = []
-    # Dictionaries keep each name once, in order.
-    exact: dict[str, None] = {}
-    num_folds = 0
-    level = ""
+    distances_with_intervals: list[str] = []
+    intervals: list[Interval] = []
+    # Sets without folds have no sampling noise.
+    sets_without_noise: list[str] = []
     for distance, results in by_distance.items():
         for set_name, result in results.items():
             if result.evidence is None or result.interval is None:
                 continue
-            if distance not in with_intervals:
-                with_intervals.append(distance)
-            num_folds = max(num_folds, result.interval.num_folds)
-            level = result.interval.level
-            if is_paired:
-                # The noise of both sets is in that of the pairs.
-                continue
-            for name, noise in zip((reference, set_name), result.evidence.jackknife.sides, strict=True):
-                if noise is None:
-                    exact[name] = None
-    if not with_intervals:
+            distances_with_intervals.append(distance)
+            intervals.append(result.interval)
+            # The noise of both sets is in that of the pairs.
+            if not is_paired:
+                noise_of_reference, noise_of_set = result.evidence.jackknife.sides
+                if noise_of_reference is None:
+                    sets_without_noise.append(reference)
+                if noise_of_set is None:
+                    sets_without_noise.append(set_name)
+    if not intervals:
         return ["There are no confidence intervals."]
+    num_folds = max(interval.num_folds for interval in intervals)
+    listed_distances = _listed(dict.fromkeys(distances_with_intervals))
     lines = [
-        f"The {level} confidence intervals of {_listed(with_intervals)} are around debiased values.",
+        f"The {intervals[-1].level} confidence intervals of {listed_distances} are around debiased values.",
         f"Each set was divided into at most {num_folds} folds.",
     ]
-    if exact:
-        lines.append(f"The intervals do not include the sampling noise of {_listed(exact)}.")
+    if sets_without_noise:
+        listed_sets = _listed(dict.fromkeys(sets_without_noise))
+        lines.append(f"The intervals do not include the sampling noise of {listed_sets}.")
     return lines
 
 
