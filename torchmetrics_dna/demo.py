@@ -115,7 +115,7 @@ DEGRADATIONS = {"blur": blur, "noise": noise, "JPEG": jpeg}
 
 
 def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
-    """Compare photographs with degraded copies of themselves, and some with others, for words.
+    """Compare photographs with changed copies and with other photographs, and print the summaries.
 
     Args:
         num_images: Number of photographs with copies, 2 or more.

@@ -34,7 +34,7 @@ _WARPS = 8
 _PROGRAMS = 512
 # Least number of tiles of a program with several neurons, since its many counts are added one at a time.
 _LEAST_TILES = 4
-# Before version 3.8, a histogram takes an instruction for 8 cells.
+# Before Triton 3.8, a histogram takes one instruction for every 8 cells.
 _BY_VOTES = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 8)
 # Number of cells of a program in shared memory: 4 or 32 KiB.
 _CELLS = 1024 if _BY_VOTES else 8192

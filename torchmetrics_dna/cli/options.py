@@ -145,7 +145,7 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def _device_on_workers(device: str | None) -> str:
-    """Return the device of a network that is pickled for workers; ValueError if one was chosen here."""
+    """Return the device of a network that is pickled for workers. ValueError if ``--device`` was given as well."""
     if device is not None:
         raise ValueError(
             f"Option --device is {device!r}, but --on chooses the device of its workers:"

@@ -103,7 +103,7 @@ class _Conv(nn.Conv2d):
         less_left = 1 - width % 2
         less_above = 1 - height % 2
         if input.device.type == "cpu":
-            # Zeros before the kernel have the same effect, and save a padded copy of the maps, which takes longer.
+            # Padding the kernel with zeros has the same effect, and is faster than a padded copy of the maps.
             weight = pad(self.weight, [less_left, 0, less_above, 0])
             return conv2d(input, weight, None, step, full, groups=self.groups)
         return super().forward(pad(input, [full - less_left, full, full - less_above, full]))

@@ -110,7 +110,7 @@ class Runner:
         Args:
             inputs: The batch.
             autocast: Dtype of torch's autocast; None for none.
-            home: Device that a network made by name goes back to if the pass fails.
+            home: Device to which a network that was made by name is moved back if the pass fails.
 
         """
         device = tensors_of(inputs)[0].device

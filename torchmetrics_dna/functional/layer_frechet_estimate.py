@@ -140,7 +140,8 @@ class _Sample:
         self.features = features
         # Products of centred features do not cancel.
         self._centre = features.mean(0, dtype=torch.float64)
-        # A tenth is a pair of folds. One halving splits all pairs, the other one keeps all pairs whole.
+        # A tenth of the images is a pair of folds. One division into halves splits each pair, the other keeps it
+        # together.
         self.tenth: Tensor = numbers // 2 % TENTHS
         self.halves: tuple[Tensor, ...] = (numbers % 2, numbers // 2 % 2)
         self._sums = self._sums_of(slice(None))

@@ -223,7 +223,8 @@ def counts_in_nodes(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor)
         high: Upper bounds.
 
     Returns:
-        For A and for B ``(K, N, num_bins)``, float64: whole numbers or dyadic fractions, so that their sums are exact.
+        The counts of A and of B, each ``(K, N, num_bins)``, float64. They are integers or dyadic fractions, so that
+        their sums are exact.
 
     """
     num_bins = a.num_bins

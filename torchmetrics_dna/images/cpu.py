@@ -210,7 +210,7 @@ def _texture(image: Any, top: Any, left: Any, grey: Any) -> Any:
         image: The image, ``(H, W, 3)``.
         top: First row of the part.
         left: First column of the part.
-        grey: Memory for the brightness of the part, which has its size.
+        grey: Memory for the brightness of the part, of the same size as the part.
 
     """
     height, width = grey.shape

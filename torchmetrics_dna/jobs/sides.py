@@ -48,7 +48,7 @@ class Sides:
     plan: Plan
     # DNAs have the layers and ranges of the jobs.
     images: Sequence[Images | DNA]
-    # The job of each side, and one job if there are no sides. There are none if all sides are DNAs to compare.
+    # One job for each side. If all sides are DNAs, there is a single job, which measures nothing.
     jobs: Sequence[Job]
     # Keys are equal for sides that are the same images in the same groups.
     keys: Sequence[object]

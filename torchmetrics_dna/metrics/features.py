@@ -1,4 +1,4 @@
-"""Distances between features of real and fake images, spatial means of one layer: MIND, CMMD and PRDC."""
+"""Distances between real and fake images. The features are the spatial means of one layer: MIND, CMMD and PRDC."""
 
 from __future__ import annotations
 

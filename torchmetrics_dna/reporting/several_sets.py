@@ -361,7 +361,7 @@ def _debiased_with_interval(result: Result, p_value: float | None) -> str:
         return f"0 ({result.few_differ.number_in_words})"
     if result.interval is None or result.interval.high == 0:
         return "0"
-    # A debiased distance that is within sampling noise is exactly 0, and has no digits.
+    # A debiased distance within sampling noise is exactly 0, so it has no significant digits.
     has_digits = result.interval.value != 0
     return f"{number(result.interval.value, zeros=has_digits)} {result.interval.ends}"
 

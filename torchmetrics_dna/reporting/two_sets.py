@@ -118,7 +118,7 @@ def _significant_difference(comparison: Comparison, duplicates: str) -> list[str
     explanation = comparison.explanation
     explained = [] if explanation is None else difference(explanation)
     if explanation is None or explanation.causes is None:
-        # Shared images explain the difference better than a search that found no change.
+        # If the search finds no change, the shared images are the better explanation.
         unexplained = [] if duplicates else explained[1:]
         explained = [_what_differs(comparison), *unexplained]
     if duplicates:

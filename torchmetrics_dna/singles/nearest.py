@@ -165,7 +165,8 @@ def _nearest(
         if themselves is not None:
             block_distances[torch.arange(len(block)), themselves[first : first + len(block)]] = torch.inf
         nearest = block_distances.topk(count, dim=1, largest=False).indices
-        # Distances are recomputed, since the matrix product of cdist cancels the digits of small ones.
+        # Distances are recomputed, since cdist uses a matrix product, which loses digits of small distances by
+        # cancellation.
         exact = (block[:, None] - index[nearest]).norm(dim=2)
         # A row that was excluded above is no other image.
         exact[block_distances.gather(1, nearest).isinf()] = torch.nan

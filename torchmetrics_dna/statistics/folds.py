@@ -25,7 +25,7 @@ _PIXELS = 2**18
 
 
 def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:
-    """Return the ``"digest"`` of one input that is no image, without the batch axis, and any ``"folds"`` by content."""
+    """Return the ``"digest"`` of one input, without the batch axis, and its ``"folds"`` if folds depend on content."""
     notes = digest_note(inputs)
     if num_folds is not None:
         batch = mapped(lambda tensor: tensor[None], inputs)

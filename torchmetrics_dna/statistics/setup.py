@@ -119,7 +119,7 @@ def set_up(
 
 
 def _with_missing_ranges(dna: DNA, ranges: ActivationRanges) -> DNA:
-    """Return a histogram of an official file, which does not keep its ranges, with ranges; other DNAs as they are."""
+    """Return a histogram of an official file with ranges, which such files do not keep. Return other DNAs unchanged."""
     if isinstance(dna, HistogramDNA) and dna.ranges is None:
         return replace(dna, ranges=ranges)
     return dna
