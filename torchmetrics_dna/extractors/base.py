@@ -49,66 +49,77 @@ PROPERTY_RANGES = ActivationRanges(
 class DNAExtractor(nn.Module):
     """Frozen network that maps images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 
-    The network runs in evaluation mode, without gradients, in IEEE float32 unless its weights or ``dtype`` say
-    otherwise. A module of yours is then as if it had run by itself; only ``.to(device)`` moves it, and nothing casts
-    it. A named network follows the images. Neither is registered as a submodule: a module that holds the extractor
-    gets no parameters, buffers or checkpoint entries from it, and copies of the extractor (hence of metrics) share it,
-    but for ``copy.deepcopy`` of what holds first your module and then the extractor, such as for an average of weights.
-    Several threads, each with its own metrics, may use one extractor, or several of one module: a lock lets one run the
-    network at a time. No other thread may train the module meanwhile. In a call of a ``SharedCollection``, the network
-    runs once for all members.
+    The network runs in evaluation mode and without gradients. It computes in IEEE float32, unless its weights or
+    ``dtype`` have another precision.
+
+    - A module of yours is not changed. After a pass, its training flags are as before. Only ``.to(device)`` moves it,
+      and its weights keep their dtype. A network that was made by name follows the images to their device.
+    - The network is not a submodule of the extractor. A module that holds the extractor gets no parameters, buffers or
+      checkpoint entries from it.
+    - Copies of the extractor, and so of metrics, share the network. There is one exception: if ``copy.deepcopy`` copies
+      an object that holds your module and, after it, the extractor, the copied extractor uses the copied module. An
+      average of weights is such an object.
+    - Several threads may use an extractor, or several extractors of one module, if each thread has its own metrics. One
+      thread at a time runs the network. No other thread may train the module meanwhile.
+    - In a ``SharedCollection``, the network runs once per batch for all metrics.
 
     Args:
-        feature: Name of a preset or of a timm model, whose weights timm fetches; or a module. A module that timm built
-            is treated like its name, with its current weights. Any other module gets unprocessed images, and its output
-            (a tensor ``(B, n)`` or ``(B, n, H, W)``, a dict, list or tuple of them) defines the layers, unless
-            ``layers`` does.
+        feature: Name of a preset or of a timm model, or a module. Weights of timm models are downloaded by timm. A
+            module that timm built is treated like its name, with its current weights. Any other module gets images that
+            are not resized or normalised. Its output defines the layers, unless ``layers`` does. The output may be a
+            tensor ``(B, n)`` or ``(B, n, H, W)``, or a dict, list or tuple of such tensors.
         layers: Names of the layers, in this order: layers of the preset, submodules of the network, or entries of its
-            output. Default: all layers of a preset; every block or stage and the final norm of a timm model; the output
-            of another module. A name may end with a view: ``"last_norm:class"`` is the class token of that layer,
-            ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each position divided by their norm.
-            The final norm of a transformer is ``"last_norm"`` in presets and, mostly, ``"norm"`` in timm models. Both
-            names are accepted for either; the layer has the network's own name.
-        weights_path: Weights for a preset or timm model, instead of the default source: a file (a state dict, or the
-            official file), or a folder, which is searched for ``NAME.safetensors``, ``NAME.pth`` and the path of the
-            file in its repository; ``NAME.ranges.json`` or the official ranges in that folder are used with it.
+            output. The default for a preset is all its layers. For a timm model, it is every block or stage and the
+            final norm. For another module, it is the output. A name may end with a view: ``"last_norm:class"`` is the
+            class token of that layer, ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each
+            position divided by their norm. The final norm of a transformer is called ``"last_norm"`` in presets, and
+            ``"norm"`` in most timm models. Each of these names is accepted for both. The layer keeps the network's own
+            name.
+        weights_path: Weights for a preset or timm model, instead of the default source. This is a file, with a state
+            dict or in the official format, or a folder. A folder is searched for ``NAME.safetensors``, ``NAME.pth`` and
+            the path of the file in its repository. If the folder has ``NAME.ranges.json`` or the official ranges, these
+            are used.
         crop: ``"center"`` crops images to the largest central square before they are resized.
-        input_size: Height and width (or one number) to resize images to; by default that of the preset or timm model.
-        resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), antialiased and bicubic, or
-            ``"tensorflow"``, bilinear without antialiasing. Default: that of the preset, or else ``"clean"``.
-        mean: Mean per channel, a list or one number for all channels, subtracted from images in [0, 1].
-        std: Standard deviation per channel, likewise, by which images are then divided.
-        channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; for
-            other modules, images are decoded to this number of channels: 1 is grey, and other than 3 are bands.
-        inputs: ``"images"``, or ``"any"`` for a module that takes something else: latents, volumes, spectrograms,
-            point clouds. A batch is then a tensor, or a tuple of the module's positional arguments or a dict of its
-            keyword arguments, of one length, batch first. It is passed on as it is, nothing is resized, scaled or
-            normalised. Arguments about images are left out.
-        example: Batch of such inputs, of which up to two run through a copy of the module here, together and apart.
-            Inputs must have its structure, numbers of axes and dtypes; sizes are free. Activations are ``(B, n,
-            *positions)``.
-        channels_last: For such inputs, whether layers have their neurons on the last axis, as transformers do: of all
-            layers, or of those named.
+        input_size: Height and width to which images are resized, or one number for both. The default is that of the
+            preset or timm model.
+        resize: Method of resizing: ``"clean"``, ``"torch"`` (not clipped), ``"pillow"`` (rounded to bytes) or
+            ``"tensorflow"``. The first three are bicubic with antialiasing, the last one is bilinear without. The
+            default is that of the preset, or else ``"clean"``.
+        mean: Mean per channel, which is subtracted from images in [0, 1]: a list, or one number for all channels.
+        std: Standard deviation per channel, by which images are then divided: a list, or one number for all channels.
+        channels: Number of channels of images. For named networks and timm models, grey images (1) are repeated to
+            three channels. For other modules, images are decoded to this number of channels: 1 is grey, 3 is RGB, and
+            other numbers are bands.
+        inputs: ``"images"``, or ``"any"`` for a module with other inputs, such as latents, volumes, spectrograms or
+            point clouds. A batch is then a tensor, a tuple of positional arguments or a dict of keyword arguments. Its
+            tensors have the batch on axis 0. Inputs are not resized, scaled or normalised, and arguments about images
+            are not accepted.
+        example: Batch of such inputs. A copy of the module runs on up to two of them, together and one by one. All
+            inputs must have the structure, numbers of axes and dtypes of the example, but may have other sizes. The
+            activations are ``(B, n, *positions)``.
+        channels_last: For such inputs, whether layers have their neurons on the last axis, as transformers do: a bool
+            for all layers, or the names of these layers.
         dtype: ``"bfloat16"`` or ``"float16"`` to run the network under torch's autocast. This changes activations, so
             such DNAs are not comparable with others.
-        properties: Whether to measure properties of the original images, before any resize, too: the layer
-            ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
-            It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.
-            By default :func:`compare` measures them of two sets of images, and nothing else does; False: nor does it.
-        device: Device to move the network to; None to leave it in place (the CPU for a named network).
+        properties: Whether to measure properties of the original images as well, before they are resized. They are the
+            layer ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have
+            names. This layer comes first, unless ``layers`` places it. The feature ``"properties"`` has only this
+            layer, and no network. By default, only :func:`compare` measures properties, for two sets of images. If
+            False, :func:`compare` does not measure them either.
+        device: Device to which the network is moved. If None, it stays in place, which is the CPU for a named network.
 
     Attributes:
         name: Name that identifies the extractor.
         is_named: True if the network was made by name, so that no code of the user's changes its weights.
         neurons: Layers with their numbers of neurons.
         has_properties: True if properties of images are among the layers.
-        example: Structure and dtypes of inputs that are no images; None for images.
+        example: Structure and dtypes of inputs that are not images; None for images.
         bytes_per_image: Memory of the activations of one image, in bytes.
-        fingerprint: What :meth:`take_fingerprint` gave last; None before, and for a named network.
-        input_size: Height and width that images are resized to; None to leave them as they are.
-        crop: Crop of images before that.
+        fingerprint: The last fingerprint of :meth:`take_fingerprint`; None before the first, and for a named network.
+        input_size: Height and width to which images are resized; None if they are not resized.
+        crop: Crop of images before they are resized.
         resize: Method of resizing.
-        image_channels: Number of channels that images are decoded to: that of the network's input; 0 for other inputs.
+        image_channels: Number of channels of the network's input, to which images are decoded; 0 for other inputs.
         allowed_channels: Numbers of channels that images may have; empty for other inputs.
         images_at_once: Maximum number of images per forward pass on the CPU, where larger batches are split.
 
@@ -234,7 +245,7 @@ class DNAExtractor(nn.Module):
 
     @property
     def why_no_pictures(self) -> str:
-        """Reason why what it takes can't be shown as pictures; empty for grey and RGB images."""
+        """Reason why the inputs can't be shown as pictures; empty for grey and RGB images."""
         if self.example is not None:
             return "the network takes no pictures"
         if self.image_channels not in (1, 3):
@@ -242,23 +253,23 @@ class DNAExtractor(nn.Module):
         return ""
 
     def check_pictures(self, what: str) -> None:
-        """Raise ValueError if what it takes can't be shown, with ``what`` shows it, such as "A contact sheet"."""
+        """Raise ValueError if the inputs can't be shown as pictures; ``what`` would show them: "A contact sheet"."""
         if self.why_no_pictures:
             raise ValueError(f"{what} takes grey or RGB images, but {self.why_no_pictures}")
 
     @property
     def weights_version(self) -> Hashable:
-        """Value that is equal as long as weights, buffers and their dtypes are; cheap, and without a device sync.
+        """Value that changes if weights, buffers or their dtypes change. It is cheap, and needs no device sync.
 
-        Ask for it before and after, and for :attr:`weights_digest` only where it differs. It has torch's version
-        counters, addresses and, of a user's module on the CPU, sampled values. On other devices, writes that torch does
-        not count, such as to ``.data`` or by the replay of a CUDA graph, are missed.
+        If it is the same at two times, :attr:`weights_digest` is the same, too. It consists of torch's version counters
+        and addresses and, for a user's module on the CPU, of sampled values. On other devices, writes that torch does
+        not count are missed, such as writes to ``.data`` or by the replay of a CUDA graph.
         """
         return self._runner.watch.snapshot()
 
     @property
     def weights_digest(self) -> str:
-        """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
+        """Digest of the current weights of the network, 16 hexadecimal digits. If they change, it is computed again."""
         return self._runner.watch.digest
 
     @property
@@ -279,15 +290,15 @@ class DNAExtractor(nn.Module):
         return self._fixed_inputs.form(imgs)
 
     def take_fingerprint(self, form: Sequence[Any]) -> dict[str, Any] | None:
-        """Run the network on a fixed input; return what it computes as a few numbers a layer, and keep them.
+        """Run the network on a fixed input; return and keep a few numbers of each layer's activations.
 
-        Two modules, or one at two times, may have equal weights, and yet compute other activations: by another
-        activation function, a hook, an adapter that is switched off, a plain attribute. So metrics and jobs take a
-        fingerprint with the first images of a side and when they compare. A named network has none, since no code of
-        the user's changes what it does; that of one that fails on such inputs has no layers.
+        Two modules with equal weights may compute different activations, because of another activation function, a
+        hook, an adapter that is switched off, or a plain attribute. So metrics and jobs take a fingerprint with the
+        first images of a set, and compare fingerprints when they compare sets. A named network has no fingerprint,
+        since no code of the user's changes it. If a network fails on such inputs, its fingerprint has no layers.
 
         Args:
-            form: What :meth:`input_form` gives, or the ``"input"`` of another fingerprint.
+            form: Result of :meth:`input_form`, or the ``"input"`` of another fingerprint.
 
         """
         if not self.is_named:

@@ -34,26 +34,27 @@ if TYPE_CHECKING:
 class DNARealism(ImageMetric):
     r"""Score of each image against a reference: lower is closer, as in an anomaly score.
 
-    It is not the realism score of `Kynkäänniemi et al. <https://arxiv.org/abs/1904.06991>`_, of which higher is better;
-    so ``higher_is_better`` is False. There are three scores:
+    There are three scores. For all of them, lower is better. None of them is the realism score of `Kynkäänniemi et al.
+    <https://arxiv.org/abs/1904.06991>`_, for which higher is better.
 
-    - ``"outlier"``, the default: how unusual the image is among the reference's own images, by the network and by image
-      properties. It is the sum of three surprisals, minus the logarithm of the share of the reference's own images
-      that are as unusual: by the Mahalanobis distance of the spatial means of all layers, by that of the image
-      properties, and by the most extreme property in a direction that is a fault. Its mean over real images is about 3
-      with properties, and about 1 without. :meth:`percentiles` says how many of the reference's own images are less
-      unusual. It does not show which samples of a good generator are better than others.
-    - ``"distance"``: dna-emd of the image to the reference, as in sections 5.1 and 5.4 of `Visual DNA
-      <https://arxiv.org/abs/2304.10036>`_, in bins, with the cumulative shares F of :class:`DNAEMD`:
+    - ``"outlier"``, the default: how unusual the image is among the reference's own images. The score is the sum of
+      three surprisals. A surprisal is minus the logarithm of the share of the reference's own images that are at least
+      as unusual. The three are by the Mahalanobis distance of the spatial means of all layers, by the Mahalanobis
+      distance of the image properties, and by the most extreme property in a direction that is a fault. The mean score
+      of real images is about 3 with properties, and about 1 without. :meth:`percentiles` returns the share of the
+      reference's own images that are less unusual. The score does not show which samples of a good generator are better
+      than others.
+    - ``"distance"``: dna-emd of the image to the reference, in bins, as in sections 5.1 and 5.4 of `Visual DNA
+      <https://arxiv.org/abs/2304.10036>`_, with the cumulative shares F of :class:`DNAEMD`:
 
       .. math::
           d_i(ref) = \sum_n W^n \sum_{k=0}^{B-1} |F_{ref}^n[k] - F_i^n[k]|
 
-      It prefers plain images: an image with little contrast or detail is close to every set. In an experiment with
-      digits, it rated samples of a late checkpoint of a GAN as closer to real digits than other real digits are.
-    - ``"contrast"``: :math:`d_i(ref) - d_i(contrast)`. Below 0, an image is more like the reference than like the pool
-      it comes from. It finds the images of the reference's domain in a mixed pool, and is meaningless if pool and
-      reference are alike. If the pool is only known at the end, use :func:`rank`.
+      Images with little contrast or detail are close to every set. In an experiment with digits, samples of a late
+      checkpoint of a GAN had smaller distances to real digits than other real digits.
+    - ``"contrast"``: :math:`d_i(ref) - d_i(contrast)`. If it is below 0, the image is closer to the reference than to
+      the pool from which it comes. This score finds the images of the reference's domain in a mixed pool. It has no
+      meaning if pool and reference are alike. If the pool is only known at the end, use :func:`rank`.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -62,18 +63,19 @@ class DNARealism(ImageMetric):
 
     As output of ``forward`` and ``compute`` the metric returns
 
-    - ``scores`` (:class:`~torch.Tensor`): float64, shape ``(images,)``; of ``forward`` in the order of the batch, of
-      ``compute`` by ascending index, each image once, so that repeats of a distributed sampler do not count; without
-      indices in order of addition, rank by rank
+    - ``scores`` (:class:`~torch.Tensor`): float64, shape ``(images,)``. ``forward`` returns them in the order of the
+      batch. ``compute`` returns them by ascending index, each index once, so that repeats of a distributed sampler do
+      not count. Without indices, they are in order of addition, rank by rank
 
     Args:
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         reference: A :class:`LayerGaussianDNA` for outlier scores, made by :func:`make_dna` with
-            ``kind="layer-gaussian"``, else a :class:`HistogramDNA`; or a path that :func:`load_dna` accepts. It must be
-            given.
-        score: ``"outlier"``, ``"contrast"`` or ``"distance"``; by default the one that fits the reference, and for a
-            :class:`HistogramDNA` the contrast if ``contrast`` is given.
+            ``kind="layer-gaussian"``. For the other scores, a :class:`HistogramDNA`. Or the path of either, which
+            :func:`load_dna` accepts. This argument is required.
+        score: ``"outlier"``, ``"contrast"`` or ``"distance"``. The default for a :class:`LayerGaussianDNA` is
+            ``"outlier"``. For a :class:`HistogramDNA`, it is ``"contrast"`` if ``contrast`` is given, else
+            ``"distance"``.
         contrast: DNA to contrast with, such as that of the pool, or its path.
         layers: Names of the layers; by default those of the reference.
         num_bins: Number of bins, if fewer than in the reference and the contrast; see :meth:`HistogramDNA.rebin`.
@@ -199,9 +201,9 @@ class DNARealism(ImageMetric):
     def map(self, imgs: Inputs) -> dict[str, Tensor]:
         """Compute where images are unusual: how much each position of each layer adds to their scores.
 
-        The means of the layers' maps over positions add up to the score; for outlier scores, to the squared distance of
-        the network alone. A layer that the score leaves out has no map. :func:`~torchmetrics_dna.functional.heat`
-        joins the layers to a picture.
+        The means of the layers' maps over positions add up to the score. For outlier scores, they add up to the squared
+        distance of the network alone. A layer that does not enter the score has no map.
+        :func:`~torchmetrics_dna.functional.heat` joins the layers to a picture.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
@@ -229,9 +231,9 @@ class DNARealism(ImageMetric):
         return self._scorer.reference.own_scores
 
     def percentiles(self, scores: Tensor) -> Tensor:
-        """Compute how many per cent of the reference's own images have a lower outlier score than each image.
+        """Compute the percentage of the reference's own images that have a lower outlier score than each image.
 
-        At 100, an image is farther than all of them. The scores still order such images.
+        An image at 100 has a higher score than all of them. The scores still order such images.
 
         Args:
             scores: Scores of this metric, shape ``(B,)``.
@@ -246,7 +248,7 @@ class DNARealism(ImageMetric):
         return percentiles(scores, self.own_scores.to(scores.device))
 
     def limit(self, share: float = 0.05) -> float:
-        """Return the outlier score that at most this share of images of the reference's distribution are beyond.
+        """Return the outlier score that at most this share of images of the reference's distribution exceed.
 
         Args:
             share: A share from ``1 / (n + 1)``, where n is the number of images in the reference's sample, at most
@@ -260,18 +262,18 @@ class DNARealism(ImageMetric):
         return score_limit(self.own_scores, share)
 
     def filter(self, imgs: Inputs, share: float = 0.05) -> Inputs:
-        """Return the images whose score is not beyond :meth:`limit`; the states stay as they are.
+        """Return the images whose score does not exceed :meth:`limit`. The states do not change.
 
-        To filter what belongs to them too, such as latents, compare scores: ``metric(imgs) <= metric.limit()``.
+        To filter related tensors as well, such as latents, use the mask ``metric(imgs) <= metric.limit()``.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
-            share: Share of images of the reference's distribution that are beyond the limit, at most.
+            share: Maximum share of images of the reference's distribution that exceed the limit.
 
         Raises:
             RuntimeError: If the metric has other scores.
-            ValueError: As :meth:`limit`; if images are something else, or activations are not finite, which on a device
-                leaves the image out.
+            ValueError: As for :meth:`limit`, or if images are something else, or activations are not finite. On a
+                device other than the CPU, an image whose activations are not finite is left out instead.
 
         """
         limit = self.limit(share)
@@ -289,11 +291,12 @@ class DNARealism(ImageMetric):
             worst: Number of images of the highest scores.
 
         Returns:
-            ``"mean"``, ``"median"`` and ``"max"`` of the scores, ``"num_images"``, and for the images of the highest
-            scores, worst first, their ``"indices"`` in the data set (without indices, in order of addition) and their
-            ``"scores"``. For outlier scores, also their ``"percentiles"``, and ``"p_value"``, ``"share"``, ``"low"``
-            and ``"high"`` of :func:`~torchmetrics_dna.functional.few_are_off`: whether some images are outliers, and
-            the share of these with its interval. To see why an image is an outlier, use :func:`rank`.
+            ``"mean"``, ``"median"`` and ``"max"`` of the scores, and ``"num_images"``. For the images of the highest
+            scores, worst first, there are ``"indices"`` in the data set and ``"scores"``. Without indices, images are
+            numbered in order of addition. For outlier scores, there are also ``"percentiles"`` of these images, and
+            ``"p_value"``, ``"share"``, ``"low"`` and ``"high"`` of :func:`~torchmetrics_dna.functional.few_are_off`:
+            the test for outliers, and the share of outliers with its interval. To see why an image is an outlier, use
+            :func:`rank`.
 
         Raises:
             RuntimeError: If there are no images.
