@@ -47,8 +47,8 @@ class ClassComparisons(ManyComparisons):
     Attributes:
         results: Comparison of each class that both sets have, by class name, without DNAs.
         total: Comparison of all images of these classes together.
-        alone: Names of the classes that have readable images only in A, and of those that have them only in B. They
-            are not compared.
+        alone: Names of the classes with readable images only in A, and with readable images only in B. They are not
+            compared.
 
     """
 
@@ -160,8 +160,8 @@ class _Part:
 def compare_by_class(sides: Sides, members_of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
     """Compare each class of one image set with the same class of another.
 
-    Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
-    those of its images measured alone.
+    Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class are the
+    same as if its images were measured alone.
 
     Args:
         sides: The two image sets.
@@ -184,7 +184,7 @@ def compare_by_class(sides: Sides, members_of_sides: Sequence[Members], names: t
         raise ValueError(f"No class has images that can be read in both sets, such as: {part.unreadable_of_empty[0]}")
     alone = []
     for k, members in enumerate(members_of_sides):
-        # A class that is not in the other set is in neither of these mappings.
+        # Classes that only one set has are left out of both mappings.
         without_result = [name for name in members if name not in part.results]
         alone.append([name for name in without_result if name not in part.empty or part.empty[name][k]])
     total = _compare_measured(sides, part.total, names, part.unreadable_of_empty)
@@ -299,8 +299,8 @@ def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, li
 
     Raises:
         FileNotFoundError: If the file of labels does not exist.
-        ValueError: If ``by`` is none of these, an image has no class, or two in the file of labels, or ``images`` is a
-            stream and ``by`` no column.
+        ValueError: If ``by`` has another form, an image has no class or two different ones, or ``images`` is a stream
+            and ``by`` is not a column.
 
     Example:
         >>> from torchmetrics_dna.images import ImageSource
@@ -371,7 +371,7 @@ def _labels_in(path: str, names: Sequence[str]) -> list[str]:
 
 
 def _end_in(labels: Mapping[str, str], name: str, path: str) -> str:
-    """Return the longest end of an image's path that has a label; ValueError if none has."""
+    """Return the longest end of an image's path that has a label. ValueError if no end has a label."""
     parts = PurePath(name).parts
     for begin in range(len(parts)):
         end = "/".join(parts[begin:]).replace("//", "/")

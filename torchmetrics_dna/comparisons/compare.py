@@ -70,7 +70,8 @@ def compare(
         options: All other :class:`Arguments`. With ``distributed`` and ``by``, processes share classes. Without
             ``feature`` and ``layers``, the ``metrics`` ``"fid"``, ``"kid"``, ``"is"``, ``"sfid"``, ``"precision"``,
             ``"recall"``, ``"fd-dinov2"``, ``"fd-dinov2-edm2"`` and ``"cmmd"`` use the networks of their publications,
-            with one pass per network. With several sets, dna-emd decides which is closest, or else the first distance.
+            with one pass per network. With several sets, the closest set is the one with the smallest dna-emd, or with
+            the smallest first distance if dna-emd is not measured.
 
     Returns:
         A :class:`Comparison`; for several sets :class:`Comparisons`, and with ``by`` :class:`ClassComparisons`.
@@ -131,7 +132,7 @@ class Opened:
 
 
 def _merge_networks(comparisons: Sequence[Comparison]) -> Comparison:
-    """Merge comparisons of the same two sets by several networks. The first gives all but results and notices."""
+    """Merge comparisons of the same two sets by several networks. All other values are those of the first network."""
     results: dict[str, Result] = {}
     # A dictionary keeps each notice once, in order.
     notices: dict[str, None] = {}
@@ -150,7 +151,7 @@ def open_sets(
     held_out: str | None = None,
     names: tuple[str, str] | None = None,
 ) -> Opened:
-    """Open what :func:`compare` takes, once, and prepare it for each network of the metrics.
+    """Open the sets of :func:`compare` once, and prepare them for each network of the metrics.
 
     Args:
         a: As for :func:`compare`, and so are ``b``, ``by`` and ``held_out``.
@@ -226,8 +227,8 @@ def _open_for_networks(sources: Sequence[Any], arguments: Arguments, *, with_pro
 def _instead_of_published(arguments: Arguments, question: Arguments) -> str | None:
     """Return arguments for the default network, as the network of a published metric can't be fetched.
 
-    Distances of any network can replace the published metrics. None if the metrics have no such distance, or if
-    the network of the question is not that of a published metric.
+    Distances of any network can replace the published metrics. None if the metrics have no such distance, or if the
+    network is not that of a published metric.
     """
     if not any(isinstance(metric, Distance) and metric.protocol for metric in question.metrics or ()):
         return None

@@ -1,14 +1,15 @@
 """Has a sequence of figures changed? Evidence that stays valid however long, and however often, one looks.
 
-A bet at fair odds against "nothing has changed" gains nothing in the mean; by Ville's inequality its stake grows to 20
-times at any time with a chance of at most 1 in 20. The stake is split over all times at which a change may come. What
-came before such a time is its reference, which stays as it is: figures after a change never enter it, as in conditional
-conformal martingales (Shaer et al., 2026, arXiv 2602.13848), so a long change is not taken for usual.
+The evidence is the stake of a gambler who bets at fair odds against "nothing has changed". If nothing has changed, the
+mean of the stake does not grow. By Ville's inequality, the probability that the stake ever grows to 20 times its first
+value is then at most 1 in 20. The stake is split over all times at which a change may come. For each such time, the
+figures before it are its reference. Figures after a change never enter this reference, as in conditional conformal
+martingales (Shaer et al., 2026, arXiv 2602.13848). So a long change does not become part of what is usual.
 
-The odds are exact for any number of reference figures. As long as nothing changes, all figures are exchangeable; of m
-figures so far that are no reference, s lay above the r-th largest of n reference figures, so the next one does with a
-chance of (r + s) / (n + 1 + m), as in Pólya's urn. Instead of these odds, that paper takes the worst case within a
-confidence band about the reference, which holds for a given reference but takes hundreds of figures.
+The odds are exact for any number of reference figures. As long as nothing changes, all figures are exchangeable. Let
+there be n reference figures and m later ones, s of which are above the r-th largest reference figure. The next figure
+is above it with the probability (r + s) / (n + 1 + m), as in Pólya's urn. The paper uses the worst case within a
+confidence band about the reference instead. That holds for a given reference, but needs hundreds of figures.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 # Each bet compares the next figure with the largest figures of the reference, up to this share of them. Large changes
 # exceed the whole reference, so that bet has the largest part of the stake.
 _SHARES = np.array([0.0, 0.1, 0.25, 0.5])
-# Part of the stake of each of these bets.
+# Part of the stake for each of these shares.
 _PARTS = np.array([3.0, 1.0, 1.0, 1.0]) / 6
 # Pseudo-counts of figures after a change: before any is seen, 9 of 10 are expected above the reference figure.
 _ABOVE = 4.5
@@ -32,7 +33,7 @@ _SUM = 2.109743
 
 
 class ConformalEvidence:
-    """Evidence that figures have become larger than those before: what one unit of money has become by fair bets.
+    """Evidence that figures have become larger than earlier ones: the value of one unit of money after fair bets.
 
     Args:
         seed: Equal figures are ordered by lot, drawn by it.
@@ -57,14 +58,15 @@ class ConformalEvidence:
         self._bets = np.zeros((5, 0, len(_SHARES)))
 
     def learn(self, figure: float) -> None:
-        """Take a figure for one before any change, without a bet."""
+        """Add a figure to those before any change, without a bet."""
         insort(self._sorted, (float(figure), self._random.random()))
 
     def add(self, figure: float) -> float:
         """Bet on the next figure, and keep it.
 
         Returns:
-            The evidence for a change so far; 20 or more has a chance of at most 5 % at any time, if there is none.
+            The evidence for a change so far. If there is no change, the probability that it ever reaches 20 is at most
+            5%.
 
         """
         # Stake a part on a change that comes now. All figures so far are its reference.

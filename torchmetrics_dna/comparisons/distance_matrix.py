@@ -118,8 +118,8 @@ def matrix(
             folders that they have in common.
         feature: As for :func:`compare`.
         options: Some of :class:`Arguments`, as the signature shows. The default of ``metrics`` is dna-emd. If there are
-            several, dna-emd orders the sets if it is among them, else the first. With ``ranges="auto"``, bins divide
-            the range of all sets together.
+            several, the sets are ordered by dna-emd if it is among them, else by the first distance. With
+            ``ranges="auto"``, bins divide the range of all sets together.
 
     Raises:
         ValueError: As for :func:`compare`; if there are fewer than two sets, or two of one name.
@@ -189,7 +189,7 @@ def _matrices_of_layers(results: Sequence[Result], num_sets: int) -> dict[str, T
 
 
 def _notes(distances: Sequence[Distance], dna: DNA) -> list[str]:
-    """Return the notes on the distances of all sets; ``dna`` is that of one of the sets."""
+    """Return the notes on the distances of all sets. The DNA may be that of any set."""
     is_self_ranging = isinstance(dna, HistogramDNA) and dna.self_ranging
     if is_self_ranging and any(distance.unit == "bins" for distance in distances):
         return [_COMMON_BINS]

@@ -155,7 +155,8 @@ def _add_further(
 
 
 def _further_than_held_out(result: Result, a: Measured, b: Measured, held_out: Measured) -> Further | None:
-    """Test if ``b`` is farther from ``a`` than the held-out set, by exchanging the folds of these two.
+    """Test if ``b`` is farther from ``a`` than the held-out set, by exchanging the folds of ``b`` and of the held-out
+    set.
 
     Null hypothesis: the folds of both come from one distribution.
     """
@@ -243,7 +244,7 @@ def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], l
         input_of_b = b.input_of(record)
         if input_of_a is None or input_of_b is None:
             continue
-        # Too few images for one distance are no reason to withhold the others.
+        # If there are too few images for one distance, the others are still reported.
         if min(counts) < record.least and results:
             too_few.append(record.name)
             continue
@@ -305,7 +306,7 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
     if num_images == 1 and largest >= LEAST:
         return Untested(f"{name} has 1 {noun} (use `rank` for single {noun}s)")
     if num_images >= LEAST:
-        # So many different images are in 5 folds or more, but equal ones share a fold.
+        # This number of different images would fill at least 5 folds. Equal images share a fold.
         return Untested(
             f"{name} has {images_in_words(num_images, noun)} in {images_in_words(num_folds[k], 'fold')}, but"
             f" {LEAST_FOLDS} folds are needed (equal {noun}s share a fold)"

@@ -57,16 +57,16 @@ class OddImages:
 
     Attributes:
         names: Names of the images, the most unusual first, as in a ranking.
-        numbers: Their indices in their source; in a stream, running numbers.
+        numbers: Indices of the images in their source; in a stream, their numbers in order.
         scores: Outlier scores, see :class:`~torchmetrics_dna.DNARealism`; float64, ``(B,)``.
         typical: Scores of the reference's own images, each left out of the reference, ``(n,)``.
         single: Images that a property flags, see :func:`~torchmetrics_dna.functional.odd_by_properties`.
-        beyond: Other images whose score is above all of ``typical``, with the property, or else the layer, in which
-            they are farthest.
+        beyond: Other images whose score is above all of ``typical``. Each has the property in which it is farthest, or
+            else the layer.
         extremes: The property or layer in which each image is most extreme, with its value and the range of the
             others. It is no claim that something is wrong with the image.
         has_properties: True if properties were measured.
-        surely: Places of the images that fail a check in CI, if images are compared with the others of their own set;
+        surely: Positions of the images that fail a check in CI, if images are compared with the others of their set;
             None with a reference.
 
     """
@@ -83,7 +83,7 @@ class OddImages:
 
     @cached_property
     def few_off(self) -> FewOff | None:
-        """Test for a small number of outliers among the images that no property flags; None if there are no such.
+        """Test for a small number of outliers among the images that no property flags; None if all are flagged.
 
         Its p-value is five times that of :func:`~torchmetrics_dna.functional.few_are_off`, since it is one of several
         tests. It is 5/3 times that p-value if a property flags an image: the false positive rate of the summary does
@@ -186,7 +186,7 @@ class OddImages:
 
 
 def can_be_odd(sides: Sides, k: int) -> bool:
-    """Return whether :func:`odd_images` may score the images of side ``k`` against the first, as far as is known."""
+    """Return whether :func:`odd_images` may score set ``k`` against the first set, before both are measured."""
     reference = sides.images[0]
     images = sides.images[k]
     if isinstance(reference, DNA) or isinstance(images, DNA):
@@ -197,7 +197,7 @@ def can_be_odd(sides: Sides, k: int) -> bool:
 
 
 def means_by_layer(measured: Measured, neurons: Neurons) -> dict[str, Tensor]:
-    """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were."""
+    """Return the spatial means of each layer that were kept for outlier scores, ``(images, n)``; empty without them."""
     return split_means(measured.rows[MEANS], neurons) if MEANS in measured.rows else {}
 
 
@@ -218,7 +218,7 @@ def odd_images(
         images: Source of the images.
         neurons: Those of which means were kept.
         rows: The row in A of each image of B that is one of A's own, and -1 for others. Images of A are left out. If
-            all are of A, each is compared with the others of A. By default, none is.
+            all images are those of A, each is compared with the others of A. By default, none is.
         reference: The reference of outlier scores, if it was made from A before.
 
     Returns:
@@ -310,7 +310,7 @@ def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, o
 
 
 def _reason_beyond(extreme: Odd, images: Unusualness, row: int, reference: OutlierReference) -> Odd:
-    """Return why an image is beyond all of the reference: a property in which it clearly is, or else the layer."""
+    """Return the reason why an image is beyond all images of the reference: a clear property, or else a layer."""
     is_property = extreme.reason[-1:] in ("+", "-")
     if is_property and not extreme.low <= extreme.value <= extreme.high:
         assert images.tails is not None

@@ -52,14 +52,14 @@ _MOST = 400
 
 @dataclass(frozen=True)
 class OddSets:
-    """Those of several sets that differ from the others together.
+    """Sets among several that differ from all others together.
 
     Attributes:
         num_sets: Number of the sets.
-        p_value: P-value of the test that any differs; None without a test.
-        odd: Sets that differ significantly, by name, with the p-value of each; empty if none does, and if more than a
-            quarter do.
-        p_of_rest: P-value of the test that any of the rest differs; None if no set is flagged.
+        p_value: P-value of the test whether any set differs; None without a test.
+        odd: P-values of the sets that differ significantly, by name. Empty if no set differs, or if more than a quarter
+            do.
+        p_of_rest: P-value of the test whether any of the other sets differs; None if no set is flagged.
         properties: Properties of the first of these that are beyond those of each other set, the clearest first.
         lacks: What a test lacks; empty if there is one.
 
@@ -102,9 +102,9 @@ def in_fewer_folds(side: Measured, num_sets: int) -> Measured:
 def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> OddSets:
     """Test whether any of several sets differs from all others together, and flag those that do.
 
-    The test permutes the folds of all sets. Its statistic is the largest, over sets, of the evidence of network and
-    properties together that a set differs from the others. Once a set is flagged, the rest is tested without it, at
-    level 0.02. If more than a quarter of the sets differ, none is flagged.
+    The test permutes the folds of all sets. The statistic of a set is the evidence, of network and properties together,
+    that it differs from the others. The statistic of the test is the largest over all sets. Once a set is flagged, the
+    rest is tested without it, at level 0.02. If more than a quarter of the sets differ, none is flagged.
 
     Args:
         sets: Three or more measured sets by name, with folds.

@@ -305,7 +305,7 @@ def _evidence_of(comparison: Comparison, distance: str, of_properties: bool) -> 
 
 
 def label(source: Any, default: str) -> str:
-    """Return the path of a set as it was given, an address without its secrets; or the default if it is no path."""
+    """Return the path of a set, or an address without its secrets. Return the default for other sources."""
     if isinstance(source, (str, os.PathLike)):
         return public(os.fspath(source))
     return default

@@ -39,7 +39,7 @@ class FrechetEstimate(NamedTuple):
 
     @property
     def debiased(self) -> Tensor:
-        """Fd between the populations: ``value - bias``; negative if nothing is left of a small distance."""
+        """Fd between the populations: ``value - bias``. It can be negative for a small distance."""
         debiased: Tensor = self.value - self.bias
         return debiased
 
@@ -66,12 +66,12 @@ def layer_frechet_estimate(
     :math:`\sqrt{n}`. The bias is that of a jackknife of second order: fd without each tenth, and of halves, of the
     images shows how it falls with 1/images and with its square; influences take the linear part out of these values.
 
-    Intervals take at least 3 images per neuron.
+    Intervals require at least 3 images per neuron.
 
     Args:
         a: Sample: spatial means of the layer's neurons, shape ``(images, n)``; or its mean ``(n,)`` and covariance
             ``(n, n)``, if it is taken as exact.
-        b: The other side, likewise; at least one of them is a sample.
+        b: The other distribution, in one of the same two forms. At least one of the two must be a sample.
         folds: Fold of each image of both samples, int64, shape ``(images,)``, at least 5 different ones; tenths and
             halves are made of them, so images that belong together share a fold. By default 20, drawn at random with a
             fixed seed.
@@ -187,7 +187,7 @@ def _side(side: Tensor | Moments, folds: Tensor | None) -> _Sample | Moments:
 
 
 def _moments(side: _Sample | Moments, left_out: Tensor | None = None) -> Moments:
-    """Return the mean and covariance of a side; those of a sample without the images of a mask."""
+    """Return the mean and covariance of a set. For a sample, the images of the mask are left out."""
     if isinstance(side, _Sample):
         return side.moments(left_out)
     return side

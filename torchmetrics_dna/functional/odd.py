@@ -30,7 +30,8 @@ _LEVEL = 0.05
 # Levels of the first image that is far beyond all, and of others. Such an image is farther by this factor than usual.
 _LEVELS = (0.005, 0.02)
 _MORE = 1.5
-# Number of images without colour that are still faults. If a kind has few, all of these may be in one set.
+# Largest number of images without colour that are not flagged. If a domain has few such images, all of them may be in
+# one set.
 _MOST_GREY = 2
 # P-value of a property that is named as the reason for an image which other evidence flags.
 CLEAR = 0.003
@@ -106,16 +107,25 @@ class Odd(NamedTuple):
 
 
 def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
-    r"""Name images that a property shows to be far beyond all of a reference, each with its reason.
+    r"""Flag images that are far beyond all images of a reference by a property, each with its reason.
 
-    An image is of one colour, and none of the reference is nearly so. Beside 40 images of the reference or more, three
-    or more may also be without colour where all of these have some, or an image far beyond them in one of d directions
-    that are faults, such as dark, blurred or blocky. With n images in the reference, :math:`k = \max(5, n / 20)`, u the
-    value of the (k + 1)-th most extreme of these and e their mean excess over it, all transformed, an image at x has
-    :math:`p = k / n \, (1 + (x - u) / (k e))^{-k}`, exact for exponential tails. Of m images those are named that are
-    plainly faulty by the property's own value, with :math:`c = d m p \le 0.05`, and beyond the extreme of the reference
-    by its distance from the median; or less plainly faulty, with :math:`c \le 0.005`, and beyond by 1.5 times that.
-    Once an image is named, 0.02 is enough for others: no more sets of the reference's kind get a name by that.
+    An image is flagged if it has one colour, and no image of the reference nearly has. With at least 40 images in the
+    reference, there are two more reasons:
+
+    - Three or more images have no colour, but all images of the reference have some.
+    - An image is far beyond the reference in one of d directions that are faults, such as dark, blurred or blocky.
+
+    The second reason is a test on transformed properties. Let n be the number of images in the reference,
+    :math:`k = \max(5, n / 20)`, u the (k + 1)-th most extreme value in the reference, and e the mean excess of the k
+    more extreme values over u. An image with the value x has the p-value
+    :math:`p = k / n \, (1 + (x - u) / (k e))^{-k}`, which is exact for exponential tails. For m images,
+    :math:`c = d m p`. An image is flagged in either of two cases:
+
+    - The value itself is plainly faulty, :math:`c \le 0.05`, and the image exceeds the extreme of the reference by at
+      least the distance of this extreme from the median.
+    - The value itself may be faulty, :math:`c \le 0.005`, and the image exceeds the extreme by 1.5 times this distance.
+      If another image is flagged already, :math:`c \le 0.02` is enough. This does not increase the share of sets of
+      the reference's distribution in which an image is flagged.
 
     Args:
         reference: Properties of the reference's images, ``(n, properties)``, of
@@ -177,13 +187,14 @@ def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dic
 
 
 def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
-    r"""Name images, by their properties, that are far beyond the others of their folder, in their order.
+    r"""Flag images that are far beyond the other images of their folder by a property, in their order.
 
-    Images of one colour are named as they are. Of the a others, if these are 15 or more, the r most extreme in a
-    direction stand against the other a - r, for each r up to a tenth, by the c of :func:`odd_by_properties` with
-    n = a - r and m = a. All r are named if the r-th is plainly faulty, with :math:`c \le` ``level``; the most extreme
-    also if it is less plainly faulty, with :math:`c \le 0.02`. The rest is asked again, twice. The level is that of a
-    list to look at by default, or of fewer than 40 images that of a gate.
+    Images of one colour are flagged. Let a be the number of all others. If a is at least 15, the r most extreme images
+    in a direction are compared with the other a - r images, for each r up to a tenth of a. The rule is that of
+    :func:`odd_by_properties` with n = a - r and m = a. All r images are flagged if the r-th is plainly faulty and
+    :math:`c \le` ``level``. The most extreme image is also flagged if it may be faulty and :math:`c \le 0.02`. Images
+    that are not flagged are compared again, twice. The default level is ``IN_LIST`` for at least 40 images, else
+    ``IN_GATE``.
     """
     if level is None:
         level = IN_LIST if len(images) >= LEAST_OF_SINGLE else IN_GATE
@@ -198,15 +209,16 @@ def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
 
 
 def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Odd]:
-    r"""Name inputs that are no images, far beyond the others of their set, in their order.
+    r"""Flag inputs other than images that are far beyond the others of their set, in their order.
 
-    Inputs of one value are named as they are. Others are by the rule of :func:`odd_in_folder`, without limits of what
-    is plainly faulty, but beyond the extreme by 1.5 times its distance from the median.
+    Inputs with only one value are flagged. The rule for all others is that of :func:`odd_in_folder`, with two
+    differences: every value may be flagged, since numbers have no limit beyond which they are faulty by themselves. And
+    an input must exceed the extreme of the others by 1.5 times the distance of this extreme from the median.
 
     Args:
-        numbers: Numbers of each, ``(n, numbers)``, see :mod:`torchmetrics_dna.images.numbers`.
-        layers: Means of the neurons of each layer, ``(n, neurons)``; their mean and their norm are tested as well.
-        level: Inputs of a set, in the mean, with a tail as far out as one that is named.
+        numbers: Numbers of each input, ``(n, numbers)``, see :mod:`torchmetrics_dna.images.numbers`.
+        layers: Means of the neurons of each layer, ``(n, neurons)``. Their mean and their norm are tested as well.
+        level: Expected number of sound inputs of a set with a tail as far out as that of a flagged one.
 
     """
     columns = dict(zip(NUMBERS, numbers.double().T, strict=True))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics_dna.functional.odd import PropertyTails, standardized_properties, tail_of
 from torchmetrics_dna.functional.outliers import LayerGaussian, gaussians_of_means, left_out_distances, outlier_distance
 
-# Smallest mean excess of a tail, in logarithms; that of equal values would be 0.
+# Smallest mean excess of a tail, in logarithms. For equal values, the mean excess would be 0.
 _SMALLEST = 1e-9
 _PROPERTIES = "properties"
 
@@ -63,12 +63,12 @@ class OutlierReference:
 
     The score is the sum of three surprisals, see :func:`surprisal`: of the squared Mahalanobis distance of the image's
     spatial means, the mean over layers; of that of its transformed image properties; and of the smallest tail
-    probability of a property in a direction that is a fault, such as dark or blurred. Without properties it is the
-    first of these alone.
+    probability of a property in a direction that is a fault, such as dark or blurred. Without properties, the score is
+    the first surprisal alone.
 
     Args:
         gaussians: Gaussian of each layer of the reference.
-        own_distances: Squared distance of each of its own images to the others, by layer, ``(n,)``, see
+        own_distances: Squared distance of each of the reference's images to the others, by layer, ``(n,)``, see
             :func:`~torchmetrics_dna.functional.outliers.left_out_distances`.
         own_properties: Image properties of these images, ``(n, properties)``; None without properties.
 

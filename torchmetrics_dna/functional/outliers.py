@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from torchmetrics_dna.functional.permutation import NUM_RELABELINGS, SIGNIFICANT
 
-# Number of neurons of a layer; larger layers are left out if there are smaller ones.
+# Largest number of neurons of a layer. Larger layers are left out if there are smaller ones.
 LARGEST = 512
 # Share of the reference's own images beyond the score above which images are counted.
 _TAIL = 0.1
@@ -198,12 +198,12 @@ class FewOff(NamedTuple):
     """Result of the test of whether some images are unlike the reference's own, and about how many are.
 
     Attributes:
-        p_value: P-value of the test that none is; never 0.
+        p_value: P-value of the test whether any image is an outlier; never 0.
         share: Estimate of the share of the images that are.
         low: Lower end of the range of that share, two standard errors.
         high: Upper end.
-        fewest: Number of images that are enough for a p-value of 0.05 if they are much further away than all others;
-            None if no number is.
+        fewest: Smallest number of images for which p is at most 0.05 if they are much farther away than all others;
+            None if there is no such number.
 
     """
 
@@ -215,7 +215,7 @@ class FewOff(NamedTuple):
 
 
 def few_are_off(scores: Tensor, typical: Tensor) -> FewOff:
-    r"""Test whether some images have higher outlier scores than a reference's own, and estimate the share of those.
+    r"""Test whether some images have higher outlier scores than a reference's own images, and estimate their share.
 
     The statistic is the sum, over the images, of the squares of :math:`z = (x - m) / (1.4826\, d)`, where x is the
     logarithm of a score, m the median of all images of both sides, d the median absolute deviation from it, and z below
@@ -340,7 +340,7 @@ def share_beyond(num_beyond: int, num_images: int, num_typical: int) -> tuple[fl
         num_typical: Number of the reference's own images.
 
     Returns:
-        The share, and the lower and upper end of its range, which two standard errors of both sides' counts give.
+        The share, and the lower and upper end of its interval: two standard errors, from the counts of both sets.
 
     Example:
         >>> share, low, high = share_beyond(28, 100, 1000)
@@ -350,7 +350,7 @@ def share_beyond(num_beyond: int, num_images: int, num_typical: int) -> tuple[fl
     """
     beyond = num_beyond / num_images
     share = min(1.0, max(0.0, (beyond - _TAIL) / (1 - _TAIL)))
-    # The limit is an estimate, too. It moves the share of those images that are no outliers.
+    # The limit is an estimate, too. Its error changes how many of the images that are not outliers are above it.
     variance = beyond * (1 - beyond) / num_images + (1 - share) ** 2 * _TAIL * (1 - _TAIL) / num_typical
     error = 2 * variance**0.5 / (1 - _TAIL)
     return share, max(0.0, share - error), min(1.0, share + error)

@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 UNEQUAL = 1.5
 # Values are tied below this difference: relative, or absolute for standardised values below 1.
 _TIE = 1e-9
-# This many times the number of relabelings are drawn, since some are drawn twice.
+# Number of draws per required relabeling, since some relabelings are drawn twice.
 _SPARE = 8
 
 
@@ -109,8 +109,8 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int) -> Tensor:
 def exchanges_of_pairs(num_folds: int, most: int) -> Tensor:
     """Return relabelings of pairs, as in :func:`relabelings`, which exchange the sides of folds.
 
-    Fold k of A and fold k of B hold the same pairs. A relabeling and its mirror image, of which all distances are the
-    same, count as one of ``most``.
+    Fold k of A and fold k of B hold the same pairs. A relabeling and its mirror image have the same distances, so they
+    count as one of ``most``.
 
     Example:
         >>> exchanges_of_pairs(2, most=9).int()
@@ -130,10 +130,10 @@ def exchanges_of_pairs(num_folds: int, most: int) -> Tensor:
 
 
 def partitions(num_folds: Sequence[int], most: int) -> Tensor:
-    """Deal the folds of several sets anew, at random, so that each set has as many as before.
+    """Assign the folds of several sets to the sets at random, so that each set keeps its number of folds.
 
-    They are masks of the folds in each set, bool, shape ``(P, sets, folds)``, those of the first set first; the first
-    partition is observed.
+    Masks of the folds in each set, bool, shape ``(P, sets, folds)``. The folds are in the order of the sets. The first
+    partition is the observed one.
 
     Example:
         >>> partitions([2, 1], 2)[0].int()
@@ -178,7 +178,7 @@ def permutation_test(
         layers: Columns of each layer.
         weights: Weights of Eq. (5), shape ``(N,)``, of which absolute values are used; None for equal weights.
         exact: Whether these are all possible relabelings.
-        shifts: Shift of each layer, shape ``(P, layers)``; None to test without.
+        shifts: Shift of each layer, shape ``(P, layers)``; None to test without shifts.
 
     """
     z = standardised(distances)
@@ -255,7 +255,7 @@ def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None
 
 
 def standardised(distances: Tensor) -> Tensor:
-    """Standardise each column; 0 where it is constant up to rounding."""
+    """Standardise each column. A column that is constant up to rounding becomes 0."""
     mean = distances.mean(0)
     centred = distances - mean
     deviation = centred.square().mean(0).sqrt()

@@ -66,7 +66,7 @@ def dna_realism(
 
 
 def less_contrast(values: Tensor) -> Tensor:
-    """Return values for the first of one or two references, ``(S, ...)``, less those for the second."""
+    """Return the values for the first reference, less those for the second if there is one; values are ``(S, ...)``."""
     if len(values) == 1:
         return values[0]
     return values[0] - values[1]
@@ -77,7 +77,7 @@ def realism_of(
 ) -> Tensor:
     """Compute :func:`dna_realism` to several references at once, counts ``(S, N, num_bins)``: ``(S, B)``.
 
-    Errors are a device sync; without ``wait``, all scores on a device are NaN instead.
+    Raising an error needs a device sync. Without ``wait``, all scores on a device are NaN instead.
     """
     neurons = references.shape[1]
     device = references.device
@@ -126,9 +126,9 @@ def dna_realism_map(
 ) -> dict[str, Tensor]:
     r"""Compute maps whose means over positions add up to :func:`dna_realism`.
 
-    The dna-emd of a neuron moves the sorted activations of the image to the quantiles of the reference. A position pays
-    what moving its own activation costs; activations in one bin share their quantiles, and pay alike. A neuron of an
-    image with P positions thus has
+    The dna-emd of a neuron moves the sorted activations of the image to the quantiles of the reference. The value of a
+    position is the cost of moving its own activation. Activations in one bin share their quantiles, and have equal
+    costs. A neuron of an image with P positions thus has
 
     .. math::
         c_p = \frac{P}{h_k} \int_{F[k-1]}^{F[k]} |Q_{ref}(u) - k| \, du, \qquad k = bin(p),
@@ -226,7 +226,7 @@ def _costs(numbers: Tensor, cumulative: Tensor, integral: Tensor) -> Tensor:
 
 
 def _shifted(ends: Tensor) -> Tensor:
-    """Return values at the begins of bins from those at their ends, ``(n, num_bins)``; the first begin has 0."""
+    """Return values at the beginnings of bins from values at their ends, ``(n, num_bins)``. The first is 0."""
     return torch.nn.functional.pad(ends, (1, 0))[:, :-1]
 
 
@@ -267,7 +267,8 @@ def _check_references(
 def heat(maps: Mapping[str, Tensor], input_size: tuple[int, int] | None = None, side: int = SIDE) -> Tensor:
     """Join the maps of all layers to one of ``side * side`` cells, whose mean is the sum of the layers' means.
 
-    Each position of a layer is spread evenly over its cell of the input. A class token is spread over all of it.
+    Each position of a layer is spread evenly over its cell of the input. The value of a class token is spread over the
+    whole picture.
 
     Args:
         maps: For each layer ``(B, *positions)``, such as from :meth:`DNARealism.map`.

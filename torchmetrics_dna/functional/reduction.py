@@ -37,7 +37,7 @@ def mean_over_neurons(values: Tensor) -> Tensor:
 
 
 def check_weights(weights: Tensor | None, count: int, of: str = "neuron") -> Tensor:
-    """Return weights in float64, 1 / count for None; ValueError unless each neuron, or ``of``, has a finite one."""
+    """Return weights in float64, or 1 / count for None. ValueError unless there is a finite one for each ``of``."""
     if weights is None:
         return torch.full((count,), 1 / count, dtype=torch.float64)
     weights = torch.as_tensor(weights, dtype=torch.float64)
@@ -50,6 +50,6 @@ def check_weights(weights: Tensor | None, count: int, of: str = "neuron") -> Ten
 
 
 def blocks(rows: int, columns: int, cells: int) -> list[slice]:
-    """Return slices of rows, with at most so many cells each."""
+    """Return slices of rows, each with at most this number of cells."""
     size = max(1, cells // max(1, columns))
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]

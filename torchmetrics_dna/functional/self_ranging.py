@@ -3,8 +3,8 @@
 The share of activations below a position is known exactly at the edges of a histogram's own bins, up to its smallest
 activation (0), and above its largest one (1). Bin widths are powers of two, so the edges of the coarser of two
 histograms are edges of the finer one, too: both shares are known there. Between two such points, only the finer
-histogram shows where activations lie. If it has some there, those of the coarser one are taken to lie in the same
-places. Otherwise, the share of the coarser one is taken as linear.
+histogram shows where activations lie. If the finer histogram has activations there, those of the coarser one are
+assumed to lie in the same places. Otherwise, the share of the coarser one is taken as linear.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class RangedCounts(NamedTuple):
         return torch.stack([grid.start.double(), grid.width, self.minimum, self.maximum], 1)
 
     def numbers(self, positions: Tensor) -> Tensor:
-        """Return the number of the bin of each position, float64, ``(N, P)``; bins go on beyond the first and last."""
+        """Return the bin of each position, float64, ``(N, P)``. Beyond the first and last bin, numbers continue."""
         grid = self.grid
         return (positions / grid.width[:, None]).floor() - grid.start[:, None]
 
@@ -205,7 +205,7 @@ def _areas_of_lines(begin: Tensor, end: Tensor, before: Tensor, after: Tensor, l
 
 
 def _part(positions: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """Return the part of an interval that lies below each position, from 0 to 1; of an empty one, all above it."""
+    """Return the part of an interval that is below each position, from 0 to 1. An empty interval is a step."""
     return ((positions - begin) / (end - begin).clamp(min=_TINY)).clamp(0, 1)
 
 
@@ -271,7 +271,7 @@ def _part_of_gap(gaps: _Gaps, gap: Tensor, nodes: Tensor) -> Tensor:
 
 
 def counts_within(histograms: RangedCounts, low: Tensor, high: Tensor) -> Tensor:
-    """Move histograms to as many equal bins between bounds ``(N,)``, int64; what lies beyond is in the end bins.
+    """Move histograms to equal bins between bounds ``(N,)``, int64. Activations beyond the bounds are in the end bins.
 
     The counts of each neuron add up to 2^40, whatever the number of activations.
     """

@@ -156,10 +156,11 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     @all_or_nothing
     def explain(self) -> Explanation:
-        """Describe in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
+        """Describe in words what differs between real and fake images, over all processes.
 
-        It names properties of images, if measured (``DNAExtractor(properties=True)``). With ``num_folds`` it names
-        nothing if the test finds no difference. What caused a difference is found by :func:`compare`, which has images.
+        ``str()`` of the result is a text for a log. It describes properties of images if these are measured, by
+        ``DNAExtractor(properties=True)``. With ``num_folds``, it describes no difference if the test finds none. Only
+        :func:`compare` searches for the change that explains a difference, since this needs the images.
 
         Raises:
             RuntimeError: If a side has too few images.
@@ -183,10 +184,9 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return explain(real, fake, test, ("real", "fake"), lacks=why_untested)
 
     def _averaging_of_test(self, real: DNA, fake: DNA) -> Averaging:
-        """Return the averaging of the test that :meth:`explain` makes.
+        """Return the averaging of the test in :meth:`explain`.
 
-        Without weights of the user's, all neurons that both sides share have equal weights. Those of image properties
-        are among them.
+        By default, all neurons that both DNAs have get equal weights, also the neurons of image properties.
         """
         if not self._averaging.is_plain:
             return self._averaging
@@ -199,14 +199,15 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     @all_or_nothing
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
-        """Return the distance for a logger, over all processes, independent of the reduction.
+        """Return the distances for a logger, over all processes. They do not depend on ``reduction``.
 
         Args:
             prefix: Prefix of each name.
 
         Returns:
-            A number for each name, over all neurons as ``dna/dna_emd``, of a layer as ``dna/block_0/dna_emd``. With
-            ``num_folds`` also debiased values, as ``dna/dna_emd_debiased`` and ``dna/block_0/dna_emd_debiased``.
+            A number for each name: over all neurons such as ``dna/dna_emd``, and for a layer such as
+            ``dna/block_0/dna_emd``. With ``num_folds``, there are also debiased values, such as
+            ``dna/dna_emd_debiased`` and ``dna/block_0/dna_emd_debiased``.
 
         Raises:
             RuntimeError: If a side has too few images.
@@ -363,23 +364,23 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Names of the layers; by default those of the extractor.
         num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges, an :class:`ActivationRanges` or the path of a file; or ``"auto"`` for histograms
-            that find their own. By default those packaged with the extractor, or else ``"auto"``.
-        reference: The real side, if it is known in advance, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
-            file that :func:`load_dna` accepts; only fake images are added then. Extractor, layers, bins and ranges are
-            taken from it unless given.
+        ranges: Activation ranges: an :class:`ActivationRanges`, the path of a file, or ``"auto"`` for histograms that
+            determine their own. The default is the ranges that are packaged with the extractor, or else ``"auto"``.
+        reference: DNA of the real images, if it is known in advance, from ``to_dna`` or :func:`make_dna`. Or the path
+            of a DNA file that :func:`load_dna` accepts. Only fake images are added then. Extractor, layers, bins and
+            ranges are those of the DNA, unless they are given.
         neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
             order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
-        num_folds: Number of folds of images to keep, at least 5, such as 20, for the interval and test of
-            :meth:`evidence`; 0 for none. By default, it is that of the reference. Twenty make the state three times as
-            large; the distance is the same.
-        debias: Whether to correct the distance for the sampling noise of finite sets. This needs folds (by default 20)
-            with images in 5 of them on each side; the value is 0 if nothing is left of it.
-        pairs: Whether images of both sides correspond, such as originals and their compressed versions: ``update`` then
-            takes the pair of each image as ``groups``, the same for both, and evidence and debiased distances are those
-            of pairs. Of few pairs keep many folds, such as 100.
+        num_folds: Number of folds of images to keep for the interval and the test of :meth:`evidence`: 0 for none, or
+            at least 5, such as 20. The default is the number of the reference. Folds do not change the distance. With
+            20 folds, the state is three times as large.
+        debias: Whether to correct the distance for the sampling noise of finite sets. This needs folds, by default 20,
+            and images in at least 5 of them in each set. The value is 0 if the distance is within sampling noise.
+        pairs: Whether images of both sets correspond, such as originals and their compressed versions. ``update`` then
+            requires ``groups``, with the same value for both images of a pair. Evidence and debiased distances are
+            those of pairs. For few pairs, keep many folds, such as 100.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:

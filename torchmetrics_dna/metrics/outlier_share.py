@@ -28,12 +28,13 @@ _NAMES = ("outlier_share", "outlier_share_low", "outlier_share_high")
 class OutlierShare(ImageMetric):
     """Share of fake images that are outliers relative to a reference, such as broken samples, with a 95% interval.
 
-    It is the share in :meth:`DNARealism.summary`: the excess of images above the outlier score that a tenth of the
-    reference's own images exceed (Storey, 2002). Outliers that are not that far off are not counted. The interval is
-    two standard errors of both sets' counts.
+    The value is the share of :meth:`DNARealism.summary`. The metric counts the images above the outlier score that a
+    tenth of the reference's own images exceed. The share follows from the excess over a tenth (Storey, 2002). Outliers
+    below this score are not counted. The interval is two standard errors wide on each side, from the counts of both
+    sets.
 
-    The state is two counts, which one all-reduce adds up over processes. An image that a distributed sampler repeats is
-    counted twice.
+    The state consists of two counts, which take one all-reduce. An image that a distributed sampler repeats is counted
+    twice.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -96,7 +97,7 @@ class OutlierShare(ImageMetric):
 
     @override
     def update(self, imgs: Inputs, real: bool = False) -> None:
-        """Count fake images; real images are ignored, since the reference is in their place.
+        """Count fake images. Real images are ignored, since the reference stands for them.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].

@@ -79,28 +79,30 @@ def rank(
     Without a reference, each image is compared with all others. Outliers are flagged, and copies are found. The scores
     are those of :class:`DNARealism`, and one more:
 
-    - ``"outlier"`` answers which images are outliers, the most unusual first. It needs no pool, and works for a single
+    - ``"outlier"`` shows which images are outliers, the most unusual first. It needs no pool, and works for a single
       image.
-    - ``"local"`` answers which images have an unusual place, the worst first: the largest distance of a place, the mean
-      over 3 x 3 positions of the layer whose positions are about 8 pixels apart, from the places of the reference,
-      which is images. It finds small faults in images that are alike, such as textures or aligned pictures.
-    - ``"contrast"`` answers which images of a mixed pool are most like the reference, best first.
-    - ``"distance"`` is the dna-emd to the reference alone (sections 5.1 and 5.4 of the paper), best first. Plain images
-      are close to everything.
+    - ``"local"`` shows which images have an unusual place, the worst first. It finds small faults in images that are
+      similar, such as textures or aligned pictures. A place is the mean over 3 x 3 positions of the layer whose
+      positions are about 8 pixels apart. The score is the largest distance of a place from the places of the reference.
+      The reference must be images.
+    - ``"contrast"`` shows which images of a mixed pool are most similar to the reference, the best first.
+    - ``"distance"`` is the dna-emd to the reference alone (sections 5.1 and 5.4 of the paper), the best first. Images
+      with little contrast or detail are close to every set.
 
     Args:
         images: See :func:`make_dna`.
-        reference: Images, even a single one; or a DNA, or a path that :func:`load_dna` accepts: of kind
-            ``"layer-gaussian"`` for outlier scores, else ``"histogram"``. None for the images themselves, of which no
-            image is compared with itself.
+        reference: Images, even a single one. Or a DNA, or a path that :func:`load_dna` accepts: of kind
+            ``"layer-gaussian"`` for outlier scores, else ``"histogram"``. If None, the images are compared with each
+            other.
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
-        score: By default ``"outlier"``; but ``"contrast"`` if the reference is a histogram DNA or a single image, or
-            an argument is given that only dna-emd takes: ``contrast``, ``num_bins``, ``ranges`` or ``neuron_weights``.
-        contrast: ``"pool"``, the default of a contrast: all ranked images, which then run through the network
-            twice. Or other images, a DNA or its path.
-        nearest: Images, their :class:`Features`, or the path of a file of these (``ranking.index.save``), in which to
-            find the nearest neighbour of each image, to detect copies; if they are the reference's images, these are
-            measured only once. Without a reference, by default the images themselves.
+        score: The default is ``"outlier"``. It is ``"contrast"`` if the reference is a histogram DNA or a single image,
+            or if an argument is given that only dna-emd has: ``contrast``, ``num_bins``, ``ranges`` or
+            ``neuron_weights``.
+        contrast: Images to contrast with, a DNA or its path. The default is ``"pool"``: all ranked images, which then
+            run through the network twice.
+        nearest: Images, their :class:`Features`, or the path of a file of these (``ranking.index.save``). Among them,
+            the nearest neighbour of each image is found, to detect copies. If they are the reference's images, these
+            are measured only once. Without a reference, the default is the images themselves.
         options: Some of :class:`Arguments`, as the signature shows.
 
     Raises:
