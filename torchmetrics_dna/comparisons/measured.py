@@ -155,8 +155,7 @@ def _add_further(
 
 
 def _further_than_held_out(result: Result, a: Measured, b: Measured, held_out: Measured) -> Further | None:
-    """Test if ``b`` is farther from ``a`` than the held-out set, by exchanging the folds of ``b`` and of the held-out
-    set.
+    """Test if ``b`` is farther from ``a`` than the held-out set, by exchanging the folds of these two sets.
 
     Null hypothesis: the folds of both come from one distribution.
     """
