@@ -98,6 +98,15 @@ def test_what_differs_is_said_by_properties_that_the_network_measures() -> None:
         assert "brightness 0.5 → 0.25" in str(explanation)
 
 
+@pytest.mark.parametrize("few", ["real", "fake"])
+def test_the_set_with_too_few_folds_is_named_whatever_its_number_of_images(few: str) -> None:
+    images = random_images(50, seed=0)
+    metric = DNAEMD(DNAExtractor(Pixels(), layers=["mean"]), num_folds=20)
+    metric.update(images[:30], real=few == "real", groups=[number % 2 for number in range(30)])
+    metric.update(images[30:], real=few == "fake", groups=list(range(20)))
+    assert f"{few} has 30 images, in fewer than 5 folds" in str(metric.explain())
+
+
 def test_a_plot_has_a_line_at_chance_unless_noise_is_taken_off() -> None:
     mpl.use("Agg")
     for options, is_drawn in (({"num_folds": 20}, True), ({"num_folds": 20, "debias": True}, False), ({}, False)):

@@ -651,6 +651,11 @@ def _num_folds_with_images(dna: DNA) -> int:
 
 
 def _too_few_folds(real: DNA, fake: DNA) -> str:
-    """Return in words that the smaller side has too few folds for a test."""
-    name, smaller = ("fake", fake) if fake.num_images < real.num_images else ("real", real)
-    return f"{name} has {images_in_words(smaller.num_images)}, in fewer than {LEAST_FOLDS} folds"
+    """Return in words which set has too few folds with images for a test."""
+    name = "real"
+    dna = real
+    # A set of many images may fill few folds, if it has few groups.
+    if _num_folds_with_images(fake) < _num_folds_with_images(real):
+        name = "fake"
+        dna = fake
+    return f"{name} has {images_in_words(dna.num_images)}, in fewer than {LEAST_FOLDS} folds"
