@@ -66,9 +66,9 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
 
 
 def _error_of_roots(squares: Tensor, cov_a: Tensor, cov_b: Tensor) -> Tensor:
-    """Estimate the rounding error of the sum of the roots of eigenvalues of ``root_a.T @ cov_b @ root_a``."""
+    """Estimate the rounding error of twice the sum of the roots of the eigenvalues of ``root_a.T @ cov_b @ root_a``."""
     error_of_squares = eigenvalue_rounding(cov_a) * cov_a.norm() * cov_b.norm()
-    # The error of a root is that of its square, divided by twice the root. The errors add up like a random walk.
+    # The error of twice a root is that of its square, divided by the root. The errors add up like a random walk.
     error: Tensor = error_of_squares / len(cov_a) ** 0.5 * squares.rsqrt().sum()
     return error
 

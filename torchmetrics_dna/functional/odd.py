@@ -304,12 +304,12 @@ def _in_rounds(
     level: float,
     directions: _Directions,
 ) -> list[Odd]:
-    """Return images of a folder with a fact, and those that are far beyond the others, in several rounds.
+    """Return images, or other inputs, of a folder with a fact, and those that are far beyond the others.
 
-    Each round compares the images that no earlier round has flagged.
+    Each of several rounds compares the images that no earlier round has flagged.
 
     Args:
-        images: Properties of the images, ``(n, properties)``.
+        images: Properties of the images, or numbers of the other inputs, ``(n, properties)``.
         facts: Facts of images, by row.
         values: Values in each direction, larger is worse, ``(n, directions)``.
         is_plain_fault: Whether the property of an image is plainly faulty by itself, bool, ``(n, directions)``.

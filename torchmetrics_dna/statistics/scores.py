@@ -102,9 +102,9 @@ class Scorer(ImageScorer):
 
 
 def _check_references(references: Sequence[HistogramDNA], extractor: DNAExtractor) -> None:
-    """Raise ValueError if a reference has no images, or differs from what the extractor gives in the first one's bins.
+    """Raise ValueError if a reference has no images, or can't be compared with images of the extractor.
 
-    An empty DNA of the extractor stands for its images.
+    The bins are those of the first reference. An empty DNA is enough for this check.
     """
     first = references[0]
     if first.self_ranging:
