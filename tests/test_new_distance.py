@@ -1,4 +1,4 @@
-"""A new distance, by one record, is wherever distances are named; one of each grain stands beside it."""
+"""A new distance needs one registry entry. It is then found by commands, tables and pages, at each granularity."""
 
 from __future__ import annotations
 

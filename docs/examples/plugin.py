@@ -46,7 +46,7 @@ DISTANCES.register(
         key="dna_hellinger",
         unit="",
         sentence="Hellinger distance between the Gaussians of each neuron",
-        grain="neuron",
+        granularity="neuron",
         kinds=("gaussian", "layer-gaussian"),  # the first is measured; the others contain it
         least=2,
         between=hellinger,  # or Lazy("my_package.distances:hellinger"), which is imported when it is called

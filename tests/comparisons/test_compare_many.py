@@ -418,11 +418,11 @@ def test_a_set_is_not_its_own_held_out_set() -> None:
 
 def test_where_no_ratio_can_be_told_images_of_both_are_exchanged() -> None:
     compared = against(SAME)
-    tested = {name: each["dna-emd"].evidence.further for name, each in compared.items()}
+    tested = {name: each["dna-emd"].evidence.farther for name, each in compared.items()}
     ratios = compared.ratios()
     assert all((test is None) == (ratios.get(name, 1) is not None) for name, test in tested.items())
-    assert min(tested["real"].p_value, compared["real"].p_value_of_further) > 0.05
-    assert compared["real"].p_value_of_further == tested["real"].test.p_value  # without properties
+    assert min(tested["real"].p_value, compared["real"].p_value_of_farther) > 0.05
+    assert compared["real"].p_value_of_farther == tested["real"].test.p_value  # without properties
     p_values = {name: None if test is None else test.p_value for name, test in tested.items()}
     assert {row["set"]: row["dna_emd_p_further"] for row in compared.rows()} == p_values
     last = compared.verdict.splitlines()[-1]
@@ -452,7 +452,7 @@ def test_where_only_a_part_is_further_it_is_named(spoilt: np.ndarray, properties
     extractor = DNAExtractor(Pixels(), input_size=8, properties=properties)
     compared = compare(BLOCKS[2], sets, extractor, held_out="held", **EMD)
     assert compared["gen"].furthest_in == named
-    assert (compared["gen"].p_value_of_further <= 0.05) is (named is not None)
+    assert (compared["gen"].p_value_of_farther <= 0.05) is (named is not None)
     said = f"In {named}, gen is significantly farther from the reference than the held-out held (p " in compared.verdict
     ratio = compared.property_ratios()["gen"]
     if properties and named is not None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor, NeuronWeights, load_dna, make_dna
+from torchmetrics_dna import ActivationRanges, DNAExtractor, NeuronWeights, compare, load_dna, make_dna
+from torchmetrics_dna.comparisons import Comparison
 
 FOLDER = Path(__file__).parents[1] / "data" / "release_0_3"
 DIGESTS = json.loads((FOLDER / "digests.json").read_text(encoding="utf-8"))
@@ -38,8 +39,26 @@ def network() -> nn.Module:
     return nn.Sequential(layer, nn.ReLU())
 
 
+def example_images() -> torch.Tensor:
+    """The images of ``make.py`` beside the files."""
+    return torch.arange(12 * 3 * 16 * 16).reshape(12, 3, 16, 16).mul(37).remainder(251).byte()
+
+
+def test_a_result_is_equal_to_the_same_comparison_of_today() -> None:
+    earlier = Comparison.load(FOLDER / "comparison.result.npz")
+    images = example_images()
+    extractor = DNAExtractor(network(), layers=["0", "1"], input_size=(16, 16))
+    today = compare(images, images // 2, extractor, metrics="dna-fd")
+    torch.testing.assert_close(earlier["dna-fd"].values, today["dna-fd"].values)
+    evidence_earlier, evidence_today = earlier["dna-fd"].evidence, today["dna-fd"].evidence
+    assert evidence_earlier is not None
+    assert evidence_today is not None
+    assert evidence_earlier.debiased == pytest.approx(evidence_today.debiased)
+    assert evidence_earlier.farther is None
+
+
 def test_the_same_images_and_network_give_the_same_dna() -> None:
-    images = torch.arange(12 * 3 * 16 * 16).reshape(12, 3, 16, 16).mul(37).remainder(251).byte()
+    images = example_images()
     extractor = DNAExtractor(network(), layers=["0", "1"], input_size=(16, 16))
     dna = make_dna(images, extractor, ranges="auto", num_bins=16, num_folds=5)
     earlier = load_dna(FOLDER / "of_images.dna.npz")

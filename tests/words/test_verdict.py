@@ -97,7 +97,7 @@ class TwoSets:
     odd: Outliers | None = None
     noun: str = "image"
     test: None = None
-    p_value_of_further: float | None = None
+    p_value_of_farther: float | None = None
     furthest_in: str | None = None
 
     @property
@@ -442,7 +442,7 @@ class SeveralSets:
         return TwoSets(
             main=OneDistance(of_set.value, interval),
             shares_images=shares,
-            p_value_of_further=self.beside.further_in_any if self.beside else None,
+            p_value_of_farther=self.beside.further_in_any if self.beside else None,
             furthest_in=self.beside.furthest_in if self.beside else None,
         )
 

@@ -170,7 +170,7 @@ def compare(
 def _check_drawn(opened: Opened) -> None:
     """Raise ValueError if no distance of two sets can be drawn."""
     records = [record for sides in opened.networks for record in sides.plan.distances]
-    can_be_drawn = [record.grain != "set" and not record.layer for record in records]
+    can_be_drawn = [record.granularity != "set" and not record.layer for record in records]
     if not any(can_be_drawn):
         listed = ", ".join(record.name for record in records)
         raise ValueError(f"Option --plot draws distances of neurons or layers, such as dna-emd, but got {listed} alone")

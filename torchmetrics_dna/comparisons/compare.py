@@ -240,7 +240,7 @@ def _instead_of_published(arguments: Arguments, question: Arguments) -> str | No
             continue
         if record.protocol is None:
             names[record.name] = None
-        elif record.grain == "layer":
+        elif record.granularity == "layer":
             # FID and its like are Fréchet distances of a layer.
             names["fd"] = None
     if not names:

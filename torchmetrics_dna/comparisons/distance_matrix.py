@@ -157,7 +157,7 @@ def matrix(
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
     for distance in distances:
-        averaging = sides.plan.averaging if distance.grain == "neuron" else PLAIN
+        averaging = sides.plan.averaging if distance.granularity == "neuron" else PLAIN
         results = [Result(distance, values, dna.neurons, averaging) for values in _pairs(distance, measured)]
         matrices[distance.name] = _square([result.value for result in results], num_sets)
         by_layer[distance.name] = _matrices_of_layers(results, num_sets)

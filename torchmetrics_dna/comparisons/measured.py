@@ -15,7 +15,7 @@ from torchmetrics_dna.comparisons.two_sets import SHARED, Comparison
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES, of_any_network
-from torchmetrics_dna.dna.evidence import Further, is_farther, ratio_of
+from torchmetrics_dna.dna.evidence import FartherTest, is_farther, ratio_of
 from torchmetrics_dna.dna.shared import shared_neurons
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.odd import LEAST
@@ -59,7 +59,7 @@ def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tupl
         dna = a.first
         distances = list(of_any_network().values())
         plan = make_plan(Arguments(), distances, [dna], dna)
-    by_neuron = [record for record in plan.distances if record.grain == "neuron"]
+    by_neuron = [record for record in plan.distances if record.granularity == "neuron"]
     # Properties or bands of each set; empty if they are not compared.
     properties_of_sets: list[Measured] = []
     if plan.has_properties:
@@ -149,12 +149,12 @@ def _add_further(
         result = results.get(name)
         if result is None or result.evidence is None:
             continue
-        further = _further_than_held_out(result, a, b, held_out)
-        results[name] = replace(result, evidence=replace(result.evidence, further=further))
+        farther = _farther_than_held_out(result, a, b, held_out)
+        results[name] = replace(result, evidence=replace(result.evidence, farther=farther))
     return replace(comparison, results=results)
 
 
-def _further_than_held_out(result: Result, a: Measured, b: Measured, held_out: Measured) -> Further | None:
+def _farther_than_held_out(result: Result, a: Measured, b: Measured, held_out: Measured) -> FartherTest | None:
     """Test if ``b`` is farther from ``a`` than the held-out set, by exchanging the folds of these two sets.
 
     Null hypothesis: the folds of both come from one distribution.
@@ -188,7 +188,7 @@ def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Co
         for row_of_b, row_of_a in enumerate(rows_of_duplicates.tolist()):
             if row_of_a >= 0:
                 duplicates.append((a.numbers[row_of_a], b.numbers[row_of_b]))
-    results_by_neuron = [result for result in results.values() if result.distance.grain == "neuron"]
+    results_by_neuron = [result for result in results.values() if result.distance.granularity == "neuron"]
     are_identical = a is b or any(not result.values.any() for result in results_by_neuron)
     notices = _notices(a, b, plan, names, None if are_identical else rows_of_duplicates)
     if not is_paired and not are_identical:
@@ -250,7 +250,7 @@ def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], l
         results[record.name] = record.result(
             input_of_a,
             input_of_b,
-            plan.averaging if record.grain == "neuron" else None,
+            plan.averaging if record.granularity == "neuron" else None,
             confidence=plan.arguments.confidence,
             folded=folded_sides(record, a, b, plan),
             paired=bool(plan.arguments.pairs),

@@ -112,7 +112,7 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
         distances: Distances between the sets, ``(K, K)``, 0 for the same images.
 
     """
-    record = next((record for record in plan.distances if record.grain == "neuron" and record.folded), None)
+    record = next((record for record in plan.distances if record.granularity == "neuron" and record.folded), None)
     if record is None:
         return OddSets(len(sets), lacks=f"{plan.distances[0].name} has no such test, but dna-emd has one")
     lacks = _lacks(sets, plan, distances)

@@ -214,9 +214,9 @@ class Comparisons(ManyComparisons):
         None for the held-out set itself, without folds of images, and for distances of sets.
         """
         result = self[name].get(distance or self.distance)
-        if result is None or result.evidence is None or result.evidence.further is None:
+        if result is None or result.evidence is None or result.evidence.farther is None:
             return None
-        return result.evidence.further.p_value
+        return result.evidence.farther.p_value
 
     @property
     def noun(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, Grain, Kind, flat_figures, names_of
+from torchmetrics_dna.dna.distances import DISTANCES, Granularity, Kind, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.shared import as_gaussian, has_means
 from torchmetrics_dna.dna.shown import Shown
@@ -119,18 +119,21 @@ class Comparison(ByName["Result"]):
                 return result
         raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
 
-    def of_grain(self, *grains: Grain) -> list[Result]:
-        """Return the results of these grains, ``"neuron"``, ``"layer"`` or ``"set"``, without published metrics."""
+    def of_granularity(self, *granularities: Granularity) -> list[Result]:
+        """Return the results whose values are per ``"neuron"``, per ``"layer"`` or per ``"set"``.
+
+        Metrics as they were published are not among them.
+        """
         results: list[Result] = []
         for result in self.values():
-            if result.distance.protocol is None and result.distance.grain in grains:
+            if result.distance.protocol is None and result.distance.granularity in granularities:
                 results.append(result)
         return results
 
     @property
     def same_images(self) -> bool:
         """True if A and B are the same images: one source, or every neuron at distance 0."""
-        return self.is_one_source or any(not result.values.any() for result in self.of_grain("neuron"))
+        return self.is_one_source or any(not result.values.any() for result in self.of_granularity("neuron"))
 
     @property
     def is_one_source(self) -> bool:
@@ -177,7 +180,7 @@ class Comparison(ByName["Result"]):
         return self._jointly(lambda evidence: evidence.test)
 
     @property
-    def p_value_of_further(self) -> float | None:
+    def p_value_of_farther(self) -> float | None:
         """P-value that B is farther from A than held-out images in a layer, a neuron or a property.
 
         It is one test, as :attr:`p_value_of_any`, over exchanges of the folds of B and of the held-out images. None if
@@ -328,7 +331,7 @@ class Comparison(ByName["Result"]):
 
         """
         check_one_of("by", by, Literal["evidence", "distance"])
-        results = self.of_grain("neuron")
+        results = self.of_granularity("neuron")
         if not results:
             return []
         test = None if results[0].evidence is None else results[0].evidence.test
@@ -339,7 +342,7 @@ class Comparison(ByName["Result"]):
         # Values of all neurons by column, (N,); None for a column without values.
         columns: dict[str, Tensor | None] = {}
         for name, record in DISTANCES.items():
-            if record.grain == "neuron":
+            if record.granularity == "neuron":
                 columns[record.key] = self[name].values if name in self else None
         dnas = [side.dnas.get("histogram", side.first) for side in self.measured or ()]
         columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
@@ -375,7 +378,7 @@ class Comparison(ByName["Result"]):
         a, b = self._sides()
         properties = self._property_differences()
         test: PermutationTest | None = None
-        for result in self.of_grain("neuron"):
+        for result in self.of_granularity("neuron"):
             if test is None and result.evidence is not None:
                 test = result.evidence.test
         explanation = explain(
@@ -450,4 +453,4 @@ class Comparison(ByName["Result"]):
 
 def _of_further(evidence: Evidence) -> PermutationTest | None:
     """Return the test against held-out images."""
-    return None if evidence.further is None else evidence.further.test
+    return None if evidence.farther is None else evidence.farther.test

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop
 
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
-Grain = Literal["neuron", "layer", "set"]
+Granularity = Literal["neuron", "layer", "set"]
 
 
 class Protocol(NamedTuple):
@@ -51,7 +51,7 @@ class Distance:
         key: Name in json, tables and Python.
         unit: Unit of the values.
         sentence: One-line explanation for readers of a report.
-        grain: Granularity of the values: per neuron, per layer, or one for the set.
+        granularity: Granularity of the values: per neuron, per layer, or one for the set.
         kinds: Representation that it needs, then those that contain that one; empty if it needs features of single
             images.
         least: Minimum number of images per set.
@@ -76,7 +76,7 @@ class Distance:
     key: str
     unit: str
     sentence: str
-    grain: Grain
+    granularity: Granularity
     kinds: tuple[Kind, ...]
     least: int
     between: Callable[[Any, Any], Any]
@@ -141,7 +141,7 @@ class Distance:
         from torchmetrics_dna.dna.result import Result
 
         spread = None
-        if self.grain == "set":
+        if self.granularity == "set":
             value, spread = self.of_features(a.values, b.values, cache)
             values = torch.tensor([value], dtype=torch.float64)
         else:
@@ -213,7 +213,7 @@ _DNA_EMD = Distance(
     key="dna_emd",
     unit="bins",
     sentence="how far each neuron's histogram of A must be moved to become that of B",
-    grain="neuron",
+    granularity="neuron",
     kinds=("histogram",),
     least=1,
     between=of_dnas,
@@ -226,7 +226,7 @@ _DNA_FD = Distance(
     key="dna_fd",
     unit="squared activations",
     sentence="Fréchet distance of each neuron's spatial means",
-    grain="neuron",
+    granularity="neuron",
     kinds=("gaussian", "layer-gaussian"),
     least=2,
     between=of_dnas,
@@ -237,7 +237,7 @@ _FD = Distance(
     key="fd",
     unit="squared activations",
     sentence="multivariate Fréchet distance of each layer, as FID is of one",
-    grain="layer",
+    granularity="layer",
     kinds=("layer-gaussian",),
     least=2,
     between=of_dnas,
@@ -249,7 +249,7 @@ _KID = Distance(
     key="kid",
     unit="",
     sentence="kernel distance of the last layer's spatial means",
-    grain="set",
+    granularity="set",
     kinds=(),
     least=2,
     between=_lazy("functional.features:kernel_distance"),
@@ -261,7 +261,7 @@ _MIND = Distance(
     key="mind",
     unit="squared activations",
     sentence="sliced Wasserstein distance of the last layer's spatial means",
-    grain="set",
+    granularity="set",
     kinds=(),
     least=1,
     between=_lazy("functional.features:mind"),
@@ -271,7 +271,7 @@ _INCEPTION_SCORE = Distance(
     key="inception_score",
     unit="of B",
     sentence="inception score of B's images, the mean over ten splits",
-    grain="set",
+    granularity="set",
     kinds=(),
     least=10,
     between=score_of_b,
@@ -284,7 +284,7 @@ _CMMD = Distance(
     key="cmmd",
     unit="",
     sentence="maximum mean discrepancy of the directions of the last layer's spatial means",
-    grain="set",
+    granularity="set",
     kinds=(),
     least=1,
     between=_lazy("functional.features:cmmd"),
@@ -299,7 +299,7 @@ def _by_neighbours(name: str, sentence: str) -> Distance:
         key=name.replace("-", "_"),
         unit="",
         sentence=sentence,
-        grain="set",
+        granularity="set",
         kinds=(),
         least=6,
         between=_lazy("functional.features:prdc"),

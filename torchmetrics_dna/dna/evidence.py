@@ -106,7 +106,7 @@ class Jackknife:
 
 
 @dataclass(frozen=True, eq=False)
-class Further:
+class FartherTest:
     """Test that a set is farther from A than another set, by exchanges of the folds of both.
 
     Attributes:
@@ -145,7 +145,7 @@ class Evidence:
         power: Power of the distance on which noise is additive.
         null_above: How far the 95 % quantile over relabelings is above their mean, on the same scale; None without a
             test.
-        further: Test that B is farther from A than held-out images are; None if there are no held-out images.
+        farther: Test that B is farther from A than held-out images are; None if there are no held-out images.
 
     """
 
@@ -163,7 +163,7 @@ class Evidence:
     upper: float
     power: int
     null_above: float | None = None
-    further: Further | None = None
+    farther: FartherTest | None = None
 
     @property
     def debiased(self) -> float | None:
@@ -474,7 +474,7 @@ def lower_end(far: Evidence, quantile: float) -> float:
     return centre + slope / 2 - sqrt(slope**2 / 4 + noise_at_zero**2 + slope * centre)
 
 
-def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging) -> Further | None:
+def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging) -> FartherTest | None:
     """Test if a set is farther from A than another set, by exchanging the folds of both. A stays as it is.
 
     Null hypothesis: the folds of both sets come from one distribution.
@@ -508,7 +508,7 @@ def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Avera
     rounding = 1e-9 * mean_to_first.amax()
     p_value = float((excess >= excess[0] - rounding).double().mean())
     test = permutation_test(to_first - to_second, folded.slices, averaging.weights, exact=False, shifts=None)
-    return Further(p_value, test)
+    return FartherTest(p_value, test)
 
 
 def _differs(interval: Interval) -> bool:

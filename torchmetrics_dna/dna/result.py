@@ -144,7 +144,7 @@ class Result:
     @property
     def layer_means(self) -> dict[str, Tensor]:
         """Distance of each layer, scalars on the device of the values; empty for a distance of sets."""
-        if self.distance.grain == "set":
+        if self.distance.granularity == "set":
             return {}
         return {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
 
@@ -237,7 +237,7 @@ class Result:
 
         None for distances of layers and of sets, and where A has too few folds.
         """
-        if self.evidence is None or self.distance.grain != "neuron":
+        if self.evidence is None or self.distance.granularity != "neuron":
             return None
         null_mean = self.evidence.chance
         is_significant = self.p_value is not None and self.p_value <= SIGNIFICANT
@@ -253,7 +253,7 @@ class Result:
         """
         test = self._test
         null_mean = self.null_mean
-        if test is None or test.p_value > SIGNIFICANT or self.distance.grain != "neuron" or null_mean is None:
+        if test is None or test.p_value > SIGNIFICANT or self.distance.granularity != "neuron" or null_mean is None:
             return None
         if self.value > null_mean:
             return None
@@ -296,7 +296,7 @@ class Result:
     def tested(self, folded: FoldedSides, confidence: float = 0.95) -> Result:
         """Return the result with evidence from folds, if enough of them have images."""
         averaging = self.averaging
-        if self.distance.grain == "neuron" and self._averaged is not None:
+        if self.distance.granularity == "neuron" and self._averaged is not None:
             weights = torch.zeros(len(self.values), dtype=torch.float64)
             weights[self._averaged] = 1 / len(self._averaged)
             averaging = Averaging(weights)
@@ -323,14 +323,14 @@ class Result:
     @property
     def _terms(self) -> Neurons:
         """Terms per layer: its neurons, or one for a distance of layers."""
-        if self.distance.grain == "neuron":
+        if self.distance.granularity == "neuron":
             return self.neurons
         return Neurons(dict.fromkeys(self.neurons, 1))
 
     @cached_property
     def _averaged(self) -> Tensor | None:
         """Indices of the terms in the mean; None for all."""
-        if not self.averaging.is_plain or self.distance.grain == "set":
+        if not self.averaging.is_plain or self.distance.granularity == "set":
             return None
         terms = self._terms
         layers = list(without_properties(terms) or terms)

@@ -39,7 +39,7 @@ _HOMES = {
     "Comparisons": "comparisons.several_sets",
     "DistanceMatrix": "comparisons.distance_matrix",
     "Evidence": "dna.evidence",
-    "Further": "dna.evidence",
+    "FartherTest": "dna.evidence",
     "Interval": "dna.evidence",
     "Jackknife": "dna.evidence",
     "Measured": "jobs.measure",
@@ -52,6 +52,8 @@ _HOMES = {
     "Result": "dna.result",
     "Versions": "comparisons.versions",
 }
+# Fields of results under their names in files of version 0.3.
+_EARLIER_NAMES = {"further": "farther"}
 
 
 class Saved:
@@ -228,7 +230,7 @@ class _Decoder:
             raise ValueError(f"it holds a {tag!r}, which this version does not know")
         module = import_module(f"torchmetrics_dna.{_HOMES[tag]}")
         result_class = getattr(module, tag)
-        decoded = {name: self.decode(item) for name, item in content.items()}
+        decoded = {_EARLIER_NAMES.get(name, name): self.decode(item) for name, item in content.items()}
         return result_class(**decoded)
 
     def _distance(self, content: list[Any]) -> Distance:

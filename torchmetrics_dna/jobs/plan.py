@@ -127,7 +127,7 @@ def _can_have_outliers(plan: Plan) -> bool:
     arguments = plan.arguments
     if arguments.pairs or arguments.num_folds is None or not plan.averaging.is_plain:
         return False
-    return any(record.grain == "neuron" and record.protocol is None for record in plan.distances)
+    return any(record.granularity == "neuron" and record.protocol is None for record in plan.distances)
 
 
 def _with_outlier_scores(plan: Plan, images: Sequence[Images], noun: str) -> Plan:

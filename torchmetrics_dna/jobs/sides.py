@@ -368,7 +368,7 @@ def _set_up(
         dnas,
         histograms="histogram" in kinds,
         to_gpu=True,
-        with_properties=can_have_properties and any(record.grain == "neuron" for record in distances),
+        with_properties=can_have_properties and any(record.granularity == "neuron" for record in distances),
     )
 
 

@@ -153,7 +153,7 @@ def _check_not_mixed(distances: Sequence[Distance], unpublished: Sequence[Distan
 
 def _metric_of(distance: Distance, setup: Setup, options: tuple[bool, bool], kwargs: dict[str, Any]) -> Metric:
     """Return the metric of a distance; ``options`` are ``reset_real_features`` and ``normalize``."""
-    if distance.grain == "set":
+    if distance.granularity == "set":
         return FeatureMetric([distance], setup.extractor, *options, distance.layer, **kwargs)
     if distance.protocol is None:
         return _DNA_METRICS[distance.name](setup.extractor, *options, **kwargs)

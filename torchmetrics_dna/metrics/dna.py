@@ -90,7 +90,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             check_comparable(reference, self._dna("fake"))
         if debias and averaging.why_noisy:
             raise ValueError(f"Argument `debias` does not go with this: {averaging.why_noisy}")
-        self._num_terms = self.neurons.total if distance.grain == "neuron" else len(self.neurons)
+        self._num_terms = self.neurons.total if distance.granularity == "neuron" else len(self.neurons)
         self._averaging = averaging
         self._settings |= {
             "distances": distance.name,
@@ -190,7 +190,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """
         if not self._averaging.is_plain:
             return self._averaging
-        if self.distance.grain == "neuron":
+        if self.distance.granularity == "neuron":
             tested = torch.zeros(self._num_terms)
             tested[self.neurons.positions(neurons=shared_neurons(real, fake))] = 1
         else:

@@ -94,7 +94,7 @@ def plot_layers(
         ValueError: If there is no such distance, or the number of ``ax`` is wrong.
 
     """
-    results = comparison.of_grain("neuron", "layer")
+    results = comparison.of_granularity("neuron", "layer")
     shown = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
     if not shown:
         names_of_all = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"

@@ -202,7 +202,7 @@ def step_path(levels: Sequence[int], width: int, height: int) -> str:
 
 def _axis(comparison: Comparison) -> dict[str, Any]:
     """Return round ticks from 0, and the end of the axis, for the distance of each layer."""
-    findings = comparison.of_grain("neuron", "layer")[0].layers.values()
+    findings = comparison.of_granularity("neuron", "layer")[0].layers.values()
     ends = [finding.interval.high if finding.interval else finding.value for finding in findings]
     largest = max(ends) or 1.0
     power = 10 ** math.floor(math.log10(largest))

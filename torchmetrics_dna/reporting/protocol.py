@@ -196,9 +196,9 @@ def _origin(result: Result, comparison: Comparison) -> str:
         if record.protocol.crop == "center":
             layer += " and the largest central square of each image"
         return f"computed as published, from {layer}"
-    if record.grain == "set":
+    if record.granularity == "set":
         return f"computed from the spatial means of layer {list(comparison.neurons)[-1]}"
-    average = f"a {result.averaging.over(f'{record.grain}s')}"
+    average = f"a {result.averaging.over(f'{record.granularity}s')}"
     if result.averaging.is_plain:
         return average
     digest = result.averaging.settings["neuron weights (digest)"]

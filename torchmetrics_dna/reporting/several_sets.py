@@ -248,7 +248,7 @@ def _how_far(sets: Comparisons, name: str, the_held_out: str, *, differs: bool) 
     if differs and p_farther is not None and p_farther <= SIGNIFICANT:
         farther = f"{name} is significantly farther from {reference} than {the_held_out} ({p_figure(p_farther, 'p')})."
         return f"{farther} There are too few {noun}s to estimate the ratio."
-    p_anywhere = comparison.p_value_of_further
+    p_anywhere = comparison.p_value_of_farther
     if differs and p_anywhere is not None and p_anywhere <= SIGNIFICANT:
         where = comparison.furthest_in or "some layer or property"
         p = p_figure(p_anywhere, "p")

@@ -241,10 +241,10 @@ def unit_of(comparison: Comparison, result: Result) -> str:
     layer = f"of layer {record.layer or list(comparison.neurons)[-1]}"
     if record.protocol is not None:
         average = f"{layer} of {record.protocol.feature}"
-    elif record.grain == "set":
+    elif record.granularity == "set":
         average = layer
     else:
-        average = result.averaging.over(f"{record.grain}s")
+        average = result.averaging.over(f"{record.granularity}s")
     direction = "higher is better" if record.higher_is_better else ""
     spread = f"± {number(result.spread)} over subsets" if result.spread else ""
     return _joined(unit, average, direction, spread)
@@ -254,7 +254,7 @@ def why_small(result: Result) -> str:
     """Return what a small p-value tests, where the mean over all neurons is not beyond chance; empty elsewhere."""
     if result.p_value is None or result.p_value > SIGNIFICANT or result.few_differ is not None:
         return ""
-    high = None if result.evidence is None or result.distance.grain != "neuron" else result.evidence.null_high
+    high = None if result.evidence is None or result.distance.granularity != "neuron" else result.evidence.null_high
     if result.value > (high or 0):
         return ""
     name = result.distance.name
@@ -274,7 +274,7 @@ def tables(comparison: Comparison) -> list[Table]:
 
 def _table_of_layers(comparison: Comparison) -> Table | None:
     """Return the distances of each layer; None if no distance has values of layers."""
-    results = comparison.of_grain("neuron", "layer")
+    results = comparison.of_granularity("neuron", "layer")
     if not results:
         return None
     # The first result with an interval and a test.
@@ -292,7 +292,7 @@ def _table_of_layers(comparison: Comparison) -> Table | None:
 
 def num_significant(comparison: Comparison) -> str:
     """Return how many neurons differ significantly; empty without a test."""
-    evidence = next((result.evidence for result in comparison.of_grain("neuron") if result.evidence), None)
+    evidence = next((result.evidence for result in comparison.of_granularity("neuron") if result.evidence), None)
     if evidence is None or evidence.test is None:
         return ""
     count = int((evidence.test.neurons <= SIGNIFICANT).sum())
@@ -305,7 +305,7 @@ def _table_of_neurons(comparison: Comparison) -> Table | None:
     if not top:
         return None
     keys = {"layer": "layer", "neuron": "name"}
-    keys |= {result.distance.name: result.distance.key for result in comparison.of_grain("neuron")}
+    keys |= {result.distance.name: result.distance.key for result in comparison.of_granularity("neuron")}
     header = [*keys, "mean shift"]
     cells = [[*(neuron[key] for key in keys.values()), neuron["shift"]] for neuron in top]
     significant = num_significant(comparison)
@@ -352,7 +352,7 @@ def whole(comparison: Comparison) -> dict[str, Any]:
         "num_images": comparison.num_images,
         "paired": comparison.paired,
         "extractor": comparison.extractor,
-        "average": {each.distance.key: each.averaging.over("neurons") for each in comparison.of_grain("neuron")},
+        "average": {each.distance.key: each.averaging.over("neurons") for each in comparison.of_granularity("neuron")},
         "num_bins": comparison.num_bins,
         "ranges": comparison.ranges,
         "unreadable": comparison.unreadable,
@@ -362,7 +362,7 @@ def whole(comparison: Comparison) -> dict[str, Any]:
 def _by_layer(comparison: Comparison) -> dict[str, dict[str, Any]]:
     """Return the findings of each layer by key of the distance; of a published metric, none."""
     by_layer: dict[str, dict[str, Any]] = {layer: {} for layer in comparison.neurons}
-    for result in comparison.of_grain("neuron", "layer"):
+    for result in comparison.of_granularity("neuron", "layer"):
         for layer, finding in result.layers.items():
             by_layer[layer][result.distance.key] = finding
     return by_layer

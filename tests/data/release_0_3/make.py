@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import torchmetrics_dna
-from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna
+from torchmetrics_dna import DNAExtractor, NeuronWeights, compare, make_dna
 from torchmetrics_dna.neurons import Neurons
 
 HERE = Path(__file__).parent
@@ -44,6 +44,8 @@ def main() -> None:
     images = torch.arange(12 * 3 * 16 * 16).reshape(12, 3, 16, 16).mul(37).remainder(251).byte()
     extractor = DNAExtractor(network(), layers=["0", "1"], input_size=(16, 16))
     save("of_images.dna.npz", make_dna(images, extractor, ranges="auto", num_bins=16, num_folds=5))
+    comparison = compare(images, images // 2, feature=extractor, metrics="dna-fd")
+    comparison.save(HERE / "comparison.result.npz")
     neurons = Neurons({"conv": 2, "head": 2})
     save("neuron_weights.npz", NeuronWeights.of_neurons([3, 0], neurons, "tiny", name="edges"))
     save("ranges.json", ranges(neurons))
