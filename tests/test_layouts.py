@@ -173,6 +173,7 @@ def expected(ways: str, way: str, values: str = "") -> Any:
 AS_IF = {"a list of rows": "compare, as A", ".npy": "compare, as A", ".npz": "compare, as A", "a list": "make_dna"}
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("layout", ARRAYS)
 @pytest.mark.parametrize("way", [*OF_ROWS, *IN_LISTS, *IN_FILES])
 def test_arrays_of_rows(way: str, layout: str, tmp_path: Path) -> None:

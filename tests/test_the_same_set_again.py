@@ -197,6 +197,7 @@ def test_what_can_not_leave_itself_out_is_told(folder: Path) -> None:
         rank(some, some, EXTRACTOR, reading=READING)
 
 
+@pytest.mark.outer
 @each_again
 def test_no_image_is_a_copy_of_itself(again: str, folder: Path, tmp_path: Path, cli: Command) -> None:
     """Where the index is known to be of these images; in a copy of the folder each image has one."""

@@ -151,6 +151,7 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
         assert (words in of_sets.verdict) is (shown == words)
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize(
     "spellings",
     [

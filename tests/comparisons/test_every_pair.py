@@ -217,6 +217,7 @@ def compare_fits(row: Row) -> bool:
     return folders or (row["groups"] != "prefix" and row["pairs"] not in ("name", "function"))
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("row", covering(COMPARED, compare_fits), ids=title)
 def test_compare(row: Row, folder: Path) -> None:
     given, count = shared(row, folder), 17 if row["pairs"] else 14
@@ -449,6 +450,7 @@ def rank_fits(row: Row) -> bool:
     return True
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize("row", covering(RANKED, rank_fits), ids=title)
 def test_rank(row: Row, folder: Path) -> None:
     given, network = shared(row, folder), extractor(row["layers"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import timm
@@ -9,11 +11,8 @@ import torch
 from networks import Outputs, Pixels, random_images
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
-from transformers import Dinov2Config, Dinov2Model
 
-from torchmetrics_dna import (
-    DNAExtractor,
-)
+from torchmetrics_dna import DNAExtractor
 
 IMAGES = random_images(6, 0, (30, 40))
 
@@ -50,18 +49,26 @@ def test_views_of_tokens(vit: nn.Module) -> None:
     np.testing.assert_allclose(activations["norm:class:unit"], unit[:, 0], rtol=1e-4, atol=1e-7)
 
 
-DINO = Dinov2Config(
-    hidden_size=24, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=32, patch_size=16
-)
+def vit_of_torchvision() -> nn.Module:
+    return VisionTransformer(32, 16, 1, 2, 24, 48)
+
+
+def dinov2_of_transformers() -> nn.Module:
+    # transformers takes seconds to import its models, so only the process that needs them does so.
+    from transformers import Dinov2Config, Dinov2Model
+
+    config = Dinov2Config(
+        hidden_size=24, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=32, patch_size=16
+    )
+    return Dinov2Model(config)
 
 
 @pytest.mark.parametrize(
-    ("network", "layer"),
-    [(VisionTransformer(32, 16, 1, 2, 24, 48), "encoder"), (Dinov2Model(DINO), "layernorm")],
-    ids=["torchvision", "transformers"],
+    ("make_network", "layer"), [(vit_of_torchvision, "encoder"), (dinov2_of_transformers, "layernorm")]
 )
-def test_class_tokens_of_other_libraries(network: nn.Module, layer: str) -> None:
-    extractor = DNAExtractor(network.eval(), layers=[f"{layer}:class"], input_size=32)
+def test_class_tokens_of_other_libraries(make_network: Callable[[], nn.Module], layer: str) -> None:
+    network = make_network().eval()
+    extractor = DNAExtractor(network, layers=[f"{layer}:class"], input_size=32)
     assert torch.equal(extractor(IMAGES[:2])[f"{layer}:class"], outputs_of(network, extractor, layer)[:, 0])
 
 

@@ -177,7 +177,7 @@ def interrupted() -> None:
     main()
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
 def test_ctrl_c_while_workers_start_is_not_lost(
     tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
