@@ -80,9 +80,11 @@ def compare(
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the sets differ significantly.", "--fail-if-different")
     ] = False,
-    fail_if_odd: Annotated[
+    fail_if_outliers: Annotated[
         bool,
-        o.output_option("Exit with code 1 if an image of B is flagged as an outlier relative to A.", "--fail-if-odd"),
+        o.output_option(
+            "Exit with code 1 if an image of B is flagged as an outlier relative to A.", "--fail-if-outliers"
+        ),
     ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
@@ -110,7 +112,7 @@ def compare(
         "fail_above": fail_above,
         "fail_unless_below": fail_unless_below,
         "fail_if_different": level if fail_if_different else None,
-        "fail_if_odd": level if fail_if_odd else None,
+        "fail_if_outliers": level if fail_if_outliers else None,
     }
     check_limits(limits, options["metrics"], {"by": by, **options})
     # For two sets, a comparison shows more than a matrix.
@@ -357,10 +359,10 @@ def _suggest_commands(
             lines.append(f"To order the {noun}s of B by their distance from A: {ranking}")
         elif ranking:
             lines.append(f"To find outliers in B: {ranking}")
-    elif result.odd is not None and result.odd.off:
+    elif result.outliers is not None and result.outliers.flagged_names:
         if has_index:
             lines.append(f"To see these {noun}s {in_page}: {comparing}")
-    elif not is_dna and result.odd is None and ranking:
+    elif not is_dna and result.outliers is None and ranking:
         lines.append(f"A comparison hardly detects a small number of outliers. To find them in B: {ranking}")
     if lines:
         talk.print("")

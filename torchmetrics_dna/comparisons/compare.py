@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from torchmetrics_dna.comparisons.classes import ClassComparisons, compare_by_class, open_classes
 from torchmetrics_dna.comparisons.measured import add_held_out_tests, compare_measured
-from torchmetrics_dna.comparisons.odd_images import odd_images
+from torchmetrics_dna.comparisons.outliers import find_outliers
 from torchmetrics_dna.comparisons.several_sets import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.dna.distances import Distance, check_distances, record_of, resolve_distances
 from torchmetrics_dna.images.pixels import is_file
@@ -22,7 +22,7 @@ from torchmetrics_dna.options import argument, written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.classes import Classes, Members
-    from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.comparisons.outliers import Outliers
     from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.result import Result
@@ -302,7 +302,7 @@ def _compare_with_side(
         outliers = _find_outliers(sides, k, a, b, shares_images=comparison.shares_images)
         if with_pixels:
             pixels = pixels_of_pairs(sides, k, a)
-    comparison = replace(comparison, odd=outliers, pixels=pixels, notices=[*comparison.notices, *plan.limits])
+    comparison = replace(comparison, outliers=outliers, pixels=pixels, notices=[*comparison.notices, *plan.limits])
     is_explained = pixels is not None and pixels.change is not None
     if plan.has_causes and comparison.differs and not is_explained:
         a_in_bins, _ = comparison.aligned()
@@ -310,11 +310,11 @@ def _compare_with_side(
     return comparison
 
 
-def _find_outliers(sides: Sides, k: int, a: Measured, b: Measured, *, shares_images: bool) -> OddImages | None:
+def _find_outliers(sides: Sides, k: int, a: Measured, b: Measured, *, shares_images: bool) -> Outliers | None:
     """Find the outliers among the images of side ``k``."""
     neurons = sides.plan.neurons
     if not shares_images:
-        return odd_images(a, b, sides.images[k], neurons=neurons, rows=None)
+        return find_outliers(a, b, sides.images[k], neurons=neurons, rows=None)
     # The reference has the same faults, so each image is compared with the others of its own set.
     own_rows = range(len(b.numbers))
-    return odd_images(b, b, sides.images[k], neurons=neurons, rows=own_rows)
+    return find_outliers(b, b, sides.images[k], neurons=neurons, rows=own_rows)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.odd_sets import LEAST_SETS, OddSets, in_fewer_folds, odd_sets
+from torchmetrics_dna.comparisons.outlier_sets import LEAST_SETS, OutlierSets, find_outlier_sets, in_fewer_folds
 from torchmetrics_dna.comparisons.several_sets import by_name
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.averaging import PLAIN
@@ -50,7 +50,7 @@ class DistanceMatrix(Shown):
         extractor: Name of the extractor.
         unreadable: One line for each image that was left out.
         notes: Caveats, one line each, such as the range that bins divide.
-        odd: Test of which sets differ from the others together; None for two sets.
+        outliers: Test of which sets differ from the others together; None for two sets.
         noun: What is compared, as in :class:`Ranking`.
 
     """
@@ -64,7 +64,7 @@ class DistanceMatrix(Shown):
     extractor: str
     unreadable: Sequence[str] = ()
     notes: Sequence[str] = ()
-    odd: OddSets | None = None
+    outliers: OutlierSets | None = None
     noun: str = "image"
 
     @property
@@ -111,7 +111,7 @@ def matrix(
     """Compare several sets, all against all, such as plates, scanners or versions, and test which one is an outlier.
 
     Each set is measured once. With ``num_folds``, three or more sets of about equal size are tested: does any of them
-    differ from all others together? See ``odd`` of the result. If ``groups`` are given, the test permutes groups.
+    differ from all others together? See ``outliers`` of the result. If ``groups`` are given, the test permutes groups.
 
     Args:
         sets: Images, or DNAs or paths of them, by name; or a sequence of paths, which then are the names, without the
@@ -166,7 +166,7 @@ def matrix(
     outlier_sets = None
     if num_sets >= LEAST_SETS:
         first_matrix = matrices[distances[0].name]
-        outlier_sets = odd_sets(dict(zip(names, with_properties, strict=True)), sides.plan, first_matrix)
+        outlier_sets = find_outlier_sets(dict(zip(names, with_properties, strict=True)), sides.plan, first_matrix)
     return DistanceMatrix(
         names=names,
         num_images=[side.first.num_images for side in measured],
@@ -175,7 +175,7 @@ def matrix(
         extractor=dna.extractor,
         unreadable=unreadable,
         notes=_notes(distances, dna),
-        odd=outlier_sets,
+        outliers=outlier_sets,
         noun=noun_of(dna),
     )
 

@@ -18,7 +18,7 @@ from torchmetrics_dna.dna.distances import DISTANCES, of_any_network
 from torchmetrics_dna.dna.evidence import FartherTest, is_farther, ratio_of
 from torchmetrics_dna.dna.shared import shared_neurons
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.functional.odd import LEAST
+from torchmetrics_dna.functional.flagging import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.noun import noun_of
@@ -225,7 +225,7 @@ def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Co
         copies=len(duplicates),
         twins=duplicates[:_TWINS],
         paired=is_paired,
-        lacks=untested.reason,
+        why_untested=untested.reason,
         is_few=untested.is_few,
         version=__version__,
     )

@@ -16,7 +16,7 @@ from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.shared import as_gaussian, has_means
 from torchmetrics_dna.dna.shown import Shown
 from torchmetrics_dna.files.visible import plain_name
-from torchmetrics_dna.functional.odd import GREY
+from torchmetrics_dna.functional.flagging import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import BANDS, LAYER, PROPERTIES, neuron_in_words, neuron_name
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.comparisons.outliers import Outliers
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.images.changes import Causes
@@ -80,10 +80,10 @@ class Comparison(ByName["Result"]):
         copies: Number of images of B that are near-duplicates of images of A; 0 if these were not searched.
         twins: Numbers of the first of these, in A and in B.
         paired: True if each image of B was compared with its partner in A.
-        lacks: Why there is no test, with the number of images or groups that there are, and that a test needs.
+        why_untested: Why there is no test, with the number of images or groups that there are, and that a test needs.
         is_few: True if there are too few images or groups for a test.
-        odd: Images of B that are outliers relative to A, or, if B shares images with A, within B. None if they were not
-            searched, as for DNAs, pairs, groups, and sets that are too large.
+        outliers: Images of B that are outliers relative to A, or, if B shares images with A, within B. None if they
+            were not searched, as for DNAs, pairs, groups, and sets that are too large.
         pixels: Differences between the pixels of pairs; None if the images are no pairs.
         version: Version of this package that compared the sets; empty if unknown.
 
@@ -106,9 +106,9 @@ class Comparison(ByName["Result"]):
     copies: int = 0
     twins: list[tuple[int, int]] = field(default_factory=list)
     paired: bool = False
-    lacks: str = ""
+    why_untested: str = ""
     is_few: bool = False
-    odd: OddImages | None = None
+    outliers: Outliers | None = None
     pixels: PixelDifferences | None = None
     version: str = ""
 
@@ -382,7 +382,7 @@ class Comparison(ByName["Result"]):
             if test is None and result.evidence is not None:
                 test = result.evidence.test
         explanation = explain(
-            a.first, b.first, test, self.names, properties, self.causes, self.lacks, self.p_value_of_any
+            a.first, b.first, test, self.names, properties, self.causes, self.why_untested, self.p_value_of_any
         )
         explanation = replace(explanation, paired=self.paired, pixels=self.pixels)
         for difference in properties or ():

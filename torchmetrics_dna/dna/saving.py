@@ -44,16 +44,17 @@ _HOMES = {
     "Jackknife": "dna.evidence",
     "Measured": "jobs.measure",
     "Nearest": "singles.nearest",
-    "OddImages": "comparisons.odd_images",
-    "OddSets": "comparisons.odd_sets",
+    "Outliers": "comparisons.outliers",
+    "OutlierSets": "comparisons.outlier_sets",
     "PermutationTest": "functional.permutation",
     "PixelDifferences": "images.pixel_differences",
     "Ranking": "singles.ranking",
     "Result": "dna.result",
     "Versions": "comparisons.versions",
 }
-# Fields of results under their names in files of version 0.3.
-_EARLIER_NAMES = {"further": "farther"}
+# Classes and fields of results by their names in files of version 0.3.
+_EARLIER_CLASSES = {"OddImages": "Outliers", "OddSets": "OutlierSets"}
+_EARLIER_FIELDS = {"further": "farther", "lacks": "why_untested", "odd": "outliers"}
 
 
 class Saved:
@@ -226,11 +227,12 @@ class _Decoder:
             representation = DNA._representations()[described["kind"]]
             arrays = ByLayer(below(self._arrays, f"{place}/"), Neurons.from_list(described["layers"]))
             return representation._decode({"dna": described, **remarks}, arrays)
-        if tag not in _HOMES:
+        class_name = _EARLIER_CLASSES.get(tag, tag)
+        if class_name not in _HOMES:
             raise ValueError(f"it holds a {tag!r}, which this version does not know")
-        module = import_module(f"torchmetrics_dna.{_HOMES[tag]}")
-        result_class = getattr(module, tag)
-        decoded = {_EARLIER_NAMES.get(name, name): self.decode(item) for name, item in content.items()}
+        module = import_module(f"torchmetrics_dna.{_HOMES[class_name]}")
+        result_class = getattr(module, class_name)
+        decoded = {_EARLIER_FIELDS.get(name, name): self.decode(item) for name, item in content.items()}
         return result_class(**decoded)
 
     def _distance(self, content: list[Any]) -> Distance:

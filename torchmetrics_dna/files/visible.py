@@ -192,15 +192,15 @@ def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error text for names that are no distances, or for none at all."""
     known = list(known)
     unknown = [str(name) for name in unknown]
-    meant = []
+    suggestions = []
     for word in unknown:
         with_word = [name for name in known if word in name.split("-")]
         similar = with_word or get_close_matches(word, known, 1, 0.7)
-        meant += similar[:1]
+        suggestions += similar[:1]
     hint = ""
     if "fid" in map(str.lower, unknown):
         hint = "; FID is fd of the feature inception_fid, or fid of compare"
-    elif meant:
-        hint = f"; did you mean {', '.join(map(repr, meant))}?"
+    elif suggestions:
+        hint = f"; did you mean {', '.join(map(repr, suggestions))}?"
     got = ", ".join(map(repr, unknown)) or "none"
     return f"{argument('metrics')} expected to be any of {', '.join(known)}, but got {got}{hint}"

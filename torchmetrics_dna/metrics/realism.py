@@ -16,7 +16,7 @@ from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.averaging import averaging_of
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.functional.outlier_score import percentiles
-from torchmetrics_dna.functional.outliers import few_are_off, score_limit
+from torchmetrics_dna.functional.outliers import outlier_test, score_limit
 from torchmetrics_dna.images.inputs import Inputs, count_of, mapped
 from torchmetrics_dna.images.properties import LAYER, image_properties
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
@@ -294,7 +294,7 @@ class DNARealism(ImageMetric):
             ``"mean"``, ``"median"`` and ``"max"`` of the scores, and ``"num_images"``. For the images of the highest
             scores, worst first, there are ``"indices"`` in the data set and ``"scores"``. Without indices, images are
             numbered in order of addition. For outlier scores, there are also ``"percentiles"`` of these images, and
-            ``"p_value"``, ``"share"``, ``"low"`` and ``"high"`` of :func:`~torchmetrics_dna.functional.few_are_off`:
+            ``"p_value"``, ``"share"``, ``"low"`` and ``"high"`` of :func:`~torchmetrics_dna.functional.outlier_test`:
             the test for outliers, and the share of outliers with its interval. To see why an image is an outlier, use
             :func:`rank`.
 
@@ -315,7 +315,7 @@ class DNARealism(ImageMetric):
         }
         if self.score == "outlier":
             figures["percentiles"] = self.percentiles(scores[order]).tolist()
-            outliers = few_are_off(scores, self.own_scores)
+            outliers = outlier_test(scores, self.own_scores)
             figures |= {
                 "p_value": outliers.p_value,
                 "share": outliers.share,
@@ -356,7 +356,7 @@ def check_fits_score(score: Score, reference: DNA | None, contrast: object) -> N
         raise TypeError(
             f"Argument `reference` expected to be a {expected.__name__} or the path of one for the score {score!r}, but"
             f" got {got}; give reference=make_dna(images, kind={representation!r}), of images as they should be;"
-            " without any, rank(images) names those that are odd beside the others"
+            " to find outliers without a reference, use rank(images)"
         )
     if score != "contrast":
         check_left_out(score, contrast=contrast)

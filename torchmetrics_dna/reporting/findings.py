@@ -39,10 +39,10 @@ def sides_in_words(comparison: Comparison) -> dict[str, str]:
 
 def flagged_images(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the name of each image of B that is flagged as an outlier, and the reason."""
-    if comparison.odd is None:
+    if comparison.outliers is None:
         return []
-    reasons = comparison.odd.reasons(comparison.names[0]).values()
-    return list(zip(comparison.odd.off, reasons, strict=True))
+    reasons = comparison.outliers.reasons(comparison.names[0]).values()
+    return list(zip(comparison.outliers.flagged_names, reasons, strict=True))
 
 
 def property_rows(comparison: Comparison) -> list[dict[str, Any]]:

@@ -81,7 +81,7 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
     outliers: list[MappedImage] = []
     unlike: dict[str, list[MappedImage]] = {}
     if gallery is not None:
-        outliers = with_maps(gallery.odd, gallery.crop)
+        outliers = with_maps(gallery.outliers, gallery.crop)
         # A change that explains the difference applies to all images, so the least similar ones add nothing to it.
         if not explanation.causes:
             unlike = {side: with_maps(shown, gallery.crop) for side, shown in gallery.unlike.items()}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.checks import check_one_of
-from torchmetrics_dna.comparisons.odd_images import OddImages, odd_images
+from torchmetrics_dna.comparisons.outliers import Outliers, find_outliers
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Kind
 from torchmetrics_dna.dna.features import Features
@@ -307,9 +307,9 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, has_pool: bool, in
     nearest = None
     if index is not None and of_images.features is not None:
         nearest = find_nearest(of_images.features, index, themselves).take(order)
-    odd = None
+    outliers = None
     if score == "outlier" and in_reference is not None:
-        odd = odd_images(
+        outliers = find_outliers(
             reference, of_images, source, neurons=neurons, rows=in_reference.tolist(), reference=scored.of_reference
         )
     numbers = [of_images.numbers[i] for i in order.tolist()]
@@ -334,8 +334,8 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, has_pool: bool, in
         noun=noun_of(dnas[0]),
         reference_images=reference_images if isinstance(reference_images, ImageSource) else None,
         own=None if in_reference is None else (in_reference >= 0)[order],
-        odd=odd,
-        most_extreme=None if odd is None else _most_extreme(odd, numbers),
+        outliers=outliers,
+        most_extreme=None if outliers is None else _most_extreme(outliers, numbers),
     )
 
 
@@ -420,9 +420,9 @@ def _typical_distances(sides: Sides, scorer: Scorer, num_images: int) -> Tensor 
     return less_contrast(_left_out(distances, num_images).T)
 
 
-def _most_extreme(odd: OddImages, numbers: Sequence[int]) -> list[str]:
+def _most_extreme(outliers: Outliers, numbers: Sequence[int]) -> list[str]:
     """Say where each image is most extreme; empty for the reference's own, which are only compared with each other."""
-    extremes = dict(zip(odd.numbers, map(extreme_in_words, odd.extremes), strict=True))
+    extremes = dict(zip(outliers.numbers, map(extreme_in_words, outliers.extremes), strict=True))
     return [extremes.get(number, "") for number in numbers]
 
 

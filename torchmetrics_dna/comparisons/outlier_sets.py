@@ -51,26 +51,26 @@ _MOST = 400
 
 
 @dataclass(frozen=True)
-class OddSets:
+class OutlierSets:
     """Sets among several that differ from all others together.
 
     Attributes:
         num_sets: Number of the sets.
         p_value: P-value of the test whether any set differs; None without a test.
-        odd: P-values of the sets that differ significantly, by name. Empty if no set differs, or if more than a quarter
-            do.
+        outliers: P-values of the sets that differ significantly, by name. Empty if no set differs, or if more than a
+            quarter do.
         p_of_rest: P-value of the test whether any of the other sets differs; None if no set is flagged.
         properties: Properties of the first of these that are beyond those of each other set, the clearest first.
-        lacks: What a test lacks; empty if there is one.
+        why_untested: What a test lacks; empty if there is one.
 
     """
 
     num_sets: int
     p_value: float | None = None
-    odd: Mapping[str, float] = field(default_factory=dict)
+    outliers: Mapping[str, float] = field(default_factory=dict)
     p_of_rest: float | None = None
     properties: Sequence[PropertyDifference] = ()
-    lacks: str = ""
+    why_untested: str = ""
 
     def __post_init__(self) -> None:
         # Those that were read from a file are lists.
@@ -81,8 +81,8 @@ class OddSets:
         properties = []
         for difference in self.properties:
             fields = difference._asdict()
-            if difference.theirs:
-                fields["theirs"] = list(difference.theirs)
+            if difference.range_of_others:
+                fields["range_of_others"] = list(difference.range_of_others)
             properties.append(fields)
         return asdict(self) | {"properties": properties}
 
@@ -99,7 +99,7 @@ def in_fewer_folds(side: Measured, num_sets: int) -> Measured:
     return replace(side, dnas=dnas)
 
 
-def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> OddSets:
+def find_outlier_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> OutlierSets:
     """Test whether any of several sets differs from all others together, and flag those that do.
 
     The test permutes the folds of all sets. The statistic of a set is the evidence, of network and properties together,
@@ -114,10 +114,10 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
     """
     record = next((record for record in plan.distances if record.granularity == "neuron" and record.folded), None)
     if record is None:
-        return OddSets(len(sets), lacks=f"{plan.distances[0].name} has no such test, but dna-emd has one")
-    lacks = _lacks(sets, plan, distances)
-    if lacks:
-        return OddSets(len(sets), lacks=lacks)
+        return OutlierSets(len(sets), why_untested=f"{plan.distances[0].name} has no such test, but dna-emd has one")
+    why_untested = _why_untested(sets, plan, distances)
+    if why_untested:
+        return OutlierSets(len(sets), why_untested=why_untested)
     # The order of the names makes partitions, and so p-values, independent of the order that was given.
     left = sorted(sets)
     outliers: dict[str, float] = {}
@@ -134,14 +134,14 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
         if not outliers:
             p_value = p_of_any
         if not outliers and p_of_any > SIGNIFICANT:
-            return OddSets(len(sets), p_value)
+            return OutlierSets(len(sets), p_value)
         if outliers and p_of_any > FURTHER:
-            return OddSets(len(sets), p_value, outliers, p_of_any, properties)
+            return OutlierSets(len(sets), p_value, outliers, p_of_any, properties)
         if len(outliers) == max(1, len(sets) // _NAMED):
-            return OddSets(len(sets), p_value)
+            return OutlierSets(len(sets), p_value)
         if not outliers and dnas_of_properties:
             test_of_set = _test(record, dnas_of_properties, masks.roll(-place, 0), None)
-            properties = _beyond(dnas_of_properties, place, test_of_set)
+            properties = _properties_outside_others(dnas_of_properties, place, test_of_set)
         outliers[left.pop(place)] = p_of_any
 
 
@@ -161,7 +161,7 @@ def _test(record: Distance, dnas: Sequence[DNA], masks: Tensor, weights: Tensor 
     return test_relabeled(folded, Relabeled.of(folded, masks), record.power, weights)
 
 
-def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
+def _why_untested(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
     """Return what the test lacks; empty if there is one."""
     names = list(sets)
     sides = list(sets.values())
@@ -206,7 +206,7 @@ def _two_sides(dnas: Sequence[DNA]) -> list[DNA]:
     return sides
 
 
-def _beyond(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[PropertyDifference]:
+def _properties_outside_others(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[PropertyDifference]:
     """Return the properties of one set that are beyond those of each other, the clearest first."""
     others = [replace(dna, folds=()) for i, dna in enumerate(dnas) if i != place]
     low, high = torch.stack([as_gaussian(dna).mean for dna in others]).aminmax(dim=0)
@@ -216,5 +216,5 @@ def _beyond(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[Prop
         lowest = float(low[neuron])
         highest = float(high[neuron])
         if not lowest <= difference.b <= highest:
-            beyond.append(difference._replace(theirs=(lowest, highest)))
+            beyond.append(difference._replace(range_of_others=(lowest, highest)))
     return beyond

@@ -11,26 +11,26 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.functional.odd import (
+from torchmetrics_dna.functional.flagging import (
     CLEAR,
     IN_GATE,
     IN_LIST,
     LEAST,
     LEAST_IN_FOLDER,
     LEAST_OF_SINGLE,
-    Odd,
+    Outlier,
     extreme_property,
-    odd_by_properties,
-    odd_in_folder,
-    odd_inputs,
+    outlier_inputs,
+    outliers_by_properties,
+    outliers_in_folder,
 )
 from torchmetrics_dna.functional.outlier_score import OutlierReference, Unusualness
 from torchmetrics_dna.functional.outliers import (
-    FewOff,
-    few_are_off,
+    OutlierTest,
     fewest_images,
     gaussians_of_means,
     left_out_by_layer,
+    outlier_test,
     split_means,
 )
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -52,7 +52,7 @@ _LEVEL_WITH_NAMES = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class OddImages:
+class Outliers:
     """Images of a set that are outliers relative to a reference, and a test for a small number of further outliers.
 
     Attributes:
@@ -60,7 +60,7 @@ class OddImages:
         numbers: Indices of the images in their source; in a stream, their numbers in order.
         scores: Outlier scores, see :class:`~torchmetrics_dna.DNARealism`; float64, ``(B,)``.
         typical: Scores of the reference's own images, each left out of the reference, ``(n,)``.
-        single: Images that a property flags, see :func:`~torchmetrics_dna.functional.odd_by_properties`.
+        single: Images that a property flags, see :func:`~torchmetrics_dna.functional.outliers_by_properties`.
         beyond: Other images whose score is above all of ``typical``. Each has the property in which it is farthest, or
             else the layer.
         extremes: The property or layer in which each image is most extreme, with its value and the range of the
@@ -75,44 +75,44 @@ class OddImages:
     numbers: list[int]
     scores: Tensor
     typical: Tensor
-    single: list[Odd] = field(default_factory=list)
-    beyond: list[Odd] = field(default_factory=list)
-    extremes: list[Odd] = field(default_factory=list)
+    single: list[Outlier] = field(default_factory=list)
+    beyond: list[Outlier] = field(default_factory=list)
+    extremes: list[Outlier] = field(default_factory=list)
     has_properties: bool = False
     surely: list[int] | None = None
 
     @cached_property
-    def few_off(self) -> FewOff | None:
+    def outlier_test(self) -> OutlierTest | None:
         """Test for a small number of outliers among the images that no property flags; None if all are flagged.
 
-        Its p-value is five times that of :func:`~torchmetrics_dna.functional.few_are_off`, since it is one of several
+        Its p-value is five times that of :func:`~torchmetrics_dna.functional.outlier_test`, since it is one of several
         tests. It is 5/3 times that p-value if a property flags an image: the false positive rate of the summary does
         not grow then.
         """
-        named = {odd[0] for odd in self.single}
+        named = {outlier[0] for outlier in self.single}
         others = [place for place in range(len(self.names)) if place not in named]
         if not others or self.is_alone:
             return None
         level = _LEVEL_WITH_NAMES if self.single else _LEVEL_ALONE
-        few = few_are_off(self.scores[others], self.typical)
+        few = outlier_test(self.scores[others], self.typical)
         # The p-value is scaled so that, like all others, it is compared with the usual level.
         p_value = min(1.0, few.p_value * SIGNIFICANT / level)
         return few._replace(p_value=p_value, fewest=fewest_images(len(others), len(self.typical), level))
 
     @cached_property
-    def share(self) -> FewOff | None:
+    def share(self) -> OutlierTest | None:
         """Estimate of the share of outliers among all images, if it is significantly above 0."""
         if self.is_alone or not len(self.scores):
             return None
-        share = few_are_off(self.scores, self.typical)
+        share = outlier_test(self.scores, self.typical)
         return share if share.low > 0 and share.p_value <= SIGNIFICANT else None
 
     @cached_property
-    def named(self) -> list[Odd]:
+    def named(self) -> list[Outlier]:
         """Images that are flagged, in their order: ``single``, and ``beyond`` if the test finds a small number."""
         flagged = [*self.single, *self.beyond] if self._finds_few else self.single
         # Those of a file are tuples.
-        return sorted((Odd(*each) for each in flagged), key=lambda each: each.image)
+        return sorted((Outlier(*each) for each in flagged), key=lambda each: each.image)
 
     @property
     def is_alone(self) -> bool:
@@ -120,9 +120,9 @@ class OddImages:
         return self.surely is not None
 
     @property
-    def surely_off(self) -> list[str]:
+    def surely_flagged(self) -> list[str]:
         """Names of the images that fail a check in CI."""
-        return self.off if self.surely is None else [self.names[place] for place in self.surely]
+        return self.flagged_names if self.surely is None else [self.names[place] for place in self.surely]
 
     @property
     def too_few(self) -> int | None:
@@ -132,12 +132,12 @@ class OddImages:
 
     @property
     def _finds_few(self) -> bool:
-        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT
+        return self.outlier_test is not None and self.outlier_test.p_value <= SIGNIFICANT
 
     @property
-    def off(self) -> list[str]:
+    def flagged_names(self) -> list[str]:
         """Names of the images that are flagged, in the order of :attr:`named`."""
-        return [self.names[odd.image] for odd in self.named]
+        return [self.names[outlier.image] for outlier in self.named]
 
     def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
         """Return why images are flagged, by their number.
@@ -149,16 +149,16 @@ class OddImages:
         """
         others = "the others" if self.is_alone else reference
         reasons: dict[int, str] = {}
-        for odd in self.named:
+        for outlier in self.named:
             # A fact about one image, such as a single colour, makes no statement about the others of its set.
-            is_fact_alone = self.is_alone and " " not in odd.reason[-2:]
-            reasons[self.numbers[odd.image]] = why_flagged(odd, others, short=short or is_fact_alone)
+            is_fact_alone = self.is_alone and " " not in outlier.reason[-2:]
+            reasons[self.numbers[outlier.image]] = why_flagged(outlier, others, short=short or is_fact_alone)
         return reasons
 
     @property
-    def flagged(self) -> list[tuple[str, Odd]]:
+    def flagged(self) -> list[tuple[str, Outlier]]:
         """Names of the images that are flagged, in their order, and why."""
-        return list(zip(self.off, self.named, strict=True))
+        return list(zip(self.flagged_names, self.named, strict=True))
 
     @property
     def num_by_test(self) -> int:
@@ -171,22 +171,22 @@ class OddImages:
         if not self._finds_few or self.beyond:
             return []
         # Those of a file are tuples.
-        single = {odd[0] for odd in self.single}
+        single = {outlier[0] for outlier in self.single}
         return [name for place, name in enumerate(self.names) if place not in single]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the flagged images with reasons, and the result of the test of the others, in plain types."""
-        few = self.few_off
+        few = self.outlier_test
         return {
             "p_value": None if few is None else few.p_value,
             "fewest": None if few is None else few.fewest,
-            "images": self.off,
+            "images": self.flagged_names,
             "reasons": list(self.reasons().values()),
         }
 
 
-def can_be_odd(sides: Sides, k: int) -> bool:
-    """Return whether :func:`odd_images` may score set ``k`` against the first set, before both are measured."""
+def can_have_outliers(sides: Sides, k: int) -> bool:
+    """Return whether :func:`find_outliers` may score set ``k`` against the first set, before both are measured."""
     reference = sides.images[0]
     images = sides.images[k]
     if isinstance(reference, DNA) or isinstance(images, DNA):
@@ -201,7 +201,7 @@ def means_by_layer(measured: Measured, neurons: Neurons) -> dict[str, Tensor]:
     return split_means(measured.rows[MEANS], neurons) if MEANS in measured.rows else {}
 
 
-def odd_images(
+def find_outliers(
     a: Measured,
     b: Measured,
     images: Images | DNA,
@@ -209,7 +209,7 @@ def odd_images(
     neurons: Neurons,
     rows: Sequence[int] | None,
     reference: OutlierReference | None = None,
-) -> OddImages | None:
+) -> Outliers | None:
     """Find the images of B that are outliers, by spatial means and properties.
 
     Args:
@@ -244,9 +244,9 @@ def odd_images(
     properties = b.rows[LAYER][places] if has_properties else None
     unusual = reference.compare(of_b, properties)
     scores = reference.surprisals(unusual).sum(1)
-    single = dict[int, Odd]()
+    single = dict[int, Outlier]()
     if properties is not None:
-        single = {odd.image: odd for odd in odd_by_properties(a.rows[LAYER], properties)}
+        single = {outlier.image: outlier for outlier in outliers_by_properties(a.rows[LAYER], properties)}
     elif NUMBERS in a.rows and NUMBERS in b.rows:
         single = _beyond_both(a, b, places, of_a, of_b)
     extremes = _extremes(reference, unusual, properties, a.rows.get(LAYER))
@@ -258,7 +258,7 @@ def odd_images(
             reason = _reason_beyond(extremes[row], unusual, row, reference)
             beyond.append(reason._replace(image=place))
     names = _names(images, b)
-    return OddImages(
+    return Outliers(
         names=[names[places[row]] for row in order],
         numbers=[b.numbers[places[row]] for row in order],
         scores=scores[order],
@@ -276,7 +276,7 @@ def _extremes(
     properties: Tensor | None,
     own_properties: Tensor | None,
     is_alone: bool = False,
-) -> list[Odd]:
+) -> list[Outlier]:
     """Return the property, or else the layer, in which each image is most extreme.
 
     If ``is_alone``, the images are the reference's own, and each is compared with the others.
@@ -296,7 +296,7 @@ def _extremes(
     return extremes
 
 
-def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, others: Tensor) -> Odd:
+def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, others: Tensor) -> Outlier:
     """Return the layer in which an image is farthest, with its distance in medians of the others."""
     layers = []
     for layer, own in reference.own.layers.items():
@@ -305,11 +305,11 @@ def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, o
         name = layer if len(reference.gaussians) > 1 else ""
         squares = (images.layers[layer][row], of_others.min(), of_others.max())
         value, low, high = ((square / median).sqrt().item() for square in squares)
-        layers.append(Odd(row, name, value, low, high))
-    return max(layers, key=lambda odd: odd.value)
+        layers.append(Outlier(row, name, value, low, high))
+    return max(layers, key=lambda outlier: outlier.value)
 
 
-def _reason_beyond(extreme: Odd, images: Unusualness, row: int, reference: OutlierReference) -> Odd:
+def _reason_beyond(extreme: Outlier, images: Unusualness, row: int, reference: OutlierReference) -> Outlier:
     """Return the reason why an image is beyond all images of the reference: a clear property, or else a layer."""
     is_property = extreme.reason[-1:] in ("+", "-")
     if is_property and not extreme.low <= extreme.value <= extreme.high:
@@ -321,46 +321,46 @@ def _reason_beyond(extreme: Odd, images: Unusualness, row: int, reference: Outli
 
 def _beyond_both(
     a: Measured, b: Measured, places: Sequence[int], of_a: Mapping[str, Tensor], of_b: Mapping[str, Tensor]
-) -> dict[int, Odd]:
+) -> dict[int, Outlier]:
     """Return the inputs of B that are outliers among all of A and B, without facts that inputs of A share."""
     count = len(a.numbers)
     numbers = torch.cat([a.rows[NUMBERS], b.rows[NUMBERS][places]])
     layers: dict[str, Tensor] = {}
     if not is_identity(a.first.extractor):
         layers = {layer: torch.cat([means, of_b[layer]]) for layer, means in of_a.items()}
-    of_both = odd_inputs(numbers, layers)
-    reasons_of_a = {odd.reason for odd in of_both if odd.image < count}
-    of_b_only: dict[int, Odd] = {}
-    for odd in of_both:
-        if odd.image < count or (odd.is_fact and odd.reason in reasons_of_a):
+    of_both = outlier_inputs(numbers, layers)
+    reasons_of_a = {outlier.reason for outlier in of_both if outlier.image < count}
+    of_b_only: dict[int, Outlier] = {}
+    for outlier in of_both:
+        if outlier.image < count or (outlier.is_fact and outlier.reason in reasons_of_a):
             continue
-        row = odd.image - count
-        of_b_only[row] = odd._replace(image=row)
+        row = outlier.image - count
+        of_b_only[row] = outlier._replace(image=row)
     return of_b_only
 
 
 def _beside_others(
     a: Measured, b: Measured, images: Images | DNA, reference: OutlierReference, rows: Sequence[int]
-) -> OddImages:
+) -> Outliers:
     """Compare images with the others of their own set, which is the reference."""
     properties = a.rows.get(LAYER)
     numbers = a.rows.get(NUMBERS)
-    in_list: list[Odd] = []
-    in_gate: list[Odd] = []
+    in_list: list[Outlier] = []
+    in_gate: list[Outlier] = []
     if properties is not None:
-        in_list = odd_in_folder(properties, None)
-        in_gate = odd_in_folder(properties, IN_GATE)
+        in_list = outliers_in_folder(properties, None)
+        in_gate = outliers_in_folder(properties, IN_GATE)
     elif numbers is not None:
         layers = {} if is_identity(a.first.extractor) else split_means(a.rows[MEANS], a.first.neurons)
-        in_list = odd_inputs(numbers, layers, IN_LIST)
-        in_gate = odd_inputs(numbers, layers, IN_GATE)
-    named = {odd.image: odd for odd in in_list}
-    surely = {odd.image for odd in in_gate}
+        in_list = outlier_inputs(numbers, layers, IN_LIST)
+        in_gate = outlier_inputs(numbers, layers, IN_GATE)
+    named = {outlier.image: outlier for outlier in in_list}
+    surely = {outlier.image for outlier in in_gate}
     extremes = _extremes(reference, reference.own, properties, properties, is_alone=True)
     scores = reference.own_scores[rows]
     names = _names(images, b)
     order = scores.argsort(descending=True, stable=True).tolist()
-    return OddImages(
+    return Outliers(
         names=[names[i] for i in order],
         numbers=[b.numbers[i] for i in order],
         scores=scores[order],

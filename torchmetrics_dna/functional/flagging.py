@@ -61,7 +61,7 @@ _DIRECTIONS = int((~_MAYBE.isnan()).sum())
 
 
 class _Directions(NamedTuple):
-    """Directions of properties in which an image may be odd.
+    """Directions of properties in which an image may be an outlier.
 
     Attributes:
         names: Reason of each direction.
@@ -81,7 +81,7 @@ class _Directions(NamedTuple):
 _OF_IMAGES = _Directions(tuple(FAULTS), _LEAST, _DIRECTIONS)
 
 
-class Odd(NamedTuple):
+class Outlier(NamedTuple):
     """Image that is beyond all others, and why.
 
     Attributes:
@@ -89,7 +89,7 @@ class Odd(NamedTuple):
         reason: A property with its direction, such as ``"sharpness -"``; or a fact: ``"all black"``, ``"all white"``,
             ``"one colour"`` or ``"no colour"``; or the layer that shows it most, of several, and else nothing.
         value: The property of the image, as :func:`~torchmetrics_dna.images.properties.image_properties` gives it.
-        low: The smallest value in the reference, or of the images of the folder that are not odd.
+        low: The smallest value in the reference, or of the images of the folder that are not outliers.
         high: The largest one.
 
     """
@@ -106,7 +106,7 @@ class Odd(NamedTuple):
         return self.reason in ("all black", "all white", "one colour", "all zero", "one value")
 
 
-def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
+def outliers_by_properties(reference: Tensor, images: Tensor) -> list[Outlier]:
     r"""Flag images that are far beyond all images of a reference by a property, each with its reason.
 
     An image is flagged if it has one colour, and no image of the reference nearly has. With at least 40 images in the
@@ -142,7 +142,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
         >>> from torchmetrics_dna.images.properties import image_properties
         >>> noise = torch.randint(0, 256, (41, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
         >>> reference, dark = image_properties(noise[:40]), image_properties(noise[40:] // 29)
-        >>> odd_by_properties(reference, dark)[0].reason
+        >>> outliers_by_properties(reference, dark)[0].reason
         'brightness -'
 
     """
@@ -159,7 +159,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     if len(reference) >= LEAST_OF_SINGLE:
         reasons = _beyond_reference(reference, images, has_facts=bool(facts))
     reasons |= facts
-    return [_odd(reasons[row], images[row], row, reference) for row in sorted(reasons)]
+    return [_outlier(reasons[row], images[row], row, reference) for row in sorted(reasons)]
 
 
 def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dict[int, str]:
@@ -174,7 +174,7 @@ def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dic
     median_sharpness = _median_sharpness(reference)
     reference_values = _turned(_with_edges(reference, median_sharpness))
     values = _turned(_with_edges(images, median_sharpness))
-    p_values, gaps = _beyond(values, reference_values.sort(0, descending=True).values)
+    p_values, gaps = _p_values_and_gaps(values, reference_values.sort(0, descending=True).values)
     is_plain_fault, may_be_fault = _reached(images)
     expected = p_values * len(images) * _DIRECTIONS
     flagged = is_plain_fault & (gaps > 1) & (expected <= _LEVEL)
@@ -186,12 +186,12 @@ def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dic
     return _chosen(p_values, flagged)
 
 
-def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
+def outliers_in_folder(images: Tensor, level: float | None) -> list[Outlier]:
     r"""Flag images that are far beyond the other images of their folder by a property, in their order.
 
     Images of one colour are flagged. Let a be the number of all others. If a is at least 15, the r most extreme images
     in a direction are compared with the other a - r images, for each r up to a tenth of a. The rule is that of
-    :func:`odd_by_properties` with n = a - r and m = a. All r images are flagged if the r-th is plainly faulty and
+    :func:`outliers_by_properties` with n = a - r and m = a. All r images are flagged if the r-th is plainly faulty and
     :math:`c \le` ``level``. The most extreme image is also flagged if it may be faulty and :math:`c \le 0.02`. Images
     that are not flagged are compared again, twice. The default level is ``IN_LIST`` for at least 40 images, else
     ``IN_GATE``.
@@ -208,10 +208,10 @@ def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
     return _in_rounds(images, facts, values, is_plain_fault, may_be_fault, level, _OF_IMAGES)
 
 
-def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Odd]:
+def outlier_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Outlier]:
     r"""Flag inputs other than images that are far beyond the others of their set, in their order.
 
-    Inputs with only one value are flagged. The rule for all others is that of :func:`odd_in_folder`, with two
+    Inputs with only one value are flagged. The rule for all others is that of :func:`outliers_in_folder`, with two
     differences: every value may be flagged, since numbers have no limit beyond which they are faulty by themselves. And
     an input must exceed the extreme of the others by 1.5 times the distance of this extreme from the median.
 
@@ -303,7 +303,7 @@ def _in_rounds(
     may_be_fault: Tensor,
     level: float,
     directions: _Directions,
-) -> list[Odd]:
+) -> list[Outlier]:
     """Return images, or other inputs, of a folder with a fact, and those that are far beyond the others.
 
     Each of several rounds compares the images that no earlier round has flagged.
@@ -326,7 +326,7 @@ def _in_rounds(
             reasons |= {rest[row]: reason for row, reason in flagged.items()}
     others = [row for row in range(len(images)) if row not in reasons]
     properties_of_others = images[others] if others else images
-    return [_odd(reasons[row], images[row], row, properties_of_others) for row in sorted(reasons)]
+    return [_outlier(reasons[row], images[row], row, properties_of_others) for row in sorted(reasons)]
 
 
 def standardized_properties(images: Tensor, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -442,7 +442,7 @@ def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
     return is_plain_fault, may_be_fault
 
 
-def _beyond(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Tensor, Tensor]:
+def _p_values_and_gaps(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Tensor, Tensor]:
     """Compare images with others.
 
     Args:
@@ -481,14 +481,14 @@ def _outermost(
         # The outermost images stand against the others if the last one of them does.
         last = slice(count - 1, count)
         others = ordered[count:]
-        p_values_of_last, gaps = _beyond(ordered[last], others, directions.least)
+        p_values_of_last, gaps = _p_values_and_gaps(ordered[last], others, directions.least)
         expected = p_values_of_last * len(values) * directions.number
         flagged = is_plain_fault[last] & (gaps > directions.gap) & (expected <= level)
         if count == 1:
             flagged |= may_be_fault[last] & (gaps > _MORE) & (expected <= _LEVELS[1])
         columns = flagged[0].nonzero()[:, 0].tolist()
         if columns:
-            p_values_of_all, _ = _beyond(ordered[:count], others, directions.least)
+            p_values_of_all, _ = _p_values_and_gaps(ordered[:count], others, directions.least)
         for column in columns:
             outermost = order[:count, column]
             p_values[outermost, column] = p_values_of_all[:, column]
@@ -542,13 +542,13 @@ def _fact(values: Tensor, limits: tuple[float, float]) -> str:
     return "one colour"
 
 
-def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor) -> Odd:
+def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor) -> Outlier:
     """Return the property in whose tail an image is farthest, with its value and the range of others."""
     reason = _OF_IMAGES.names[int(p_values[row].argmin())]
-    return _odd(reason, images[row], row, others)
+    return _outlier(reason, images[row], row, others)
 
 
-def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
+def _outlier(reason: str, values: Tensor, row: int, others: Tensor) -> Outlier:
     """Return an image with the property of its reason, and the range of this property among others."""
     if reason == "no colour":
         name = "saturation"
@@ -560,4 +560,4 @@ def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
     # Inputs that are no images have numbers instead of properties.
     column = [*NUMBERS].index(name) if name in NUMBERS else PROPERTIES.index(name)
     values_of_others = others[:, column]
-    return Odd(row, reason, float(values[column]), float(values_of_others.min()), float(values_of_others.max()))
+    return Outlier(row, reason, float(values[column]), float(values_of_others.min()), float(values_of_others.max()))
