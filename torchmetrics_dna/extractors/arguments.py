@@ -13,12 +13,17 @@ from torchmetrics_dna.images.inputs import ROWS
 from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.properties import LAYER
 
-# Values of arguments about images that mean that the argument is left out.
-_LEFT_OUT = (None, False, "none", 3)
+# Default values of arguments about images. An argument with another value was passed by the user.
+_DEFAULTS = (None, False, "none", 3)
 
 
 def autocast_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """Return the dtype of torch's autocast that an argument names."""
+    """Return the dtype of torch's autocast that the argument ``dtype`` names; None for None.
+
+    Raises:
+        ValueError: If the dtype is neither float16 nor bfloat16.
+
+    """
     named: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
     if named not in (None, torch.float16, torch.bfloat16):
         raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
@@ -33,9 +38,16 @@ def check_inputs(
     layers: Sequence[str] | None,
     about_images: Mapping[str, Any],
 ) -> None:
-    """Raise ValueError unless arguments of ``DNAExtractor`` about inputs go together.
+    """Raise ValueError unless the arguments of ``DNAExtractor`` about its inputs go together.
 
-    ``about_images`` are the arguments that must be left out for inputs that are no images.
+    Args:
+        inputs: Argument ``inputs``.
+        example: Argument ``example``.
+        channels_last: Argument ``channels_last``.
+        feature: Argument ``feature``.
+        layers: Argument ``layers``.
+        about_images: Arguments by name that must have their defaults for inputs other than images.
+
     """
     check_one_of("inputs", inputs, Literal["images", "any"])
     if is_identity(feature):
@@ -48,14 +60,14 @@ def check_inputs(
     if not isinstance(feature, nn.Module) and not is_identity(feature):
         raise ValueError(f"Argument `inputs` is 'any', so `feature` expected to be a module, but got {feature!r}")
     for name, value in about_images.items():
-        if value not in _LEFT_OUT:
+        if value not in _DEFAULTS:
             raise ValueError(f"Argument `{name}` is for pictures, but `inputs` is 'any'")
     if LAYER in (layers or ()):
         raise ValueError(f"Argument `layers` has {LAYER!r}, which are for pictures, but `inputs` is 'any'")
 
 
 def _check_rows(feature: object, inputs: str, example: object, layers: Sequence[str] | None) -> None:
-    """Raise ValueError unless other arguments fit a feature that takes embeddings."""
+    """Raise ValueError unless the arguments go with a feature for embeddings."""
     if inputs != "any" or not isinstance(example, Tensor) or layers is not None:
         raise ValueError(
             f"Feature {feature!r} takes embeddings, which have no layers; give `inputs='any'` and, as `example`, a"
@@ -65,7 +77,7 @@ def _check_rows(feature: object, inputs: str, example: object, layers: Sequence[
 
 
 def _check_no_other_inputs(example: object, channels_last: object) -> None:
-    """Raise ValueError if an argument for other inputs than images is given."""
+    """Raise ValueError if an argument was passed that is only for inputs other than images."""
     if example is not None:
         raise ValueError("Argument `example` goes with `inputs='any'`; leave it out, or give both")
     if channels_last is not False:

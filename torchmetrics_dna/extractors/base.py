@@ -52,80 +52,87 @@ class DNAExtractor(nn.Module):
     The network runs in evaluation mode and without gradients. It computes in IEEE float32, unless its weights or
     ``dtype`` have another precision.
 
-    - A module of yours is not changed. After a pass, its training flags are as before. Only ``.to(device)`` moves it,
-      and its weights keep their dtype. A network that was made by name follows the images to their device.
+    - Your own module is not changed. After a pass, its training flags are as before. Only ``.to(device)`` moves the
+      module, and its weights keep their dtype. A network that was made by name follows the images to their device.
     - The network is not a submodule of the extractor. A module that holds the extractor gets no parameters, buffers or
       checkpoint entries from it.
-    - Copies of the extractor, and so of metrics, share the network. There is one exception: if ``copy.deepcopy`` copies
-      an object that holds your module and, after it, the extractor, the copied extractor uses the copied module. An
-      average of weights is such an object.
+    - Copies of the extractor share the network, and so do copies of metrics. There is one exception, for an object that
+      holds your module and, after the module, the extractor. If ``copy.deepcopy`` copies such an object, the copied
+      extractor uses the copied module. An example is a model that averages weights.
     - Several threads may use an extractor, or several extractors of one module, if each thread has its own metrics. One
-      thread at a time runs the network. No other thread may train the module meanwhile.
+      thread at a time runs the network. No other thread may train the module while it runs.
     - In a ``SharedCollection``, the network runs once per batch for all metrics.
 
     Args:
-        feature: Name of a preset or of a timm model, or a module. Weights of timm models are downloaded by timm. A
-            module that timm built is treated like its name, with its current weights. Any other module gets images that
-            are not resized or normalised. Its output defines the layers, unless ``layers`` does. The output may be a
-            tensor ``(B, n)`` or ``(B, n, H, W)``, or a dict, list or tuple of such tensors.
-        layers: Names of the layers, in this order: layers of the preset, submodules of the network, or entries of its
-            output. The default for a preset is all its layers. For a timm model, it is every block or stage and the
-            final norm. For another module, it is the output. A name may end with a view: ``"last_norm:class"`` is the
-            class token of that layer, ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each
-            position divided by their norm. The final norm of a transformer is called ``"last_norm"`` in presets, and
-            ``"norm"`` in most timm models. Each of these names is accepted for both. The layer keeps the network's own
-            name.
-        weights_path: Weights for a preset or timm model, instead of the default source. This is a file, with a state
-            dict or in the official format, or a folder. A folder is searched for ``NAME.safetensors``, ``NAME.pth`` and
-            the path of the file in its repository. If the folder has ``NAME.ranges.json`` or the official ranges, these
-            are used.
+        feature: Name of a preset or of a timm model, or a module. timm downloads the weights of its models. A module
+            that timm built is prepared like the model of that name, but keeps its current weights. Any other module
+            gets images that are not resized or normalised. The output of such a module defines the layers, unless
+            ``layers`` is passed. The output may be a tensor ``(B, n)`` or ``(B, n, H, W)``, or a dict, list or tuple of
+            such tensors.
+        layers: Names of the layers, in the order in which they are returned: layers of the preset, submodules of the
+            network, or entries of its output. For a preset, the default is the default layers of the preset, which are
+            all layers of most presets. For a timm model, the default is every block or stage and the final norm. For
+            another module, the default is the output. A name may end with a view: ``"last_norm:class"`` is the class
+            token of the layer ``"last_norm"``, ``"head:mean"`` is the mean over positions, and ``"head:unit"`` divides
+            the neurons of each position by their norm. The final norm of a transformer is called ``"last_norm"`` in
+            presets, and ``"norm"`` in most timm models. Both names are accepted for presets and for timm models. The
+            layer keeps the network's own name.
+        weights_path: File or folder with weights for a preset or timm model, instead of the default source. A file
+            holds a state dict, or has the official format. A folder is searched for ``NAME.safetensors``, ``NAME.pth``,
+            ``NAME.pt`` and the path that the file has in its repository. If the folder has ``NAME.ranges.json`` or the
+            official activation ranges, these ranges are used.
         crop: ``"center"`` crops images to the largest central square before they are resized.
         input_size: Height and width to which images are resized, or one number for both. The default is that of the
             preset or timm model.
         resize: Method of resizing: ``"clean"``, ``"torch"`` (not clipped), ``"pillow"`` (rounded to bytes) or
-            ``"tensorflow"``. The first three are bicubic with antialiasing, the last one is bilinear without. The
-            default is that of the preset, or else ``"clean"``.
-        mean: Mean per channel, which is subtracted from images in [0, 1]: a list, or one number for all channels.
-        std: Standard deviation per channel, by which images are then divided: a list, or one number for all channels.
+            ``"tensorflow"``. The first three are bicubic with antialiasing. The last one is bilinear without
+            antialiasing. The default is that of the preset. Without a preset, the default is ``"clean"``.
+        mean: Mean of each channel, subtracted from images in [0, 1]: a list, or one number for all channels.
+        std: Standard deviation of each channel, by which images are then divided: a list, or one number for all
+            channels.
         channels: Number of channels of images. For named networks and timm models, grey images (1) are repeated to
             three channels. For other modules, images are decoded to this number of channels: 1 is grey, 3 is RGB, and
             other numbers are bands.
         inputs: ``"images"``, or ``"any"`` for a module with other inputs, such as latents, volumes, spectrograms or
-            point clouds. A batch is then a tensor, a tuple of positional arguments or a dict of keyword arguments. Its
-            tensors have the batch on axis 0. Inputs are not resized, scaled or normalised, and arguments about images
-            are not accepted.
-        example: Batch of such inputs. A copy of the module runs on up to two of them, together and one by one. All
-            inputs must have the structure, numbers of axes and dtypes of the example, but may have other sizes. The
-            activations are ``(B, n, *positions)``.
-        channels_last: For such inputs, whether layers have their neurons on the last axis, as transformers do: a bool
-            for all layers, or the names of these layers.
-        dtype: ``"bfloat16"`` or ``"float16"`` to run the network under torch's autocast. This changes activations, so
-            such DNAs are not comparable with others.
-        properties: Whether to measure properties of the original images as well, before they are resized. They are the
-            layer ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have
-            names. This layer comes first, unless ``layers`` places it. The feature ``"properties"`` has only this
+            point clouds. With ``"any"``, a batch is a tensor, a tuple of positional arguments or a dict of keyword
+            arguments. The tensors of a batch have the batch on axis 0. Inputs are not resized, scaled or normalised,
+            and arguments about images are not accepted.
+        example: Batch of inputs, required by ``inputs="any"``. A copy of the module runs on up to two inputs of the
+            example, together and one by one. All later inputs must have the structure, numbers of axes and dtypes of
+            the example, but may have other sizes. The activations are ``(B, n, *positions)``.
+        channels_last: For ``inputs="any"``, whether layers have their neurons on the last axis, as transformers do: a
+            bool for all layers, or the names of the layers that do.
+        dtype: ``"bfloat16"`` or ``"float16"`` to run the network under torch's autocast. Autocast changes activations,
+            so DNAs of different precisions can't be compared.
+        properties: Whether to measure properties of the original images as well, before they are resized. The
+            properties are the layer ``"properties"``, see
+            :func:`~torchmetrics_dna.images.properties.image_properties`. The neurons of this layer have names. The
+            layer comes first, unless ``layers`` has it at another place. The feature ``"properties"`` has only this
             layer, and no network. By default, only :func:`compare` measures properties, for two sets of images. If
-            False, :func:`compare` does not measure them either.
-        device: Device to which the network is moved. If None, it stays in place, which is the CPU for a named network.
+            False, :func:`compare` does not measure properties either.
+        device: Device to which the network is moved. If None, the network stays where it is. A named network is then on
+            the CPU.
 
     Attributes:
         name: Name that identifies the extractor.
-        is_named: True if the network was made by name, so that no code of the user's changes its weights.
-        neurons: Layers with their numbers of neurons.
-        has_properties: True if properties of images are among the layers.
+        is_named: True if the network was made by name. The user's code then can't change its weights.
+        neurons: Number of neurons of each layer.
+        has_properties: True if the properties of images are one of the layers.
+        may_have_properties: True if :meth:`with_properties` can add the properties of images.
         example: Structure and dtypes of inputs that are not images; None for images.
         bytes_per_image: Memory of the activations of one image, in bytes.
-        fingerprint: The last fingerprint of :meth:`take_fingerprint`; None before the first, and for a named network.
+        fingerprint: The last result of :meth:`take_fingerprint`; None before its first call, and for a named network.
         input_size: Height and width to which images are resized; None if they are not resized.
         crop: Crop of images before they are resized.
         resize: Method of resizing.
-        image_channels: Number of channels of the network's input, to which images are decoded; 0 for other inputs.
+        image_channels: Number of channels to which images are decoded, as the network takes them; 0 for other inputs.
         allowed_channels: Numbers of channels that images may have; empty for other inputs.
-        images_at_once: Maximum number of images per forward pass on the CPU, where larger batches are split.
+        images_at_once: Maximum number of images per forward pass on the CPU. Larger batches are split.
 
     Raises:
         TypeError: If ``feature`` is neither a name nor a module.
-        ValueError: If a name is unknown, or the activations of a module depend on the rest of a batch or on chance.
+        ValueError: If a name is unknown, if arguments do not go together, or if the activations of a module depend on
+            the rest of a batch or on random numbers.
 
     Example:
         >>> extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "head"])
@@ -176,18 +183,15 @@ class DNAExtractor(nn.Module):
             "properties": properties,
         }
         check_inputs(inputs, example, channels_last, feature, layers, about_images)
-        takes_images = example is None
-        self.example: Example | None = None
-        if example is not None:
-            self.example = Example.of(example, noun="row" if is_identity(feature) else "input")
-        # A list, so that it is the same when it is read from json.
+        self.example = _structure(example, feature)
+        # A list stays equal when it is written to json and read again.
         self.channels_last = channels_last if isinstance(channels_last, bool) else list(channels_last)
         self.is_named = not isinstance(feature, nn.Module)
+        takes_images = example is None
         with float32_by_default():
             built = build(feature, layers, weights_path, takes_images)
-        if built.layers is not None:
-            layers = built.layers
         self.name = built.name
+        self._ranges = built.ranges
         preparation = Preparation(channels=0)
         self.allowed_channels: tuple[int, ...] = ()
         if takes_images:
@@ -195,33 +199,34 @@ class DNAExtractor(nn.Module):
             preparation = built.preparation.with_arguments(
                 self.name, input_size, crop, resize, mean, std, channels, takes_rgb
             )
-            if properties and preparation.channels not in (1, 3):
-                raise ValueError(f"Argument `properties` is for grey and RGB images, but `channels` is {channels}")
-            # A network for RGB images also accepts grey images, whose channel is repeated.
-            accepts_grey_and_rgb = takes_rgb and channels == 1
-            self.allowed_channels = (1, 3) if accepts_grey_and_rgb else (preparation.channels,)
+            _check_channels_of_properties(properties, preparation.channels)
+            self.allowed_channels = _allowed_channels(channels, preparation, takes_rgb)
+        self._set_preparation(preparation, example)
+        self._runner = Runner(built, self.is_named, preparation, takes_images)
+        widths = self._probe(built, example, channels_last)
+        # Probing a network is faster before its weights are loaded.
+        built.load()
+        requested_layers = layers if built.layers is None else built.layers
+        self.neurons = _neurons(widths, requested_layers, has_properties=bool(properties) or feature == LAYER)
+        self.has_properties = LAYER in self.neurons
+        self.may_have_properties = properties is not False and self.image_channels in (1, 3)
+        self.fingerprint: dict[str, Any] | None = None
+        if device is not None:
+            self.to(device)
+
+    def _set_preparation(self, preparation: Preparation, example: Inputs | None) -> None:
+        """Set the preparation of images, with the attributes and the fixed inputs that follow from it."""
         self._preparation = preparation
         self.image_channels = preparation.channels
         self.input_size = preparation.size
         self.crop = preparation.crop
         self.resize = preparation.resize
         self._fixed_inputs = FixedInputs(preparation, example)
-        self._runner = Runner(built, self.is_named, preparation, takes_images)
-        widths = self._probe(built, example, channels_last)
-        # Probing a network is faster before its weights are loaded.
-        built.load()
-        self.neurons = _neurons(widths, layers, has_properties=bool(properties) or feature == LAYER)
-        self.has_properties = LAYER in self.neurons
-        self.may_have_properties = properties is not False and self.image_channels in (1, 3)
-        self._ranges = built.ranges
-        self.fingerprint: dict[str, Any] | None = None
-        if device is not None:
-            self.to(device)
 
     def _probe(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> dict[str, int]:
         """Probe the network; return the number of neurons of each of its layers."""
         if built.views == {}:
-            # No output of the network is used.
+            # The only layer is that of image properties, which the network does not compute.
             self.bytes_per_image = 4 * len(PROPERTIES)
             widths = {}
         else:
@@ -253,28 +258,34 @@ class DNAExtractor(nn.Module):
         return ""
 
     def check_pictures(self, what: str) -> None:
-        """Raise ValueError if the inputs can't be shown as pictures; ``what`` would show them: "A contact sheet"."""
+        """Raise ValueError if the inputs can't be shown as pictures.
+
+        Args:
+            what: Subject of the message, which names what shows pictures, such as "A contact sheet".
+
+        """
         if self.why_no_pictures:
             raise ValueError(f"{what} takes grey or RGB images, but {self.why_no_pictures}")
 
     @property
     def weights_version(self) -> Hashable:
-        """Value that changes if weights, buffers or their dtypes change. It is cheap, and needs no device sync.
+        """Value that changes if weights, buffers or their dtypes change.
 
-        If it is the same at two times, :attr:`weights_digest` is the same, too. It consists of torch's version counters
-        and addresses and, for a user's module on the CPU, of sampled values. On other devices, writes that torch does
-        not count are missed, such as writes to ``.data`` or by the replay of a CUDA graph.
+        The value is cheap, and needs no device sync. As long as the value is the same, :attr:`weights_digest` is the
+        same, too. The value consists of torch's version counters and the addresses of tensors. For a user's module on
+        the CPU, it also has sampled values. On other devices, the value misses writes that torch does not count, such
+        as writes to ``.data`` or by the replay of a CUDA graph.
         """
         return self._runner.watch.snapshot()
 
     @property
     def weights_digest(self) -> str:
-        """Digest of the current weights of the network, 16 hexadecimal digits. If they change, it is computed again."""
+        """Digest of the current weights of the network, 16 hexadecimal digits; computed again if the weights change."""
         return self._runner.watch.digest
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Name, current weights, preparation and fingerprint, as fields of values that are made of its activations."""
+        """Name, weights digest, preparation and fingerprint: the fields that DNAs keep of their extractor."""
         return {
             "extractor": self.name,
             "weights_digest": self.weights_digest,
@@ -283,9 +294,13 @@ class DNAExtractor(nn.Module):
         }
 
     def input_form(self, imgs: Inputs) -> list[Any]:
-        """Return the form of the fixed input for inputs of this dtype: dtype, height and width, or a digest of noise.
+        """Return the form of the fixed input of fingerprints, for a batch of this dtype.
 
-        It is the same for images of all sizes, so that all can be compared.
+        Images of all sizes have the same form, so their fingerprints can be compared.
+
+        Returns:
+            The dtype, height and width of the fixed image. For inputs other than images, a digest of the fixed noise.
+
         """
         return self._fixed_inputs.form(imgs)
 
@@ -294,11 +309,14 @@ class DNAExtractor(nn.Module):
 
         Two modules with equal weights may compute different activations, because of another activation function, a
         hook, an adapter that is switched off, or a plain attribute. So metrics and jobs take a fingerprint with the
-        first images of a set, and compare fingerprints when they compare sets. A named network has no fingerprint,
-        since no code of the user's changes it. If a network fails on such inputs, its fingerprint has no layers.
+        first images of a set, and compare fingerprints when they compare sets.
 
         Args:
             form: Result of :meth:`input_form`, or the ``"input"`` of another fingerprint.
+
+        Returns:
+            The fingerprint. If the network fails on all fixed inputs, the fingerprint has no layers. A named network
+            has no fingerprint (None), because the user's code can't change it.
 
         """
         if not self.is_named:
@@ -306,16 +324,20 @@ class DNAExtractor(nn.Module):
         return self.fingerprint
 
     def _fingerprint(self, form: Sequence[Any]) -> dict[str, Any]:
-        """Return the fingerprint of the first fixed input that gives finite activations, else of the last that runs."""
-        # The precision of autocast is part of the preparation. Other weights than float32 may need autocast to run.
+        """Return the fingerprint of the first fixed input for which all activations are finite.
+
+        If there is no such input, the fingerprint is that of the last input on which the network does not fail.
+        """
+        # Fingerprints are taken without autocast, whose dtype is part of the preparation already. But weights that are
+        # not float32 may need autocast to run.
         precision = self._precision(None)
         autocast = None if precision is None else self.dtype
         fingerprint = fingerprint_of(form, {}, precision)
         device = self.device
-        # Random numbers that a module draws are the same each time, and the user's go on as without a fingerprint.
+        # A module that draws random numbers gets the same ones each time. The user's random state does not change.
         with lock_of(self.network), same_random_numbers(self.network, seed=0):
             for form_of_inputs, inputs in self._fixed_inputs.of(form):
-                # A module fails on noise if it takes pixels as indices, for example.
+                # Some modules fail on noise. An example is a module that uses pixels as indices.
                 with suppress(Exception):
                     inputs_on_device = mapped(lambda tensor: tensor.to(device), inputs)
                     outputs = self._runner.run(inputs_on_device, autocast, home=device)
@@ -334,7 +356,7 @@ class DNAExtractor(nn.Module):
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """Preparation of images and precision of the network, JSON-serializable."""
+        """Preparation of images or other inputs, and precision of the network, JSON-serializable."""
         precision = self._precision(self.dtype)
         if self.example is not None:
             return {"inputs": self.example.dtypes, "channels_last": self.channels_last or None, "dtype": precision}
@@ -357,10 +379,10 @@ class DNAExtractor(nn.Module):
 
     @cached_property
     def ranges(self) -> ActivationRanges | None:
-        """Activation ranges for the weights, or None; downloaded on first use.
+        """Packaged activation ranges for the weights, downloaded on first use; None if there are none.
 
         Raises:
-            OSError: If they can't be downloaded.
+            OSError: If the ranges can't be downloaded.
 
         """
         if self._ranges is None:
@@ -376,14 +398,18 @@ class DNAExtractor(nn.Module):
     def resolve_ranges(
         self, ranges: ActivationRanges | str | os.PathLike[str] | None = None
     ) -> ActivationRanges | None:
-        """Return activation ranges for this extractor's layers: ``ranges``, read from a file, or packaged ones.
+        """Return activation ranges for this extractor's layers.
+
+        Args:
+            ranges: Activation ranges, or a file of them. None uses the packaged ranges, if there are any. ``"auto"``
+                requests self-ranging histograms.
 
         Returns:
-            The ranges; None if histograms are to range themselves: for ``"auto"``, for ranges of self-ranging
-            histograms, or by default without packaged ranges.
+            The ranges; None for self-ranging histograms.
 
         Raises:
-            ValueError: If layers or neurons do not match.
+            TypeError: If ``ranges`` has another type.
+            ValueError: If the layers or numbers of neurons do not match.
 
         """
         if ranges is None:
@@ -398,12 +424,12 @@ class DNAExtractor(nn.Module):
             )
         restricted = self._fitting(ranges)
         if restricted.margin == "auto":
-            # The range of a self-ranging histogram is no bound for another.
+            # These are observed ranges of self-ranging histograms. They do not bound the values of other images.
             return None
         return restricted
 
     def _fitting(self, ranges: ActivationRanges) -> ActivationRanges:
-        """Restrict ranges to these neurons, with the fixed ranges of properties added."""
+        """Restrict ranges to the layers of this extractor; add the fixed ranges of properties if it measures them."""
         if self.has_properties and LAYER not in ranges.neurons:
             ranges = ranges.beside(PROPERTY_RANGES)
         return ranges.restrict(self.neurons)
@@ -411,13 +437,13 @@ class DNAExtractor(nn.Module):
     # Calls
 
     def check(self, imgs: Any, normalize: bool, values: bool = True) -> None:
-        """Raise ValueError or TypeError unless a batch is what the extractor takes.
+        """Raise ValueError or TypeError unless the extractor accepts a batch.
 
         Args:
             imgs: The batch.
             normalize: Whether images are floating point in [0, 1], rather than uint8.
-            values: Whether to check values of images, too. For floating point images on a device, this is a device
-                sync.
+            values: Whether to check the values of images, too. For floating point images on an accelerator, this check
+                is a device sync.
 
         """
         if self.example is not None:
@@ -427,13 +453,16 @@ class DNAExtractor(nn.Module):
 
     @outside_graphs
     def forward(self, imgs: Inputs, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
-        """Compute the activations of a batch of images, neurons on axis 1.
+        """Compute the activations of a batch of images or other inputs.
 
         Args:
             imgs: Images ``(B, 3, H, W)``: uint8, or floating point in [0, 1]; or other inputs, like the example.
-            properties: Properties of the original images, a column each; by default measured on ``imgs``.
-            resized: Whether images were already resized by the method of this extractor; those of ``"torch"`` may have
-                values beyond [0, 1].
+            properties: Properties of the original images, one column per property; by default measured on ``imgs``.
+            resized: Whether images were already resized by the method of this extractor. Images resized by ``"torch"``
+                may have values outside [0, 1].
+
+        Returns:
+            Activations of each layer, ``{layer: (B, n, *positions)}``.
 
         Raises:
             ValueError: If images have another shape, dtype or range.
@@ -445,7 +474,7 @@ class DNAExtractor(nn.Module):
         activations = {}
         for layer in parts[0]:
             parts_of_layer = [part[layer] for part in parts]
-            # A dict keeps the order of the shapes.
+            # A dict removes duplicates, and keeps the order of the shapes for the message.
             shapes = dict.fromkeys(tuple(values.shape[2:]) for values in parts_of_layer)
             if len(shapes) > 1:
                 raise ValueError(
@@ -458,11 +487,18 @@ class DNAExtractor(nn.Module):
     def in_parts(
         self, imgs: Inputs, properties: Tensor | None = None, resized: bool = False, wait: bool = True
     ) -> Iterable[dict[str, Tensor]]:
-        """Compute the activations of :meth:`forward`, part by part of the batch: each as it is asked for, and once.
+        """Compute the activations of :meth:`forward` for one part of the batch after another.
 
-        Consumers that read activations once, such as metrics, save the memory of all others, and the time in which the
-        system maps it. Without ``wait``, the range of floating point images is checked without a device sync: more
-        than 0.001 beyond [0, 1], activations are NaN.
+        Each part is computed when it is requested, and can be read once. A consumer such as a metric thus needs memory
+        for one part only, which also saves the time to allocate more.
+
+        Args:
+            imgs: Images or other inputs, see :meth:`forward`.
+            properties: Properties of the original images, see :meth:`forward`.
+            resized: Whether images were already resized, see :meth:`forward`.
+            wait: Whether a device sync is allowed, to check the range of floating point images. Otherwise, the
+                activations of a batch are NaN if a value is more than 0.001 outside [0, 1].
+
         """
         is_float = isinstance(imgs, Tensor) and imgs.dtype != torch.uint8
         # On the CPU, values are read without a device sync.
@@ -481,9 +517,9 @@ class DNAExtractor(nn.Module):
     def _run(
         self, imgs: Any, properties: Tensor | None = None, is_clamped: bool = False
     ) -> Iterator[dict[str, Tensor]]:
-        """Run the network part by part; images are first clamped to [0, 1] if ``is_clamped``."""
+        """Run the network on one part of a batch after another; with ``is_clamped``, first clamp images to [0, 1]."""
         if self.example is None:
-            # Grey channels are repeated.
+            # The network may take RGB images: repeat the channel of grey images.
             imgs = imgs.expand(-1, self.image_channels, -1, -1)
         first_tensor = tensors_of(imgs)[0]
         count = len(first_tensor)
@@ -499,26 +535,29 @@ class DNAExtractor(nn.Module):
             activations = self._runner.run(inputs, self.dtype, home)
             if measured is not None:
                 activations[LAYER] = measured
-            # Each layer leaves the dict, so that the consumer alone holds it and can free its memory.
+            # Remove each layer from the dict here, so that the consumer can free its memory.
             yield {layer: activations.pop(layer) for layer in self.neurons}
 
     def _run_clamped(self, imgs: Any) -> Iterator[dict[str, Tensor]]:
-        """Run the network on floating point images clamped to [0, 1], whose range was checked."""
+        """Run the network on floating point images clamped to [0, 1]; their range must have been checked."""
         return self._run(imgs, is_clamped=True)
 
     def _run_or_nan(self, imgs: Any) -> Iterator[dict[str, Tensor]]:
-        """Replace activations by NaN if an image is out of range, without a device sync."""
+        """Run the network, and replace all activations by NaN if an image is out of range, without a device sync."""
         valid = in_unit_range(imgs)
         for part in self._run(imgs, is_clamped=True):
             with torch.inference_mode():
                 yield {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
 
     def pooled(self, layer: str) -> PooledLayer:
-        """Return a module that computes the spatial means of a layer, ``(B, n)``, as ``feature`` of FID, KID etc."""
+        """Return a module that computes the spatial means of a layer, ``(B, n)``.
+
+        Pass the module to torchmetrics' FID, KID and similar metrics as ``feature``.
+        """
         return PooledLayer(self, layer)
 
     def without_properties(self) -> DNAExtractor:
-        """Return the extractor without properties of images; itself if it does not have both.
+        """Return the extractor without the layer of image properties; itself if it has no such layer, or no other.
 
         Example:
             >>> DNAExtractor(layers=["head"], properties=True).without_properties().neurons
@@ -529,9 +568,10 @@ class DNAExtractor(nn.Module):
         return self if neurons is None else self._of(neurons)
 
     def with_properties(self) -> DNAExtractor:
-        """Return the extractor with properties of images as its first layer; itself if it was to have none.
+        """Return the extractor with the properties of images as its first layer.
 
-        It also returns itself if it has them, or takes no RGB images.
+        It returns the extractor itself in three cases: if it has this layer already, if it was made with
+        ``properties=False``, or if it takes neither grey nor RGB images.
 
         Example:
             >>> list(DNAExtractor(layers=["head"]).with_properties().neurons)
@@ -543,9 +583,9 @@ class DNAExtractor(nn.Module):
         return self._of(Neurons({LAYER: len(PROPERTIES), **self.neurons}))
 
     def _of(self, neurons: Neurons) -> DNAExtractor:
-        """Return a copy for these neurons: those of the network, with or without properties of images."""
+        """Return a copy with these layers: those of the network, with or without the properties of images."""
         extractor = copy(self)
-        # These ranges are cached for the neurons of the original.
+        # The cached ranges are those of the original's layers.
         extractor.__dict__.pop("ranges", None)
         extractor.neurons = neurons
         extractor.has_properties = LAYER in neurons
@@ -562,12 +602,12 @@ class DNAExtractor(nn.Module):
         return f"{self.name!r}, {self.neurons}"
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:  # noqa: ARG002
-        """Take only the device: other metrics share the network, or the user has it, in the dtype that it has."""
+        """Move the network to the device of ``fn``, but keep its dtype, because others use the network, too."""
         self._runner.move(fn(torch.zeros(0, device=self.device)).device)
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
-        """Return the extractor itself; or of the copy of a user's module, where a holder of both is copied."""
+        """Return the extractor itself; or an extractor of the copied module, if the user's module was just copied."""
         network = memo.get(id(self.network))
         if network is None or self.is_named:
             return self
@@ -594,13 +634,13 @@ class PooledLayer(nn.Module):
 
     @outside_graphs
     def forward(self, imgs: Inputs) -> Tensor:
-        """Compute spatial means for images, or other inputs, that the extractor accepts."""
+        """Compute the spatial means of images, or of other inputs that the extractor accepts."""
         mean_view = View(self.layer, ("mean",))
         means = [mean_view.take(part[self.layer]).float() for part in self.extractor.in_parts(imgs)]
         return torch.cat(means)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # FeatureShare of torchmetrics puts its cache there.
+        # FeatureShare of torchmetrics replaces `forward` by a cache.
         if name == "forward":
             raise RuntimeError(NO_FEATURE_SHARE)
         super().__setattr__(name, value)
@@ -614,11 +654,45 @@ def _check_properties(properties: bool | None, layers: Sequence[str] | None) -> 
         raise ValueError(f"{argument('properties')} is False, but {written('layers')} has {LAYER!r}")
 
 
+def _structure(example: Inputs | None, feature: str | nn.Module) -> Example | None:
+    """Return the structure and dtypes of an example; None without an example."""
+    if example is None:
+        return None
+    return Example.of(example, noun="row" if is_identity(feature) else "input")
+
+
+def _check_channels_of_properties(properties: bool | None, channels: int) -> None:
+    """Raise ValueError if properties were requested, but images have bands instead of a grey channel or RGB."""
+    if properties and channels not in (1, 3):
+        raise ValueError(f"Argument `properties` is for grey and RGB images, but `channels` is {channels}")
+
+
+def _allowed_channels(channels: int, preparation: Preparation, takes_rgb: bool) -> tuple[int, ...]:
+    """Return the numbers of channels that images may have.
+
+    Args:
+        channels: Number of channels that was requested.
+        preparation: Preparation of images, with the number of channels of the network's input.
+        takes_rgb: Whether the network is one for RGB images.
+
+    """
+    if takes_rgb and channels == 1:
+        return (1, 3)
+    return (preparation.channels,)
+
+
 def _neurons(widths: dict[str, int], layers: Sequence[str] | None, has_properties: bool) -> Neurons:
-    """Return the number of neurons of each layer, in the order of ``layers``; properties come first by default."""
-    chosen = list(layers or ())
-    order = [layer for layer in widths if layer not in chosen]
-    order += chosen
+    """Return the number of neurons of each layer, in the order of ``layers``.
+
+    Args:
+        widths: Number of neurons of each layer that the network computes.
+        layers: Requested layers; None for all.
+        has_properties: Whether to add the layer of image properties. It comes first, unless ``layers`` has it.
+
+    """
+    requested = list(layers or ())
+    order = [layer for layer in widths if layer not in requested]
+    order += requested
     if has_properties and LAYER not in order:
         order.insert(0, LAYER)
     return Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})

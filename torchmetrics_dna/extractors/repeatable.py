@@ -1,4 +1,4 @@
-"""Check that a module of the user's gives an input the same activations each time, whatever else is in its batch."""
+"""Check that the user's module computes the same activations for an input each time, and in any batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 
 class _Trial(NamedTuple):
-    """Outputs of a pass of a module, and the bytes of its buffers afterwards."""
+    """Trial pass of a module.
+
+    Attributes:
+        outputs: Outputs of the pass.
+        buffers: Bytes of each buffer of the module after the pass.
+
+    """
 
     outputs: dict[str, Tensor]
     buffers: dict[str, bytes]
@@ -30,40 +36,71 @@ class _Trial(NamedTuple):
 def check_repeatable(
     layout: Layout, network: nn.Module, submodules: Mapping[str, str], pairs: Iterable[Inputs]
 ) -> None:
-    """Raise ValueError unless activations of an input are the same in each pass, alone and in a batch of two.
+    """Raise ValueError unless the activations of an input are the same in each pass, alone and in a batch of two.
 
-    The module may also not write to a buffer. A module that can't be copied is not checked.
+    The module must also not write to its buffers. A module that can't be copied is not checked.
 
     Args:
-        layout: Layout of its layers.
+        layout: Layout of the module's layers.
         network: The module.
         submodules: Path of the submodule of each layer.
-        pairs: Two inputs, in each dtype that the module may take. The first pair that it takes is used.
+        pairs: Batches of two inputs, one for each dtype that the module may accept. The first batch that the module
+            accepts is used.
 
     """
     for pair in pairs:
         singles = [mapped(itemgetter(slice(i, i + 1)), pair) for i in range(2)]
-        trials = _tried(network, submodules, [pair, *singles])
-        if not trials:
-            continue
-        try:
-            together = layout.read(trials[0].outputs, 2)
-            alone = [layout.read(trial.outputs, 1) for trial in trials[1:]]
-        except ValueError:
-            # The same error follows for the user's own inputs.
+        trials = _run_trials(network, submodules, [pair, *singles])
+        activations = _read_trials(layout, trials)
+        if not activations:
             continue
         _check_buffers_stay(trials)
+        together, *alone = activations
         for i, single in enumerate(singles):
-            for layer in together:
-                if not _agree(together[layer][i], alone[i][layer][0]):
-                    # Find out whether the batch or chance is the reason.
-                    _check_same_each_time(layer, layout, network, submodules, single)
-                    raise _batch_dependence(layer)
+            layer = _layer_that_differs(together, alone[i], i)
+            if layer is not None:
+                # Find out if the rest of the batch is the reason, or random numbers are.
+                _check_same_each_time(layer, layout, network, submodules, single)
+                raise _batch_dependence(layer)
         return
 
 
+def _read_trials(layout: Layout, trials: Sequence[_Trial]) -> list[dict[str, Tensor]]:
+    """Return the activations of each trial, the first of two inputs and the others of one.
+
+    The list is empty if there are no trials, or if the outputs do not have the layout.
+    """
+    activations = []
+    try:
+        for i, trial in enumerate(trials):
+            num_inputs = 2 if i == 0 else 1
+            activations.append(layout.read(trial.outputs, num_inputs))
+    except ValueError:
+        # The same error follows for the user's own inputs.
+        return []
+    return activations
+
+
+def _layer_that_differs(together: Mapping[str, Tensor], alone: Mapping[str, Tensor], row: int) -> str | None:
+    """Return the first layer whose activations differ between an input in a batch and the same input alone.
+
+    Args:
+        together: Activations of the batch.
+        alone: Activations of the input alone.
+        row: Row of the input in the batch.
+
+    Returns:
+        The layer; None if all activations agree.
+
+    """
+    for layer, activations in together.items():
+        if not _agree(activations[row], alone[layer][0]):
+            return layer
+    return None
+
+
 def _batch_dependence(layer: str) -> ValueError:
-    """Return the error of a layer whose activations of an input depend on the rest of its batch."""
+    """Return the error for a layer whose activations of an input depend on the rest of the batch."""
     return ValueError(
         f"Layer {layer!r} gives an input other activations beside another one than alone; give a module"
         " without statistics, attention or recurrence over the batch (axis 0), and with a fixed number of"
@@ -74,8 +111,8 @@ def _batch_dependence(layer: str) -> ValueError:
 def _check_same_each_time(
     layer: str, layout: Layout, network: nn.Module, submodules: Mapping[str, str], single: Inputs
 ) -> None:
-    """Raise ValueError if two passes of a single input give a layer different activations."""
-    trials = _tried(network, submodules, [single, single])
+    """Raise ValueError if a layer has different activations in two passes of the same single input."""
+    trials = _run_trials(network, submodules, [single, single])
     if not trials:
         return
     first, second = (layout.read(trial.outputs, 1)[layer][0] for trial in trials)
@@ -86,11 +123,15 @@ def _check_same_each_time(
         )
 
 
-def _tried(network: nn.Module, submodules: Mapping[str, str], batches: Sequence[Inputs]) -> list[_Trial]:
-    """Run a copy of a module on batches in turn; the module and torch's random numbers stay as they are.
+def _run_trials(network: nn.Module, submodules: Mapping[str, str], batches: Sequence[Inputs]) -> list[_Trial]:
+    """Run a copy of a module on one batch after another; restore torch's random state.
 
-    The module itself runs too where its first call sets buffers, such as a cache, which are part of its weights. The
-    result is empty if it can't be copied, or fails on such batches.
+    Usually, the module itself does not run. If its first call sets buffers, such as a cache, the module also runs once,
+    because buffers are part of its weights.
+
+    Returns:
+        One trial per batch. The list is empty if the module can't be copied, or fails on one of the batches.
+
     """
     trials: list[_Trial] = []
     copy = copied(network)
@@ -108,7 +149,10 @@ def _tried(network: nn.Module, submodules: Mapping[str, str], batches: Sequence[
 
 
 def _bytes_of_buffers(network: nn.Module) -> dict[str, bytes]:
-    """Return the bytes of each buffer; names are those without ``torch.compile``, as copies have them."""
+    """Return the bytes of each buffer by name.
+
+    The names are those of the module without ``torch.compile``, because copies are not compiled.
+    """
     contents = {}
     for name, buffer in network.named_buffers():
         values = buffer.detach().cpu().flatten().view(torch.uint8)
@@ -127,9 +171,10 @@ def _check_buffers_stay(trials: Sequence[_Trial]) -> None:
 
 
 def _agree(a: Tensor, b: Tensor) -> bool:
-    """True if activations of one input, ``(n, *positions)``, differ only by rounding in most positions of each neuron.
+    """True if two activations of one input, ``(n, *positions)``, are equal up to rounding.
 
-    In few positions, rounding may change activations by more.
+    Each neuron must agree in more than half of its positions, because rounding sometimes changes a few positions by
+    more than the tolerance.
     """
     if a.shape != b.shape:
         return False
@@ -141,7 +186,7 @@ def _agree(a: Tensor, b: Tensor) -> bool:
 
 
 def two_images(network: nn.Module, size: tuple[int, int], channels: int) -> Iterator[Tensor]:
-    """Yield a dark and a bright image of noise, in each dtype that a network may take."""
+    """Yield a batch of a dark and a bright image of noise, in each dtype that a network may accept."""
     noise = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
     noise[0] /= 4
     for dtype in image_dtypes(network):
@@ -150,11 +195,14 @@ def two_images(network: nn.Module, size: tuple[int, int], channels: int) -> Iter
 
 
 def two_inputs(network: nn.Module, example: Inputs) -> Inputs:
-    """Return the first two inputs of an example; if they are equal, the second one is changed within its range."""
+    """Return the first two inputs of an example as a batch.
+
+    If both inputs are equal, as in an example of zeros, the second one is changed.
+    """
     device = device_of(network)
 
     def first_two(tensor: Tensor) -> Tensor:
-        # An example of a single input is repeated.
+        # If the example has a single input, repeat this input.
         return tensor[:2].detach().to(device).expand(2, *tensor.shape[1:]).clone()
 
     pair: Inputs = mapped(first_two, example)
