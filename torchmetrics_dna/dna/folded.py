@@ -51,19 +51,33 @@ _MOST_SINGLE = 1 << 24
 _ROUNDING = 1e-9
 
 
+class PseudoValues(NamedTuple):
+    """Contributions of the units of a set to a distance. Their spread is the sampling noise of the set.
+
+    A unit is a fold or an image. Contributions are pseudo-values of a jackknife, or influences.
+
+    Attributes:
+        values: Contribution of each unit to each distance, ``(units, N)``; to a single distance, ``(units,)``.
+        ratios: Number of images of the set divided by that of each unit, ``(units,)``.
+
+    """
+
+    values: Tensor
+    ratios: Tensor
+
+
 class Noise(NamedTuple):
     """Sampling noise of the distances of all columns; NaN where it is unknown.
 
     Attributes:
-        bias: Expected increase of each distance by noise, float64, ``(N,)``.
-        influences: For A and for B, the influence of each unit on the distances, ``(units, N)``, and the number of all
-            images divided by that of the unit, ``(units,)``. A unit is an image or a fold. None for a set that is taken
-            as exact.
+        bias: Expected increase of each distance due to noise, float64, ``(N,)``.
+        influences: Influences of the images or folds of A, and of those of B, on the distances; None for a set that is
+            taken as exact.
 
     """
 
     bias: Tensor
-    influences: tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None]
+    influences: tuple[PseudoValues | None, PseudoValues | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -385,11 +399,11 @@ def _layer_values(side: Side, layer: str) -> Tensor | tuple[Tensor, Tensor]:
     return side.select([layer]).values
 
 
-def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> tuple[Tensor, Tensor] | None:
-    """Return the influence of each unit, an image or a fold, and the number of all images divided by that of the unit.
+def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> PseudoValues | None:
+    """Return the influences of the units of a set, which are images or folds.
 
     Args:
-        influences: Influence of each image on the layers, ``(images, layers)``; None for a set that is exact.
+        influences: Influence of each image on the layers, ``(images, layers)``; None for a set that is taken as exact.
         folds: Fold of each image, ``(images,)``.
         by_fold: True if units are folds.
 
@@ -398,11 +412,11 @@ def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> 
         return None
     num_images = len(influences)
     if not by_fold:
-        return influences, influences.new_full((num_images,), num_images)
+        return PseudoValues(influences, influences.new_full((num_images,), num_images))
     _, fold_of_image, sizes = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
     sums = influences.new_zeros(len(sizes), influences.shape[1])
     sums.index_add_(0, fold_of_image, influences)
-    return sums / sizes[:, None], num_images / sizes.double()
+    return PseudoValues(sums / sizes[:, None], num_images / sizes.double())
 
 
 def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
