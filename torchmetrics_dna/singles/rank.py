@@ -54,6 +54,7 @@ from torchmetrics_dna.words.reasons import extreme_in_words
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import Pixels
+    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import Statistic
     from torchmetrics_dna.statistics.setup import Feature
@@ -263,69 +264,57 @@ def _with_roles(
 
 def _ranked(sides: Sides, roles: Sequence[str], score: Score, has_pool: bool, index: Features | None) -> Ranking:
     """Rank the images, which are the first of the sides; each side has a role."""
-    extractor = sides.extractor
-    neurons = extractor.neurons
+    neurons = sides.extractor.neurons
     source = sides.source(0, "A ranking")
-    layer = local_layer(extractor) if score in WORST_FIRST else None
     if "index" in roles:
         sides.source(roles.index("index"), "An index")
-    if score == "local" and layer is None:
-        raise ValueError(
-            f"The score 'local' takes a layer with a grid of positions, but there is none among {', '.join(neurons)}"
-        )
-    features: dict[str, Statistic] = {}
-    if index is not None or "index" in roles:
-        last_layer = [*neurons][-1]
-        features["features"] = SpatialMeans(neurons, [last_layer])
+    layer = _layer_of_local_score(sides.extractor, score)
+    needs_features = index is not None or "index" in roles
+    features = _statistic_of_features(neurons) if needs_features else {}
     sides = _with_roles(sides, roles, score, layer, features)
     measured = {role: sides.measured(k) for k, role in enumerate(roles) if role != "images"}
     reference = measured["reference"]
     dnas = [measured[role].first for role in ("reference", "contrast") if role in measured]
-    local: ImageScorer | None = None
-    if "local" in reference.dnas:
-        local = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), extractor)
-    if score == "outlier":
-        scored = _scored_by_outliers(sides, reference, local)
-    else:
-        scored = _scored_in_a_pass(sides, dnas, local, features, has_pool)
-    of_images = scored.images
-    in_reference = of_images.rows_in(reference)
-    distances = scored.distances
-    if in_reference is not None and score in ("contrast", "distance") and dnas[0].num_images > 1:
-        to_others = _left_out(distances, dnas[0].num_images)
-        distances = torch.where(in_reference[:, None] < 0, distances, to_others)
-    scores = less_contrast(distances.T)
-    if in_reference is not None and score == "outlier":
-        assert scored.typical is not None
-        scores = torch.where(in_reference < 0, scores, scored.typical[in_reference])
-    order = scores.argsort(descending=score in WORST_FIRST, stable=True)
-    themselves = None
+
+    scored = _scored(sides, reference, dnas, score, features, has_pool)
+    rows_in_reference = scored.images.rows_in(reference)
+    if rows_in_reference is not None:
+        scored = _without_themselves(scored, rows_in_reference, dnas[0].num_images, score)
+    order = scored.scores.argsort(descending=score in WORST_FIRST, stable=True)
+
+    own_rows_of_index = None
     if "index" in measured:
         index = measured["index"].features
         source_of_index = sides.images[roles.index("index")]
-        themselves = _rows_of_themselves(source, source_of_index, of_images, measured["index"])
+        own_rows_of_index = _rows_of_themselves(source, source_of_index, scored.images, measured["index"])
     nearest = None
-    if index is not None and of_images.features is not None:
-        nearest = find_nearest(of_images.features, index, themselves).take(order)
+    if index is not None and scored.images.features is not None:
+        nearest = find_nearest(scored.images.features, index, own_rows_of_index).take(order)
+
     outliers = None
-    if score == "outlier" and in_reference is not None:
+    if score == "outlier" and rows_in_reference is not None:
         outliers = find_outliers(
-            reference, of_images, source, neurons=neurons, rows=in_reference.tolist(), reference=scored.of_reference
+            reference,
+            scored.images,
+            source,
+            neurons=neurons,
+            rows=rows_in_reference.tolist(),
+            reference=scored.of_reference,
         )
-    numbers = [of_images.numbers[i] for i in order.tolist()]
+    numbers = [scored.images.numbers[i] for i in order.tolist()]
     dnas = [replace(dna, folds=()) for dna in dnas]
     has_contrast = len(dnas) > 1
     reference_images = sides.images[1]
     return Ranking(
         score=score,
-        names=[of_images.names[i] for i in order.tolist()],
-        scores=scores[order],
+        names=[scored.images.names[i] for i in order.tolist()],
+        scores=scored.scores[order],
         numbers=numbers,
         images=source,
         reference=dnas[0],
         mapper=scored.mapper,
-        unreadable=_unreadable(sides, roles, {**measured, "images": of_images}),
-        distances=distances[order, 0] if has_contrast else None,
+        unreadable=_unreadable(sides, roles, {**measured, "images": scored.images}),
+        distances=scored.distances[order, 0] if has_contrast else None,
         contrast=dnas[1] if has_contrast else None,
         typical=scored.typical,
         nearest=nearest,
@@ -333,10 +322,34 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, has_pool: bool, in
         p_value=scored.p_value,
         noun=noun_of(dnas[0]),
         reference_images=reference_images if isinstance(reference_images, ImageSource) else None,
-        own=None if in_reference is None else (in_reference >= 0)[order],
+        own=None if rows_in_reference is None else (rows_in_reference >= 0)[order],
         outliers=outliers,
         most_extreme=None if outliers is None else _most_extreme(outliers, numbers),
     )
+
+
+def _layer_of_local_score(extractor: DNAExtractor, score: Score) -> str | None:
+    """Return the layer of the local score; None if no layer has a grid, or if this score needs none.
+
+    Raises:
+        ValueError: If the score is the local score, and no layer has a grid.
+
+    """
+    if score not in WORST_FIRST:
+        return None
+    layer = local_layer(extractor)
+    if score == "local" and layer is None:
+        raise ValueError(
+            "The score 'local' takes a layer with a grid of positions, but there is none among"
+            f" {', '.join(extractor.neurons)}"
+        )
+    return layer
+
+
+def _statistic_of_features(neurons: Neurons) -> dict[str, Statistic]:
+    """Return the statistic that finds the nearest images: spatial means of the last layer."""
+    last_layer = [*neurons][-1]
+    return {"features": SpatialMeans(neurons, [last_layer])}
 
 
 def _unreadable(sides: Sides, roles: Sequence[str], measured: Mapping[str, Measured]) -> list[str]:
@@ -354,6 +367,7 @@ class _Scored(NamedTuple):
     Attributes:
         images: The images.
         distances: Scores against the reference and any contrast, ``(images, references)``.
+        scores: Scores by which the images are ranked, ``(images,)``.
         mapper: Scorer whose maps show where images are off.
         typical: Scores of the reference's own images, each left out; None if there are none.
         p_value: P-value of the test that pool and reference differ; None without a test.
@@ -363,10 +377,50 @@ class _Scored(NamedTuple):
 
     images: Measured
     distances: Tensor
+    scores: Tensor
     mapper: ImageScorer
     typical: Tensor | None = None
     p_value: float | None = None
     of_reference: OutlierReference | None = None
+
+
+def _scored(
+    sides: Sides,
+    reference: Measured,
+    dnas: Sequence[DNA],
+    score: Score,
+    features: Mapping[str, Statistic],
+    has_pool: bool,
+) -> _Scored:
+    """Measure and score the images."""
+    local: ImageScorer | None = None
+    if "local" in reference.dnas:
+        local = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), sides.extractor)
+    if score == "outlier":
+        return _scored_by_outliers(sides, reference, local)
+    return _scored_in_a_pass(sides, dnas, local, features, has_pool)
+
+
+def _without_themselves(scored: _Scored, rows_in_reference: Tensor, num_reference: int, score: Score) -> _Scored:
+    """Replace the scores of images that are in the reference by their scores relative to its other images.
+
+    Args:
+        scored: The scored images.
+        rows_in_reference: Row of each image in the reference, ``(images,)``, or -1 if it is not in the reference.
+        num_reference: Number of images of the reference.
+        score: Name of the score.
+
+    """
+    is_new = rows_in_reference < 0
+    if score in ("contrast", "distance") and num_reference > 1:
+        to_others = _left_out(scored.distances, num_reference)
+        distances = torch.where(is_new[:, None], scored.distances, to_others)
+        return scored._replace(distances=distances, scores=less_contrast(distances.T))
+    if score == "outlier":
+        assert scored.typical is not None
+        own_scores = scored.typical[rows_in_reference]
+        return scored._replace(scores=torch.where(is_new, scored.scores, own_scores))
+    return scored
 
 
 def _scored_by_outliers(sides: Sides, reference: Measured, local: ImageScorer | None) -> _Scored:
@@ -377,7 +431,8 @@ def _scored_by_outliers(sides: Sides, reference: Measured, local: ImageScorer | 
     images = sides.measured(0)
     means = split_means(images.rows[MEANS], neurons)
     distances = of_reference.scores(means, images.rows.get(LAYER))[:, None]
-    return _Scored(images, distances, mapper, of_reference.own_scores, of_reference=of_reference)
+    scores = less_contrast(distances.T)
+    return _Scored(images, distances, scores, mapper, of_reference.own_scores, of_reference=of_reference)
 
 
 def _scored_in_a_pass(
@@ -399,7 +454,8 @@ def _scored_in_a_pass(
         typical = _typical_distances(sides, mapper, dnas[0].num_images)
     job = _job(sides, {**_distances(mapper), **features})
     images = measure(job, sides.source(0, "A ranking"), distributed=sides.plan.arguments.distributed)
-    return _Scored(images, images.rows["distances"], mapper, typical, p_value)
+    distances = images.rows["distances"]
+    return _Scored(images, distances, less_contrast(distances.T), mapper, typical, p_value)
 
 
 def _typical_distances(sides: Sides, scorer: Scorer, num_images: int) -> Tensor | None:
