@@ -125,12 +125,22 @@ def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
         ValueError: If there is no such format.
 
     """
-    if name is not None:
-        named = FORMATS.get(name)
-        if named is None or named.render is None:
-            documents = [each.name for each in FORMATS.values() if each.render is not None]
-            raise ValueError(f"Argument `format` expected to be one of {', '.join(documents)}, but got {name!r}")
-        return named
+    if name is None:
+        return _format_of_suffix(output)
+    named = FORMATS.get(name)
+    if named is None or named.render is None:
+        documents = [each.name for each in FORMATS.values() if each.render is not None]
+        raise ValueError(f"Argument `format` expected to be one of {', '.join(documents)}, but got {name!r}")
+    return named
+
+
+def _format_of_suffix(output: str | os.PathLike[str]) -> Format:
+    """Return the format of a file by its suffix, HTML by default.
+
+    Raises:
+        ValueError: If no format has this suffix.
+
+    """
     suffix = Path(output).suffix.lower()
     if suffix and FORMATS.find(suffix) is None:
         listed = ", ".join(each.suffixes[0] for each in FORMATS.values())

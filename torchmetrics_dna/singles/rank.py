@@ -53,8 +53,8 @@ from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_
 from torchmetrics_dna.words.reasons import extreme_in_words
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import Statistic
     from torchmetrics_dna.statistics.setup import Feature
