@@ -1,4 +1,4 @@
-"""Build the network of an extractor; find the layers to read, and the usual preparation of its images."""
+"""Build the network of an extractor; find the layers to read, and the default preparation of images."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ from torchmetrics_dna.images.noun import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.options import argument, written
 
-# Height and width of images that only have their properties measured. Images are loaded at some size.
+# Height and width of images if only their properties are measured. No network uses the images, so the size is small.
 _SIZE_WITHOUT_NETWORK = (16, 16)
-# Attributes of timm's models that hold their blocks or stages.
+# Attributes of timm's models that hold the blocks or stages.
 _CONTAINERS = ("blocks", "stages", "layers")
+# Paths that the final norm may have in timm's models.
 _FINAL_NORMS = ("norm", "bn2", "head.norm", "fc_norm")
-# Name of the final norm of a transformer in presets. In timm's models, it has the name of its submodule.
+# Name of the final norm of a transformer in presets. timm models have the path of the submodule as its name.
 _LAST_NORM = "last_norm"
+# Functions that initialise weights. They are skipped, because the weights are loaded afterwards.
 _INITIALIZERS = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.erfinv_, Tensor.normal_, Tensor.uniform_)
-# Suffixes of files of weights or DNAs.
+# Suffixes of files of weights or DNAs, which users may pass instead of a name.
 _FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz", ".json")
 
 
@@ -46,14 +48,14 @@ class Built(NamedTuple):
 
     Attributes:
         name: Name of the extractor.
-        network: The network. Until its weights are loaded, it may be on the meta device.
-        preparation: Usual preparation of images for the network.
+        network: The network. It may be on the meta device until its weights are loaded.
+        preparation: Default preparation of images for the network.
         submodules: Path of the submodule of each output to read; empty to read the network's own outputs.
-        views: View of each layer; None for all outputs, empty if no output is used.
-        ranges: Packaged file of activation ranges, or a reference for ``download.py``.
+        views: View of each layer; None if each output is a layer, empty if no output is used.
+        ranges: Packaged file of activation ranges, or a reference for ``download.py``; None if there are none.
         load: Function that loads the weights, if they are not loaded yet.
-        renamed: The network's own name of each output that was requested by its name in other networks.
-        layers: Requested layers, by the network's own names; None for all.
+        renamed: Names of the final norm that were requested, each with the name that the norm has in this network.
+        layers: Requested layers, by the network's own names; None if no layers were requested.
 
     """
 
@@ -78,7 +80,7 @@ def build(
 
     Args:
         feature: Name of a preset or of a timm model, or a module.
-        layers: Layers to read; None for the default. The layer of properties is not one of the network.
+        layers: Layers to read; None for the default. The network does not compute the layer of properties.
         weights_path: Weights of a named network; None for the default source.
         of_images: Whether inputs are images. If not, a module that timm built is treated like any other module.
 
@@ -96,6 +98,7 @@ def build(
     if layers is None:
         return _build(feature, None, weights_path, of_images)
     views = [View.of(layer) for layer in layers if layer != LAYER]
+    # Several layers may be views of one output. A dict removes duplicates, and keeps the order.
     outputs = list(dict.fromkeys(view.source for view in views))
     built = _build(feature, outputs or None, weights_path, of_images)
     return _with_layers(built, layers)
@@ -113,20 +116,20 @@ def _check_layers(layers: Sequence[str]) -> None:
 
 
 def _check_distinct(names: Sequence[str], layers: Sequence[str]) -> None:
-    """Raise ValueError if two of the names are equal; ``layers`` are the names as they were given."""
+    """Raise ValueError if two of the names are equal; the message shows ``layers``, the names that the user passed."""
     if len(set(names)) != len(names):
         raise ValueError(f"{argument('layers')} expected to name each layer once, but got {list(layers)}")
 
 
 def _without_network(layers: Sequence[str] | None) -> Built:
-    """Return an extractor that only measures properties of images."""
+    """Return a network without outputs, for an extractor that only measures properties of images."""
     if any(layer != LAYER for layer in layers or []):
         raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
     return Built(LAYER, nn.Identity(), Preparation(_SIZE_WITHOUT_NETWORK), views={})
 
 
 def _with_layers(built: Built, layers: Sequence[str]) -> Built:
-    """Set the views of the requested layers."""
+    """Return the network with the views of the requested layers."""
     own_names = [_own_name(layer, built.renamed) for layer in layers]
     _check_distinct(own_names, layers)
     built = built._replace(layers=own_names)
@@ -134,16 +137,22 @@ def _with_layers(built: Built, layers: Sequence[str]) -> Built:
     if not views:
         return built._replace(submodules={}, views={})
     if any(view.steps for view in views.values()):
-        # Packaged ranges are those of outputs, not of views.
+        # There are packaged ranges for outputs, but not for views of them.
         built = built._replace(ranges=None)
     if built.views:
-        # The outputs of a preset may be views themselves.
+        # The outputs of a preset may be views of submodules. The requested view then follows the view of the preset.
         views = {layer: view.after(built.views[view.source].steps) for layer, view in views.items()}
     return built._replace(views=views)
 
 
 def _own_name(layer: str, renamed: Mapping[str, str]) -> str:
-    """Return the name of a layer, or of a view of one, with the network's own name of the output."""
+    """Return a layer's name, which may end with a view, by the network's own name of the output.
+
+    Example:
+        >>> _own_name("last_norm:class", {"last_norm": "norm"})
+        'norm:class'
+
+    """
     source, colon, steps = layer.partition(":")
     return renamed.get(source, source) + colon + steps
 
@@ -175,9 +184,7 @@ def _build(
 
 
 def _remedy(feature: str) -> str:
-    """Return the end of a message about an unknown name, which suggests what to do instead."""
-    import timm
-
+    """Return the end of a message about an unknown name, with suggestions."""
     path = Path(feature)
     remedy = ""
     if path.suffix in _FILES:
@@ -186,22 +193,30 @@ def _remedy(feature: str) -> str:
         remedy += "; a module of your own goes to `DNAExtractor`, in Python"
     if path.is_dir():
         remedy += "; several sets go into a dict: {'b': 'b/', 'c': 'c/'}"
-    # The beginning of a preset's name is closer than a model of similar length.
-    close = [name for name in PRESETS if name.startswith(feature)]
-    # In "timm/resnet18", only "resnet18" can be misspelled.
-    name_of_model = feature.rpartition("/")[2].partition(":")[0]
-    close += difflib.get_close_matches(name_of_model, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
-    if close:
-        remedy += f"; did you mean {close[0]!r}?"
+    similar_names = _similar_names(feature)
+    if similar_names:
+        remedy += f"; did you mean {similar_names[0]!r}?"
     return remedy
 
 
+def _similar_names(feature: str) -> list[str]:
+    """Return names of presets and timm models that are similar to an unknown name, the best one first."""
+    import timm
+
+    # A preset that begins with the name is a better suggestion than a model whose name has similar letters.
+    similar_names = [name for name in PRESETS if name.startswith(feature)]
+    # In "timm/resnet18", only "resnet18" can be misspelled.
+    model_name = feature.rpartition("/")[2].partition(":")[0]
+    similar_names += difflib.get_close_matches(model_name, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
+    return similar_names
+
+
 def _of_module(module: nn.Module, outputs: Sequence[str] | None, of_images: bool) -> Built:
-    """Read a module: its own outputs, or those of its submodules."""
+    """Return the user's module with the outputs to read: entries of its own output, or outputs of submodules."""
     _check_has_weights(module)
     inner = unwrapped(module)
-    is_of_timm = hasattr(inner, "pretrained_cfg") and hasattr(inner, "forward_features")
-    if of_images and is_of_timm:
+    is_timm_model = hasattr(inner, "pretrained_cfg") and hasattr(inner, "forward_features")
+    if of_images and is_timm_model:
         return _of_timm(module, _timm_name(inner), outputs)
     is_script = isinstance(inner, torch.jit.ScriptModule)
     name = str(inner.original_name) if is_script else type(inner).__name__
@@ -209,6 +224,7 @@ def _of_module(module: nn.Module, outputs: Sequence[str] | None, of_images: bool
         return Built(name, module)
     submodules = dict(inner.named_modules())
     if not any(output in submodules for output in outputs):
+        # No output is a submodule, so the names must be entries of the module's output, which probing will check.
         return Built(name, module, views={output: View(output) for output in outputs})
     if is_script:
         raise ValueError(
@@ -239,7 +255,7 @@ def _timm_name(module: nn.Module) -> str:
 
 
 def _of_preset(preset: Preset, outputs: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Built:
-    """Build the network of a preset, on the meta device if it can be there."""
+    """Build the network of a preset, on the meta device if this device supports the network."""
     if outputs is None:
         outputs = preset.default_layers or list(preset.submodules)
     renamed = {}
@@ -251,7 +267,7 @@ def _of_preset(preset: Preset, outputs: Sequence[str] | None, weights_path: str 
         if output not in preset.submodules:
             layer_names = ", ".join(preset.submodules)
             raise ValueError(f"Unknown layer {output!r}; the layers of {preset.name} are: {layer_names}")
-    # If there are no weights, fail before the network is built.
+    # Find the weights first: if they are missing, there is no need to build the network.
     path = find_weights(preset, weights_path)
     network = build_network(preset)
     # A preset may define a layer by a view of a submodule, such as "norm:class".
@@ -269,7 +285,7 @@ def _of_preset(preset: Preset, outputs: Sequence[str] | None, weights_path: str 
 
 
 def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module:
-    """Build a model of timm with its weights, or with those of a file."""
+    """Build a timm model with its own weights, or with the weights at ``weights_path``."""
     import timm
 
     network: nn.Module
@@ -289,7 +305,7 @@ def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Modul
 
 
 def _of_timm(network: nn.Module, name: str, outputs: Sequence[str] | None) -> Built:
-    """Read submodules of a network that timm built, whose images are prepared as timm does."""
+    """Return a timm model with the submodules to read, and with the preparation of images that timm uses."""
     from timm.data import resolve_model_data_config
 
     inner = unwrapped(network)
@@ -308,17 +324,17 @@ def _of_timm(network: nn.Module, name: str, outputs: Sequence[str] | None) -> Bu
 
 
 def is_timm_name(name: str) -> bool:
-    """True if timm can build a model of this name (with or without a tag of weights)."""
+    """True if timm can build a model of this name, which may end with a tag for its weights."""
     import timm
 
     return bool(timm.is_model(name.split(".")[0].removeprefix("timm/")))
 
 
 def untagged(name: str) -> str:
-    """Return the name of an extractor without timm's tag of weights.
+    """Return the name of an extractor without timm's tag for the weights.
 
-    A timm model has the tag in its name only if it was built by name, not from a module. The weights have a digest of
-    their own.
+    A timm model has the tag in its name only if the model was built by name. The same model may be passed as a module,
+    which has no tag. The weights are identified by their digest, not by the tag.
 
     Example:
         >>> untagged("timm/resnet18.a1_in1k")
@@ -326,7 +342,7 @@ def untagged(name: str) -> str:
 
     """
     architecture = name.removeprefix("timm/").partition(".")[0]
-    # Only timm knows its names, and importing it takes a second.
+    # Only timm can recognise its names, and importing it takes a second. So import it only if there may be a tag.
     if architecture != name and is_timm_name(name):
         return architecture
     return name
@@ -349,7 +365,7 @@ def _blocks(network: nn.Module) -> list[str]:
             return [f"{name}.{child}" for child, _ in container.named_children()]
     submodules = dict(network.named_modules())
     feature_info: Any = getattr(network, "feature_info", [])
-    # The stem of an HRNet is among these features, but is not a submodule.
+    # timm lists the stem of an HRNet among the features, but the stem is not a submodule.
     return [info["module"] for info in feature_info if info.get("module") in submodules]
 
 
@@ -374,10 +390,10 @@ def _check_submodules(network: nn.Module, paths: Sequence[str]) -> None:
 
 
 def _spelling(layer: str, names: Sequence[str]) -> str:
-    """Return the end of a message that suggests a name that is spelled almost alike."""
-    # A lower cutoff suggests other layers, such as `fc_norm` for `last_norm`.
-    close = difflib.get_close_matches(layer, names, n=1, cutoff=0.85)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """Return the end of a message that suggests a name with a similar spelling; empty if there is none."""
+    # With a lower cutoff, the suggestion would often be another layer, such as `fc_norm` for `last_norm`.
+    similar_names = difflib.get_close_matches(layer, names, n=1, cutoff=0.85)
+    return f"; did you mean {similar_names[0]!r}?" if similar_names else ""
 
 
 def build_network(preset: Preset) -> nn.Module:
@@ -389,16 +405,17 @@ def build_network(preset: Preset) -> nn.Module:
     """
     network = without_weights(_builder(preset.architecture, preset.options))
     for prefix in preset.unused:
-        part = prefix.removesuffix(".")
-        if isinstance(getattr(network, part, None), nn.Module):
-            setattr(network, part, nn.Identity())
+        submodule_name = prefix.removesuffix(".")
+        if isinstance(getattr(network, submodule_name, None), nn.Module):
+            setattr(network, submodule_name, nn.Identity())
     return network
 
 
 def _builder(architecture: str, options: Mapping[str, Any]) -> Callable[[], nn.Module]:
     """Return the function that builds an architecture, such as ``"torchvision:vgg16.features"``.
 
-    All modules are imported before the function is called, because imports may create tensors.
+    All modules are imported here rather than in the function. Imports may create tensors, which must not be on the meta
+    device.
     """
     library, _, name = architecture.partition(":")
     if library == "timm":
@@ -430,7 +447,7 @@ def _builder_of_torchvision(name: str, options: Mapping[str, Any]) -> Callable[[
 
 
 def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a network on the meta device if it can be there: its weights then cost no time and memory."""
+    """Build a network on the meta device if possible, where its weights take no time and no memory."""
     network = None
     with suppress(Exception), torch.device("meta"), Skipping(*_INITIALIZERS):
         network = build()
@@ -440,6 +457,9 @@ def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _has_computed_buffers(network: nn.Module) -> bool:
-    """True if a network has buffers that are not in its state dict: these are computed, so they need real memory."""
+    """True if a network has buffers that are not in its state dict.
+
+    Such buffers are computed when the network is built, so the network can't be built on the meta device.
+    """
     buffer_names = {name for name, _ in network.named_buffers()}
     return not buffer_names <= network.state_dict().keys()

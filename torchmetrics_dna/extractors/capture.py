@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from threading import get_ident
@@ -16,6 +16,7 @@ from torchmetrics_dna.extractors.modules import unwrapped
 from torchmetrics_dna.images.inputs import Inputs, called
 from torchmetrics_dna.images.tensors import not_dense
 
+# Dtypes of real numbers.
 _NUMBERS = (
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
@@ -24,11 +25,11 @@ _EXPECTED = "Expected a network whose output is a tensor, or a dict, list or tup
 
 
 class UnfitError(ValueError):
-    """A network ran, but what it gives are no activations."""
+    """Error for a network that runs, but whose outputs can't be used as activations."""
 
 
-class _Reached(Exception):  # noqa: N818 - control flow: all outputs are captured
-    pass
+class _Reached(Exception):  # noqa: N818 - control flow
+    """Signal that all outputs are captured, which ends the forward pass."""
 
 
 def capture(
@@ -38,19 +39,23 @@ def capture(
     copied: frozenset[str] | None,
     stops: bool = False,
 ) -> dict[str, Tensor]:
-    """Return outputs of submodules, ``{layer: output}``, or the network's own if there are none.
+    """Run a network, and return the outputs of submodules by layer; without submodules, its own outputs.
 
     Args:
         network: Network to run on ``inputs``.
-        submodules: ``{layer: path of the submodule}``.
+        submodules: Path of the submodule of each layer.
         inputs: Inputs of the network, see :func:`called`.
-        copied: Layers whose output is copied at once, since the network goes on to write to it; None for all, as of a
-            module of the user's: it may edit an output for some inputs only, or write the next one into it.
-        stops: Whether to end the pass by an exception once all are captured. A module of the user's runs to its end,
-            as its own code and hooks may rely on it.
+        copied: Layers whose output must be copied before the network continues, because the network then writes to it.
+            None copies all outputs. The user's module requires this, because it may write to an output for some inputs
+            only, or reuse the memory of an output.
+        stops: Whether to end the pass by an exception as soon as all outputs are captured. The user's module must run
+            to its end, because its code and hooks may depend on it.
+
+    Returns:
+        Output of each layer.
 
     Raises:
-        UnfitError: If a submodule does not run exactly once, or gives no activations.
+        UnfitError: If a submodule does not run exactly once, or does not return activations.
 
     """
     captured: dict[str, Tensor] = {}
@@ -62,45 +67,61 @@ def capture(
     if not submodules:
         outputs = named_outputs(called(network, inputs))
         for layer in list(outputs):
-            # An output is dropped once it is copied, so that memory never holds all of them twice.
+            # Release each output after its copy, so that memory never holds all outputs twice.
             keep(layer, outputs.pop(layer))
         return captured
 
-    def keep_until_all_are_there(layer: str, output: Tensor) -> None:
+    def keep_and_stop_after_last(layer: str, output: Tensor) -> None:
         keep(layer, output)
         if stops and len(captured) == len(submodules):
             raise _Reached
 
-    with hooked(network, submodules, keep_until_all_are_there), suppress(_Reached):
+    with hooked(network, submodules, keep_and_stop_after_last), suppress(_Reached):
         called(network, inputs)
     return {layer: captured[layer] for layer in submodules}
 
 
 @contextmanager
 def hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call ``visit(layer, output)`` for submodules within the context; UnfitError unless this thread runs each once."""
+    """Call ``visit(layer, output)`` each time that a submodule runs within the context.
+
+    Raises:
+        UnfitError: If a submodule does not run exactly once in this thread, or does not return activations.
+
+    """
     this_thread = get_ident()
-    runs = dict.fromkeys(submodules, 0)
+    num_runs = dict.fromkeys(submodules, 0)
     run_elsewhere = set()
 
     def hook(layer: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        # Another thread may run the same network, or the module may run its parts in threads.
+        # Another thread may run the same network, or the module may run its submodules in threads.
         if get_ident() != this_thread:
             run_elsewhere.add(layer)
             return
-        runs[layer] += 1
+        num_runs[layer] += 1
         visit(layer, first_tensor(layer, output))
 
     inner = unwrapped(network)
-    parts = {layer: _submodule(inner, path) for layer, path in submodules.items()}
+    modules = {layer: _submodule(inner, path) for layer, path in submodules.items()}
     visitor = uncompiled(hook)
-    handles = [part.register_forward_hook(partial(visitor, layer)) for layer, part in parts.items()]
+    handles = [module.register_forward_hook(partial(visitor, layer)) for layer, module in modules.items()]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-    for layer, count in runs.items():
+    _check_runs(num_runs, run_elsewhere)
+
+
+def _check_runs(num_runs: Mapping[str, int], run_elsewhere: Collection[str]) -> None:
+    """Raise UnfitError unless each layer ran exactly once.
+
+    Args:
+        num_runs: Number of times that each layer ran in the thread that called the network.
+        run_elsewhere: Layers that ran in other threads.
+
+    """
+    for layer, count in num_runs.items():
         if not count and layer in run_elsewhere:
             raise UnfitError(
                 f"Layer {layer!r} runs in another thread than the module, where its passes can't be told from those of"
@@ -111,7 +132,10 @@ def hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[s
 
 
 def _submodule(network: nn.Module, path: str) -> nn.Module:
-    """Return a submodule of a network, or of its copy without the wrappers that ``torch.compile`` made."""
+    """Return a submodule of a network by its path.
+
+    The network may be a copy without the wrappers of ``torch.compile``. The path is then the one without wrappers.
+    """
     try:
         return network.get_submodule(path)
     except AttributeError:
@@ -120,9 +144,14 @@ def _submodule(network: nn.Module, path: str) -> nn.Module:
 
 
 def named_outputs(output: Any) -> dict[str, Tensor]:
-    """Name the tensors of a network's output: by key for a dict, else ``output``, or ``output_0`` ... for several.
+    """Return the tensors of a network's output by name.
 
-    UnfitError if the output is something else.
+    The names are the keys of a dict. A single tensor is called ``output``. The tensors of a tuple or list are called
+    ``output_0``, ``output_1`` and so on.
+
+    Raises:
+        UnfitError: If the output has another type, is empty, or holds anything but activations.
+
     """
     outputs: Any = output
     if isinstance(output, Tensor):
@@ -146,7 +175,14 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
 
 
 def first_tensor(layer: str, output: Any) -> Tensor:
-    """Return a tensor output, or the first of a tuple or list, which many attention blocks return."""
+    """Return the output of a layer if it is a tensor, or the first item of a tuple or list of tensors.
+
+    Many attention blocks return a tuple whose first item is the output.
+
+    Raises:
+        UnfitError: If the output is not a tensor, or does not hold activations.
+
+    """
     if isinstance(output, (tuple, list)) and output:
         output = output[0]
     if not isinstance(output, Tensor):
@@ -155,13 +191,13 @@ def first_tensor(layer: str, output: Any) -> Tensor:
 
 
 def _activations(layer: str, output: Tensor) -> Tensor:
-    """Return the output of a layer; UnfitError if its values are not real numbers, one beside the other."""
-    what = not_dense(output)
-    if not what and output.dtype not in _NUMBERS:
-        what = str(output.dtype).removeprefix("torch.")
-    if what:
+    """Return the output of a layer; raise UnfitError unless it is a dense tensor of real numbers."""
+    unfit_type = not_dense(output)
+    if not unfit_type and output.dtype not in _NUMBERS:
+        unfit_type = str(output.dtype).removeprefix("torch.")
+    if unfit_type:
         raise UnfitError(
-            f"Layer {layer!r} expected to give real numbers in a dense tensor, but its output is {what}; give a module"
-            " that converts it"
+            f"Layer {layer!r} expected to give real numbers in a dense tensor, but its output is {unfit_type}; give a"
+            " module that converts it"
         )
     return output

@@ -1,8 +1,9 @@
-"""Recognise modules that ``torch.compile`` compiles, and keep its compiler, Dynamo, away from this package's code.
+"""Recognise compiled modules, and keep Dynamo, the compiler of ``torch.compile``, away from this package's code.
 
-Dynamo compiles the Python functions that run within a compiled module, so also the ``__torch_function__`` of an active
-function mode. It sets no guard on a method of tensors, such as ``Tensor.sub``, that a function gets as an argument.
-What Dynamo compiled for one method then runs for another method whose arguments have the same types.
+Dynamo compiles the Python functions that run within a compiled module. The ``__torch_function__`` of an active function
+mode is one of them. A function may get a method of tensors as an argument, such as ``Tensor.sub``. Dynamo sets no guard
+on this argument. Code that was compiled for one method then also runs for another method with arguments of the same
+types, which is wrong.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ WRAPPED = "_orig_mod"
 
 def are_compiled(modules: Iterable[nn.Module]) -> bool:
     """True if ``torch.compile`` compiles one of the modules."""
-    # Nothing is compiled before Dynamo is loaded, and loading it would take a second.
+    # Before Dynamo is loaded, nothing can be compiled. Do not load it here, because this takes a second.
     if _DYNAMO not in sys.modules:
         return False
     return any(_is_wrapper(module) or _has_compiled_call(module) for module in modules)
 
 
 def _is_wrapper(module: nn.Module) -> bool:
-    """True for a module that ``torch.compile`` returned."""
+    """True if ``torch.compile`` returned this module."""
     return WRAPPED in module._modules
 
 
 def _has_compiled_call(module: nn.Module) -> bool:
-    """True after ``module.compile()``, or if the method ``forward`` is compiled."""
+    """True if ``module.compile()`` was called, or if the method ``forward`` is compiled."""
     if getattr(module, "_compiled_call_impl", None) is not None:
         return True
     forward = getattr(module, "forward", None)
@@ -49,48 +50,49 @@ def _has_compiled_call(module: nn.Module) -> bool:
 
 
 def uncompiled_copy(network: nn.Module, copies_of_tensors: Mapping[int, Any]) -> nn.Module:
-    """Return a deep copy without compiled modules, so that trying it out fills no cache of the user's modules.
+    """Return a deep copy of a module that is not compiled, so that runs of the copy do not fill the compiler's cache.
 
     Args:
         network: Module to copy.
-        copies_of_tensors: Copy of each parameter, and of buffers, by the id of the original.
+        copies_of_tensors: Tensors that the copy uses, by the id of the original parameter or buffer.
 
     """
     memo = dict(copies_of_tensors)
-    # A wrapper is copied as the module that it wraps. Wrappers within other wrappers come first.
+    # Copy a wrapper as the module that it wraps. Inner wrappers must be copied before outer ones.
     for module in reversed(list(network.modules())):
         if _is_wrapper(module):
             memo[id(module)] = deepcopy(module._modules[WRAPPED], memo)
     copied = deepcopy(network, memo)
     for module in copied.modules():
-        # A compiled function can't be copied: it would run the original module.
+        # The copy of a compiled `forward` would still run the original module.
         if "forward" in vars(module) and _has_compiled_call(module):
             del module.forward
     return copied
 
 
 def uncompiled(function: _Function) -> _Function:
-    """Return a function that compiled code calls without compiling it, such as a hook."""
+    """Return a function that Dynamo does not compile if compiled code calls it, such as a hook."""
     if _DYNAMO not in sys.modules:
         return function
     return cast("_Function", torch.compiler.disable(function))  # type: ignore[no-untyped-call]
 
 
 def outside_graphs(method: _Function) -> _Function:
-    """Decorate a method that compiled code may call, at any time after it was defined, without compiling it."""
+    """Decorate a method that Dynamo must not compile if compiled code calls it."""
 
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
+        # Dynamo may be loaded only after the method was decorated, so this is decided at each call.
         return uncompiled(method)(*args, **kwargs)
 
     return cast("_Function", call)
 
 
 class UncompiledMode(TorchFunctionMode):
-    """Function mode whose ``__torch_function__`` Dynamo does not compile on its own.
+    """Function mode whose ``__torch_function__`` is not compiled by Dynamo.
 
-    Modes are not entered around compiled modules. But a module may call a compiled function, and the call of an
-    extractor may itself be within one, neither of which can be recognised.
+    The mode is not used for compiled modules. Two cases remain that can't be recognised: a module may call a compiled
+    function, and a compiled function may call the extractor.
     """
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Inference on the CPU: activations of an image that depend neither on its batch nor on the number of threads."""
+"""Inference on the CPU, with activations that depend neither on the batch nor on the number of threads."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from torch.nn import functional
 
 from torchmetrics_dna.extractors.compiled import UncompiledMode
 
-# Size in bytes, just below the largest block whose release makes glibc keep more memory.
+# Size of a block of memory in bytes, just below glibc's limit of 32 MiB. Larger blocks do not change what glibc keeps.
 _BLOCK = 2**25 - 2**16
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Let glibc keep up to 64 MiB that a forward pass frees, which otherwise is mapped again for the next.
+    """Let glibc keep up to 64 MiB of freed memory for later allocations, by releasing one large block.
 
-    It keeps twice as much as the largest mapped block that was released, unless the user set `MALLOC_*`. Most networks'
-    buffers are smaller, so that their memory is returned and mapped anew, page by page, several times in a pass.
+    glibc keeps twice the size of the largest mapped block that was released, unless the user set `MALLOC_*`. Without
+    such a block, glibc returns the buffers of most networks to the system. Their memory is then mapped again, page by
+    page, several times in a forward pass.
     """
-    # Nothing is written to the block, so it takes no memory.
+    # The block takes no physical memory, because nothing is written to it.
     torch.empty(_BLOCK, dtype=torch.uint8, device="cpu")
 
 
 def cut(count: int, most: int) -> list[slice]:
-    """Split a batch into slices of up to ``most`` images, without a slice of one image where possible.
+    """Split a batch of ``count`` images into slices of up to ``most`` images.
 
-    Operators of a user's module may round differently for one image than for more. An empty batch is one slice.
+    A slice of a single image is avoided if possible, because the user's module may round differently for one image than
+    for several. An empty batch is one slice.
 
     Example:
         >>> [len(range(9)[part]) for part in cut(9, most=4)]
@@ -47,14 +49,14 @@ def cut(count: int, most: int) -> list[slice]:
 def rounding_alike(device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which CPU convolutions and linear layers round alike for any number of images and threads.
 
-    All of them go through oneDNN. By itself, torch uses other code for linear layers, for 1 x 1 convolutions of few
-    images on one thread, and for a small image. oneDNN also makes linear layers an eighth faster.
+    In this context, oneDNN computes all of these layers. By default, torch uses other code for linear layers, for 1 x 1
+    convolutions of few images on one thread, and for a small image. oneDNN also makes linear layers an eighth faster.
     """
     return _ThroughOneDNN() if device.type == "cpu" else nullcontext()
 
 
 class _ThroughOneDNN(UncompiledMode):
-    """Mode that replaces convolutions and linear layers by oneDNN where it applies."""
+    """Mode in which oneDNN computes convolutions and linear layers, if it supports their arguments."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         replacement = _REPLACEMENTS.get(func, func)
@@ -62,7 +64,7 @@ class _ThroughOneDNN(UncompiledMode):
 
 
 def _through_onednn(convolve: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the replacement of ``torch.conv1d``, ``conv2d`` or ``conv3d`` by oneDNN where it applies."""
+    """Return a replacement of ``torch.conv1d``, ``conv2d`` or ``conv3d`` that uses oneDNN for supported arguments."""
 
     def replaced(
         input: Any,  # noqa: A002 - torch's own word
@@ -91,34 +93,35 @@ def _through_onednn(convolve: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _padded_to_same(input: Any, weight: Any, dilation: Sequence[int]) -> tuple[Tensor, list[int]]:  # noqa: A002
-    """Return the input and the padding at both ends of each axis that keep the size of the input.
+    """Return an input of a convolution, and the padding with which the output has the size of the input.
 
-    An axis that needs an odd number of zeros already has the additional one at its end.
+    The padding is the number of zeros at both ends of each axis. If an axis needs an odd number of zeros, the returned
+    input has the additional zero at its end.
     """
     num_axes = weight.ndim - 2
     steps = dilation if len(dilation) > 1 else [*dilation] * num_axes
     zeros = [step * (size - 1) for step, size in zip(steps, weight.shape[2:], strict=True)]
     additional = []
-    # Padding begins with the last axis.
+    # `pad` expects the last axis first.
     for count in reversed(zeros):
         additional += [0, count % 2]
     return functional.pad(input, additional), [count // 2 for count in zeros]
 
 
 def _as_sequence(size: Any) -> Any:
-    """Return an argument of a convolution that may be one number for all axes as a sequence."""
+    """Return an argument of a convolution as a sequence. One number holds for all axes."""
     return (size,) if isinstance(size, int) else size
 
 
 def _contiguous(bias: Any) -> Any:
-    """Return a bias whose values lie next to each other: oneDNN reads it as if they did."""
+    """Return a contiguous bias; None for None. oneDNN ignores the strides of a bias."""
     return None if bias is None else bias.contiguous()
 
 
 def _never_alone(convolve: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the replacement of a transposed convolution, which rounds a single image differently.
+    """Return a replacement of a transposed convolution that computes a single image as a batch of two.
 
-    The replacement runs a single image twice.
+    Transposed convolutions round differently for a batch of one image.
     """
 
     def replaced(input: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - torch's own word
@@ -132,10 +135,10 @@ def _never_alone(convolve: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _transform(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 - torch's own word
-    """Replace ``torch.nn.functional.linear`` by oneDNN where it applies."""
+    """Compute ``torch.nn.functional.linear`` by oneDNN, if it supports the arguments."""
     if not _is_for_onednn(input, weight, bias) or weight.ndim != 2 or input.shape[-1:] != weight.shape[1:]:
         return functional.linear(input, weight, bias)
-    # A single row is computed twice, because it rounds differently.
+    # A single row rounds differently, so it is computed as two rows.
     is_single = input.numel() == input.shape[-1]
     rows = input.expand(2, *input.shape) if is_single else input
     contiguous = rows.contiguous(), weight.contiguous(), _contiguous(bias)
@@ -154,8 +157,8 @@ _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
 
 
 def _is_for_onednn(input: Any, *parameters: Any) -> bool:  # noqa: A002 - torch's own word
-    """True if oneDNN computes an operator of this input and of parameters, some of which may be None."""
-    # A module of the user's may be compiled.
+    """True if oneDNN supports this input with these parameters. A parameter may be None."""
+    # The user's module may compile a part of itself.
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     is_available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -166,7 +169,7 @@ def _is_for_onednn(input: Any, *parameters: Any) -> bool:  # noqa: A002 - torch'
 
 
 def _is_float32_on_cpu(tensor: Any) -> bool:
-    """True for a dense float32 tensor on the CPU, but not one of a class of its own, such as a quantized one."""
+    """True for a dense float32 tensor on the CPU; False for subclasses of tensors, such as quantized tensors."""
     return (
         type(tensor) in (Tensor, nn.Parameter)
         and tensor.is_cpu

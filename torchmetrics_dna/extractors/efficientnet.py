@@ -1,26 +1,51 @@
-"""EfficientNet-Lite0, the default network, without timm, whose import takes longer than comparing a few images."""
+"""EfficientNet-Lite0, the default network. It does not need timm, whose import takes longer than a small comparison."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, hardtanh, pad
 
-# Kernel, stride, expansion, output channels and number of blocks of each stage: Tan & Le, EfficientNet, 2019, Table 1.
+
+class _Stage(NamedTuple):
+    """Settings of a stage.
+
+    Attributes:
+        kernel: Size of the depthwise kernels.
+        stride: Stride of the first block.
+        expansion: Factor by which a block expands its channels.
+        channels: Number of output channels.
+        num_blocks: Number of blocks.
+
+    """
+
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+    num_blocks: int
+
+
+# Tan & Le, EfficientNet, 2019, Table 1.
 _STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
+    _Stage(3, 1, 1, 16, 1),
+    _Stage(3, 2, 6, 24, 2),
+    _Stage(5, 2, 6, 40, 2),
+    _Stage(3, 2, 6, 80, 3),
+    _Stage(5, 1, 6, 112, 3),
+    _Stage(5, 2, 6, 192, 4),
+    _Stage(3, 1, 6, 320, 1),
 )
 # Epsilon of batch normalization in TensorFlow, where the weights were trained.
 _EPS = 1e-3
 
 
 class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 up to its head; tensors have the names and the order of timm's ``tf_efficientnet_lite0``."""
+    """EfficientNet-Lite0 up to its head.
+
+    The tensors have the names and the order of timm's ``tf_efficientnet_lite0``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,17 +53,17 @@ class EfficientNetLite0(nn.Module):
         self.bn1 = _NormAct(32, eps=_EPS)
         stages = []
         channels = 32
-        for kernel, stride, expansion, out_channels, num_blocks in _STAGES:
+        for stage in _STAGES:
             blocks = []
-            for i in range(num_blocks):
-                stride_of_block = stride if i == 0 else 1
-                blocks.append(_Block(channels, out_channels, kernel, stride_of_block, expansion))
-                channels = out_channels
+            for i in range(stage.num_blocks):
+                stride = stage.stride if i == 0 else 1
+                blocks.append(_Block(channels, stage.channels, stage.kernel, stride, stage.expansion))
+                channels = stage.channels
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
         self.conv_head = _Conv(channels, 1280, 1)
         self.bn2 = _NormAct(1280, eps=_EPS)
-        # The file of weights has this layer, but it does not run.
+        # This layer is in the file of weights, but does not run.
         self.classifier = nn.Linear(1280, 1000)
 
     def forward(self, imgs: Tensor) -> Tensor:
@@ -49,13 +74,16 @@ class EfficientNetLite0(nn.Module):
 
 
 class _Block(nn.Module):
-    """Inverted residual: expand (unless by 1), convolve each channel, project; ReLU6 after the first two."""
+    """Inverted residual block: expand the channels, convolve each channel, project to the output channels.
+
+    A ReLU6 follows the expansion and the convolution of channels. With an expansion of 1, the first step is left out.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         width = in_channels * expansion
         self.has_residual = stride == 1 and in_channels == out_channels
-        # The order of the layers is the one in which they run.
+        # `forward` runs the layers in the order of these lines.
         if expansion == 1:
             self.conv_dw = _Conv(width, width, kernel, stride=stride, groups=width)
             self.bn1 = _NormAct(width, eps=_EPS)
@@ -87,23 +115,24 @@ class _NormAct(nn.BatchNorm2d):
 
 
 class _Conv(nn.Conv2d):
-    """Convolution without bias that pads as TensorFlow does: with a stride, more after than before."""
+    """Convolution without bias that pads like TensorFlow: with a stride, there may be more padding after the values."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         padding = kernel // 2 if stride == 1 else 0
         super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        (step, _), (kernel, _) = self.stride, self.kernel_size
-        if step == 1:
+        stride, _ = self.stride
+        if stride == 1:
             return super().forward(input)
+        kernel_size, _ = self.kernel_size
         height, width = input.shape[-2:]
-        full = kernel // 2
-        # If the number of rows or columns is even, one less is added before them than after them.
+        padding = kernel_size // 2
+        # If the number of rows or columns is even, there is one less before them than after them.
         less_left = 1 - width % 2
         less_above = 1 - height % 2
         if input.device.type == "cpu":
             # Padding the kernel with zeros has the same effect, and is faster than a padded copy of the maps.
             weight = pad(self.weight, [less_left, 0, less_above, 0])
-            return conv2d(input, weight, None, step, full, groups=self.groups)
-        return super().forward(pad(input, [full - less_left, full, full - less_above, full]))
+            return conv2d(input, weight, None, stride, padding, groups=self.groups)
+        return super().forward(pad(input, [padding - less_left, padding, padding - less_above, padding]))

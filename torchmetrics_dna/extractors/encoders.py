@@ -1,4 +1,4 @@
-"""Networks of other libraries up to what describes images: HRNet's last layer, Stable Diffusion's latent."""
+"""Networks of other libraries without the parts that no layer needs: HRNet, and the encoder of Stable Diffusion."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn.functional import interpolate
 class HRNetRepresentation(HighResolutionNet):  # type: ignore[misc]
     """HRNetV2-W48 up to its representation: all resolutions of the last stage, upsampled and concatenated.
 
-    It is the last layer common to networks trained on ImageNet and on segmentation (MSeg). Tensors have the names of
-    timm's network, which are the original ones.
+    This representation is the last layer that networks trained on ImageNet and on segmentation (MSeg) have in common.
+    The tensors have the names of timm's network, which are the original names.
     """
 
     def __init__(self) -> None:
@@ -28,12 +28,13 @@ class HRNetRepresentation(HighResolutionNet):  # type: ignore[misc]
 class StableDiffusionEncoder(nn.Module):
     """Encoder of images ``(B, 3, H, W)`` in [-1, 1] to the mean of their latent, ``(B, 4, H / 8, W / 8)``.
 
-    The network is that of Stable Diffusion v1, without the decoder; tensors have the names of diffusers'
-    ``AutoencoderKL``.
+    The network is that of Stable Diffusion v1, without the decoder. The tensors have the names of ``AutoencoderKL`` in
+    diffusers.
     """
 
     def __init__(self) -> None:
-        from diffusers import AutoencoderKL  # an extra
+        # diffusers is an optional dependency.
+        from diffusers import AutoencoderKL
 
         super().__init__()
         autoencoder = AutoencoderKL(
@@ -43,9 +44,11 @@ class StableDiffusionEncoder(nn.Module):
             layers_per_block=2,
             latent_channels=4,
         )
-        self.encoder, self.quant_conv = autoencoder.encoder, autoencoder.quant_conv
+        self.encoder = autoencoder.encoder
+        self.quant_conv = autoencoder.quant_conv
 
     def forward(self, imgs: Tensor) -> Tensor:
-        """Return the mean of the latent, which is deterministic, unlike samples."""
-        mean: Tensor = self.quant_conv(self.encoder(imgs)).chunk(2, dim=1)[0]
+        """Return the mean of the latent, because samples of the latent would be random."""
+        mean: Tensor
+        mean, _log_variance = self.quant_conv(self.encoder(imgs)).chunk(2, dim=1)
         return mean

@@ -1,4 +1,7 @@
-"""Fingerprints tell networks apart by what they compute of one fixed input, since weights don't tell all."""
+"""Fingerprints of networks: a few numbers of the activations for one fixed input.
+
+Networks with equal weights may compute different activations. Fingerprints detect such differences.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Differences relative to the size of a layer's activations. In float32, threads, memory formats, batches before, and
-# instruction sets moved activations by 2e-6 at most. GPUs and half precision may move them by more.
-TOLERANCE, TOLERANCE_OF_HALF = 1e-4, 5e-2
+# Largest differences between equal networks, relative to the size of a layer's activations. In float32, activations
+# changed by 2e-6 at most with the number of threads, the memory format, earlier batches and the instruction set. GPUs
+# and half precision may change them by more.
+TOLERANCE = 1e-4
+TOLERANCE_OF_HALF = 5e-2
 
 
 def fingerprint_of(form: Sequence[Any], activations: Mapping[str, Tensor], dtype: str | None) -> dict[str, Any]:
-    """Summarize activations of one input, ``{layer: (1, n, *positions)}``, by four numbers a layer.
+    """Summarize the activations of one input by four numbers per layer.
 
-    The result is JSON-serializable: the form of the input, the tolerance of a comparison, which depends on the dtype of
-    the network (None for float32), and for each layer, in base64, its size (root mean square) and projections of the
-    neurons' means, two, and of their sizes, float32.
+    Args:
+        form: Form of the input.
+        activations: Activations of each layer, ``(1, n, *positions)``.
+        dtype: Precision of the network in words; None for float32.
+
+    Returns:
+        Fingerprint, JSON-serializable. It has the form of the input, the tolerance for comparisons, and four float32
+        numbers per layer in base64: the root mean square of the activations, two projections of the means of neurons,
+        and one projection of their root mean squares.
+
     """
     layers = {layer: b64encode(_summary(values).tobytes()).decode() for layer, values in activations.items()}
     is_precise = dtype is None or dtype.startswith("float64")
@@ -30,25 +42,28 @@ def fingerprint_of(form: Sequence[Any], activations: Mapping[str, Tensor], dtype
 
 
 def _summary(activations: Tensor) -> NDArray[np.float32]:
-    """Return four numbers of the activations of one input, ``(1, n, *positions)``."""
+    """Return the four numbers of :func:`fingerprint_of` for a layer, from activations ``(1, n, *positions)``."""
     neurons = activations[0].detach().reshape(activations.shape[1], -1).double()
     mean = neurons.mean(1)
-    square = neurons.square().mean(1)
+    mean_square = neurons.square().mean(1)
     angles = torch.arange(len(mean), dtype=torch.float64, device=mean.device)
-    across = angles.cos()
-    along = angles.sin()
-    summary = [square.mean().sqrt(), mean @ across, mean @ along, square.sqrt() @ across]
+    cosines = angles.cos()
+    sines = angles.sin()
+    summary = [mean_square.mean().sqrt(), mean @ cosines, mean @ sines, mean_square.sqrt() @ cosines]
     numbers = torch.stack(summary).cpu().numpy().astype("<f4")
-    # A change of one neuron then exceeds what rounding changes in all neurons.
+    # With this scale, a change of one neuron is larger than the effect of rounding in all neurons.
     numbers[1:] /= len(mean) ** 0.5
     return numbers
 
 
 def furthest_layer(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return the layer that differs most between two fingerprints, and by how much relative to its size.
+    """Return the layer that differs most between two fingerprints, and the difference relative to its size.
 
-    The layer is "" if only one of two networks takes an input. None if they agree, or can't be compared: of bytes and
-    floats, of unlike examples, or without a layer in common.
+    Returns:
+        The layer and the difference. The layer is "" if the inputs differ because one of the two networks fails on the
+        preferred fixed input. None if the fingerprints agree, or can't be compared. This is so if one is of bytes and
+        the other of floats, if their examples differ, or if they have no layer in common.
+
     """
     if a["input"][0] != b["input"][0]:
         return None
@@ -58,14 +73,14 @@ def furthest_layer(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, flo
     if not common:
         return None
     differences = {layer: _difference(a["layers"][layer], b["layers"][layer]) for layer in common}
-    furthest = max(common, key=differences.__getitem__)
-    if differences[furthest] <= max(a["tolerance"], b["tolerance"]):
+    layer = max(common, key=differences.__getitem__)
+    if differences[layer] <= max(a["tolerance"], b["tolerance"]):
         return None
-    return furthest, differences[furthest]
+    return layer, differences[layer]
 
 
 def _difference(a: str, b: str) -> float:
-    """Return the largest difference between two summaries in base64, relative to the size of the larger one."""
+    """Return the largest difference between two summaries in base64, relative to the larger root mean square."""
     first, second = (np.frombuffer(b64decode(summary), "<f4").astype(float) for summary in (a, b))
     size = np.nanmax([first[0], second[0], np.finfo(np.float32).tiny])
     difference = np.abs(first - second) / size

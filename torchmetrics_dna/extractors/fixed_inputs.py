@@ -1,4 +1,4 @@
-"""Fixed inputs, of which fingerprints are taken: an image, or noise like an example."""
+"""Fixed inputs for fingerprints of networks: an image, or noise with the shape and range of an example."""
 
 from __future__ import annotations
 
@@ -15,25 +15,35 @@ from torchmetrics_dna.images.inputs import Inputs, mapped, tensors_of
 if TYPE_CHECKING:
     from torchmetrics_dna.extractors.preparation import Preparation
 
-# Size of the image if the network takes any size.
+# Height and width of the fixed image if images are not resized.
 _SIZE = (64, 64)
 
 
 class FixedInputs:
-    """Fixed inputs of a network that takes images prepared in this way, or inputs like the example."""
+    """Fixed inputs of a network.
+
+    Args:
+        preparation: Preparation of images for the network.
+        example: Batch of inputs, for a network whose inputs are not images; None for images.
+
+    """
 
     def __init__(self, preparation: Preparation, example: Inputs | None) -> None:
         self._preparation = preparation
         self._like_example: list[Inputs] = []
         if example is not None:
-            # Some modules fail on noise, or give what is not finite. They may take noise without a sign, or else the
-            # first input of the example.
+            # Some modules fail on noise, or return values that are not finite. Such modules may accept noise without
+            # negative values, or else the first input of the example.
             self._like_example = [mapped(make, example) for make in (noise_like, _noise_without_sign, _first)]
 
     def form(self, inputs: Inputs) -> list[Any]:
-        """Return the form of the fixed input for inputs of this dtype: dtype, height and width, or a digest of noise.
+        """Return the form of the fixed input, for a batch of this dtype.
 
-        It is the same for images of all sizes, so that all can be compared.
+        Images of all sizes have the same form, so their fingerprints can be compared.
+
+        Returns:
+            The dtype, height and width of the fixed image. For inputs other than images, a digest of the fixed noise.
+
         """
         if self._like_example:
             noise = tensors_of(self._like_example[0])
@@ -44,10 +54,13 @@ class FixedInputs:
         return [dtype, *(self._preparation.size or _SIZE)]
 
     def of(self, form: Sequence[Any]) -> Iterator[tuple[list[Any], Inputs]]:
-        """Yield the fixed input of a form, and others for a module that fails on it, each with its own form."""
+        """Yield the fixed inputs of a form, each as a pair of its exact form and the input.
+
+        The first input is preferred. The following ones are for a module that fails on the inputs before.
+        """
         for number, inputs in enumerate(self._like_example):
             yield [*self.form(inputs), number], inputs
-        # The form of another extractor may be that of other inputs.
+        # A form of an extractor for other inputs does not describe an image.
         if self._like_example or len(form) != 3:
             return
         dtype, height, width = form
@@ -56,7 +69,14 @@ class FixedInputs:
 
 
 def fixed_images(channels: int, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Return the image that fingerprints are taken of, as a batch: smooth shapes with noise, uint8 or in [0, 1]."""
+    """Return the fixed image for fingerprints, as a batch of one: smooth shapes with noise.
+
+    Args:
+        channels: Number of channels.
+        size: Height and width.
+        dtype: uint8, or a floating point type, for which the values are in [0, 1].
+
+    """
     noise = torch.randint(0, 128, (1, channels, *size), generator=torch.Generator().manual_seed(0))
     rows, columns = (torch.arange(length) * 512 // length for length in size)
     smooth = ((rows[:, None] + columns) % 256 - 128).abs()
@@ -65,9 +85,12 @@ def fixed_images(channels: int, size: tuple[int, int], dtype: torch.dtype) -> Te
 
 
 def noise_like(example: Tensor) -> Tensor:
-    """Return one input of noise: evenly in the range of an example, or about its only value; integers are its own.
+    """Return one input of noise with the shape of an example, as a batch of one.
 
-    Examples are often zeros, because only their shape matters, and zeros hide most differences.
+    Floating point values are uniform in the range of the example. If the example has a single value, they are uniform
+    within 1 of it. Integers are drawn from the values of the example.
+
+    The example itself is not used, because examples are often all zeros, which hide most differences between networks.
     """
     generator = torch.Generator().manual_seed(0)
     shape = (1, *example.shape[1:])
@@ -82,9 +105,11 @@ def noise_like(example: Tensor) -> Tensor:
 
 
 def _noise_without_sign(example: Tensor) -> Tensor:
+    """Return the noise of :func:`noise_like` without negative floating point values."""
     noise = noise_like(example)
     return noise.abs() if example.is_floating_point() else noise
 
 
 def _first(example: Tensor) -> Tensor:
+    """Return a copy of the first input of an example, as a batch of one on the CPU."""
     return example[:1].detach().cpu().clone()

@@ -1,4 +1,4 @@
-"""Guard a network that others use too: one thread at a time runs it, and what a pass changes is restored."""
+"""Guard a shared network: one thread at a time runs it, and settings that a forward pass changes are restored."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 _Result = TypeVar("_Result")
-# All locks of this package.
+# All locks that this module created.
 _ALL: WeakSet[Any] = WeakSet()
 
 
 def new_lock() -> Any:
-    """Return a reentrant lock that a forked process has free, if another thread held it at the fork."""
+    """Return a reentrant lock that is released in a forked process if another thread held it during the fork."""
     lock = RLock()
     _ALL.add(lock)
     return lock
@@ -32,7 +32,7 @@ _LOCKS_LOCK = new_lock()
 def lock_of(network: nn.Module) -> Any:
     """Return the lock that all extractors of a network share.
 
-    It is no attribute of an extractor, because locks can't be pickled.
+    The lock is not an attribute of an extractor, because locks can't be pickled.
     """
     with _LOCKS_LOCK:
         if network not in _LOCKS:
@@ -43,38 +43,52 @@ def lock_of(network: nn.Module) -> Any:
 def borrowed(network: nn.Module, is_own: bool, run: Callable[..., _Result], *arguments: Any) -> _Result:
     """Call a function that runs a network: in evaluation mode, without gradients, in IEEE float32.
 
-    It is no context manager, whose end an interrupt may put off until its traceback is collected.
+    This is not a context manager. After an interrupt, the exit of a context manager may be delayed until the traceback
+    is garbage-collected.
 
-    A network of ours stays in evaluation mode, and runs in inference mode. A module of the user's does not: tensors
-    that it keeps from such a pass could not be used in training. Its flags are restored.
+    Args:
+        network: The network.
+        is_own: Whether the package built the network. Such a network runs in inference mode, and stays in evaluation
+            mode. The user's module does not run in inference mode, because tensors that it keeps from the pass could
+            then not be used in training. Its training flags are restored.
+        run: Function to call.
+        arguments: Arguments of the function.
+
+    Returns:
+        The result of ``run``.
+
     """
     if is_own and network.training:
         network.eval()
-    training = []
+    modules_in_training = []
     if not is_own:
-        # Set flags directly: `train` and `eval` of a user's module may have side effects.
-        training = [module for module in network.modules() if module.training]
+        modules_in_training = [module for module in network.modules() if module.training]
     this_pass = object()
     with torch.inference_mode(is_own), torch.no_grad():
         try:
             _IEEE_FLOAT32.enter(this_pass)
-            for module in training:
+            # Set flags directly: `train` and `eval` of the user's module may have side effects.
+            for module in modules_in_training:
                 module.training = False
             return run(*arguments)
         finally:
-            for module in training:
+            for module in modules_in_training:
                 module.training = True
             try:
                 _IEEE_FLOAT32.leave(this_pass)
             except BaseException:
-                # An interrupt may come here, too, after the pass is done.
+                # An interrupt may also come while the settings are restored: restore the rest.
                 _IEEE_FLOAT32.leave(this_pass)
                 raise
 
 
 @contextmanager
 def float32_by_default() -> Iterator[None]:
-    """Make new tensors float32 within the context, such as weights while a parent is built in half precision."""
+    """Make new tensors float32 within the context.
+
+    Without it, the weights of a network would have the default dtype, which is half precision while some models are
+    built.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -84,37 +98,37 @@ def float32_by_default() -> Iterator[None]:
 
 
 class _Precision:
-    """Passes in which float32 is IEEE's, not TF32 or bfloat16, whatever the process is set to.
+    """Precision of all running forward passes: IEEE float32, instead of TF32 or bfloat16.
 
-    The settings are those of the process, so they are restored once the last of its passes is done. torch has each
-    setting twice: an older one, and since 2.9 one for each backend. Code that reads the older setting while the two do
-    not agree gets an error, so both are set. If the user's settings do not agree, the older one stays.
+    The settings hold for the whole process, so they are restored when the last pass ends. torch has each setting twice:
+    an older one, and since 2.9 one per backend. Reading the older setting raises an error if both disagree, so both are
+    set here. If the user's settings disagree, the older one is not changed.
     """
 
     def __init__(self) -> None:
         self._lock = new_lock()
-        # Thread of each pass.
+        # Thread of each running pass.
         self._threads: dict[object, int] = {}
-        # Functions that restore the settings, in the order in which these were set.
+        # Functions that restore the settings, in the order of the changes.
         self._restore: list[Callable[[], object]] = []
 
     def enter(self, this_pass: object) -> None:
-        """Begin a pass, which must be left, also if this raises."""
+        """Begin a pass. The caller must call ``leave`` afterwards, even if this method raises an error."""
         with self._lock:
             if not self._threads:
                 self._set()
             self._threads[this_pass] = get_ident()
 
     def leave(self, this_pass: object) -> None:
-        """End a pass, if it has not ended."""
+        """End a pass; do nothing to passes that have already ended."""
         with self._lock:
             self._threads.pop(this_pass, None)
             self._restore_if_idle()
 
     def forget_other_threads(self) -> None:
-        """End the passes of threads that a forked process does not have."""
+        """End the passes of all other threads, which do not exist in a forked process."""
         this_thread = get_ident()
-        self._threads = {each: thread for each, thread in self._threads.items() if thread == this_thread}
+        self._threads = {running: thread for running, thread in self._threads.items() if thread == this_thread}
         self._restore_if_idle()
 
     def _restore_if_idle(self) -> None:
@@ -125,7 +139,10 @@ class _Precision:
             self._restore = []
 
     def _set(self) -> None:
-        """Set the precision; note how to restore each setting before it changes, because an interrupt may come."""
+        """Set the precision to IEEE float32.
+
+        How to restore a setting is recorded before the setting changes, because an interrupt may come in between.
+        """
         backends = cast("Any", torch.backends)
         has_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         operators = _operators_with_precision(has_cuda)
@@ -145,7 +162,7 @@ class _Precision:
 
 
 def _operators_with_precision(has_cuda: bool) -> list[Any]:
-    """Return the operators of torch's backends that have a precision of their own, as they do since torch 2.9."""
+    """Return the operators of torch's backends that have their own precision setting (torch 2.9 and later)."""
     backends = cast("Any", torch.backends)
     operators = [backends.cuda.matmul]
     if has_cuda:
@@ -158,7 +175,7 @@ _IEEE_FLOAT32 = _Precision()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:
-    """Return what a function reads; None where torch raises an error because settings do not agree."""
+    """Return the result of a function that reads a setting; None if torch raises an error because settings disagree."""
     try:
         return read()
     except RuntimeError:
@@ -166,7 +183,7 @@ def _or_none(read: Callable[[], Any]) -> Any:
 
 
 def _after_fork() -> None:
-    """Release the locks of threads that this process does not have, as Python does with its own locks."""
+    """Release the locks that other threads of the parent process held, as Python does with its own locks."""
     for lock in list(_ALL):
         if not lock._is_owned():
             lock._at_fork_reinit()

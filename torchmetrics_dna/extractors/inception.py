@@ -1,4 +1,4 @@
-"""Inception-v3 of FID: TensorFlow's network of 2015-12-05, whose pooling differs from torchvision's."""
+"""Inception-v3 of FID: the TensorFlow network of 2015-12-05. Its pooling differs from torchvision's network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from typing_extensions import override
 
 
 def fid_inception() -> nn.Module:
-    """Build torchvision's Inception-v3 with the pooling and classes of TensorFlow's, and logits without bias."""
+    """Build torchvision's Inception-v3 with the pooling and the classes of TensorFlow's network.
+
+    The logits have no bias.
+    """
     network = Inception3(aux_logits=False, init_weights=False)
     network.fc = nn.Linear(2048, 1008, bias=False)
     network.Mixed_5b = _A(192, pool_features=32)
@@ -31,12 +34,15 @@ def fid_inception() -> nn.Module:
 
 
 def _average(x: Tensor) -> Tensor:
-    """Average without the padding, which torchvision includes."""
+    """Average over 3 x 3 positions without the padding. torchvision's network includes the padding."""
     return avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
 class _Spatial(BasicConv2d):  # type: ignore[misc]
-    """Convolution that shows its first seven channels, position by position, as ADM's evaluator takes them for sFID."""
+    """Convolution whose first seven channels, at all positions, are the output of a submodule.
+
+    The evaluator of ADM computes sFID from these values.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, **kwargs: int) -> None:
         super().__init__(in_channels, out_channels, **kwargs)
@@ -50,6 +56,8 @@ class _Spatial(BasicConv2d):  # type: ignore[misc]
 
 
 class _A(InceptionA):  # type: ignore[misc]
+    """Block A with TensorFlow's pooling."""
+
     @override
     def _forward(self, x: Tensor) -> list[Tensor]:
         return [
@@ -61,6 +69,8 @@ class _A(InceptionA):  # type: ignore[misc]
 
 
 class _C(InceptionC):  # type: ignore[misc]
+    """Block C with TensorFlow's pooling."""
+
     @override
     def _forward(self, x: Tensor) -> list[Tensor]:
         twice = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
@@ -73,6 +83,8 @@ class _C(InceptionC):  # type: ignore[misc]
 
 
 class _E(InceptionE):  # type: ignore[misc]
+    """Block E with another pooling function."""
+
     def __init__(self, in_channels: int, pool: Callable[[Tensor], Tensor]) -> None:
         super().__init__(in_channels)
         self._pool = pool

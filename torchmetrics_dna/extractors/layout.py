@@ -1,4 +1,4 @@
-"""Layout of the layers in a network's outputs: which axis has the neurons, how many there are, which view is taken."""
+"""Layout of the layers in a network's outputs: the view of each layer, the axis of its neurons, and their number."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors.build import Built
     from torchmetrics_dna.images.inputs import Inputs
 
-# Names of the parameter of a class token in timm and transformers, in torchvision, and in CLIP.
+# Names of the parameter that holds a class token: in timm and transformers, in torchvision, and in CLIP.
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
-# Shape of each output of a network.
+# Shape of each output of a network, by the name of the output.
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -29,11 +29,11 @@ class Layout:
     """Layout of layers in the outputs of a network.
 
     Attributes:
-        views: Output and view of each layer.
+        views: View of each layer, with the name of its output.
         axes: Axis of the neurons in each output.
         widths: Number of neurons of each layer.
-        bytes_per_image: Size of the outputs for one image.
-        probed: Properties of the network that a pass of one image, or of the example, showed.
+        bytes_per_image: Memory of the outputs for one image, in bytes.
+        probed: Properties of the network that were found by running it on one image, or on an example.
 
     """
 
@@ -69,7 +69,7 @@ class Layout:
         return activations
 
     def _check_shape(self, layer: str, output: Tensor, count: int) -> None:
-        """Raise ValueError unless the output of a layer has activations, and a row for each input."""
+        """Raise ValueError unless the output of a layer is not empty, and has one row per input."""
         shape = tuple(output.shape)
         if 0 in shape[1:]:
             raise ValueError(
@@ -112,8 +112,8 @@ def layout_of_example(built: Built, example: Inputs, channels_last: bool | Seque
     Args:
         built: Module and layers.
         example: The example.
-        channels_last: Whether outputs have their neurons on the last axis, rather than on axis 1; or the names of the
-            outputs that do.
+        channels_last: Whether outputs have their neurons on the last axis, rather than on axis 1: a bool for all
+            outputs, or the names of the outputs that do.
 
     Raises:
         ValueError: If the module fails, or a layer does not exist.
@@ -154,6 +154,7 @@ def _views(built: Built, probed: Probed) -> Mapping[str, View]:
 
 
 def _layout(built: Built, probed: Probed, views: Mapping[str, View], axes: Mapping[str, int]) -> Layout:
+    """Return the layout of layers with these views; count their neurons and the memory of the outputs they need."""
     shapes = {view.source: probed.shapes[view.source] for view in views.values()}
     widths = _widths(views, shapes, axes, built.network)
     bytes_per_image = 4 * sum(prod(shape[1:]) for shape in shapes.values())
@@ -164,7 +165,8 @@ def _widths(views: Mapping[str, View], shapes: Shapes, axes: Mapping[str, int], 
     """Return the number of neurons of each layer.
 
     Raises:
-        ValueError: If a view does not fit its output, a layer has no neurons, or a name is taken.
+        ValueError: If a view does not fit its output, a layer has no neurons, or a layer has the reserved name of the
+            layer of image properties.
 
     """
     for layer, view in views.items():
@@ -185,11 +187,11 @@ def _widths(views: Mapping[str, View], shapes: Shapes, axes: Mapping[str, int], 
 
 
 def _check_has_class_token(layer: str, view: View, shape: Sequence[int], axis: int, network: nn.Module) -> None:
-    """Raise ValueError unless an output has tokens, one of which is the class token, where the view takes it."""
+    """Raise ValueError unless the output of a layer has tokens, and one of them is the class token."""
     has_tokens = len(shape) == 3 and axis == 2
     steps_before = view.steps[: view.steps.index("class")]
     keeps_tokens = all(step == "unit" for step in steps_before)
-    # After the class token is taken, there are no tokens left.
+    # The view "class" leaves no tokens, so it can't be taken twice.
     takes_twice = view.steps.count("class") > 1
     if not has_tokens or not keeps_tokens or takes_twice:
         raise ValueError(
@@ -197,9 +199,10 @@ def _check_has_class_token(layer: str, view: View, shape: Sequence[int], axis: i
             " take the view 'mean', or a layer of tokens"
         )
     parameters = [name.rpartition(".")[2] for name, _ in network.named_parameters()]
-    # Some networks add the token only after most of their blocks.
+    has_parameter = any(name in _CLASS_TOKENS for name in parameters)
+    # Some networks add the class token only after most of their blocks. Before, there are as many tokens as patches.
     num_patches = getattr(getattr(network, "patch_embed", None), "num_patches", 0)
-    if shape[1] <= num_patches or not any(name in _CLASS_TOKENS for name in parameters):
+    if shape[1] <= num_patches or not has_parameter:
         raise ValueError(
             f"Layer {layer!r} expected a class token, but {type(network).__name__} has no parameter"
             f" {', '.join(_CLASS_TOKENS[:-1])} or {_CLASS_TOKENS[-1]} before {view.source!r}; take the view"
@@ -241,6 +244,7 @@ def _neuron_axes(built: Built, shapes: Shapes, size: tuple[int, int], channels: 
 
 
 def _check_number_of_axes(output: str, shape: Sequence[int]) -> None:
+    """Raise ValueError unless an output for images has two, three or four axes."""
     if len(shape) in (2, 3, 4):
         return
     remedy = "give `inputs='any'`, for which it may have more axes"
@@ -253,35 +257,47 @@ def _check_number_of_axes(output: str, shape: Sequence[int]) -> None:
 
 
 def _axis_by_shape(shape: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Find the axis of neurons by the shape for an image of a size; None if it is ambiguous."""
+    """Find the axis of neurons by the shape of an output for an image of a size; None if the axis is ambiguous."""
     if len(shape) == 2:
         return 1
     if len(shape) == 3:
         return 2
-    # Images that are not square may become square maps.
+    # For images that are not square, the aspect ratio is not enough: their activation maps may still be square.
     if size[0] != size[1]:
         return None
     return _axis_by_proportion(shape, size)
 
 
 def _axis_by_growth(shape: Sequence[int], taller: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Find the axis of neurons by comparing shapes for images of a size and for taller ones.
+    """Find the axis of neurons by comparing the shapes of an output for two images, one taller than the other.
 
-    In taller images, the number of rows of positions grows, and the number of neurons does not. None if the axis is
-    ambiguous.
+    For a taller image, the number of rows of positions grows, and the number of neurons does not.
+
+    Args:
+        shape: Shape for an image of ``size``, four axes.
+        taller: Shape for the taller image.
+        size: Height and width of the first image.
+
+    Returns:
+        The axis; None if it is ambiguous.
+
     """
-    grown = [axis for axis in (1, 2, 3) if taller[axis] != shape[axis]]
-    if grown == [1]:
+    grown_axes = [axis for axis in (1, 2, 3) if taller[axis] != shape[axis]]
+    if grown_axes == [1]:
         return 3
-    if grown == [2]:
+    if grown_axes == [2]:
         return 1
-    if grown:
+    if grown_axes:
         return None
     return _axis_by_proportion(shape, size)
 
 
 def _axis_by_proportion(shape: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Find the axis of neurons: the other two have the aspect ratio of the image, or a single position; else None."""
+    """Find the axis of neurons by the aspect ratio of the image.
+
+    The two axes of positions have this aspect ratio, or length 1. None if this holds for both possible axes of neurons,
+    or for neither.
+    """
     _, first, second, third = shape
     is_last = _has_proportion(first, second, size)
     is_first = _has_proportion(second, third, size)
@@ -295,7 +311,7 @@ def _axis_by_proportion(shape: Sequence[int], size: tuple[int, int]) -> int | No
 
 
 def _has_proportion(height: int, width: int, size: tuple[int, int]) -> bool:
-    """True for the aspect ratio of an image of this size, or a single position."""
+    """True if a map has the aspect ratio of an image of this size, or a single position."""
     if height == width == 1:
         return True
     return height * size[1] == width * size[0]

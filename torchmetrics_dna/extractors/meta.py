@@ -19,10 +19,15 @@ _IN_PLACE = 3
 
 
 class Skipping(UncompiledMode):
-    """Mode that skips functions that keep the shape of their first argument, whose meta kernels are slow Python.
+    """Mode that replaces slow functions on the meta device, where only the shape of an output matters.
 
-    Convolutions only get the shape of their output, and residuals that of their input: the meta kernels of these import
-    sympy and TorchDynamo, which takes longer than a comparison of a few images.
+    Some functions are slow because their meta kernels are written in Python. Those for convolutions and additions
+    import sympy and TorchDynamo, which takes longer than comparing a few images.
+
+    Args:
+        functions: Functions to skip, whose output has the shape of their first argument. The mode also skips residual
+            additions, and replaces convolutions.
+
     """
 
     def __init__(self, *functions: Callable[..., Any]) -> None:
@@ -31,14 +36,9 @@ class Skipping(UncompiledMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in self._functions or (func in _SUMS and _are_alike(*args)):
-            first: Tensor = next(chain(args, kwargs.values()))
-            has_inplace = kwargs.get("inplace") or (func is hardtanh and True in args[_IN_PLACE:])
-            if has_inplace or func.__name__.endswith("_"):
-                # Count a write, as the function would.
-                increment_version(first)
-                return first
-            return first.new_empty(first.shape)
+        keeps_shape = func in self._functions or (func in _SUMS and _are_alike(*args))
+        if keeps_shape:
+            return _skipped(func, args, kwargs)
         if func is torch.conv2d and args[0].is_meta:
             shape = _shape_after(*args, **kwargs)
             if shape is not None:
@@ -46,8 +46,19 @@ class Skipping(UncompiledMode):
         return func(*args, **kwargs)
 
 
+def _skipped(func: Any, args: Any, kwargs: Any) -> Tensor:
+    """Return the output of a function that keeps the shape of its first argument, without calling the function."""
+    first: Tensor = next(chain(args, kwargs.values()))
+    has_inplace = kwargs.get("inplace") or (func is hardtanh and True in args[_IN_PLACE:])
+    if has_inplace or func.__name__.endswith("_"):
+        # The function would write to its argument, so increment torch's counter of writes.
+        increment_version(first)
+        return first
+    return first.new_empty(first.shape)
+
+
 def _are_alike(maps: Any, other: Any = None) -> bool:
-    """True for two tensors on the meta device of one shape and dtype."""
+    """True if both values are tensors on the meta device with the same shape and dtype."""
     if not isinstance(maps, Tensor) or not isinstance(other, Tensor):
         return False
     if not maps.is_meta or not other.is_meta:
@@ -64,7 +75,13 @@ def _shape_after(
     dilation: Any = 1,
     groups: int = 1,
 ) -> list[int] | None:
-    """Return the shape of a convolution's output; None if torch must compute it, or raise an error."""
+    """Return the shape of the output of a convolution.
+
+    Returns:
+        The shape. None if the arguments have an unusual form or are wrong, so that torch must compute the shape or
+        raise an error.
+
+    """
     has_pairs = all(isinstance(option, tuple) for option in (stride, padding, dilation))
     if maps.ndim != 4 or not has_pairs or maps.dtype != weight.dtype:
         return None

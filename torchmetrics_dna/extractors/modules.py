@@ -1,4 +1,4 @@
-"""Questions about any module: its device and dtype, what it wraps, its submodules, and torch's random numbers."""
+"""Functions for any module: its device and dtype, the module it wraps, its submodules, and torch's random state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def own_dtype(network: nn.Module) -> torch.dtype:
-    """Return the dtype of the first parameter of floating point; float32 if there is none."""
+    """Return the dtype of the first floating point parameter; float32 if there is none."""
     for parameter in network.parameters():
         if parameter.is_floating_point():
             return parameter.dtype
@@ -30,9 +30,9 @@ def own_dtype(network: nn.Module) -> torch.dtype:
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """Return the module that ``torch.compile``, ``DataParallel`` and the like wrap: it computes the same.
+    """Return the module within wrappers such as those of ``torch.compile`` and ``DataParallel``.
 
-    A wrapper has another class, and a prefix before each name.
+    The wrapped module computes the same. A wrapper has another class, and adds a prefix to the names of submodules.
     """
     while True:
         is_parallel = isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel))
@@ -43,12 +43,12 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def version_of(tensor: Tensor) -> int | None:
-    """Return torch's counter of writes to a tensor; None for one of inference mode, which has none."""
+    """Return torch's counter of writes to a tensor; None for inference tensors, which have no counter."""
     return None if tensor.is_inference() else tensor._version
 
 
 def submodules_in_words(network: nn.Module) -> str:
-    """List the submodules of a network; of a large one only those at the top.
+    """List the names of the submodules of a network. For a large network, list only those at the top level.
 
     Example:
         >>> submodules_in_words(nn.Sequential(nn.Sequential(nn.ReLU()), nn.Flatten()))
@@ -58,21 +58,27 @@ def submodules_in_words(network: nn.Module) -> str:
     names = [name for name, _ in network.named_modules() if name]
     if len(names) <= _MOST_LISTED:
         return ", ".join(names) or "none"
-    top = [name for name, _ in network.named_children()]
-    shown = top[:_MOST_LISTED]
-    return f"{', '.join(shown)}, and {len(names) - len(shown)} within them (`named_modules()`)"
+    top_level_names = [name for name, _ in network.named_children()]
+    listed_names = top_level_names[:_MOST_LISTED]
+    return f"{', '.join(listed_names)}, and {len(names) - len(listed_names)} within them (`named_modules()`)"
 
 
 @contextmanager
 def same_random_numbers(network: nn.Module, seed: int | None = None) -> Iterator[None]:
-    """Put torch's random numbers back after the context, in which they are those of a seed, if one is given."""
+    """Restore torch's random state after the context.
+
+    Args:
+        network: Network that runs in the context. The random state of its device is restored, too.
+        seed: Seed to set at the beginning of the context; None to continue with the current random state.
+
+    """
     device = device_of(network)
-    devices = []
+    cuda_devices = []
     if device.type == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        devices = [device]
-    with torch.random.fork_rng(devices):
+        cuda_devices = [device]
+    with torch.random.fork_rng(cuda_devices):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
-            for each in devices:
-                torch.cuda.default_generators[each.index or 0].manual_seed(seed)
+            for cuda_device in cuda_devices:
+                torch.cuda.default_generators[cuda_device.index or 0].manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""Preparation of images for a network: its arguments, what it does to images, and how it is told from others."""
+"""Preparation of images for a network: cropping, resizing and normalisation."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Preparation:
     """Preparation of images for a network.
 
     Attributes:
-        size: Height and width that images are resized to; None to leave them as they are.
+        size: Height and width to which images are resized; None if they are not resized.
         crop: Crop of images before they are resized.
         resize: Method of resizing.
-        mean: Mean per channel, subtracted from images in [0, 1].
-        std: Standard deviation per channel, by which images are then divided.
-        channels: Number of channels of the network's input; 0 for inputs that are no images.
+        mean: Mean of each channel, subtracted from images in [0, 1]; None if nothing is subtracted.
+        std: Standard deviation of each channel, by which images are then divided; None if they are not divided.
+        channels: Number of channels of the network's input; 0 for inputs that are not images.
 
     """
 
@@ -50,58 +50,56 @@ class Preparation:
         channels: int,
         takes_rgb: bool,
     ) -> Preparation:
-        """Return this preparation with arguments of an extractor, of which those left out are None.
+        """Return this preparation, changed by arguments of an extractor; an argument that is None changes nothing.
 
         Args:
-            name: Name of the network.
-            input_size: Height and width, or one number.
-            crop: Crop; ``"none"`` if left out.
+            name: Name of the network, for messages.
+            input_size: Height and width, or one number for both.
+            crop: Crop of images before they are resized.
             resize: Method of resizing.
-            mean: Mean per channel, or one number.
-            std: Standard deviation per channel, or one number.
+            mean: Mean of each channel, or one number for all channels.
+            std: Standard deviation of each channel, or one number for all channels.
             channels: Number of channels of images.
-            takes_rgb: Whether the network takes RGB images.
+            takes_rgb: Whether the network is one for RGB images.
 
         Raises:
-            ValueError: If an argument has a wrong value, or the network does not take this number of channels.
+            ValueError: If an argument has a wrong value, or the network does not accept this number of channels.
 
         """
         size = self.size if input_size is None else _size(input_size)
-        if not isinstance(channels, int) or channels < 1:
-            raise ValueError(f"Argument `channels` expected to be a positive integer, but got {channels!r}")
-        if takes_rgb and channels not in (1, 3):
-            raise ValueError(
-                f"Argument `channels` expected to be 1 or 3 for {name}, which takes RGB, but got {channels};"
-                " give a module that takes so many"
-            )
-        if takes_rgb:
-            # Grey images are repeated.
-            channels = 3
-        mean = _per_channel("mean", self.mean if mean is None else mean, channels)
-        std = _per_channel("std", self.std if std is None else std, channels)
+        _check_channels(name, channels, takes_rgb)
+        # If the network takes RGB images, the channel of grey images is repeated.
+        network_channels = 3 if takes_rgb else channels
+        mean = _per_channel("mean", self.mean if mean is None else mean, network_channels)
+        std = _per_channel("std", self.std if std is None else std, network_channels)
         if mean is not None and max(mean) > 1:
             raise ValueError(
                 f"Argument `mean` expected to be of images in [0, 1], but got {mean}; divide `mean` and `std` by 255"
             )
         if size is None:
             _check_no_resize(crop, resize)
-        return Preparation(size, crop, resize or self.resize, mean, std, channels)
+        return Preparation(size, crop, resize or self.resize, mean, std, network_channels)
 
     @property
     def is_none(self) -> bool:
-        """True if the network takes images as they are."""
+        """True if images are neither resized nor normalised."""
         return self.size is None and self.mean is None and self.std is None
 
     def apply(self, imgs: Tensor, dtype: torch.dtype | None) -> Tensor:
-        """Return images as a network of this dtype takes them; a copy, since it may write to them.
+        """Return a prepared copy of images, to which the network may write.
 
-        Images that are taken as they are keep their dtype, unless they are floating point, and another is given. The
-        result is contiguous, since torch rounds differently for channels that come last in memory.
+        The copy is contiguous, because torch rounds differently if the channels come last in memory.
+
+        Args:
+            imgs: Images: uint8, or floating point in [0, 1].
+            dtype: Dtype of the network; None to keep the dtype of the prepared images. Images that are neither resized
+                nor normalised are only converted if they are floating point.
+
         """
         contiguous = torch.contiguous_format
         if self.is_none:
-            has_other_dtype = dtype is not None and imgs.is_floating_point()
-            return imgs.to(dtype if has_other_dtype else imgs.dtype, copy=True, memory_format=contiguous)
+            is_converted = dtype is not None and imgs.is_floating_point()
+            return imgs.to(dtype if is_converted else imgs.dtype, copy=True, memory_format=contiguous)
         size = self.size or (imgs.shape[2], imgs.shape[3])
         imgs = resize_tensor(imgs, size, self.crop, resize=self.resize)
         if self.mean is not None:
@@ -111,7 +109,12 @@ class Preparation:
         return imgs.to(dtype or imgs.dtype, memory_format=contiguous)
 
     def identity(self, precision: str | None) -> dict[str, Any]:
-        """Return what tells activations of images prepared in this way from others, JSON-serializable."""
+        """Return the settings on which activations depend, JSON-serializable.
+
+        Args:
+            precision: Precision of the network in words; None for float32.
+
+        """
         settings: dict[str, Any] = {
             "resize": self.resize if self.size else "none",
             "input_size": self.size and list(self.size),
@@ -125,8 +128,19 @@ class Preparation:
         return settings
 
 
+def _check_channels(name: str, channels: int, takes_rgb: bool) -> None:
+    """Raise ValueError unless a network accepts this number of channels."""
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"Argument `channels` expected to be a positive integer, but got {channels!r}")
+    if takes_rgb and channels not in (1, 3):
+        raise ValueError(
+            f"Argument `channels` expected to be 1 or 3 for {name}, which takes RGB, but got {channels};"
+            " give a module that takes so many"
+        )
+
+
 def _check_no_resize(crop: Crop, resize: Resize | None) -> None:
-    """Raise ValueError if images are not resized, but arguments say how to resize them."""
+    """Raise ValueError if arguments about resizing were passed; for networks whose images are not resized."""
     if crop != "none":
         raise ValueError("Argument `crop` goes with an `input_size`; this network takes images as they are")
     if resize:
@@ -134,7 +148,7 @@ def _check_no_resize(crop: Crop, resize: Resize | None) -> None:
 
 
 def _size(value: Any) -> tuple[int, int]:
-    """Return the height and width that an argument gives: a pair, or one number for both."""
+    """Return the height and width of the argument ``input_size``: a pair, or one number for both."""
     lengths = value if isinstance(value, Iterable) else (value, value)
     try:
         sides = tuple(index(side) for side in lengths)
@@ -146,7 +160,17 @@ def _size(value: Any) -> tuple[int, int]:
 
 
 def _per_channel(name: str, values: float | Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
-    """Return the numbers of an argument, one for each channel; a single number is that of all channels."""
+    """Return the numbers of the argument ``mean`` or ``std``, one per channel; None for None.
+
+    Args:
+        name: Name of the argument.
+        values: One number per channel, or a single number for all channels.
+        channels: Number of channels.
+
+    Raises:
+        ValueError: If there are too many or too few numbers, or one is not valid.
+
+    """
     if values is None:
         return None
     by_channel = values if isinstance(values, Iterable) else [values] * channels
@@ -160,7 +184,7 @@ def _per_channel(name: str, values: float | Sequence[float] | None, channels: in
         is_valid = min(numbers) > 0
     if not is_valid:
         expected = "positive numbers" if must_be_positive else "numbers"
-        # The text of a tensor may have several lines.
+        # The representation of a tensor may have several lines.
         got = " ".join(repr(numbers or values).split())
         raise ValueError(f"Argument `{name}` expected to have {channels} {expected}, but got {got}")
     return numbers
@@ -168,5 +192,5 @@ def _per_channel(name: str, values: float | Sequence[float] | None, channels: in
 
 @lru_cache
 def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Cache constants on the device, since copying them there is a device sync."""
+    """Return constants on a device, cached because each copy to a device is a sync."""
     return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]

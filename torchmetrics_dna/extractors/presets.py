@@ -1,4 +1,4 @@
-"""Records of the named extractors: network, layers, weights and preprocessing."""
+"""Registry of the named extractors: network, layers, weights and preprocessing."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ _FACEBOOK = "https://dl.fbaipublicfiles.com"
 
 @dataclass(frozen=True)
 class Preset:
-    """Record of a named extractor.
+    """Registry entry of a named extractor.
 
     Attributes:
-        name: Name, also in files.
+        name: Name of the extractor, which is also written to files.
         architecture: Library and name of the network; see ``build.py``.
-        submodules: Submodule, or view of its output, of each layer, in order.
+        submodules: Path of the submodule of each layer, in order. A view of its output may follow, as in
+            ``"norm:class"``.
         neurons: Number of neurons of each layer.
-        default_layers: Layers that are taken by default; empty for all.
-        weights: Source of the weights: a reference for ``download.py``, with the revision of a hub repository if known,
-            or the name of a package.
+        weights: Source of the weights: a reference for ``download.py``, or the name of a package. A reference to a hub
+            repository has the revision if it is known.
         licence: Licence of the weights.
-        input_size: Height and width that images are resized to; None to leave them as they are.
+        input_size: Height and width to which images are resized; None if they are not resized.
         resize: Method of resizing.
-        mean: Mean per channel, subtracted from images in [0, 1]; by default that of ImageNet.
-        std: Standard deviation per channel, by which images are divided; by default that of ImageNet.
-        sha256: SHA-256 of the weights file, if known; the hub provides that of its files.
-        prefix: Prefix of the network's tensors in official files.
-        unused: Prefixes of tensors in official files that the layers do not need.
-        renames: Patterns in the names of official files, and their replacements.
-        by_order: True if tensors are matched by order, since names have nothing in common.
+        mean: Mean of each channel, subtracted from images in [0, 1]; by default that of ImageNet.
+        std: Standard deviation of each channel, by which images are divided; by default that of ImageNet.
+        sha256: SHA-256 of the file of weights; empty if unknown. For its own files, the hub provides it.
+        prefix: Prefix of the names of the network's tensors in official files.
+        unused: Prefixes of the names of tensors in official files that the layers do not need.
+        renames: Patterns in the names of tensors in official files, and their replacements.
+        by_order: True if tensors are matched by their order, because the names in files have nothing in common with
+            those in the network.
         options: Keyword arguments of the architecture.
-        ranges: Packaged file of activation ranges, or a reference for ``download.py``; None for none.
+        default_layers: Default layers; empty for all.
+        ranges: Packaged file of activation ranges, or a reference for ``download.py``; None if there are none.
 
     """
 
@@ -75,16 +77,16 @@ def _vit(
     projected: int = 0,
     **more: Any,
 ) -> Preset:
-    """Describe a vision transformer of timm.
+    """Return the preset of a vision transformer of timm.
 
     Args:
         name: Name of the preset.
         architecture: Name of the model in timm.
-        size: Number of blocks, and number of neurons of each.
+        size: Number of blocks, and number of neurons of each block.
         weights: Source of the weights.
         licence: Licence of the weights.
-        last_norm: Submodule of the final norm.
-        projected: Number of neurons of the projected embedding, an additional layer; 0 for none.
+        last_norm: Path of the final norm.
+        projected: Number of neurons of the projected embedding, which is an additional layer; 0 for no such layer.
         more: Other fields of the preset.
 
     """
@@ -100,8 +102,8 @@ def _vit(
 
 
 def _resnet50(name: str, weights: str, licence: str, ranges: str) -> Preset:
-    """Describe a ResNet-50: the outputs of its bottlenecks, after their ReLU."""
-    # Number of blocks, and number of neurons of each.
+    """Return the preset of a ResNet-50. Its layers are the outputs of the bottlenecks, after their ReLU."""
+    # Number of blocks of each stage, and number of neurons of each block.
     stages = {"layer1": (3, 256), "layer2": (4, 512), "layer3": (6, 1024), "layer4": (3, 2048)}
     submodules = {}
     neurons = {}
@@ -113,8 +115,8 @@ def _resnet50(name: str, weights: str, licence: str, ranges: str) -> Preset:
 
 
 def _vgg16(weights: str, licence: str, sha256: str, ranges: str) -> Preset:
-    """Describe VGG-16: the outputs of its ReLUs, ``relu_1_1`` to ``relu_5_3``."""
-    # Submodules of torchvision's network with the ReLUs of each stage, and their number of neurons.
+    """Return the preset of VGG-16. Its layers are the outputs of the ReLUs, ``relu_1_1`` to ``relu_5_3``."""
+    # Paths of the ReLUs of each stage in torchvision's network, and their number of neurons.
     stages = {1: ((1, 3), 64), 2: ((6, 8), 128), 3: ((11, 13, 15), 256), 4: ((18, 20, 22), 512), 5: ((25, 27, 29), 512)}
     submodules = {}
     neurons = {}
@@ -137,7 +139,7 @@ def _vgg16(weights: str, licence: str, sha256: str, ranges: str) -> Preset:
 
 
 def _dinov2(name: str, resize: Resize) -> Preset:
-    """Describe the DINOv2 of FD-DINOv2: the class token after the final norm."""
+    """Return the preset of DINOv2 for FD-DINOv2. Its layer is the class token after the final norm."""
     layer = "class_token"
     return replace(_DINOV2, name=name, submodules={layer: "norm:class"}, neurons={layer: 1024}, resize=resize)
 
@@ -222,7 +224,7 @@ _RECORDS = (
         (12, 768),
         "hub:timm/vit_base_patch16_clip_224.openai/model.safetensors",
         "MIT",
-        # CLIP normalizes only the class token, which timm exposes after pooling.
+        # CLIP normalizes the class token only. In timm, this norm is the one after pooling.
         last_norm="fc_norm",
         **_CLIP,
         ranges=_ranges("CLIP/clip_im_vit_b16"),
@@ -234,7 +236,7 @@ _RECORDS = (
         submodules={"spatial": "Mixed_6d.branch1x1.first_channels", "block_3": "avgpool", "logits": "fc"},
         neurons={"spatial": 7 * 17 * 17, "block_3": 2048, "logits": 1008},
         default_layers=("block_3",),
-        # Inception scores take logits without the bias.
+        # Inception scores are computed from logits without the bias.
         unused=("fc.bias", "AuxLogits."),
         resize="tensorflow",
         mean=(128 / 255,) * 3,
@@ -263,7 +265,7 @@ _RECORDS = (
         weights="hub:CompVis/stable-diffusion-v1-4@133a221b8aa7292a167afc5127cb63fb5005638b/vae/diffusion_pytorch_model.safetensors",
         licence="CreativeML-OpenRAIL-M",
         unused=("decoder.", "post_quant_conv."),
-        # Attention had these names in diffusers when the weights were published.
+        # Submodules of attention had these names in diffusers when the weights were published.
         renames={r"\.query\.": ".to_q.", r"\.key\.": ".to_k.", r"\.value\.": ".to_v.", r"\.proj_attn\.": ".to_out.0."},
     ),
     Preset(
@@ -287,7 +289,7 @@ _RECORDS = (
         last_norm="fc_norm",
         projected=768,
         input_size=(336, 336),
-        # The code of CMMD resizes in this way.
+        # The reference implementation of CMMD resizes in this way.
         resize="pillow",
         **_CLIP,
         options={"num_classes": 768},

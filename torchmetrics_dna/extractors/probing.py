@@ -1,4 +1,4 @@
-"""Probe a network with one image: which outputs it has, of which shapes, and whether it writes to them."""
+"""Probe a network with one image, to find the shapes of its outputs, and the outputs that it writes to."""
 
 from __future__ import annotations
 
@@ -18,29 +18,63 @@ from torchmetrics_dna.extractors.modules import device_of, own_dtype, same_rando
 from torchmetrics_dna.files.damage import first_line
 from torchmetrics_dna.images.inputs import Inputs, called, count_of, mapped, tensors_of
 
-# Size of an image to probe a network with that takes any size.
+# Height and width of the image with which a network is probed if images are not resized.
 DUMMY_SIZE = (224, 224)
+# Functions whose output has the shape of their first argument.
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
-# What torch and other libraries say of an input whose height or width does not fit the weights.
+# Patterns of messages by torch and other libraries: the height or width of an input does not fit the weights, or the
+# number of channels does not.
 ABOUT_SIZES = re.compile(r"multiplied|must match|normalized_shape|match the size|too small|can't be greater")
 _ABOUT_CHANNELS = re.compile(r"to have (\d+) channels")
 
-# Outputs of each layer, each with torch's counter of writes to it.
-_Seen = dict[str, list[tuple[Tensor, int | None]]]
+
+class _Output(NamedTuple):
+    """Output of a layer.
+
+    Attributes:
+        values: The output.
+        version: torch's counter of writes to the output, when the layer returned it.
+
+    """
+
+    values: Tensor
+    version: int | None
+
+
+# Outputs of each layer, in the order in which the layer returned them.
+_Seen = dict[str, list[_Output]]
 
 
 class Probed(NamedTuple):
-    """Properties of a network that a pass of one input shows."""
+    """Properties of a network that were found by running it once.
 
-    shapes: dict[str, torch.Size]  # of each layer's output
-    edited: frozenset[str]  # layers whose output the network goes on to write to
-    dtype: torch.dtype | None = None  # of images, if the network takes neither float32 nor uint8
+    Attributes:
+        shapes: Shape of each layer's output.
+        edited: Layers to whose output the network writes afterwards.
+        dtype: Dtype of images for the network; None if the network accepts float32 or uint8.
+
+    """
+
+    shapes: dict[str, torch.Size]
+    edited: frozenset[str]
+    dtype: torch.dtype | None = None
 
 
 def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int = 3) -> Probed:
-    """Find out what the outputs of :func:`capture` are, by one image; its errors, or UnfitError if the network fails.
+    """Find the outputs of a network by running it on one image.
 
-    The pass runs on the meta device, which computes nothing; only networks that fail there get a dummy image.
+    The network first runs on the meta device, which computes shapes but no values. If the network fails there, it runs
+    on its own device.
+
+    Args:
+        network: The network.
+        submodules: Path of the submodule of each layer; empty to use the network's own outputs.
+        size: Height and width of the image.
+        channels: Number of channels of the image.
+
+    Raises:
+        UnfitError: If the network fails on the image, or its outputs can't be used as activations.
+
     """
     errors: dict[torch.dtype, Exception] = {}
     for imgs in _dark_images(network, channels, size):
@@ -49,7 +83,7 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
         except UnfitError:
             raise
         except Exception as err:
-            # The errors that remain are those of the network's own device, which come last.
+            # The network's own device comes last, so its errors replace those of the meta device.
             errors[imgs.dtype] = err
             continue
         if imgs.dtype in (torch.float32, torch.uint8):
@@ -58,15 +92,16 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
     error = errors[own_dtype(network)]
     own_size = _own_size(network)
     if own_size not in (None, size) and shapes_reached(network, submodules, own_size, channels):
+        input_size = own_size[0] if own_size[0] == own_size[1] else own_size
         raise UnfitError(
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({first_line(error)});"
-            f" give `input_size={own_size[0] if own_size[0] == own_size[1] else own_size}`"
+            f" give `input_size={input_size}`"
         ) from error
     raise _probe_error(error, size, channels) from error
 
 
 def _probe_error(error: Exception, size: tuple[int, int], channels: int) -> UnfitError:
-    """Return what to raise for a network that failed on an image."""
+    """Return the error to raise for a network that failed on an image with the error ``error``."""
     reason = first_line(error)
     if ABOUT_SIZES.search(reason):
         return UnfitError(
@@ -81,9 +116,9 @@ def _probe_error(error: Exception, size: tuple[int, int], channels: int) -> Unfi
 
 
 def _own_size(network: nn.Module) -> tuple[int, int] | None:
-    """Return the height and width of the only images that a network takes, if a module has them as an attribute."""
+    """Return the height and width of images that an attribute of a network or of its submodules states; else None."""
     for module in network.modules():
-        # Models of transformers keep the size in their configuration.
+        # Models of the library transformers have the size in their configuration.
         for holder in (module, getattr(module, "config", None)):
             size = getattr(holder, "image_size", None) or getattr(holder, "img_size", None)
             if isinstance(size, int):
@@ -94,19 +129,24 @@ def _own_size(network: nn.Module) -> tuple[int, int] | None:
 
 
 def probe_example(network: nn.Module, submodules: Mapping[str, str], example: Inputs) -> Probed:
-    """Find out what the outputs of :func:`capture` are, by the first two of an example; errors as of :func:`probe`."""
+    """Find the outputs of a network by running it on the first two inputs of an example.
+
+    Raises:
+        UnfitError: If the network fails on these inputs, or its outputs can't be used as activations.
+
+    """
     device = device_of(network)
-    few = mapped(lambda tensor: tensor[:2].detach().to(device, copy=True), example)
+    inputs = mapped(lambda tensor: tensor[:2].detach().to(device, copy=True), example)
     try:
-        probed = _probed(network, submodules, few)
+        probed = _probed(network, submodules, inputs)
     except UnfitError:
         raise
     except Exception as err:
-        forms = ", ".join(f"shape {tuple(tensor.shape)} and {tensor.dtype}" for tensor in tensors_of(few))
+        forms = ", ".join(f"shape {tuple(tensor.shape)} and {tensor.dtype}" for tensor in tensors_of(inputs))
         raise UnfitError(
             f"The network fails on the example, of {forms}: {first_line(err)}; give it as the network takes it"
         ) from err
-    count = count_of(few)
+    count = count_of(inputs)
     for layer, shape in probed.shapes.items():
         if len(shape) < 2 or shape[0] != count:
             raise UnfitError(
@@ -120,25 +160,34 @@ def probe_example(network: nn.Module, submodules: Mapping[str, str], example: In
 def shapes_reached(
     network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int
 ) -> dict[str, torch.Size]:
-    """Probe a size that the network may not support; return the shapes of the layers that the pass reaches."""
+    """Run a network on an image of a size that it may not support.
+
+    Returns:
+        Shape of the output of each layer that ran before the network failed. If the network does not fail, these are
+        all layers.
+
+    """
     for imgs in _dark_images(network, channels, size):
         seen: _Seen = {}
         with suppress(Exception):
-            _look(network, submodules, imgs, seen)
+            _run_and_record(network, submodules, imgs, seen)
         if seen:
-            return {layer: outputs[-1][0].shape for layer, outputs in seen.items()}
+            return {layer: outputs[-1].values.shape for layer, outputs in seen.items()}
     return {}
 
 
 def image_dtypes(network: nn.Module) -> list[torch.dtype]:
-    """Return the dtypes of images that a network may take."""
+    """Return the dtypes of images that a network may accept: float32, uint8, and the dtype of its weights."""
     dtypes = [torch.float32, torch.uint8]
     own = own_dtype(network)
     return dtypes if own in dtypes else [*dtypes, own]
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """Return a copy that shares the parameters; the network itself if it can't be copied, such as one with a lock."""
+    """Return a copy of a network that shares its parameters.
+
+    If the network can't be copied, for example because it has a lock, return the network itself.
+    """
     with suppress(Exception):
         return uncompiled_copy(network, {id(parameter): parameter for parameter in network.parameters()})
     return network
@@ -157,42 +206,49 @@ def _copied_to_meta(network: nn.Module) -> nn.Module:
 
 
 def _dark_images(network: nn.Module, channels: int, size: tuple[int, int]) -> Iterator[Tensor]:
-    """Yield an image to probe a network with, in each dtype that it may take: on the meta device, then on its own."""
+    """Yield a black image in each dtype that a network may accept, first on the meta device, then on its own."""
     for device in (torch.device("meta"), device_of(network)):
         for dtype in image_dtypes(network):
             yield torch.zeros(1, channels, *size, dtype=dtype, device=device)
 
 
 def _probed(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs) -> Probed:
+    """Return the properties of a network that a run on these inputs shows."""
     seen: _Seen = {layer: [] for layer in submodules}
-    _look(network, submodules, inputs, seen)
+    _run_and_record(network, submodules, inputs, seen)
     shapes = {}
     edited = set()
-    for layer, ((output, version),) in seen.items():
-        shapes[layer] = output.shape
-        if version_of(output) != version:
+    for layer, outputs in seen.items():
+        # The run fails unless each layer returns exactly one output.
+        (output,) = outputs
+        shapes[layer] = output.values.shape
+        if version_of(output.values) != output.version:
             edited.add(layer)
     return Probed(shapes, frozenset(edited))
 
 
-def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: _Seen) -> None:
-    """Append the outputs of layers to ``seen``, as far as the pass gets; inputs on the meta device compute nothing."""
-    on_meta = tensors_of(inputs)[0].device.type == "meta"
-    shadow = _copied_to_meta(network) if on_meta else copied(network)
-    skips = on_meta and not are_compiled(shadow.modules())
+def _run_and_record(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: _Seen) -> None:
+    """Run a copy of a network, and append the outputs of its layers to ``seen``.
 
-    def note(layer: str, output: Tensor) -> None:
-        seen.setdefault(layer, []).append((output, version_of(output)))
+    If the network fails, the outputs before the failure are in ``seen``. If the inputs are on the meta device, so is
+    the copy.
+    """
+    on_meta = tensors_of(inputs)[0].device.type == "meta"
+    network_copy = _copied_to_meta(network) if on_meta else copied(network)
+    can_skip = on_meta and not are_compiled(network_copy.modules())
+
+    def record(layer: str, output: Tensor) -> None:
+        seen.setdefault(layer, []).append(_Output(output, version_of(output)))
 
     with (
-        # Inference mode does not count writes.
+        # In inference mode, torch does not count writes.
         torch.inference_mode(False),
         torch.no_grad(),
         same_random_numbers(network),
-        hooked(shadow, submodules, note),
-        Skipping(*_SAME_SHAPE) if skips else nullcontext(),
+        hooked(network_copy, submodules, record),
+        Skipping(*_SAME_SHAPE) if can_skip else nullcontext(),
     ):
-        output = called(shadow, inputs)
+        output = called(network_copy, inputs)
     if not submodules:
         for layer, value in named_outputs(output).items():
-            note(layer, value)
+            record(layer, value)

@@ -1,9 +1,12 @@
-"""Run a network on a batch: on the device of the batch, without gradients, and alike for any number of images."""
+"""Run a network on a batch, on the device of the batch and without gradients.
+
+The activations of an image do not depend on the number of images in the batch.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -27,26 +30,36 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors.build import Built
     from torchmetrics_dna.extractors.preparation import Preparation
 
-# What torch says of inputs of another type than the weights.
+# Pattern of torch's messages about inputs whose dtype differs from that of the weights.
 _ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
-# Images per forward pass on the CPU. The buffers of more images are so large that the system maps their pages anew for
-# each batch. A light network of convolutions, whose weights stay in caches, is fastest with half as many.
-_AT_ONCE, _AT_ONCE_OF_LIGHT, _AT_ONCE_BYTES = 8, 4, 2**27
+# Number of images per forward pass on the CPU, and largest size of their activations. With more images, buffers are so
+# large that the system maps their pages again for each batch.
+_AT_ONCE = 8
+_AT_ONCE_BYTES = 2**27
+# Number of images per pass of a light convolutional network. Such a network is fastest with fewer images, because its
+# weights stay in the caches of the CPU.
+_AT_ONCE_OF_LIGHT = 4
+# Size of the weights below which a network is light.
 _LIGHT_BYTES = 2**25
-# For small inputs, calls of the network cost more than its buffers.
-_AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22
+# Number of small inputs per pass, and largest size of all of them. For small inputs, the overhead of a call matters
+# more than the size of buffers.
+_AT_ONCE_OF_SMALL = 1024
+_SMALL_BYTES = 2**22
 
 
 class Runner:
-    """Network with the layers that are read from it.
+    """Network with the layers to read.
 
     Args:
         built: Network and layers.
-        is_named: Whether the network was made by name. A module of the user's stays on its device.
+        is_named: Whether the network was made by name. Such a network follows the images to their device. The user's
+            module stays on its device.
         preparation: Preparation of images.
         takes_images: Whether inputs are images.
 
     Attributes:
+        name: Name of the extractor.
+        submodules: Path of the submodule of each output; empty to read the network's own outputs.
         layout: Layout of the layers; None before :meth:`probe`, or if no layer of the network is read.
         watch: Weights of the network.
 
@@ -58,7 +71,7 @@ class Runner:
         self.is_named = is_named
         self.preparation = preparation
         self.layout: Layout | None = None
-        # The watch also holds the network, which torch would register as a submodule of an extractor.
+        # Only the watch holds the network. torch would register an attribute of the extractor as its submodule.
         self.watch = Watch(built.network, samples=not is_named)
         self._takes_images = takes_images
         self._dtype_at_first = own_dtype(built.network)
@@ -74,42 +87,52 @@ class Runner:
         return device_of(self.network)
 
     def with_network(self, network: nn.Module) -> Runner:
-        """Return the same for a copy of a user's module."""
+        """Return a runner of another network with the same layers: a copy of the user's module."""
         runner = copy(self)
         runner.watch = Watch(network, samples=True)
         return runner
 
     def probe(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> Layout:
-        """Find and keep the layout of the layers, by an image or by the first two of an example.
+        """Find and keep the layout of the layers, by running the network on an image or on inputs of an example.
 
-        ValueError if the network fails, a layer does not exist, its neurons are ambiguous, or activations of a module
-        of the user's depend on the rest of a batch or on chance.
+        Args:
+            built: Network and layers.
+            example: Batch of inputs, of which two are used; None for images.
+            channels_last: Whether the neurons are on the last axis of inputs other than images: a bool for all layers,
+                or the names of the layers where they are.
+
+        Raises:
+            ValueError: If the network fails, a layer does not exist, its neurons are ambiguous, or the activations of
+                the user's module depend on the rest of a batch or on random numbers.
+
         """
         with lock_of(self.network):
             self.layout = borrowed(self.network, self.is_named, self._find_layout, built, example, channels_last)
         return self.layout
 
     def _find_layout(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> Layout:
+        """Find the layout of the layers; check the user's module."""
         size = self.preparation.size or DUMMY_SIZE
         channels = self.preparation.channels
+        pairs: Iterable[Inputs]
         if example is None:
             layout = layout_of_images(built, size, channels)
+            pairs = two_images(self.network, size, channels)
         else:
             layout = layout_of_example(built, example, channels_last)
-        if self.is_named:
-            return layout
-        pairs = two_images(self.network, size, channels) if example is None else [two_inputs(self.network, example)]
-        check_repeatable(layout, self.network, self.submodules, pairs)
+            pairs = [two_inputs(self.network, example)]
+        if not self.is_named:
+            check_repeatable(layout, self.network, self.submodules, pairs)
         return layout
 
     def run(self, inputs: Any, autocast: torch.dtype | None, home: torch.device) -> dict[str, Tensor]:
         """Return the activations of the network's layers for a batch, or a part of one.
 
-        A network that was made by name follows the batch to its device.
+        A network that was made by name is moved to the device of the batch.
 
         Args:
             inputs: The batch.
-            autocast: Dtype of torch's autocast; None for none.
+            autocast: Dtype of torch's autocast; None to run without autocast.
             home: Device to which a network that was made by name is moved back if the pass fails.
 
         """
@@ -135,37 +158,40 @@ class Runner:
         if device.type == "meta":
             raise ValueError("The network can't be moved to the meta device, where its weights would be lost")
         if self.device != device:
-            # In inference mode, the moved weights would be fit for inference alone.
+            # Weights that are moved in inference mode can't be used in training.
             with torch.inference_mode(False):
                 self.network.to(device)
 
     def _follow(self, device: torch.device) -> None:
-        """Move a network that was made by name to the device of images, in the memory format that is fastest there."""
+        """Move a network that was made by name to a device, and to the memory format that is fastest there."""
         self._move(device)
-        # On the CPU, convolutions are a quarter faster with channels last. A module of the user's may take views of
-        # activations that this format does not allow.
+        # On the CPU, convolutions are a quarter faster with channels last. The format of the user's modules does not
+        # change, because such modules may take views that this format does not allow.
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         for weight in self.network.parameters():
-            if weight.ndim == 4 and weight.shape[1] > 1 and weight.shape[2] > 1:
-                # All weights have the format of the first one.
+            # For other shapes, both formats are the same.
+            has_format = weight.ndim == 4 and weight.shape[1] > 1 and weight.shape[2] > 1
+            if has_format:
+                # All weights have the format of this one.
                 if not weight.is_contiguous(memory_format=memory_format):
                     with torch.inference_mode(False):
                         self.network.to(memory_format=memory_format)
                 return
 
     def _go_back(self, home: torch.device) -> None:
-        """Move the network back after a failure, which may have left parts of it on another device."""
+        """Move the network back after a failure, if some of its parts are on another device."""
         if any(tensor.device != home for tensor in self.watch.tensors):
             with torch.inference_mode(False):
                 self.network.to(home)
 
     def _check_device(self, device: torch.device) -> None:
-        """Raise ValueError if a module of the user's is on another device than the images."""
+        """Raise ValueError if the user's module is on another device than the images."""
         devices = {tensor.device for tensor in self.watch.tensors}
-        # A module may be spread over several devices, or fetch its weights from elsewhere.
+        # A module that is spread over several devices moves the images itself.
         if len(devices) != 1 or device in devices:
             return
         own = devices.pop()
+        # Weights on the meta device have no values: such a module loads its weights in each call.
         if own.type != "meta":
             raise ValueError(
                 f"The images are on {device}, but the network is on {own}; move either: `imgs.to({str(own)!r})`, or"
@@ -176,44 +202,51 @@ class Runner:
         if self.layout is None:
             return {}
         inputs = self._prepared(batch, self.layout)
-        first = tensors_of(inputs)[0]
-        # A module of the user's may write to any output, for some inputs only.
+        first_tensor = tensors_of(inputs)[0]
+        device = first_tensor.device
+        # Copy all outputs of the user's module, because it may write to any of them, and for some inputs only.
         copied = self.layout.probed.edited if self.is_named else None
         keep_freed_memory()
         try:
             with (
-                # Weights that autocast caches here would have no gradients in a context of the user's around it.
-                torch.autocast(first.device.type, autocast, enabled=autocast is not None, cache_enabled=False),
-                self._rounding(first.device),
+                # Without the cache: the user's code may be in autocast, too, and would reuse weights without gradients.
+                torch.autocast(device.type, autocast, enabled=autocast is not None, cache_enabled=False),
+                self._rounding(device),
             ):
                 outputs = capture(self.network, self.submodules, inputs, copied, stops=self.is_named)
         except RuntimeError as err:
-            self._explain(err, first)
+            self._explain(err, first_tensor)
             raise
-        return self.layout.read(outputs, len(first))
+        return self.layout.read(outputs, len(first_tensor))
 
     def _prepared(self, batch: Any, layout: Layout) -> Any:
-        """Return a copy of a batch as the network takes it, to which it may write."""
+        """Return a prepared copy of a batch, to which the network may write."""
         if not self._takes_images:
             return mapped(torch.clone, batch)
         dtype = layout.probed.dtype if self.preparation.is_none else own_dtype(self.network)
         return self.preparation.apply(batch, dtype)
 
     def _rounding(self, device: torch.device) -> AbstractContextManager[object]:
-        """Return a context in which activations of an image don't depend on its batch.
+        """Return a context in which the activations of an image do not depend on its batch.
 
-        A compiled module runs as it is.
+        For a compiled module, the context does nothing.
         """
         if are_compiled(self.network.modules()):
             return nullcontext()
         return rounding_alike(device)
 
     def _explain(self, err: RuntimeError, batch: Tensor) -> None:
-        """Raise ValueError if a pass failed because of the size or dtype of images, or the dtype of weights."""
+        """Raise ValueError if a pass failed because of the size or dtype of images, or the dtype of weights.
+
+        Args:
+            err: Error of the pass.
+            batch: First tensor of the batch.
+
+        """
         size = tuple(batch.shape[-2:])
         is_other_size = self._takes_images and self.preparation.size is None and size != DUMMY_SIZE
         if is_other_size and ABOUT_SIZES.search(str(err)):
-            # The network was tried with an image of this size when its extractor was made.
+            # The network accepts images of DUMMY_SIZE: it was probed with one when the extractor was made.
             raise ValueError(
                 f"{self.name} can't take images of {size[0]} x {size[1]} pixels ({first_line(err)}); give"
                 f" `input_size={DUMMY_SIZE[0]}`, a size that it takes"
@@ -234,13 +267,21 @@ class Runner:
 
 
 def images_at_once(network: nn.Module, bytes_per_image: int, example: Example | None) -> int:
-    """Return the maximum number of images, or of inputs like an example, per forward pass on the CPU."""
+    """Return the maximum number of images or other inputs per forward pass on the CPU.
+
+    Args:
+        network: The network.
+        bytes_per_image: Memory of the activations of one image or other input.
+        example: Structure of inputs that are not images; None for images.
+
+    """
     weights = list(network.parameters())
     is_light = sum(weight.nbytes for weight in weights) < _LIGHT_BYTES
-    # A single convolution only cuts images into patches.
+    # A transformer has a single convolution, which cuts images into patches.
     has_convolutions = sum(weight.ndim == 4 for weight in weights) > 1
     at_once = _AT_ONCE_OF_LIGHT if is_light and has_convolutions else _AT_ONCE
     if example is not None:
-        most_of_small = _SMALL_BYTES // max(example.num_bytes, bytes_per_image)
-        at_once = max(at_once, min(_AT_ONCE_OF_SMALL, most_of_small))
-    return max(1, min(at_once, _AT_ONCE_BYTES // bytes_per_image))
+        num_in_small_bytes = _SMALL_BYTES // max(example.num_bytes, bytes_per_image)
+        at_once = max(at_once, min(_AT_ONCE_OF_SMALL, num_in_small_bytes))
+    num_in_memory = _AT_ONCE_BYTES // bytes_per_image
+    return max(1, min(at_once, num_in_memory))

@@ -29,10 +29,12 @@ NO_FEATURE_SHARE = (
 def shared_activations(
     extractor: nn.Module, watch: Watch, inputs: Inputs, run: Callable[[Inputs], Activations]
 ) -> Activations:
-    """Return ``run(inputs)``, or what it gave another member in the same call of a :class:`SharedCollection`.
+    """Return the activations of a batch, computed once per call of a :class:`SharedCollection`.
+
+    If another metric of the collection has already computed them in the same call, they are reused.
 
     Args:
-        extractor: Extractor that members share.
+        extractor: Extractor that the metrics share.
         watch: Weights of its network.
         inputs: Batch of inputs.
         run: Function that returns the activations of the batch.
@@ -50,10 +52,10 @@ def shared_fingerprint(
     form: Sequence[Any],
     take: Callable[[Sequence[Any]], dict[str, Any] | None],
 ) -> dict[str, Any] | None:
-    """Return ``take(form)``, or what it gave another member in the same call of a :class:`SharedCollection`.
+    """Return the fingerprint of a network, taken once per call of a :class:`SharedCollection`.
 
     Args:
-        extractor: Extractor that members share.
+        extractor: Extractor that the metrics share.
         watch: Weights of its network.
         form: Form of the fixed input.
         take: Function that returns the fingerprint for a fixed input of this form.
@@ -69,14 +71,19 @@ def shared_fingerprint(
 
 
 def leaders(collection: MetricCollection) -> list[nn.Module]:
-    """Return the members whose ``update`` a collection calls: the first of each compute group."""
+    """Return the metrics whose ``update`` a collection calls: the first one of each compute group."""
     names = [group[0] for group in collection.compute_groups.values()] or collection.keys(keep_base=True)
     return [getattr(collection, str(name)) for name in names]
 
 
 @contextmanager
 def one_pass(members: Iterable[nn.Module]) -> Iterator[None]:
-    """Let modules that have an extractor, or have modules that do, share its passes inside this context."""
+    """Share the forward passes of an extractor between modules within the context.
+
+    Args:
+        members: Modules that have an extractor, or whose submodules have one.
+
+    """
     token = _CALL.set(_Call([*members]))
     try:
         yield
@@ -85,14 +92,14 @@ def one_pass(members: Iterable[nn.Module]) -> Iterator[None]:
 
 
 class _Pass(NamedTuple):
-    """Activations of inputs, with what they depend on.
+    """Activations of a batch, with the inputs and weights from which they were computed.
 
     Attributes:
-        tensors: Tensors of the inputs; on the CPU copies, to which nobody can write.
-        versions: Torch's counter of writes to each tensor of the inputs.
+        tensors: Tensors of the inputs. On the CPU, these are copies, so that nobody else can write to them.
+        versions: torch's counter of writes to each tensor of the inputs.
         weights: Snapshot of the weights.
         activations: The activations.
-        remaining: Number of members that have yet to get them.
+        remaining: Number of metrics that have not requested the activations yet.
 
     """
 
@@ -103,14 +110,23 @@ class _Pass(NamedTuple):
     remaining: int
 
     def is_of(self, tensors: list[Tensor], weights: Hashable) -> bool:
-        """True for equal inputs and weights. On devices, where a comparison is a sync, tensors must be the same."""
+        """True if the activations are those of these inputs and weights.
+
+        On the CPU, the values of the inputs are compared. On accelerators, the inputs must be the same tensors, because
+        comparing values is a device sync.
+        """
         if self.weights != weights or len(tensors) != len(self.tensors):
             return False
         pairs = list(zip(tensors, self.tensors, strict=True))
         if tensors[0].device.type == "cpu":
-            return all(a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in pairs)
+            return all(_are_equal(a, b) for a, b in pairs)
         are_same = all(a is b for a, b in pairs)
         return are_same and _versions(tensors) == self.versions
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    """True if two tensors have the same dtype, device and values."""
+    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
 
 
 def _versions(tensors: Iterable[Tensor]) -> list[int | None]:
@@ -119,9 +135,9 @@ def _versions(tensors: Iterable[Tensor]) -> list[int | None]:
 
 
 class _Call:
-    """Forward passes of one call of a collection.
+    """Forward passes and fingerprints of one call of a collection.
 
-    Each pass is dropped once all members had it, or when the call ends.
+    The activations of a pass are released when all metrics have requested them, or when the call ends.
     """
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
@@ -132,23 +148,23 @@ class _Call:
     def activations(
         self, extractor: nn.Module, watch: Watch, inputs: Inputs, run: Callable[[Inputs], Activations]
     ) -> Activations:
-        """Return the activations of the pass that another member began with equal inputs, or of a new one."""
+        """Return the activations of an earlier pass with equal inputs and weights, or of a new pass."""
         tensors = tensors_of(inputs)
         shared = self._passes.pop(extractor, None)
         if shared is None or not shared.is_of(tensors, watch.snapshot()):
             num_members = self._count_members(extractor)
             if num_members < 2:
                 return run(inputs)
-            compared = [tensor.detach().clone() if tensor.device.type == "cpu" else tensor for tensor in tensors]
+            copies = [tensor.detach().clone() if tensor.device.type == "cpu" else tensor for tensor in tensors]
             activations = list(run(inputs))
             # Take the snapshot after the pass, which may move the weights in memory.
-            shared = _Pass(compared, _versions(tensors), watch.snapshot(), activations, num_members)
+            shared = _Pass(copies, _versions(tensors), watch.snapshot(), activations, num_members)
         if shared.remaining > 1:
             self._passes[extractor] = shared._replace(remaining=shared.remaining - 1)
         return shared.activations
 
     def _count_members(self, extractor: nn.Module) -> int:
-        """Return the number of members that have this extractor, or of modules within them that do."""
+        """Return the number of modules within the members that have this extractor."""
         modules = [module for member in self._members for module in member.modules()]
         return sum(module._modules.get("extractor") is extractor for module in modules)
 

@@ -11,14 +11,20 @@ from torch.nn.functional import normalize
 
 
 class View(NamedTuple):
-    """View of a network's output, such as ``head:mean`` of ``head``."""
+    """View of a network's output, such as ``head:mean`` of ``head``.
 
-    source: str  # name of the output
-    steps: tuple[str, ...] = ()  # operations on it, in order; empty for the output itself
+    Attributes:
+        source: Name of the output.
+        steps: Operations on the output, in order; empty for the output itself.
+
+    """
+
+    source: str
+    steps: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, layer: str) -> View:
-        """Parse the view in a layer's name; ValueError if there is no such view."""
+        """Parse the name of a layer, such as ``"head:mean"``; raise ValueError for an unknown view."""
         source, *steps = layer.split(":")
         for step in steps:
             if step not in _STEPS:
@@ -26,33 +32,36 @@ class View(NamedTuple):
         return cls(source, tuple(steps))
 
     def after(self, steps: Sequence[str]) -> View:
-        """Compose this view with ``steps`` before it."""
+        """Return the view that first applies ``steps`` to the output, then the steps of this view."""
         return View(self.source, (*steps, *self.steps))
 
     def take(self, activations: Tensor) -> Tensor:
-        """Apply the view to activations ``(B, n, *positions)``; positions are kept or reduced to ``(B, n)``."""
+        """Apply the view to activations ``(B, n, *positions)``. The result has the same shape, or shape ``(B, n)``."""
         for step in self.steps:
             activations = _STEPS[step](activations)
         return activations
 
 
 def _class_token(activations: Tensor) -> Tensor:
-    # The copy frees the memory of all other tokens.
+    """Return the class token, which is the first one."""
+    # Without a copy, the result would keep the memory of all tokens.
     return activations[:, :, 0].contiguous()
 
 
 def _mean(activations: Tensor) -> Tensor:
+    """Return the mean over positions."""
     if activations.ndim == 2:
         return activations
     return _wide(activations.flatten(2)).mean(2)
 
 
 def _unit(activations: Tensor) -> Tensor:
+    """Return the neurons of each position divided by their norm."""
     return normalize(_wide(activations), dim=1)
 
 
 def _wide(activations: Tensor) -> Tensor:
-    """Convert half precision and integers to float32, to keep the precision of sums."""
+    """Convert half precision and integers to float32, so that sums are precise."""
     if activations.dtype in (torch.float32, torch.float64):
         return activations
     return activations.float()

@@ -1,4 +1,4 @@
-"""Watch the weights of a network: whether they changed, and their digest."""
+"""Detect changes of a network's weights, and compute their digest."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from torchmetrics_dna.extractors.modules import unwrapped, version_of
 
 # Number of sampled values of each tensor.
 _SAMPLES = 16
-# Integer types of torch, by the size of a value, that numpy has, too. It lacks bfloat16.
+# Integer type by the size of a value in bytes. Values are read as integers, because numpy does not support bfloat16.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-# For each digest, the hash of the names of its tensors, for errors of this process.
+# Hash of the tensor names for each digest that this process has computed. It makes error messages more precise.
 _NAMES: dict[str, int] = {}
 
 
 class _Parts(NamedTuple):
-    """Modules of a network, what they held when they were listed, and all parameters and buffers.
+    """Modules, parameters and buffers of a network at the time when they were listed.
 
     Attributes:
         modules: All modules.
-        contents: Submodules, parameters and buffers of these modules.
+        contents: Direct submodules, parameters and buffers of all modules.
         parameters: All parameters.
         buffers: All buffers.
 
@@ -43,8 +43,8 @@ class _Samples(NamedTuple):
 
     Attributes:
         places: Address and dtype of each tensor.
-        views: Views of a few values of each tensor in memory of the CPU.
-        without_view: Tensors that have no view.
+        views: View of a few values of each tensor that is in the memory of the CPU.
+        without_view: Tensors without such a view.
 
     """
 
@@ -54,14 +54,15 @@ class _Samples(NamedTuple):
 
 
 class Watch:
-    """Parameters and buffers of a network, with a check in less than a millisecond of whether their values changed.
+    """Parameters and buffers of a network, with a fast way to detect that their values changed.
 
-    Walking through a network takes milliseconds. So its modules are listed once, and again if one of them holds another
-    module or tensor than before.
+    Detecting a change takes less than a millisecond, but iterating over all modules of a network takes several. So the
+    modules are listed once. They are listed again if a module has other submodules, parameters or buffers than before.
 
     Args:
         network: The network.
-        samples: Whether to sample values. Torch's version counters miss some changes, such as writes to ``.data``.
+        samples: Whether to compare sampled values, too. torch's version counters miss some changes, such as writes to
+            ``.data``.
 
     """
 
@@ -70,7 +71,7 @@ class Watch:
         self._has_samples = samples
         self._parts = _Parts([], [], [], [])
         self._samples = _Samples([], [], [])
-        # Digest that was computed last, after the snapshot of the values that it belongs to.
+        # Snapshot of the weights when the digest was last computed, and the digest.
         self._digest: tuple[Hashable, str] | None = None
 
     def __reduce__(self) -> Any:
@@ -78,18 +79,18 @@ class Watch:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Parameters that the network has now."""
+        """Current parameters of the network."""
         return self._current_parts().parameters
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Parameters and buffers that the network has now."""
+        """Current parameters and buffers of the network."""
         parts = self._current_parts()
         return [*parts.parameters, *parts.buffers]
 
     @property
     def digest(self) -> str:
-        """Digest of parameters and buffers, 16 hexadecimal digits; computed again if they changed."""
+        """Digest of the parameters and buffers, 16 hexadecimal digits. It is computed again if they changed."""
         snapshot = self.snapshot(waits=True)
         if self._digest is not None and self._digest[0] == snapshot:
             return self._digest[1]
@@ -103,16 +104,20 @@ class Watch:
         return digest
 
     def snapshot(self, waits: bool = False) -> Hashable:
-        """Return a value that is equal as long as all tensors are: addresses, torch's version counters, samples.
+        """Return a value that stays equal until a tensor changes.
 
-        On devices other than the CPU values are sampled only if the host may wait (``waits``).
+        The value consists of addresses, torch's version counters, and sampled values.
+
+        Args:
+            waits: Whether to sample values on devices other than the CPU, too, which is a device sync.
+
         """
         tensors = self.tensors
         places = [(tensor.data_ptr(), tensor.dtype) for tensor in tensors]
         counters = tuple(map(version_of, tensors))
         if not self._has_samples:
             return *places, counters
-        # A view keeps the memory of its tensor, so it is used only as long as the tensor is in this place.
+        # Views refer to fixed addresses, so they must be taken again if a tensor is at another address.
         if self._samples.places != places:
             self._samples = _sampled(tensors, places)
         values: list[Any] = [view.tobytes() for view in self._samples.views]
@@ -123,7 +128,7 @@ class Watch:
         return *places, counters, *values
 
     def _current_parts(self) -> _Parts:
-        """Return the parts of the network, listed again if they changed."""
+        """Return the modules, parameters and buffers of the network. They are listed again if they changed."""
         parts = self._parts
         contents = _contents_of(parts.modules)
         is_current = len(contents) == len(parts.contents) and all(map(is_, contents, parts.contents))
@@ -136,15 +141,19 @@ class Watch:
 
 
 def names_differ(*digests: str) -> bool:
-    """True if digests of weights, as far as they were computed in this process, are of tensors with other names."""
-    return len({_NAMES[digest] for digest in digests if digest in _NAMES}) > 1
+    """True if the digests belong to weights with different tensor names.
+
+    Digests that were not computed in this process are ignored.
+    """
+    names = {_NAMES[digest] for digest in digests if digest in _NAMES}
+    return len(names) > 1
 
 
 def digest_of(tensors: Mapping[Any, Any]) -> str:
     """Return the digest of named tensors, 16 hexadecimal digits."""
     sha = hashlib.sha256()
     for name, tensor in tensors.items():
-        # The state of a module may hold other things, too.
+        # The state dict of a module may also have values that are not tensors.
         if isinstance(tensor, Tensor):
             sha.update(str(name).encode())
             sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -152,17 +161,17 @@ def digest_of(tensors: Mapping[Any, Any]) -> str:
 
 
 def _contents_of(modules: Iterable[nn.Module]) -> list[Any]:
-    """Return submodules, parameters and buffers of modules."""
-    return [
-        value
-        for module in modules
-        for values in (module._modules, module._parameters, module._buffers)
-        for value in values.values()
-    ]
+    """Return the direct submodules, parameters and buffers of all modules."""
+    contents: list[Any] = []
+    for module in modules:
+        contents += module._modules.values()
+        contents += module._parameters.values()
+        contents += module._buffers.values()
+    return contents
 
 
 def _sampled(tensors: Sequence[Tensor], places: list[Any]) -> _Samples:
-    """Take views of a few values of each tensor."""
+    """Return views of a few values of each tensor that can have such a view."""
     views = []
     without_view = []
     for tensor in tensors:
@@ -174,7 +183,7 @@ def _sampled(tensors: Sequence[Tensor], places: list[Any]) -> _Samples:
 
 
 def _has_view(tensor: Tensor) -> bool:
-    """True for a tensor on the CPU whose values lie next to each other in memory."""
+    """True for a plain tensor on the CPU without gaps between its values in memory."""
     if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu":
         return False
     if tensor.is_contiguous():
@@ -183,7 +192,7 @@ def _has_view(tensor: Tensor) -> bool:
 
 
 def _view_of_values(tensor: Tensor) -> NDArray[Any]:
-    """Return a view of evenly spaced values, whatever their order in the tensor."""
+    """Return a view of values that are evenly spaced in the memory of a tensor."""
     count = tensor.numel()
     step = _step(count)
     values = tensor.detach().as_strided(((count - 1) // step + 1,), (step,))
@@ -194,5 +203,5 @@ def _view_of_values(tensor: Tensor) -> NDArray[Any]:
 
 
 def _step(count: int) -> int:
-    """Return the distance between samples of ``count`` values."""
+    """Return the distance between the sampled values of a tensor with ``count`` values."""
     return count // _SAMPLES + 1

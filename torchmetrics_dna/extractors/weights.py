@@ -1,6 +1,6 @@
-"""Weights of a network: where they are (a package, the cache, an address, a path), and how files of them are loaded.
+"""Find the weights of a network (in a package, in the cache, on the web, at a path), and load files of weights.
 
-Only what loads a file imports torch, so that the command that lists extractors starts at once.
+Only functions that load a file import torch, so that the command that lists extractors starts at once.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
+# Suffixes of files of weights, the preferred one first.
 _SUFFIXES = (".safetensors", ".pth", ".pt")
-# Number of names in an error message.
+# Maximum number of tensor names in an error message.
 _MAX_KEYS = 3
-# Name of a buffer of batch norm that evaluation does not use.
+# Name of a buffer of batch normalisation that is not used in evaluation mode.
 _COUNTER = "num_batches_tracked"
 
 
 def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None) -> Path:
-    """Find the file of a preset's weights: in the cache, downloaded, in a package, or at ``weights_path``.
+    """Return the path of a preset's weights.
+
+    The weights are at ``weights_path``, in an installed package, or in the cache, to which they are downloaded.
 
     Raises:
         ModuleNotFoundError: If the package with the weights is not installed.
@@ -52,28 +55,39 @@ def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None) ->
 
 
 def _how_to_pass_weights() -> str:
-    """Return the remedy if a file of weights can't be downloaded."""
+    """Return the end of the message for a file of weights that can't be downloaded."""
     return f"pass the file, or a folder with it, as {written('weights_path')}"
 
 
 def local_weights(name: str, weights_path: str | os.PathLike[str], source: str = "") -> Path:
-    """Find a file of weights at a path, by a reference, or in a folder by the name of the extractor or ``source``."""
+    """Return the path of the file of weights that the argument ``weights_path`` specifies.
+
+    Args:
+        name: Name of the extractor, by which the file is found in a folder.
+        weights_path: Path of the file, reference to download it, or folder that holds the file.
+        source: Reference of the default weights. A folder may hold the file under its original name.
+
+    Raises:
+        FileNotFoundError: If a folder has no file with one of the expected names.
+
+    """
     if is_reference(weights_path):
         return fetch(str(weights_path), remedy=_how_to_pass_weights())
     path = Path(weights_path)
     if not path.is_dir():
         return path
     names = [name + suffix for suffix in _SUFFIXES] + _file_of(source)
-    for candidate in names:
-        if (path / candidate).is_file():
-            return path / candidate
+    for file_name in names:
+        if (path / file_name).is_file():
+            return path / file_name
     raise FileNotFoundError(f"The folder {str(path)!r} of {written('weights_path')} has none of {', '.join(names)}")
 
 
 def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None) -> Path | str | None:
-    """Find the activation ranges for the weights: the preset's, or those in a folder of weights; else None.
+    """Return the path or reference of the activation ranges for the weights; None if there are none.
 
-    Other weights have other activations, so a file of weights alone has no ranges.
+    The default weights have the ranges of the preset. Other weights have other activations, so their ranges must be in
+    the folder of the weights.
     """
     if weights_path is None or preset.ranges is None:
         return preset.ranges
@@ -85,12 +99,15 @@ def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None) -> 
 
 
 def is_here(reference: str) -> bool:
-    """True if a preset's file is on this machine."""
+    """True if a file of a preset does not need to be downloaded."""
     return not is_reference(reference) or cached(reference) is not None
 
 
 def _file_of(reference: str) -> list[str]:
-    """Return the path of a reference in its hub repository, or the last part of its address; empty for others."""
+    """Return the path of a file in its hub repository, or the last part of its address, as a list of one name.
+
+    The list is empty if ``reference`` is not a reference.
+    """
     if not is_reference(reference):
         return []
     if "://" in reference:
@@ -100,29 +117,29 @@ def _file_of(reference: str) -> list[str]:
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Preset | None = None) -> None:
-    """Load a file of weights into a network; nothing in the file is executed.
+    """Load a file of weights into a network, without running code in the file.
 
-    The file's tensors replace the network's, so memory never holds both.
+    The tensors of the file replace those of the network, which are not copied.
 
     Args:
-        network: The network; may be on the meta device.
-        path: A ``.safetensors`` file, or a state dict written by ``torch.save``, alone or under
-            the key ``state_dict``, ``model_state_dict`` or ``model``.
-        preset: Preset that describes how official files differ from the network.
+        network: The network, which may be on the meta device.
+        path: A ``.safetensors`` file, or a file written by ``torch.save``. A file of ``torch.save`` holds a state dict,
+            alone or under the key ``state_dict``, ``model_state_dict`` or ``model``.
+        preset: Preset that describes how the names in official files differ from those of the network.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a file of weights, or not of this network.
+        ValueError: If the file does not hold weights, or not those of this network.
 
     """
     import torch
 
     expected = network.state_dict()
-    # DataParallel adds this prefix.
+    # The file may hold the weights of a DataParallel module, which adds this prefix.
     state = _without_prefix(_read(Path(path)), "module.")
     if preset is not None:
         state = _by_order(state, expected) if preset.by_order else _translated(state, network, preset)
-    # Files may lack these counters.
+    # Some files lack the counters of batch normalisation.
     counters = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith(_COUNTER)}
     state = counters | state
     mismatches = _mismatches(state, expected)
@@ -132,7 +149,16 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Prese
 
 
 def _mismatches(state: State, expected: State) -> list[str]:
-    """Return in words how the tensors of a file differ from those that a network expects; empty if they fit."""
+    """Describe how the tensors of a file differ from those that a network expects.
+
+    Args:
+        state: Tensors of the file.
+        expected: Tensors of the network.
+
+    Returns:
+        One text per kind of problem; empty if the tensors fit.
+
+    """
     common = expected.keys() & state.keys()
     problems = {
         "missing": expected.keys() - state.keys(),
@@ -148,7 +174,7 @@ def _mismatches(state: State, expected: State) -> list[str]:
 
 
 def _read(path: Path) -> State:
-    """Read the tensors of a file of weights, without running code in it."""
+    """Read the tensors of a file of weights, without running code in the file."""
     import torch
 
     if not path.is_file():
@@ -165,7 +191,7 @@ def _read(path: Path) -> State:
     except OSError:
         raise
     except Exception as err:
-        # Unpickling raises IndexError, KeyError and others on bytes that are no pickle.
+        # For bytes that are not a pickle, `torch.load` raises errors of many types, such as IndexError and KeyError.
         raise ValueError(f"{path} is not a state dict that can be loaded without running code") from err
     if not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise ValueError(f"{path} is not a state dict: it holds other things than tensors")
@@ -173,7 +199,7 @@ def _read(path: Path) -> State:
 
 
 def _translated(state: State, network: nn.Module, preset: Preset) -> State:
-    """Rename an official file's tensors to the network's names, and drop those that no layer needs."""
+    """Return the tensors of an official file by the network's names, without those that no layer needs."""
     state = _without_prefix(state, preset.prefix, preset.unused)
     for pattern, name in preset.renames.items():
         state = {re.sub(pattern, name, key): tensor for key, tensor in state.items()}
@@ -188,14 +214,20 @@ def _translated(state: State, network: nn.Module, preset: Preset) -> State:
 
 
 def _without_prefix(state: State, prefix: str, others: tuple[str, ...] = ()) -> State:
-    """Remove a prefix if all names have it, except those that begin with one of ``others``."""
+    """Remove a prefix from the names of tensors if all names have it.
+
+    Names that begin with one of ``others`` do not need to have the prefix.
+    """
     if not all(name.startswith((prefix, *others)) for name in state):
         return state
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
 def _by_order(state: State, expected: State) -> State:
-    """Assign the network's names to tensors by their order; batch counters are dropped."""
+    """Return the tensors of a file by the network's names, matched by their order.
+
+    The counters of batch normalisation are dropped.
+    """
     if state.keys() == expected.keys():
         return state
     names = [name for name in expected if not name.endswith(_COUNTER)]
@@ -209,12 +241,18 @@ def _by_order(state: State, expected: State) -> State:
 
 
 def _resampled(pos_embed: Tensor, tokens: int) -> Tensor:
-    """Resample position embeddings ``(1, 1 + s * s, n)`` to another square grid, as in DINOv2 (bicubic, offset 0.1)."""
+    """Resample position embeddings to another square grid, as in DINOv2 (bicubic, offset 0.1).
+
+    Args:
+        pos_embed: Position embeddings ``(1, 1 + s * s, n)``: one for the class token, then those of the grid.
+        tokens: New number of tokens, with the class token.
+
+    """
     import torch
 
     if pos_embed.shape[1] == tokens:
         return pos_embed
-    # One token is the class token.
+    # One token is the class token, which is not part of the grid.
     side = round((pos_embed.shape[1] - 1) ** 0.5)
     new_side = round((tokens - 1) ** 0.5)
     grid = pos_embed[:, 1:].reshape(1, side, side, -1).movedim(3, 1).float()

@@ -1,9 +1,10 @@
-"""Metrics of the features of single images: KID, CMMD, MIND, precision and recall, inception score; all in float64."""
+"""Metrics that are computed from the features of images, in float64: KID, CMMD, MIND, PRDC and inception score."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from torchmetrics_dna.functional.reduction import blocks
 
-# The constants of metrics are as published, or as in torchmetrics.
-# KID: number of random subsets, and images per subset.
+# Constants of the metrics have their published values, or those of torchmetrics.
+# KID: number of random subsets, and number of images per subset.
 SUBSETS = 100
 SUBSET_SIZE = 1000
 # CMMD: factor of the result, and bandwidth of the kernel.
@@ -22,23 +23,30 @@ _CMMD_SIGMA = 10.0
 NUM_PROJECTIONS = 1000
 SEED = 2020
 _MIND_SCALE = 3
-# Number of nearest neighbours of density and coverage, clipped or not.
+# PRDC: rank of the nearest neighbour that defines the radius of a ball.
 NEAREST = 5
 # Inception score: number of splits, and seed of the order, as in torch-fidelity.
 _SPLITS = 10
 _SEED_OF_ORDER = 2020
-# Number of values at a time.
+# Largest number of pairs of images whose distances are in memory at the same time.
 _CELLS = 1 << 22
-# Rounding error of the expectation over a hundred thousand images.
+# Rounding error of the expected filling of balls, for a hundred thousand images.
 _ROUNDING = 1e-9
 
 
 class TooFewImagesError(RuntimeError):
-    """Raised if a set has too few images for a distance."""
+    """Error for a set with too few images for a distance."""
 
 
 def too_few(distance: str, least: int, counts: Sequence[int]) -> TooFewImagesError:
-    """Return the error for sets of ``counts`` images, of which a distance requires at least ``least``."""
+    """Return the error for sets with too few images.
+
+    Args:
+        distance: Name of the distance or metric.
+        least: Number of images that it requires.
+        counts: Number of images of each set.
+
+    """
     if least == 1:
         required = "At least one image is"
     elif least == 2:
@@ -59,8 +67,8 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
         b: Features of B, shape ``(images, n)``; the number of images may differ.
 
     Returns:
-        Mean and standard deviation over 100 random subsets of 1000 images, or of the size of the smaller set. For sets
-        of one size up to that, the only subset is all images, with deviation 0.
+        Mean and standard deviation over 100 random subsets. A subset has 1000 images, or as many as the smaller set. If
+        both sets have the same size of up to 1000 images, there is only one subset, and the deviation is 0.
 
     Raises:
         ValueError: If shapes do not match, or a value is not finite.
@@ -77,7 +85,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
     if size < 2:
         raise too_few("kid", 2, (len(a), len(b)))
     _check(a, b, "kid")
-    # The import is slow.
+    # This import is slow, so it is done only here.
     from torchmetrics.image.kid import KernelInceptionDistance
 
     has_only_one_subset = size == len(a) == len(b)
@@ -100,11 +108,13 @@ def cmmd(embeddings_a: Tensor, embeddings_b: Tensor) -> Tensor:
         1000 \left( \overline{k(a, a')} + \overline{k(b, b')} - 2\, \overline{k(a, b)} \right), \qquad
         k(x, y) = \exp\left(-\frac{|x - y|^2}{2 \sigma^2}\right), \quad \sigma = 10
 
-    with means over all pairs, including each image with itself: the biased estimator, as published. Rows are normalized
-    first. The computation is in float64; that of the published code in float32 is accurate to about three digits.
+    The means are over all pairs of images, including the pairs of an image with itself. This is the biased estimator,
+    as published. Embeddings are first divided by their norm. The computation is in float64. The published code computes
+    in float32, and is accurate to about three digits.
 
     Args:
-        embeddings_a: Embeddings of A, ``(images, n)``, floating point; published for CLIP's projected embeddings.
+        embeddings_a: Embeddings of A, ``(images, n)``, floating point. CMMD was published for CLIP's projected
+            embeddings.
         embeddings_b: Embeddings of B, ``(images, n)``; the number of images may differ.
 
     Returns:
@@ -128,12 +138,12 @@ def cmmd(embeddings_a: Tensor, embeddings_b: Tensor) -> Tensor:
 
 
 def _sorted_rows(rows: Tensor) -> Tensor:
-    """Sort rows by their sum, so that rounding does not depend on the order of images."""
+    """Return the rows sorted by their sum. Rounding then does not depend on the order of the images."""
     return rows[rows.sum(1).argsort()]
 
 
 def unit_rows(embeddings: Tensor) -> Tensor:
-    """Normalize rows, float64; ValueError if a row is all zeros."""
+    """Divide each row by its norm, in float64; raise ValueError if a row is all zeros."""
     embeddings = embeddings.double()
     norms = embeddings.norm(dim=1, keepdim=True)
     if (norms == 0).any():
@@ -143,9 +153,17 @@ def unit_rows(embeddings: Tensor) -> Tensor:
 
 
 def kernel_less_one(a: Tensor, b: Tensor) -> Tensor:
-    """Compute CMMD's kernel of rows of unit length, and subtract its maximum, 1, to keep precision.
+    """Compute CMMD's kernel of all pairs of rows, less its maximum, 1.
 
-    Shape ``(len(a), len(b))``.
+    The differences from 1 are small. Subtracting 1 keeps their precision.
+
+    Args:
+        a: Rows of unit length, ``(A, n)``.
+        b: Rows of unit length, ``(B, n)``.
+
+    Returns:
+        Values of 0 or less, shape ``(A, B)``.
+
     """
     return (((a @ b.T).clamp(max=1) - 1) / _CMMD_SIGMA**2).expm1()
 
@@ -156,7 +174,7 @@ def _mean_kernel(a: Tensor, b: Tensor) -> Tensor:
     for block in blocks(len(a), len(b), _CELLS):
         rows = a[block]
         if b is a:
-            # Rows after the block form two pairs with each row of the block, in either order.
+            # The kernel is symmetric, so each pair of a row in the block with a later row counts twice.
             following = a[block.stop :]
             total += kernel_less_one(rows, rows).sum() + 2 * kernel_less_one(rows, following).sum()
         else:
@@ -170,17 +188,17 @@ def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_P
     .. math::
         \text{MIND} = \frac{3 n}{M} \sum_{m=1}^M \frac{1}{K} \sum_{k=1}^K \left( a^m_{(k)} - b^m_{(k)} \right)^2
 
-    where :math:`a^m_{(k)}` is the k-th smallest projection of A's features on direction m: the squared 2-Wasserstein
-    distance along a random direction, as the mean of M, times 3 n (`Berthet et al., 2026
-    <https://arxiv.org/abs/2605.06797>`_). Directions are drawn like those of torch-fidelity, so equal features
-    and seeds reproduce its values. A larger set is subsampled at random to the size of the smaller; only then does the
-    value depend on the order of rows.
+    where :math:`a^m_{(k)}` is the k-th smallest projection of A's features on direction m. MIND is the mean over M
+    random directions of the squared 2-Wasserstein distance along the direction, times 3 n (`Berthet et al., 2026
+    <https://arxiv.org/abs/2605.06797>`_). The directions are drawn as in torch-fidelity, so equal features and seeds
+    give the same value. If one set is larger, a random subsample of it has the size of the smaller set. The value then
+    depends on the order of the rows.
 
     Args:
         features_a: Features of A, shape ``(images, n)``, floating point.
         features_b: Features of B, shape ``(images, n)``; the number of images may differ.
         num_projections: Number of directions, M.
-        seed: Seed of directions and subsample.
+        seed: Seed of the directions and of the subsample.
 
     Returns:
         A scalar, float64, 0 or more, in squared activations.
@@ -215,7 +233,10 @@ def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_P
 
 
 def _subsample(features: Tensor, images: int, generator: torch.Generator) -> Tensor:
-    """Subsample rows at random; the generator is not used if all rows are needed."""
+    """Return a random subsample of the rows with this number of images.
+
+    If all rows are needed, the generator is not used and the order is kept.
+    """
     if len(features) == images:
         return features
     order = torch.randperm(len(features), generator=generator)
@@ -223,30 +244,38 @@ def _subsample(features: Tensor, images: int, generator: torch.Generator) -> Ten
 
 
 def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST) -> dict[str, Tensor]:
-    r"""Compute precision and recall, and density and coverage, clipped and plain, of fake features.
+    r"""Compute precision, recall, density, coverage, clipped density and clipped coverage of fake features.
 
-    The ball of an image reaches to its k-th nearest neighbour in its own set. Precision is the share of fake images
-    inside a real ball, recall that of real images inside a fake one (`Kynkäänniemi et al., 2019
-    <https://arxiv.org/abs/1904.06991>`_). Density is the number of real balls that a fake image lies in, over k, and
-    coverage the share of real balls with a fake image inside (`Naeem et al., 2020
-    <https://arxiv.org/abs/2002.09797>`_). A copy of an image lies in its ball, also in one without extent.
+    Each image has a ball around its features. The radius is the distance to the k-th nearest neighbour in the same set.
 
-    Clipped density and coverage (`Salvy et al., ICLR 2026 <https://arxiv.org/abs/2507.01761>`_) are about 1 for images
-    of the real kind, and 1 - p where a share p is of another. For density, no radius is above the median, no image
-    counts more than 1, and the mean is divided by that of real images in the balls of others. For coverage, a real ball
-    with J fake images inside counts :math:`\min(J, k) / k`. The mean over balls is set against its expectation
-    :math:`f(m)` if m of the M fake images were of the real kind, where J is beta-binomial with parameters m, k and
-    N - k for N real images: coverage is the number of m in 0 to M whose :math:`f(m)` is smaller, over M + 1.
+    - Precision is the share of fake images that are in at least one real ball. Recall is the share of real images that
+      are in at least one fake ball (`Kynkäänniemi et al., 2019 <https://arxiv.org/abs/1904.06991>`_).
+    - Density is the mean number of real balls around a fake image, divided by k. Coverage is the share of real balls
+      with at least one fake image inside (`Naeem et al., 2020 <https://arxiv.org/abs/2002.09797>`_).
+    - Clipped density and clipped coverage (`Salvy et al., ICLR 2026 <https://arxiv.org/abs/2507.01761>`_) are about 1
+      for fake images from the distribution of the real ones. They are about :math:`1 - p` if a share p of the fake
+      images is from another distribution.
+
+    A duplicate of an image is always in the ball of that image, even if the radius is 0.
+
+    Clipped density differs from density in three ways. Radii above the median are set to the median. The number of
+    balls of an image counts as k if it is larger. The result is divided by the same quantity for real images in the
+    balls of other real images.
+
+    For clipped coverage, a real ball with J fake images inside is filled to :math:`\min(J, k) / k`. Let there be N real
+    and M fake images, and let :math:`f(m)` be the expected mean filling if m fake images were from the real
+    distribution. J is then beta-binomial with the parameters m, k and N - k. Clipped coverage is the number of m in 0
+    to M with an :math:`f(m)` below the observed mean filling, divided by M + 1.
 
     Args:
         features_real: Real features, shape ``(images, n)``, floating point.
-        features_fake: Fake features, shape ``(images, n)``. The number of images may differ, but all except clipped
-            ones depend on it, and clipped coverage needs as many real images.
-        nearest_k: Rank of the neighbour, k.
+        features_fake: Fake features, shape ``(images, n)``. The number of images may differ, but all values except the
+            clipped ones depend on it. Clipped coverage requires as many real images as fake ones.
+        nearest_k: Rank of the neighbour that defines the radius, k.
 
     Returns:
         ``precision``, ``recall``, ``clipped_density``, ``clipped_coverage``, ``density`` and ``coverage``, scalars,
-        float64; higher is better. Density may be above 1, the others are from 0 to 1.
+        float64. Higher values are better. Density may be above 1. All others are from 0 to 1.
 
     Raises:
         ValueError: If shapes do not match, a value is not finite, or ``nearest_k`` is not a positive integer.
@@ -268,14 +297,42 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
     real_radii = _radii(real, nearest_k)
     fake_radii = _radii(fake, nearest_k)
     clipped_radii = real_radii.clamp(max=real_radii.quantile(0.5))
-    # For each real image, the number of clipped balls of other real images that it lies in.
-    clipped_balls_of_real = torch.zeros(len(real), dtype=torch.int64, device=real.device)
-    for rows, distances in _to_others(real):
-        clipped_balls_of_real += (distances <= clipped_radii[rows, None]).sum(0)
-    # For each fake image, the number of real balls that it lies in, and of clipped ones.
+    counts = _count_in_balls(real, fake, real_radii, fake_radii, clipped_radii)
+    clipped_density = _mean_share(counts.clipped_balls_of_fake, nearest_k)
+    clipped_density_of_real = _mean_share(_clipped_balls_of_real(real, clipped_radii), nearest_k)
+    return {
+        "precision": (counts.balls_of_fake > 0).double().mean(),
+        "recall": counts.is_recalled.double().mean(),
+        "clipped_density": (clipped_density / clipped_density_of_real).clamp(max=1),
+        "clipped_coverage": _clipped_coverage(counts.fake_inside, len(fake), nearest_k),
+        "density": counts.balls_of_fake.double().mean() / nearest_k,
+        "coverage": (counts.fake_inside > 0).double().mean(),
+    }
+
+
+class _Counts(NamedTuple):
+    """Numbers of images in balls.
+
+    Attributes:
+        balls_of_fake: Number of real balls that each fake image is in, ``(fake images,)``.
+        clipped_balls_of_fake: The same for real balls with clipped radii.
+        fake_inside: Number of fake images in the ball of each real image, ``(real images,)``.
+        is_recalled: Whether each real image is in a fake ball, ``(real images,)``.
+
+    """
+
+    balls_of_fake: Tensor
+    clipped_balls_of_fake: Tensor
+    fake_inside: Tensor
+    is_recalled: Tensor
+
+
+def _count_in_balls(
+    real: Tensor, fake: Tensor, real_radii: Tensor, fake_radii: Tensor, clipped_radii: Tensor
+) -> _Counts:
+    """Count the fake images in real balls and the real images in fake balls."""
     balls_of_fake = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
     clipped_balls_of_fake = torch.zeros_like(balls_of_fake)
-    # For each real image, the number of fake images in its ball, and whether it lies in a fake ball.
     fake_inside = torch.zeros(len(real), dtype=torch.int64, device=real.device)
     is_recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for rows in blocks(len(real), len(fake), _CELLS):
@@ -287,19 +344,23 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
         clipped_balls_of_fake += (distances <= clipped_radii[rows, None]).sum(0)
         fake_inside[rows] = in_real_ball.sum(1)
         is_recalled[rows] = in_fake_ball.any(1)
-    density = _mean_share(clipped_balls_of_fake, nearest_k)
-    density_of_real = _mean_share(clipped_balls_of_real, nearest_k)
+    return _Counts(balls_of_fake, clipped_balls_of_fake, fake_inside, is_recalled)
+
+
+def _clipped_balls_of_real(real: Tensor, clipped_radii: Tensor) -> Tensor:
+    """Return how many balls of other real images, with clipped radii, each real image is in, ``(real images,)``."""
+    num_balls = torch.zeros(len(real), dtype=torch.int64, device=real.device)
+    for rows, distances in _to_others(real):
+        num_balls += (distances <= clipped_radii[rows, None]).sum(0)
+    return num_balls
+
+
+def _clipped_coverage(fake_inside: Tensor, num_fake: int, nearest_k: int) -> Tensor:
+    """Return clipped coverage, from the number of fake images in the ball of each real image."""
     filling = _mean_share(fake_inside, nearest_k)
-    expected_fillings = _expected_filling(len(real), len(fake), nearest_k).to(filling)
+    expected_fillings = _expected_filling(len(fake_inside), num_fake, nearest_k).to(filling)
     are_smaller = expected_fillings < filling - _ROUNDING
-    return {
-        "precision": (balls_of_fake > 0).double().mean(),
-        "recall": is_recalled.double().mean(),
-        "clipped_density": (density / density_of_real).clamp(max=1),
-        "clipped_coverage": are_smaller.double().mean(),
-        "density": balls_of_fake.double().mean() / nearest_k,
-        "coverage": (fake_inside > 0).double().mean(),
-    }
+    return are_smaller.double().mean()
 
 
 def _radii(features: Tensor, nearest_k: int) -> Tensor:
@@ -309,12 +370,12 @@ def _radii(features: Tensor, nearest_k: int) -> Tensor:
 
 
 def _mean_share(counts: Tensor, most: int) -> Tensor:
-    """Return the mean of counts relative to ``most``, which larger ones count as."""
+    """Return the mean of counts divided by ``most``. Counts above ``most`` count as ``most``."""
     return counts.clamp(max=most).double().mean() / most
 
 
 def _to_others(features: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield blocks of rows with their distances to all rows; to themselves it is infinite."""
+    """Yield blocks of rows, each with the distances of its rows to all rows; the distance to itself is infinite."""
     for rows in blocks(len(features), len(features), _CELLS):
         distances = _distances(features[rows], features)
         distances.diagonal(rows.start).fill_(torch.inf)
@@ -322,46 +383,54 @@ def _to_others(features: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the distances of all pairs of rows; 0 where only rounding is left."""
+    """Compute the distances of all pairs of rows. Distances within the rounding error become 0."""
     distances = torch.cdist(a, b)
     largest_norm = torch.maximum(a.norm(dim=1).max(), b.norm(dim=1).max())
-    # Squared distances are differences of sums of n squares.
+    # A squared distance is computed as a difference of sums of n squares, so its error grows with n.
     rounding = (a.shape[1] * torch.finfo(a.dtype).eps) ** 0.5 * largest_norm
     return distances.masked_fill_(distances <= rounding, 0)
 
 
 def _expected_filling(num_real: int, num_fake: int, nearest_k: int) -> Tensor:
-    """Compute the expected filling of real balls if 0, 1 or up to all fake images are of the real kind.
+    """Compute the expected filling of real balls, by the number of fake images from the real distribution.
 
-    A ball with k fake images or more has filling 1. The result has shape ``(num_fake + 1,)``.
+    A ball with J of these images inside is filled to ``min(J, k) / k``.
+
+    Returns:
+        Expected filling for 0 to ``num_fake`` such images, shape ``(num_fake + 1,)``.
+
     """
-    good = torch.arange(num_fake + 1).double()[:, None]
-    inside = torch.arange(nearest_k).double()
+    num_good = torch.arange(num_fake + 1).double()[:, None]
+    num_inside = torch.arange(nearest_k).double()
+    # Order the real images and the good fake images by their distance to a real image. All orders are equally likely.
+    # Count those in which `num_inside` good images come before the k-th real image.
+    num_after = num_real - nearest_k - 1 + num_good - num_inside
+    log_orders_before = _log_binomial(nearest_k - 1 + num_inside, num_inside)
+    log_orders_after = _log_binomial(num_after, num_good - num_inside)
+    log_all_orders = _log_binomial(num_real - 1 + num_good, num_good)
+    # There can't be more good images inside than in total. Such probabilities are NaN.
+    probabilities = (log_orders_before + log_orders_after - log_all_orders).exp().nan_to_num(0)
+    return 1 - (probabilities * (nearest_k - num_inside)).sum(1) / nearest_k
 
-    def log_binomial(n: Tensor, k: Tensor) -> Tensor:
-        return (n + 1).lgamma() - (k + 1).lgamma() - (n - k + 1).lgamma()
 
-    # Order the images of both sets by their distance to a real image. Count the orders in which ``inside`` of the good
-    # fake images come before the k-th real one.
-    after = num_real - nearest_k - 1 + good - inside
-    log_orders = log_binomial(nearest_k - 1 + inside, inside) + log_binomial(after, good - inside)
-    # NaN if there are fewer good images than those inside.
-    chances = (log_orders - log_binomial(num_real - 1 + good, good)).exp().nan_to_num(0)
-    return 1 - (chances * (nearest_k - inside)).sum(1) / nearest_k
+def _log_binomial(n: Tensor, k: Tensor) -> Tensor:
+    """Compute the logarithm of binomial coefficients."""
+    return (n + 1).lgamma() - (k + 1).lgamma() - (n - k + 1).lgamma()
 
 
 def inception_score(logits: Tensor) -> tuple[float, float]:
     r"""Compute the inception score (`Salimans et al., 2016 <https://arxiv.org/abs/1606.03498>`_) from logits.
 
-    The score of a split is :math:`\exp(\overline{KL(p(y|x) \,\|\, p(y))})`, the mean over its images. Images are
-    shuffled with a fixed seed, as torch-fidelity does, so that the score does not depend on how they are sorted.
+    The score of a split is :math:`\exp(\overline{KL(p(y|x) \,\|\, p(y))})`, where the mean is over the images of the
+    split. Images are first shuffled with a fixed seed, as in torch-fidelity. The splits are then random subsets, even
+    if the images were sorted.
 
     Args:
         logits: Logits of the images, shape ``(images, classes)``, floating point.
 
     Returns:
-        Mean and standard deviation (divided by the number of splits) of the scores of ten splits; 1 or more, and higher
-        is better.
+        Mean and standard deviation of the scores of ten splits (with the divisor 10). Scores are 1 or more, and higher
+        scores are better.
 
     Raises:
         ValueError: If a logit is not finite.
@@ -381,7 +450,7 @@ def inception_score(logits: Tensor) -> tuple[float, float]:
     divergences = []
     for log_p in log_probabilities.tensor_split(ends):
         p = log_p.exp()
-        # A class without probability has 0 * infinity.
+        # For a class with probability 0, the term is 0 * infinity, which counts as 0.
         terms = (p * (log_p - p.mean(0).log())).nan_to_num(0)
         divergences.append(terms.sum(1).mean())
     scores = torch.stack(divergences).exp()
@@ -395,7 +464,7 @@ def check_integer(name: str, value: object, least: int) -> None:
 
 
 def _check(a: Tensor, b: Tensor, name: str) -> None:
-    """Check two sets of features, each ``(images, n)``, for a metric of this name.
+    """Check two sets of features, each ``(images, n)``; ``name`` is the metric that messages mention.
 
     Raises:
         ValueError: If shapes do not match, or values are not floating point or not finite.

@@ -1,4 +1,4 @@
-"""Images that are beyond all others by a property: those of a reference, or of their own folder."""
+"""Flag images with an extreme property, relative to the images of a reference or of the same folder."""
 
 from __future__ import annotations
 
@@ -13,45 +13,52 @@ from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
 from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
 from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RECORDS
 
-# Smallest number of images of a reference. If none of them has one colour, at most 26% of its kind do (95% bound).
+# Smallest number of images in a reference. If none of 10 images has a single colour, at most 26% of the images of their
+# distribution do (95% confidence bound).
 LEAST = 10
-# Smallest number of images of a reference with which images are judged one by one by more than a single colour.
+# Smallest number of images in a reference for more checks of single images than the check for a single colour.
 LEAST_OF_SINGLE = 40
-# Smallest number of images that are judged relative to each other, without a reference.
+# Smallest number of images in a folder that are compared with each other, without a reference.
 LEAST_IN_FOLDER = 15
-# Expected number of sound images of a folder with a tail as far out as the smallest fault that is flagged: in a list,
-# and in a check.
+# Level of significance for folders: the largest expected number of images without a fault with values as extreme as
+# those of a flagged image. The levels are for a list of images, and for a check.
 IN_LIST = 0.2
 IN_GATE = 0.05
-# Smallest distance of a layer that counts: of its mean, in means, or of the logarithm of its size.
+# Smallest distance for the statistics of a layer. For the mean, it is relative to the typical mean. For the size, it is
+# a difference of logarithms.
 _LEAST_OF_LAYER = 0.1
-# Expected number of flagged sound images relative to a reference.
+# The same level relative to a reference, for images whose values are plainly faulty by themselves.
 _LEVEL = 0.05
-# Levels of the first image that is far beyond all, and of others. Such an image is farther by this factor than usual.
+# The same levels for images whose values may be faulty: for the first image that is flagged, and for further images.
 _LEVELS = (0.005, 0.02)
+# Smallest distance of such images from the extreme of the others, in distances of this extreme from the median.
 _MORE = 1.5
-# Largest number of images without colour that are not flagged. If a domain has few such images, all of them may be in
-# one set.
+# Largest number of images without colour that are not flagged. A domain may have a few such images, and all of them may
+# be in one set.
 _MOST_GREY = 2
-# P-value of a property that is named as the reason for an image which other evidence flags.
+# Largest p-value of a property that is reported as the reason for an image that was flagged for another reason.
 CLEAR = 0.003
-# The tail is one image of this number, and has a smallest number of images.
+# The tail is the most extreme image of each 20, but has at least 5 images.
 _SHARE = 20
 _FEWEST = 5
-# One fault may be in one of this number of images of a folder. The folder is searched for so many rounds.
+# One in 10 images of a folder may have the same fault. The folder is searched three times.
 _TOGETHER = 10
 _ROUNDS = 3
-# Share of flat areas beyond which sharpness has no meaning: there is hardly an edge to measure.
+# Largest share of flat areas for which sharpness is measured. Images with more flat areas have hardly any edges.
 _FLAT = 0.95
 # Smallest standard deviation of a transformed property.
 _TINY = 0.01
-# Saturation of an image without colour at most, and of each image of a reference with colours at least.
+# Largest saturation of an image without colour.
 GREY = 0.004
+# Smallest saturation of the images of a reference, if all of its images have colours.
 _OF_GREY = 0.012
-# Largest contrast of images of one colour, and largest brightness of black ones; and the same for the reference.
+# Largest contrast of images of one colour, and largest brightness of black images.
 _PLAIN = (0.01, 0.05)
+# The same for images of a reference, with wider limits.
 _NEARLY_PLAIN = (0.03, 0.1)
+# Property of each direction, such as "sharpness" for "sharpness -".
 _NAMES = [key[:-2] for key in FAULTS]
+# Sign of each direction: -1 if small values are faults.
 _SIGNS = torch.tensor([1.0 if key.endswith("+") else -1.0 for key in FAULTS], dtype=torch.float64)
 _LEAST, _PLAINLY, _MAYBE = torch.tensor(
     [(fault.least, fault.plain, fault.maybe) for fault in FAULTS.values()], dtype=torch.float64
@@ -64,11 +71,11 @@ class _Directions(NamedTuple):
     """Directions of properties in which an image may be an outlier.
 
     Attributes:
-        names: Reason of each direction.
+        names: Reason for flagging an image in each direction.
         least: Smallest distance that counts in each direction, float64, ``(directions,)``.
         number: Number of directions in which an image may be flagged.
-        gap: Smallest distance of a flagged image from the extreme of the others, in distances of this extreme from the
-            median.
+        gap: Smallest distance of a flagged image from the extreme of the other images. Its unit is the distance of this
+            extreme from the median.
 
     """
 
@@ -82,15 +89,17 @@ _OF_IMAGES = _Directions(tuple(FAULTS), _LEAST, _DIRECTIONS)
 
 
 class Outlier(NamedTuple):
-    """Image that is beyond all others, and why.
+    """Flagged image, with the reason.
 
     Attributes:
-        image: Its row.
-        reason: A property with its direction, such as ``"sharpness -"``; or a fact: ``"all black"``, ``"all white"``,
-            ``"one colour"`` or ``"no colour"``; or the layer that shows it most, of several, and else nothing.
-        value: The property of the image, as :func:`~torchmetrics_dna.images.properties.image_properties` gives it.
-        low: The smallest value in the reference, or of the images of the folder that are not outliers.
-        high: The largest one.
+        image: Row of the image.
+        reason: Property with its direction, such as ``"sharpness -"``, or one of the facts ``"all black"``, ``"all
+            white"``, ``"one colour"`` and ``"no colour"``. For inputs that are not images, the reason is a number with
+            its direction, ``"all zero"``, ``"one value"``, or a layer. It is empty if there is only one layer.
+        value: Value of this property for the image, see
+            :func:`~torchmetrics_dna.images.properties.image_properties`.
+        low: Smallest value of this property in the reference, or in the images of the folder that are not flagged.
+        high: Largest value of this property in the same images.
 
     """
 
@@ -102,41 +111,42 @@ class Outlier(NamedTuple):
 
     @property
     def is_fact(self) -> bool:
-        """True if it is of one colour or value, whatever the others are."""
+        """True if the image has a single colour or value. Then it is flagged whatever the other images are like."""
         return self.reason in ("all black", "all white", "one colour", "all zero", "one value")
 
 
 def outliers_by_properties(reference: Tensor, images: Tensor) -> list[Outlier]:
-    r"""Flag images that are far beyond all images of a reference by a property, each with its reason.
+    r"""Flag images with a property that is far outside the range of a reference, each with its reason.
 
-    An image is flagged if it has one colour, and no image of the reference nearly has. With at least 40 images in the
-    reference, there are two more reasons:
+    An image is flagged if it has a single colour, and no image of the reference has nearly a single colour. If the
+    reference has at least 40 images, there are two more reasons:
 
-    - Three or more images have no colour, but all images of the reference have some.
-    - An image is far beyond the reference in one of d directions that are faults, such as dark, blurred or blocky.
+    - Three or more images have no colour, but all images of the reference have colours.
+    - A property of an image is far outside the range of the reference, in one of d directions that are faults, such as
+      dark, blurred or blocky.
 
-    The second reason is a test on transformed properties. Let n be the number of images in the reference,
-    :math:`k = \max(5, n / 20)`, u the (k + 1)-th most extreme value in the reference, and e the mean excess of the k
-    more extreme values over u. An image with the value x has the p-value
+    The last reason is a test on transformed properties. Let n be the number of images in the reference, and
+    :math:`k = \max(5, n / 20)`. Let u be the (k + 1)-th most extreme value in the reference, and e the mean excess of
+    the k more extreme values over u. An image with the value x has the p-value
     :math:`p = k / n \, (1 + (x - u) / (k e))^{-k}`, which is exact for exponential tails. For m images,
-    :math:`c = d m p`. An image is flagged in either of two cases:
+    :math:`c = d m p` is the expected number of images with such a value. An image is flagged in either of two cases:
 
-    - The value itself is plainly faulty, :math:`c \le 0.05`, and the image exceeds the extreme of the reference by at
-      least the distance of this extreme from the median.
-    - The value itself may be faulty, :math:`c \le 0.005`, and the image exceeds the extreme by 1.5 times this distance.
-      If another image is flagged already, :math:`c \le 0.02` is enough. This does not increase the share of sets of
-      the reference's distribution in which an image is flagged.
+    - The value is plainly faulty by itself, :math:`c \le 0.05`, and the image exceeds the extreme of the reference by
+      more than the distance of this extreme from the median.
+    - The value may be faulty by itself, :math:`c \le 0.005`, and the image exceeds the extreme by more than 1.5 times
+      this distance. If another image is flagged already, :math:`c \le 0.02` is enough. This exception does not increase
+      the share of sets from the reference's distribution in which an image is flagged.
 
     Args:
-        reference: Properties of the reference's images, ``(n, properties)``, of
-            :func:`~torchmetrics_dna.images.properties.image_properties`, of 10 images at least.
-        images: Those of the images, ``(m, properties)``.
+        reference: Properties of at least 10 images of the reference, ``(n, properties)``, see
+            :func:`~torchmetrics_dna.images.properties.image_properties`.
+        images: Properties of the images to check, ``(m, properties)``.
 
     Returns:
-        The images, in their order.
+        The flagged images, in their order.
 
     Raises:
-        ValueError: If an argument has another shape, values that are not finite, or the reference too few images.
+        ValueError: If an argument has another shape or values that are not finite, or the reference has too few images.
 
     Example:
         >>> from torchmetrics_dna.images.properties import image_properties
@@ -146,12 +156,8 @@ def outliers_by_properties(reference: Tensor, images: Tensor) -> list[Outlier]:
         'brightness -'
 
     """
-    for name, side, least in (("reference", reference, LEAST), ("images", images, 0)):
-        if side.shape[1:] != (len(PROPERTIES),) or len(side) < least or not side.isfinite().all():
-            raise ValueError(
-                f"Argument `{name}` expected to be finite properties of {least} images or more, shape"
-                f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
-            )
+    _check_properties("reference", reference, LEAST)
+    _check_properties("images", images, 0)
     reference = reference.cpu()
     images = images.cpu()
     facts = _facts(reference, images)
@@ -162,13 +168,26 @@ def outliers_by_properties(reference: Tensor, images: Tensor) -> list[Outlier]:
     return [_outlier(reasons[row], images[row], row, reference) for row in sorted(reasons)]
 
 
+def _check_properties(name: str, properties: Tensor, least: int) -> None:
+    """Raise ValueError unless an argument holds finite properties of at least ``least`` images."""
+    is_valid = properties.shape[1:] == (len(PROPERTIES),) and len(properties) >= least
+    if not is_valid or not properties.isfinite().all():
+        raise ValueError(
+            f"Argument `{name}` expected to be finite properties of {least} images or more, shape"
+            f" (images, {len(PROPERTIES)}), but got shape {tuple(properties.shape)}"
+        )
+
+
 def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dict[int, str]:
-    """Return the images that are far beyond a reference in a direction, with their reasons, by row.
+    """Flag the images that are far outside the range of a reference in a direction.
 
     Args:
         reference: Properties of the reference's images.
         images: Properties of the images.
         has_facts: Whether an image is flagged already.
+
+    Returns:
+        Reason for each flagged image, by row.
 
     """
     median_sharpness = _median_sharpness(reference)
@@ -178,23 +197,28 @@ def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dic
     is_plain_fault, may_be_fault = _reached(images)
     expected = p_values * len(images) * _DIRECTIONS
     flagged = is_plain_fault & (gaps > 1) & (expected <= _LEVEL)
-    # An image that only may be faulty must be far beyond all others.
+    # If a value may be faulty, but is not plainly faulty, the image must be farther outside the range.
     expected_of_maybe = expected.where(may_be_fault & (gaps > _MORE), inf)
     level_of_first, level_of_others = _LEVELS
     has_flagged = has_facts or bool((flagged | (expected_of_maybe <= level_of_first)).any())
     flagged |= expected_of_maybe <= (level_of_others if has_flagged else level_of_first)
-    return _chosen(p_values, flagged)
+    return _reasons(p_values, flagged)
 
 
 def outliers_in_folder(images: Tensor, level: float | None) -> list[Outlier]:
-    r"""Flag images that are far beyond the other images of their folder by a property, in their order.
+    r"""Flag images with a property that is far outside the range of the other images of their folder, in their order.
 
-    Images of one colour are flagged. Let a be the number of all others. If a is at least 15, the r most extreme images
-    in a direction are compared with the other a - r images, for each r up to a tenth of a. The rule is that of
-    :func:`outliers_by_properties` with n = a - r and m = a. All r images are flagged if the r-th is plainly faulty and
-    :math:`c \le` ``level``. The most extreme image is also flagged if it may be faulty and :math:`c \le 0.02`. Images
-    that are not flagged are compared again, twice. The default level is ``IN_LIST`` for at least 40 images, else
-    ``IN_GATE``.
+    Images of a single colour are flagged. Let a be the number of all other images. If a is at least 15, the r most
+    extreme images in a direction are compared with the other a - r images, for each r up to a tenth of a. The rule is
+    that of :func:`outliers_by_properties` with n = a - r and m = a. All r images are flagged if the r-th image is plainly
+    faulty and :math:`c \le` ``level``. The most extreme image is also flagged if its value may be faulty and
+    :math:`c \le 0.02`. The comparison is repeated twice with the images that are not flagged.
+
+    Args:
+        images: Properties of the images, ``(n, properties)``.
+        level: Level of significance: the largest expected number of images without a fault with values as extreme as
+            those of a flagged image. By default, ``IN_LIST`` for at least 40 images, and ``IN_GATE`` for fewer.
+
     """
     if level is None:
         level = IN_LIST if len(images) >= LEAST_OF_SINGLE else IN_GATE
@@ -209,16 +233,20 @@ def outliers_in_folder(images: Tensor, level: float | None) -> list[Outlier]:
 
 
 def outlier_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Outlier]:
-    r"""Flag inputs other than images that are far beyond the others of their set, in their order.
+    r"""Flag inputs other than images that are far outside the range of the other inputs of their set, in their order.
 
-    Inputs with only one value are flagged. The rule for all others is that of :func:`outliers_in_folder`, with two
-    differences: every value may be flagged, since numbers have no limit beyond which they are faulty by themselves. And
-    an input must exceed the extreme of the others by 1.5 times the distance of this extreme from the median.
+    Inputs with a single value are flagged. For all other inputs, the rule is that of :func:`outliers_in_folder`, with two
+    differences:
+
+    - Every value may be flagged, because there are no limits above which a number is faulty by itself.
+    - An input must exceed the extreme of the other inputs by more than 1.5 times the distance of this extreme from the
+      median.
 
     Args:
         numbers: Numbers of each input, ``(n, numbers)``, see :mod:`torchmetrics_dna.images.numbers`.
-        layers: Means of the neurons of each layer, ``(n, neurons)``. Their mean and their norm are tested as well.
-        level: Expected number of sound inputs of a set with a tail as far out as that of a flagged one.
+        layers: Spatial means of each layer, ``(n, neurons)``. Their mean and their norm are tested, too.
+        level: Level of significance: the largest expected number of inputs without a fault with values as extreme as
+            those of a flagged input.
 
     """
     columns = dict(zip(NUMBERS, numbers.double().T, strict=True))
@@ -234,18 +262,18 @@ def outlier_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float =
         number=len(varying),
         gap=_MORE,
     )
-    # There are no limits of what is plainly faulty, so each value counts as if it were.
+    # Numbers have no limits for plain faults, so each value counts as plainly faulty by itself.
     is_plain_fault = torch.ones(len(numbers), len(varying), dtype=torch.bool)
     may_be_fault = ~is_plain_fault
     return _in_rounds(numbers, facts, values[:, varying_columns], is_plain_fault, may_be_fault, level, directions)
 
 
 class _Direction(NamedTuple):
-    """Direction in which inputs that are no images may be outliers.
+    """Direction in which inputs other than images may be outliers.
 
     Attributes:
-        name: Reason that is given for an outlier.
-        values: Values of the inputs, larger is worse, float64, ``(n,)``.
+        name: Reason for flagging an outlier.
+        values: Values of the inputs, float64, ``(n,)``. Larger values are more extreme.
         least: Smallest distance that counts.
 
     """
@@ -256,7 +284,7 @@ class _Direction(NamedTuple):
 
 
 def _facts_of_inputs(columns: Mapping[str, Tensor]) -> dict[int, str]:
-    """Return the row of each input that has only one value, with this fact in words."""
+    """Return ``"all zero"`` or ``"one value"`` for each input that has a single value, by row."""
     is_constant = columns["spread"] == 0
     is_zero = columns["mean"] == 0
     facts = {}
@@ -266,10 +294,10 @@ def _facts_of_inputs(columns: Mapping[str, Tensor]) -> dict[int, str]:
 
 
 def _directions_of_numbers(columns: Mapping[str, Tensor]) -> list[_Direction]:
-    """Return the directions of the numbers of inputs: each number may be too high or too low."""
+    """Return two directions for each number of the inputs, because the number may be too high or too low."""
     spread = columns["spread"]
-    varying_spread = spread[spread != 0]
-    unit = varying_spread.quantile(0.5) if len(varying_spread) else 1.0
+    nonzero_spread = spread[spread != 0]
+    unit = nonzero_spread.quantile(0.5) if len(nonzero_spread) else 1.0
     directions = []
     for name, record in NUMBERS.items():
         column = columns[name]
@@ -282,14 +310,16 @@ def _directions_of_numbers(columns: Mapping[str, Tensor]) -> list[_Direction]:
 
 
 def _directions_of_layers(layers: Mapping[str, Tensor]) -> list[_Direction]:
-    """Return the directions of layers: the mean and the size of a layer's neurons may each be too high or too low."""
+    """Return four directions for each layer: the mean and the size of its neurons may each be too high or too low."""
     directions = []
     for layer, means in layers.items():
-        # If there is a single layer, its name is no reason.
+        # The name of the only layer would not explain anything.
         name = layer if len(layers) > 1 else ""
         mean = means.double().mean(1)
+        relative_mean = mean / mean.abs().quantile(0.5).clamp(min=1e-12)
         size = means.double().square().mean(1).sqrt()
-        for values in (mean / mean.abs().quantile(0.5).clamp(min=1e-12), (size + 1e-9).log()):
+        log_size = (size + 1e-9).log()
+        for values in (relative_mean, log_size):
             directions.append(_Direction(name, values, _LEAST_OF_LAYER))
             directions.append(_Direction(name, -values, _LEAST_OF_LAYER))
     return directions
@@ -304,37 +334,48 @@ def _in_rounds(
     level: float,
     directions: _Directions,
 ) -> list[Outlier]:
-    """Return images, or other inputs, of a folder with a fact, and those that are far beyond the others.
+    """Flag images of a folder, or other inputs of a set, in several rounds.
 
-    Each of several rounds compares the images that no earlier round has flagged.
+    Each round compares the images that no earlier round has flagged.
 
     Args:
         images: Properties of the images, or numbers of the other inputs, ``(n, properties)``.
-        facts: Facts of images, by row.
-        values: Values in each direction, larger is worse, ``(n, directions)``.
+        facts: Reason for each image that is flagged before the first round, by row.
+        values: Values in each direction, ``(n, directions)``. Larger values are more extreme.
         is_plain_fault: Whether the property of an image is plainly faulty by itself, bool, ``(n, directions)``.
-        may_be_fault: Whether it may be faulty by itself, bool, ``(n, directions)``.
-        level: Expected number of sound images with a tail as far out as one that is flagged.
+        may_be_fault: Whether the property of an image may be faulty by itself, bool, ``(n, directions)``.
+        level: Level of significance: the largest expected number of images without a fault with values as extreme as
+            those of a flagged image.
         directions: The directions.
 
     """
     reasons = dict(facts)
     for _ in range(_ROUNDS):
-        rest = [row for row in range(len(images)) if row not in reasons]
-        if len(rest) >= LEAST_IN_FOLDER:
-            flagged = _outermost(values[rest], is_plain_fault[rest], may_be_fault[rest], level, directions)
-            reasons |= {rest[row]: reason for row, reason in flagged.items()}
-    others = [row for row in range(len(images)) if row not in reasons]
+        unflagged = _rows_without_reason(len(images), reasons)
+        if len(unflagged) >= LEAST_IN_FOLDER:
+            new_reasons = _outermost(
+                values[unflagged], is_plain_fault[unflagged], may_be_fault[unflagged], level, directions
+            )
+            reasons |= {unflagged[row]: reason for row, reason in new_reasons.items()}
+    others = _rows_without_reason(len(images), reasons)
     properties_of_others = images[others] if others else images
     return [_outlier(reasons[row], images[row], row, properties_of_others) for row in sorted(reasons)]
 
 
+def _rows_without_reason(count: int, reasons: Mapping[int, str]) -> list[int]:
+    """Return the rows of the images that are not flagged."""
+    return [row for row in range(count) if row not in reasons]
+
+
 def standardized_properties(images: Tensor, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return properties of the pixels, transformed and divided by a unit, and the unit.
+    """Transform the properties that are measured on pixels, and divide them by their standard deviation.
 
     Args:
         images: Properties of images, ``(B, properties)``.
         unit: Standard deviations of the transformed properties of a reference; by default those of these images.
+
+    Returns:
+        The transformed and divided properties, and the standard deviations by which they were divided.
 
     """
     transformed = torch.stack([_column(images, name) for name in OF_PIXELS], 1)
@@ -344,13 +385,14 @@ def standardized_properties(images: Tensor, unit: Tensor | None = None) -> tuple
 
 
 class PropertyTails:
-    """Tail probabilities of single images in a reference's properties, in the directions that are faults.
+    """Tails of a reference's properties, in the directions that are faults. They give tail probabilities of images.
 
     Args:
-        own: Properties of the reference's own images, ``(n, properties)``, at least three.
+        own: Properties of at least three of the reference's own images, ``(n, properties)``.
 
     Attributes:
-        own_p_values: Those of :meth:`p_values` of the reference's own images, each compared with all others.
+        own_p_values: Tail probabilities of the reference's own images, each compared with all others, see
+            :meth:`p_values`.
 
     """
 
@@ -379,40 +421,69 @@ class PropertyTails:
 
 
 def _left_out_p_values(ordered: Tensor) -> Tensor:
-    """Return the tail probability of each value of sorted columns among the other values of its column."""
+    """Return the tail probability of each value relative to the other values of its column.
+
+    Args:
+        ordered: Values in each direction, each column in descending order, ``(n, directions)``.
+
+    """
     num_others = len(ordered) - 1
     tail = tail_of(num_others)
     rank = torch.arange(len(ordered))[:, None]
-    # If an image of the tail is left out, the next one takes its place.
+    # If an image of the tail is left out, the next image moves up into the tail.
     limit = torch.where(rank <= tail, ordered[tail + 1], ordered[tail])
     total = torch.where(rank < tail, ordered[: tail + 1].sum(0) - ordered, ordered[:tail].sum(0))
     return _p_of_tail(ordered - limit, _mean_excess(total, limit, tail), tail, tail / num_others)
 
 
 def tail_of(count: int) -> int:
-    """Return the number of images in the tail of ``count`` images: one of 20, but at least 5 if there are more."""
+    """Return the number of images in the tail of ``count`` images.
+
+    The tail is a twentieth of the images, but at least 5 images, and never all images.
+    """
     return min(max(_FEWEST, round(count / _SHARE)), count - 1)
 
 
 def _mean_excess(total: Tensor, limit: Tensor, tail: int) -> Tensor:
-    """Return the mean excess over the limit of tails with this total, a column for each direction of a property."""
+    """Return the mean excess of the values in a tail over its limit, for each direction of a property.
+
+    Args:
+        total: Sum of the values in the tail.
+        limit: Largest value that is not in the tail.
+        tail: Number of images in the tail.
+
+    """
     return torch.maximum(total / tail - limit, _LEAST / 3)
 
 
 def _p_of_tail(excess: Tensor, mean_excess: Tensor, tail: int, share: float) -> Tensor:
-    """Return the probability of an excess over the limit beyond which this share of images is."""
+    """Return the probability that an image exceeds the limit of the tail by at least ``excess``.
+
+    Args:
+        excess: Excess of a value over the limit.
+        mean_excess: Mean excess of the images in the tail.
+        tail: Number of images in the tail.
+        share: Share of all images that are in the tail.
+
+    """
     return share * (1 + excess.clamp(min=0) / (tail * mean_excess)) ** -tail
 
 
 def _column(side: Tensor, name: str) -> Tensor:
-    """Return a property, transformed so that its tails are about exponential, float64."""
+    """Return a property of images, transformed so that its tails are about exponential, float64.
+
+    Args:
+        side: Properties of the images, ``(B, properties)``.
+        name: Name of the property.
+
+    """
     values = side[:, PROPERTIES.index(name)].double()
     tails = RECORDS[name].tails
     return values if tails is None else tails(values)
 
 
 def _turned(side: Tensor) -> Tensor:
-    """Return a column for each direction, transformed, in which larger is worse."""
+    """Return transformed properties of images, one column per direction, in which larger values are more extreme."""
     columns = zip(_NAMES, _SIGNS.tolist(), strict=True)
     return torch.stack([sign * _column(side, name) for name, sign in columns], 1)
 
@@ -423,7 +494,7 @@ def _median_sharpness(side: Tensor) -> Tensor:
 
 
 def _with_edges(side: Tensor, median_sharpness: Tensor) -> Tensor:
-    """Return properties with this sharpness for images without edges, whose own sharpness has no meaning."""
+    """Return properties in which images without edges have the median sharpness, because theirs has no meaning."""
     sharpness = PROPERTIES.index("sharpness")
     has_no_edges = side[:, PROPERTIES.index("flat areas")] > _FLAT
     with_edges = side.clone()
@@ -432,9 +503,12 @@ def _with_edges(side: Tensor, median_sharpness: Tensor) -> Tensor:
 
 
 def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
-    """Return whether images are plainly faulty, and whether they may be, by the values of their properties alone.
+    """Compare the properties of images with fixed limits.
 
-    Both are bool, ``(B, directions)``.
+    Returns:
+        Whether each property is plainly faulty by itself, and whether it may be faulty by itself. Both are bool,
+        ``(B, directions)``.
+
     """
     values = side[:, [PROPERTIES.index(name) for name in _NAMES]].double() * _SIGNS
     is_plain_fault = values >= _PLAINLY * _SIGNS
@@ -443,16 +517,16 @@ def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _p_values_and_gaps(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Tensor, Tensor]:
-    """Compare images with others.
+    """Compare images with other images.
 
     Args:
         values: Values of the images, ``(B, directions)``.
-        ordered: Values of the others, each column in descending order, ``(n, directions)``.
+        ordered: Values of the other images, each column in descending order, ``(n, directions)``.
         least: Smallest distance that counts in each direction.
 
     Returns:
-        The p-value of each image in each direction, and the distance by which it exceeds the extreme of the others, in
-        distances of this extreme from the median.
+        p-value of each image in each direction, and gap by which it exceeds the extreme of the other images. The unit
+        of the gap is the distance of this extreme from the median.
 
     """
     count = len(ordered)
@@ -469,16 +543,20 @@ def _p_values_and_gaps(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) 
 def _outermost(
     values: Tensor, is_plain_fault: Tensor, may_be_fault: Tensor, level: float, directions: _Directions
 ) -> dict[int, str]:
-    """Return the images that are far beyond all others, alone or with up to a tenth of them, with reasons, by row.
+    """Flag images that are far outside the range of the others, alone or in groups of up to a tenth of all images.
 
-    The arguments are those of :func:`_in_rounds`.
+    For the arguments, see :func:`_in_rounds`.
+
+    Returns:
+        Reason for each flagged image, by row.
+
     """
     ordered, order = values.sort(dim=0, descending=True, stable=True)
     is_plain_fault = is_plain_fault.gather(0, order)
     may_be_fault = may_be_fault.gather(0, order)
     p_values = torch.full_like(values, inf)
     for count in range(1, len(values) // _TOGETHER + 1):
-        # The outermost images stand against the others if the last one of them does.
+        # The group of the outermost images is flagged if its last image is far enough from the others.
         last = slice(count - 1, count)
         others = ordered[count:]
         p_values_of_last, gaps = _p_values_and_gaps(ordered[last], others, directions.least)
@@ -488,15 +566,25 @@ def _outermost(
             flagged |= may_be_fault[last] & (gaps > _MORE) & (expected <= _LEVELS[1])
         columns = flagged[0].nonzero()[:, 0].tolist()
         if columns:
-            p_values_of_all, _ = _p_values_and_gaps(ordered[:count], others, directions.least)
+            p_values_of_group, _ = _p_values_and_gaps(ordered[:count], others, directions.least)
         for column in columns:
             outermost = order[:count, column]
-            p_values[outermost, column] = p_values_of_all[:, column]
-    return _chosen(p_values, p_values.isfinite(), directions.names)
+            p_values[outermost, column] = p_values_of_group[:, column]
+    return _reasons(p_values, p_values.isfinite(), directions.names)
 
 
-def _chosen(p_values: Tensor, flagged: Tensor, names: Sequence[str] = _OF_IMAGES.names) -> dict[int, str]:
-    """Return the direction of the smallest p-value among the flagged ones of an image, by row."""
+def _reasons(p_values: Tensor, flagged: Tensor, names: Sequence[str] = _OF_IMAGES.names) -> dict[int, str]:
+    """Return the reason for each flagged image: the direction with the smallest p-value.
+
+    Args:
+        p_values: p-value of each image in each direction, ``(B, directions)``.
+        flagged: Whether an image is flagged in a direction, bool, ``(B, directions)``.
+        names: Name of each direction.
+
+    Returns:
+        Name of the direction, by row.
+
+    """
     smallest = torch.where(flagged, p_values, inf).argmin(1).tolist()
     rows = flagged.any(1).nonzero()[:, 0].tolist()
     return {row: names[smallest[row]] for row in rows}
@@ -504,30 +592,37 @@ def _chosen(p_values: Tensor, flagged: Tensor, names: Sequence[str] = _OF_IMAGES
 
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
     """Return facts of images, such as "all black", that hold for no image of the reference, by row."""
+    saturation = PROPERTIES.index("saturation")
+    facts_of_reference = {_fact(values, _NEARLY_PLAIN) for values in reference} - {""}
+    reference_has_colours = bool((reference[:, saturation] >= _OF_GREY).all())
+    is_grey_unusual = len(reference) >= LEAST_OF_SINGLE and reference_has_colours
     facts: dict[int, str] = {}
     grey: dict[int, str] = {}
-    facts_of_reference = {_fact(values, _NEARLY_PLAIN) for values in reference} - {""}
-    saturation = PROPERTIES.index("saturation")
-    has_colour = len(reference) >= LEAST_OF_SINGLE and bool((reference[:, saturation] >= _OF_GREY).all())
     for row, values in enumerate(images):
         fact = _fact(values, _PLAIN)
-        # An image of one colour is no fault if the reference has any such image, whatever its colour.
-        is_usual = bool(facts_of_reference) if fact == "one colour" else fact in facts_of_reference
-        if fact and not is_usual:
+        if fact and not _is_usual(fact, facts_of_reference):
             facts[row] = fact
-        elif values[saturation] <= GREY and has_colour:
+        elif is_grey_unusual and values[saturation] <= GREY:
             grey[row] = "no colour"
     if len(grey) > _MOST_GREY:
         facts |= grey
     return facts
 
 
+def _is_usual(fact: str, facts_of_reference: set[str]) -> bool:
+    """True if a fact of an image is no fault, because it also holds for images of the reference."""
+    # The colour does not matter: a single colour is usual if the reference has black or white images.
+    if fact == "one colour":
+        return bool(facts_of_reference)
+    return fact in facts_of_reference
+
+
 def _fact(values: Tensor, limits: tuple[float, float]) -> str:
-    """Return the fact of an image of one colour; empty for others.
+    """Return the fact that holds for an image of one colour; empty for other images.
 
     Args:
         values: Properties of the image, ``(properties,)``.
-        limits: Largest contrast of an image of one colour, and largest brightness of a black one.
+        limits: Largest contrast of an image of one colour, and largest brightness of a black image.
 
     """
     largest_contrast, largest_of_black = limits
@@ -543,21 +638,37 @@ def _fact(values: Tensor, limits: tuple[float, float]) -> str:
 
 
 def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor) -> Outlier:
-    """Return the property in whose tail an image is farthest, with its value and the range of others."""
+    """Return the most extreme property of an image as its reason, with the range of this property in other images.
+
+    Args:
+        p_values: Tail probabilities of images, ``(B, directions)``, see :class:`PropertyTails`.
+        row: Row of the image.
+        images: Properties of the images, ``(B, properties)``.
+        others: Properties of the other images, ``(n, properties)``.
+
+    """
     reason = _OF_IMAGES.names[int(p_values[row].argmin())]
     return _outlier(reason, images[row], row, others)
 
 
 def _outlier(reason: str, values: Tensor, row: int, others: Tensor) -> Outlier:
-    """Return an image with the property of its reason, and the range of this property among others."""
+    """Return a flagged image with the value of the property of its reason, and the range of this property in others.
+
+    Args:
+        reason: Reason for flagging the image.
+        values: Properties of the image, ``(properties,)``.
+        row: Row of the image.
+        others: Properties of the other images, ``(n, properties)``.
+
+    """
     if reason == "no colour":
         name = "saturation"
     elif reason[-1] in "+-":
         name = reason[:-2]
     else:
-        # Images of one colour have no contrast.
+        # For images of a single colour, the contrast is 0.
         name = "contrast"
-    # Inputs that are no images have numbers instead of properties.
+    # Inputs other than images have numbers instead of properties.
     column = [*NUMBERS].index(name) if name in NUMBERS else PROPERTIES.index(name)
     values_of_others = others[:, column]
     return Outlier(row, reason, float(values[column]), float(values_of_others.min()), float(values_of_others.max()))

@@ -1,4 +1,4 @@
-"""Does training still improve? The last of a sequence of sets that is significantly closer to the reference."""
+"""Find the last significant improvement in a sequence of sets, such as the samples of a training's checkpoints."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT
 
 
 class LastImprovement(NamedTuple):
-    """The last significant improvement in a sequence of steps, all by their place in it.
+    """The last significant improvement in a sequence of steps, which are numbered from 0.
 
     Attributes:
-        step: The last step that is significantly closer to the reference than ``before``; 0 if none is.
-        before: The last improvement before it; None if no step is an improvement.
-        p_value: Corrected p-value that ``step`` is no closer than ``before``; None if no step is an improvement.
-        least_p_value: Smallest corrected p-value that a later step is no closer than ``step``; None if no later step
-            was tested.
+        step: Last step that is significantly closer to the reference than ``before``; 0 if there is none.
+        before: Last improvement before ``step``; None if no step is an improvement.
+        p_value: Corrected p-value of the null hypothesis that ``step`` is not closer to the reference than ``before``;
+            None if no step is an improvement.
+        least_p_value: Smallest corrected p-value of the null hypothesis that a later step is not closer than ``step``;
+            None if no later step was tested.
 
     """
 
@@ -29,14 +30,14 @@ class LastImprovement(NamedTuple):
 def last_improvement(p_value: Callable[[int, int], float | None], num_steps: int) -> LastImprovement:
     """Find the last step that is significantly closer to the reference than the last improvement before it.
 
-    The first step counts as an improvement. Each later step is compared with the last improvement before it, so that
-    many slight improvements add up. The p-value of the k-th step after it is multiplied by k (k + 1). The levels of all
-    these tests, however many follow, then add up to 0.05 (alpha spending). So a later step never changes which earlier
-    steps are improvements.
+    The first step counts as an improvement. Each later step is compared with the last improvement before it, so many
+    slight improvements add up. The p-value of the k-th test against the same improvement is multiplied by k (k + 1).
+    The levels of significance of all these tests then add up to at most 0.05, however many tests follow (alpha
+    spending). So a later step never changes which earlier steps are improvements.
 
     Args:
-        p_value: Function of an earlier and a later step that returns the p-value that the later one is no closer; None
-            without a test.
+        p_value: Function of an earlier and a later step. It returns the p-value of the null hypothesis that the later
+            step is not closer to the reference, or None if there is no test.
         num_steps: Number of steps, at least 1.
 
     Example:
@@ -57,8 +58,8 @@ def last_improvement(p_value: Callable[[int, int], float | None], num_steps: int
             latest = LastImprovement(step, latest.step, corrected, None)
             num_tests = 0
         else:
-            least = corrected if latest.least_p_value is None else min(corrected, latest.least_p_value)
-            latest = latest._replace(least_p_value=least)
+            earlier_least = 1.0 if latest.least_p_value is None else latest.least_p_value
+            latest = latest._replace(least_p_value=min(corrected, earlier_least))
     return latest
 
 
@@ -66,15 +67,16 @@ class Improvement(NamedTuple):
     """The last significant improvement of a training; see :func:`last_improvement`.
 
     Attributes:
-        name: Name of the last checkpoint that is significantly closer to the reference than ``before``; the first
-            checkpoint if none is.
-        position: Its number, such as a step or an epoch.
-        before: Name of the last improvement before it; None if no checkpoint is an improvement.
-        p_value: Corrected p-value that it is no closer than ``before``; None if no checkpoint is an improvement.
-        least_p_value: Smallest corrected p-value that a later checkpoint is no closer than it; None without a later
-            one.
-        newest_p_value: P-value that the newest checkpoint is no closer than the closest one before it; None if it is
-            the only one. This is one test, so it is not corrected.
+        name: Name of the last checkpoint that is significantly closer to the reference than ``before``; name of the
+            first checkpoint if there is none.
+        position: Number of this checkpoint, such as a step or an epoch.
+        before: Name of the last improvement before this checkpoint; None if no checkpoint is an improvement.
+        p_value: Corrected p-value of the null hypothesis that this checkpoint is not closer to the reference than
+            ``before``; None if no checkpoint is an improvement.
+        least_p_value: Smallest corrected p-value of the null hypothesis that a later checkpoint is not closer than this
+            one; None if there is no later checkpoint.
+        newest_p_value: p-value of the null hypothesis that the newest checkpoint is not closer than the closest
+            checkpoint before it; None for a single checkpoint. It is not corrected, because it is a single test.
         num_checkpoints: Number of checkpoints.
 
     """
@@ -88,10 +90,10 @@ class Improvement(NamedTuple):
     num_checkpoints: int
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
-        """Return ``dna/last_improvement``, which never falls in a training, and ``dna/newest_p_value`` for a logger.
+        """Return the values ``dna/last_improvement`` and ``dna/newest_p_value`` for a logger.
 
-        With ``mode="max"``, ``EarlyStopping`` of Lightning can monitor ``dna/last_improvement``: it stops the training
-        if so many checkpoints are no significant improvement as its ``patience`` says.
+        ``dna/last_improvement`` never falls during a training. Lightning's ``EarlyStopping`` can monitor it with
+        ``mode="max"``. The training then stops when the last ``patience`` checkpoints are not significant improvements.
 
         Args:
             prefix: Prefix of the names.
@@ -109,10 +111,10 @@ def improvement_of(
     """Find the last significant improvement among checkpoints.
 
     Args:
-        positions: Number of each checkpoint by name.
-        p_value: Function of the names of a closer and a farther checkpoint that returns the p-value that the first is
-            no closer; None without a test.
-        order: Function of a name that returns a number that is smaller for a closer checkpoint.
+        positions: Number of each checkpoint, such as a step or an epoch, by name.
+        p_value: Function of the names of two checkpoints. It returns the p-value of the null hypothesis that the first
+            checkpoint is not closer to the reference than the second one, or None if there is no test.
+        order: Function of the name of a checkpoint. It returns a number that is smaller for closer checkpoints.
 
     Returns:
         The improvement; None if there are no checkpoints, or no two of them can be compared.
@@ -124,13 +126,18 @@ def improvement_of(
     latest = last_improvement(lambda earlier, later: p_value(names[later], names[earlier]), len(names))
     if len(names) > 1 and latest.before is None and latest.least_p_value is None:
         return None
-    *earlier, newest = names
+    *earlier_names, newest_name = names
+    newest_p_value = None
+    if earlier_names:
+        closest_name = min(earlier_names, key=order)
+        newest_p_value = p_value(newest_name, closest_name)
+    name = names[latest.step]
     return Improvement(
-        names[latest.step],
-        positions[names[latest.step]],
-        None if latest.before is None else names[latest.before],
-        latest.p_value,
-        latest.least_p_value,
-        p_value(newest, min(earlier, key=order)) if earlier else None,
-        len(names),
+        name=name,
+        position=positions[name],
+        before=None if latest.before is None else names[latest.before],
+        p_value=latest.p_value,
+        least_p_value=latest.least_p_value,
+        newest_p_value=newest_p_value,
+        num_checkpoints=len(names),
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Number of neurons from which on faster methods are tried.
+# Number of neurons of the smallest layer for which faster methods are tried.
 _LARGE = 512
-# Oversampling of the range finder.
+# Number of additional random vectors of the range finder.
 _SPARE = 10
-# Relative error that is accepted, by a bound that is at least 10**4 times the actual error.
+# Largest accepted bound of the relative error. The bound was at least 10**4 times the actual error.
 _TOLERANCE = 1e-8
 
 
@@ -19,11 +19,13 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
     .. math::
         |\mu_A - \mu_B|^2 + \mathrm{tr}\left(\Sigma_A + \Sigma_B - 2 (\Sigma_A \Sigma_B)^{1/2}\right)
 
-    The trace of the matrix square root is the sum of the singular values of :math:`R_A^T R_B`, for any
-    :math:`R R^T = \Sigma`: a Cholesky factor where the covariance has full rank, else from eigenvectors. No square root
-    of a rounding error is taken, so covariances of fewer images than neurons need no offset. If all singular values are
-    well above rounding, those of many neurons are computed faster, as the roots of the eigenvalues of
-    :math:`R_A^T \Sigma_B R_A`.
+    The trace of the matrix square root is the sum of the singular values of :math:`R_A^T R_B`, for any R with
+    :math:`R R^T = \Sigma`. R is the Cholesky factor if the covariance has full rank, and is computed from eigenvectors
+    otherwise. In both cases, R has no columns that are only rounding errors. So no offset needs to be added to
+    covariances of fewer images than neurons.
+
+    For layers with many neurons, the singular values are computed faster, as the roots of the eigenvalues of
+    :math:`R_A^T \Sigma_B R_A`. This is done if all of them are well above the rounding error.
 
     Args:
         mean_a: Mean of A, shape ``(n,)``.
@@ -43,38 +45,51 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
         tensor(4., dtype=torch.float64)
 
     """
-    n = len(mean_a)
-    shapes = [tuple(t.shape) for t in (mean_a, cov_a, mean_b, cov_b)]
-    if shapes != [(n,), (n, n)] * 2:
-        raise ValueError(f"Expected means (n,) and covariances (n, n), but got {shapes}")
-    if not all(t.isfinite().all() for t in (mean_a, cov_a, mean_b, cov_b)):
-        raise ValueError("Expected finite means and covariances, but got NaN or infinity")
+    _check_moments(mean_a, cov_a, mean_b, cov_b)
     cov_a = cov_a.double()
     cov_b = cov_b.double()
-    # The part of the distance without the matrix square root.
+    # All terms of the distance except the matrix square root.
     spread = (mean_a.double() - mean_b.double()).square().sum() + cov_a.trace() + cov_b.trace()
     root_a = _root(cov_a)
-    if n >= _LARGE:
-        # Squared singular values are cheaper. They are exact enough if rounding of their roots is negligible.
+    if len(mean_a) >= _LARGE:
+        # Computing squared singular values is faster. It is accurate enough if the error of their roots is negligible.
         squares = torch.linalg.eigvalsh(root_a.T @ cov_b @ root_a).clamp(min=0)
         distance: Tensor = spread - 2 * squares.sqrt().sum()
         if _error_of_roots(squares, cov_a, cov_b) <= _TOLERANCE * distance:
             return distance.clamp(min=0)
     distance = spread - 2 * torch.linalg.svdvals(root_a.T @ _root(cov_b)).sum()
-    # The rounding error that is left of equal terms depends on the processor, so it is set to 0.
+    # For equal Gaussians, only a rounding error remains. It differs between processors, so it is set to 0.
     return distance.where(distance > torch.finfo(distance.dtype).eps * spread, 0)
 
 
+def _check_moments(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> None:
+    """Raise ValueError unless the means and covariances have matching shapes and finite values."""
+    moments = (mean_a, cov_a, mean_b, cov_b)
+    n = len(mean_a)
+    shapes = [tuple(moment.shape) for moment in moments]
+    if shapes != [(n,), (n, n), (n,), (n, n)]:
+        raise ValueError(f"Expected means (n,) and covariances (n, n), but got {shapes}")
+    if not all(moment.isfinite().all() for moment in moments):
+        raise ValueError("Expected finite means and covariances, but got NaN or infinity")
+
+
 def _error_of_roots(squares: Tensor, cov_a: Tensor, cov_b: Tensor) -> Tensor:
-    """Estimate the rounding error of twice the sum of the roots of the eigenvalues of ``root_a.T @ cov_b @ root_a``."""
+    """Estimate the rounding error of twice the sum of the roots of eigenvalues.
+
+    Args:
+        squares: Eigenvalues of ``root_a.T @ cov_b @ root_a``.
+        cov_a: Covariance of A.
+        cov_b: Covariance of B.
+
+    """
     error_of_squares = eigenvalue_rounding(cov_a) * cov_a.norm() * cov_b.norm()
-    # The error of twice a root is that of its square, divided by the root. The errors add up like a random walk.
+    # The error of twice a root is the error of the eigenvalue, divided by the root. Errors add up like a random walk.
     error: Tensor = error_of_squares / len(cov_a) ** 0.5 * squares.rsqrt().sum()
     return error
 
 
 def _root(cov: Tensor) -> Tensor:
-    """Return R with ``R @ R.T = cov``, without columns of rounding, by the cheapest exact method."""
+    """Return R with ``R @ R.T = cov``, without columns of rounding errors, by the fastest method that is exact."""
     rounding = eigenvalue_rounding(cov)
     for method in (_cholesky, _few_columns):
         root = method(cov, rounding)
@@ -89,27 +104,40 @@ def eigenvalue_rounding(cov: Tensor) -> float:
 
 
 def eigen_root(cov: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
-    """Return a root with a column for each eigenvalue above rounding, and the rounding error of eigenvalues."""
+    """Compute R with ``R @ R.T = cov`` from eigenvectors.
+
+    Args:
+        cov: Covariance.
+        rounding: Rounding error of eigenvalues, relative to the largest eigenvalue.
+
+    Returns:
+        R, with one column per eigenvalue above the rounding error, and the absolute rounding error of eigenvalues.
+
+    """
     values, vectors = torch.linalg.eigh(cov)
     noise = values.abs().max() * rounding
-    real = values > noise
-    return vectors[:, real] * values[real].sqrt(), noise
+    is_above_noise = values > noise
+    return vectors[:, is_above_noise] * values[is_above_noise].sqrt(), noise
 
 
 def _cholesky(cov: Tensor, rounding: float) -> Tensor | None:
-    """Return the Cholesky factor; None unless all eigenvalues are above rounding."""
+    """Return the Cholesky factor of a covariance; None unless all eigenvalues are above the rounding error."""
     factor, failed = torch.linalg.cholesky_ex(cov)
     if failed:
         return None
-    # the smallest eigenvalue is at least the reciprocal of the trace of the inverse
     inverse = torch.linalg.solve_triangular(factor, torch.eye(len(cov)).to(cov), upper=False)
-    return factor if 1 / inverse.square().sum() > cov.norm() * rounding else None
+    # The smallest eigenvalue is at least the reciprocal of the trace of the inverse covariance.
+    least_eigenvalue = 1 / inverse.square().sum()
+    if least_eigenvalue > cov.norm() * rounding:
+        return factor
+    return None
 
 
 def _few_columns(cov: Tensor, rounding: float) -> Tensor | None:
-    """Return the root of a large covariance of rank up to about a quarter of its size, else None.
+    """Return R with ``R @ R.T = cov`` for a large covariance of low rank; None for other covariances.
 
-    Products with random vectors span the range of such a matrix, in which eigenvectors are cheap.
+    The rank may be up to about a quarter of the number of neurons. Products with random vectors then span the range of
+    the covariance. Eigenvectors in this range are computed fast.
     """
     n = len(cov)
     if n < _LARGE:
@@ -120,8 +148,9 @@ def _few_columns(cov: Tensor, rounding: float) -> Tensor | None:
     inner = basis.T @ image
     root, noise = eigen_root((inner + inner.T) / 2, rounding)
     missed = torch.maximum(cov.trace() - inner.trace(), (image - basis @ inner).norm())
-    # without spare directions, they may not span the range
-    if missed > noise or root.shape[1] > n // 4 - _SPARE:
+    # Without spare vectors, the products may not span the range.
+    has_spare = root.shape[1] <= n // 4 - _SPARE
+    if missed > noise or not has_spare:
         return None
     full_root: Tensor = basis @ root
     return full_root

@@ -1,4 +1,4 @@
-"""Estimate fd between populations from samples: its bias, and the influence of each image."""
+"""Estimate the Fréchet distance (fd) between populations from samples: its bias, and the influence of each image."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 
 # Mean, shape (n,), and covariance, shape (n, n).
 Moments = tuple[Tensor, Tensor]
-# Number of parts that are left out one by one, and number of ways to halve a sample.
+# Number of parts of a sample that are left out one by one.
 TENTHS = 10
+# Number of ways to split a sample into halves.
 HALVINGS = 2
-# Number of images at a time in float64.
+# Largest number of images that are converted to float64 at the same time.
 _ROWS = 4096
-# A smaller bias, relative to the variance of all neurons, is 0 up to rounding.
+# Largest bias that counts as a rounding error, relative to the variance of all neurons.
 _ROUNDING = 1e-10
 
 
 class FrechetEstimate(NamedTuple):
-    """fd of samples, and what their noise does to it.
+    """Fréchet distance (fd) of samples, with its bias and the influence of each image.
 
     Attributes:
-        value: fd of the samples, a scalar; biased upwards.
-        bias: Estimate of what sampling adds to ``value``, a scalar.
-        influences: For each side, the influence of its images on fd, shape ``(images,)``, with mean 0; None for a side
-            that is taken as exact.
+        value: fd of the samples, a scalar, which is biased upwards.
+        bias: Estimated bias of ``value``, a scalar.
+        influences: Influence of the images of each set on fd, shape ``(images,)``, with mean 0; None for a set whose
+            mean and covariance are exact.
 
     """
 
@@ -39,14 +40,18 @@ class FrechetEstimate(NamedTuple):
 
     @property
     def debiased(self) -> Tensor:
-        """Fd between the populations: ``value - bias``. It can be negative for a small distance."""
+        """Estimated fd between the populations: ``value - bias``. For a small distance, it can be negative."""
         debiased: Tensor = self.value - self.bias
         return debiased
 
     @property
     def standard_error(self) -> Tensor:
         """Standard error of ``debiased``, for images that are drawn independently; infinite for one image."""
-        variances = [phi.square().sum() / len(phi) / (len(phi) - 1) for phi in self.influences if phi is not None]
+        variances = []
+        for influence in self.influences:
+            if influence is not None:
+                num_images = len(influence)
+                variances.append(influence.square().sum() / num_images / (num_images - 1))
         return torch.stack(variances).sum().sqrt()
 
 
@@ -62,19 +67,22 @@ def layer_frechet_estimate(
         - \mathrm{tr}\left((I - T) \Sigma_A\right)
 
     where :math:`T = \Sigma_A^{-1/2} (\Sigma_A^{1/2} \Sigma_B \Sigma_A^{1/2})^{1/2} \Sigma_A^{-1/2}` is the optimal
-    transport from A to B. The standard error of n images is the standard deviation of their influences over
-    :math:`\sqrt{n}`. The bias is that of a jackknife of second order: fd without each tenth, and of halves, of the
-    images shows how it falls with 1/images and with its square; influences take the linear part out of these values.
+    transport from A to B. The standard error of n images is the standard deviation of their influences, divided by
+    :math:`\sqrt{n}`.
+
+    The bias is estimated by a second-order jackknife. fd is computed without each tenth of the images, and from halves
+    of them. These values show how fd falls with 1 / images and with the square of 1 / images. The linear effect of the
+    images that are left out is removed by their influences.
 
     Intervals require at least 3 images per neuron.
 
     Args:
-        a: Sample: spatial means of the layer's neurons, shape ``(images, n)``; or its mean ``(n,)`` and covariance
-            ``(n, n)``, if it is taken as exact.
+        a: Sample or exact moments. A sample is the spatial means of the layer's neurons, shape ``(images, n)``. Moments
+            are a mean ``(n,)`` and a covariance ``(n, n)``, which are considered exact.
         b: The other distribution, in one of the same two forms. At least one of the two must be a sample.
-        folds: Fold of each image of both samples, int64, shape ``(images,)``, at least 5 different ones; tenths and
-            halves are made of them, so images that belong together share a fold. By default 20, drawn at random with a
-            fixed seed.
+        folds: Fold of each image of both samples, int64, shape ``(images,)``, with at least 5 different folds. Tenths
+            and halves consist of whole folds, so images that belong together must have the same fold. By default, 20
+            folds are drawn at random with a fixed seed.
 
     Returns:
         Estimate in float64, in squared activations.
@@ -91,30 +99,36 @@ def layer_frechet_estimate(
         (True, True)
 
     """
-    sides = [_side(a, folds[0]), _side(b, folds[1])]
+    side_a = _side(a, folds[0])
+    side_b = _side(b, folds[1])
+    sides = [side_a, side_b]
     samples = [side for side in sides if isinstance(side, _Sample)]
     if not samples:
         raise ValueError("Expected features of one side at least, but got means and covariances only; give images")
-    moments_a = _moments(sides[0])
-    moments_b = _moments(sides[1])
+    moments_a = _moments(side_a)
+    moments_b = _moments(side_b)
     value = layer_frechet_distance(*moments_a, *moments_b)
-    for side, own, other in ((sides[0], moments_a, moments_b), (sides[1], moments_b, moments_a)):
-        if isinstance(side, _Sample):
-            side.influence = _influence(side, own, other)
+    if isinstance(side_a, _Sample):
+        side_a.influence = _influence(side_a, moments_a, moments_b)
+    if isinstance(side_b, _Sample):
+        side_b.influence = _influence(side_b, moments_b, moments_a)
     bias = _bias(value, sides, samples)
     variance = moments_a[1].trace() + moments_b[1].trace()
     bias = torch.where(bias.abs() > _ROUNDING * variance, bias, 0)
-    influence_a, influence_b = (side.influence if isinstance(side, _Sample) else None for side in sides)
-    return FrechetEstimate(value, bias, (influence_a, influence_b))
+    return FrechetEstimate(value, bias, (_influence_of(side_a), _influence_of(side_b)))
 
 
 class _Sample:
-    """Sample of images, of which parts can be left out.
+    """Sample of images. Its moments can be computed without some of the images.
+
+    Args:
+        features: Spatial means of the images, ``(images, n)``.
+        folds: Fold of each image, ``(images,)``; None to draw folds at random.
 
     Attributes:
-        influence: Influence of each image on fd; set after the moments of both sides are known.
-        tenth: Number of the tenth that each image is in.
-        halves: For each way to halve the sample, the number of the half that each image is in.
+        influence: Influence of each image on fd, ``(images,)``. It is set when the moments of both sets are computed.
+        tenth: Number of the tenth to which each image belongs.
+        halves: Number of the half to which each image belongs, for each way to split the sample into halves.
 
     """
 
@@ -131,23 +145,28 @@ class _Sample:
         if folds is None:
             generator = torch.Generator().manual_seed(0)
             folds = torch.randperm(len(features), generator=generator) % NUM_FOLDS
-        filled, numbers = folds.to(features.device).unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        if len(numbers) != len(features) or len(filled) < LEAST_FOLDS:
+        distinct_folds, fold_numbers = folds.to(features.device).unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        if len(fold_numbers) != len(features) or len(distinct_folds) < LEAST_FOLDS:
             raise ValueError(
                 f"Folds expected to be {LEAST_FOLDS} or more, one for each of {len(features)} images, but got"
-                f" {len(filled)} of {len(numbers)} images"
+                f" {len(distinct_folds)} of {len(fold_numbers)} images"
             )
         self.features = features
-        # Products of centred features do not cancel.
+        # Sums of products of centred features lose no precision by cancellation.
         self._centre = features.mean(0, dtype=torch.float64)
-        # A tenth of the images is a pair of folds. One division into halves splits each pair, the other keeps it
-        # together.
-        self.tenth: Tensor = numbers // 2 % TENTHS
-        self.halves: tuple[Tensor, ...] = (numbers % 2, numbers // 2 % 2)
+        # A tenth is a pair of folds. The first way to split into halves separates the folds of a pair. The second way
+        # keeps them together.
+        self.tenth: Tensor = fold_numbers // 2 % TENTHS
+        self.halves: tuple[Tensor, ...] = (fold_numbers % 2, fold_numbers // 2 % 2)
         self._sums = self._sums_of(slice(None))
 
     def moments(self, left_out: Tensor | None = None) -> Moments:
-        """Return the mean and unbiased covariance without the images of a mask."""
+        """Return the mean and the unbiased covariance of the images.
+
+        Args:
+            left_out: Mask of the images to leave out, bool, ``(images,)``; None to use all images.
+
+        """
         count, sums, products = self._sums
         if left_out is not None:
             count_out, sums_out, products_out = self._sums_of(left_out)
@@ -159,13 +178,19 @@ class _Sample:
         return mean, cov
 
     def chunks(self, rows: Tensor | slice = slice(None)) -> Iterator[Tensor]:
-        """Yield the features of some images in float64, a few thousand at a time."""
+        """Yield the features of the selected images in float64, a few thousand images at a time."""
         features = self.features[rows]
         for begin in range(0, len(features), _ROWS):
             yield features[begin : begin + _ROWS].double()
 
     def _sums_of(self, rows: Tensor | slice) -> tuple[int, Tensor, Tensor]:
-        """Return the number of some images, and the sums of their centred features and of products of these."""
+        """Return sums over the selected images.
+
+        Returns:
+            The number of images, the sum of their centred features, ``(n,)``, and the sum of the outer products of
+            their centred features, ``(n, n)``.
+
+        """
         n = self.features.shape[1]
         count = 0
         sums = self._centre.new_zeros(n)
@@ -179,7 +204,7 @@ class _Sample:
 
 
 def _side(side: Tensor | Moments, folds: Tensor | None) -> _Sample | Moments:
-    """Return the sample of features, or moments in float64."""
+    """Return the sample of these features, or the exact moments in float64."""
     if isinstance(side, Tensor):
         return _Sample(side, folds)
     mean, cov = side
@@ -187,17 +212,32 @@ def _side(side: Tensor | Moments, folds: Tensor | None) -> _Sample | Moments:
 
 
 def _moments(side: _Sample | Moments, left_out: Tensor | None = None) -> Moments:
-    """Return the mean and covariance of a set. For a sample, the images of the mask are left out."""
+    """Return the mean and covariance of a set. For a sample, the images in the mask ``left_out`` are left out."""
     if isinstance(side, _Sample):
         return side.moments(left_out)
     return side
 
 
-def _influence(sample: _Sample, own: Moments, other: Moments) -> Tensor:
-    """Return the influence of each image on fd to the other side, shape ``(images,)``."""
-    mean, cov = own
-    mean_b, cov_b = (moment.to(mean) for moment in other)
-    # The root has no columns for neurons that never vary.
+def _influence_of(side: _Sample | Moments) -> Tensor | None:
+    """Return the influence of the images of a sample; None for exact moments."""
+    return side.influence if isinstance(side, _Sample) else None
+
+
+def _influence(sample: _Sample, moments: Moments, moments_of_other: Moments) -> Tensor:
+    """Compute the influence of each image of a sample on fd.
+
+    Args:
+        sample: The sample.
+        moments: Mean and covariance of the sample.
+        moments_of_other: Mean and covariance of the other distribution.
+
+    Returns:
+        Influences with mean 0, shape ``(images,)``.
+
+    """
+    mean, cov = moments
+    mean_b, cov_b = (moment.to(mean) for moment in moments_of_other)
+    # The root has no columns for directions in which the features never vary, so it can be inverted.
     root, _ = eigen_root(cov, eigenvalue_rounding(cov))
     inverse = (root / root.square().sum(0)).T
     values, vectors = torch.linalg.eigh(root.T @ cov_b @ root)
@@ -215,51 +255,73 @@ def _influence(sample: _Sample, own: Moments, other: Moments) -> Tensor:
 
 
 def _bias(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample]) -> Tensor:
-    """Return ``r + s``, where fd is expected to rise by ``r x + s (x^2 + 2 x)`` if images become fewer by 1 + x.
+    """Estimate the bias of fd by a second-order jackknife.
+
+    If the number of images is divided by 1 + x, fd is expected to increase by ``r x + s (x^2 + 2 x)``. The bias of all
+    images is then r + s.
 
     Args:
         value: fd of all images.
-        sides: Both sides.
-        samples: Those sides that are samples.
+        sides: Samples or exact moments of both sets.
+        samples: The samples among them.
 
     """
-    # Images are left out by tenths and by halves. Each part is a mask of the images to leave out, for each sample.
+    # The mean increases for tenths and for halves are two linear equations for r and s.
+    mean_increases = []
+    coefficients = []
+    for parts in (_tenths(samples), _halves(samples)):
+        filled_parts = [masks for masks in parts if all(mask.any() for mask in masks)]
+        increases = [_increase(value, sides, samples, masks) for masks in filled_parts]
+        x = torch.tensor([_relative_loss(masks) for masks in filled_parts], dtype=torch.float64)
+        mean_increases.append(torch.stack(increases).mean())
+        coefficients.append(torch.stack([x.mean(), (x.square() + 2 * x).mean()]))
+    r_and_s: Tensor = torch.linalg.solve(torch.stack(coefficients).to(value), torch.stack(mean_increases))
+    return r_and_s.sum()
+
+
+def _tenths(samples: list[_Sample]) -> list[list[Tensor]]:
+    """Return masks of the images in each tenth: for each tenth, one mask per sample."""
     tenths = []
     for tenth in range(TENTHS):
         tenths.append([sample.tenth == tenth for sample in samples])
+    return tenths
+
+
+def _halves(samples: list[_Sample]) -> list[list[Tensor]]:
+    """Return masks of the images in each half, of all ways to split: for each half, one mask per sample."""
     halves = []
     for halving in range(HALVINGS):
         for half in range(2):
             halves.append([sample.halves[halving] == half for sample in samples])
-    # The mean rise over tenths and the one over halves are two linear equations for r and s.
-    mean_rises = []
-    coefficients = []
-    for parts in (tenths, halves):
-        filled_parts = [masks for masks in parts if all(mask.any() for mask in masks)]
-        rises = [_rise(value, sides, samples, masks) for masks in filled_parts]
-        x = torch.tensor([_relative_loss(masks) for masks in filled_parts], dtype=torch.float64)
-        mean_rises.append(torch.stack(rises).mean())
-        coefficients.append(torch.stack([x.mean(), (x.square() + 2 * x).mean()]))
-    r_and_s: Tensor = torch.linalg.solve(torch.stack(coefficients).to(value), torch.stack(mean_rises))
-    return r_and_s.sum()
+    return halves
 
 
-def _rise(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample], masks: list[Tensor]) -> Tensor:
-    """Return the rise of fd without the images of a mask per sample, less what their influences predict.
+def _increase(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample], masks: list[Tensor]) -> Tensor:
+    """Return how much fd increases if images are left out, less the increase that their influences predict.
 
-    The predicted rise has mean 0 over parts, so it would only add noise.
+    The predicted increase has mean 0 over all parts of the samples, so it would only add noise.
+
+    Args:
+        value: fd of all images.
+        sides: Samples or exact moments of both sets.
+        samples: The samples among them.
+        masks: Mask of the images to leave out, for each sample.
+
     """
     mask_of_sample = {id(sample): mask for sample, mask in zip(samples, masks, strict=True)}
-    moments = [_moments(side, mask_of_sample.get(id(side))) for side in sides]
+    moments_a, moments_b = (_moments(side, mask_of_sample.get(id(side))) for side in sides)
     predictions = []
     for sample, mask in zip(samples, masks, strict=True):
         num_left = int((~mask).sum())
         predictions.append(-sample.influence[mask].sum() / num_left)
-    return layer_frechet_distance(*moments[0], *moments[1]) - value - sum(predictions)
+    return layer_frechet_distance(*moments_a, *moments_b) - value - sum(predictions)
 
 
 def _relative_loss(masks: list[Tensor]) -> float:
-    """Return x, where images become fewer by 1 + x without those of a mask per sample; the mean over samples."""
+    """Return x if leaving out the images of the masks divides the number of images by 1 + x.
+
+    The result is the mean over samples, each of which has one mask.
+    """
     losses = []
     for mask in masks:
         num_left = int((~mask).sum())

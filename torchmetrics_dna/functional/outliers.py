@@ -1,4 +1,4 @@
-"""Outlier distances of single images and places in them, by Mahalanobis distances, and a test for a few outliers."""
+"""Outlier distances of single images and of positions in them (Mahalanobis distances), and a test for few outliers."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from torch.nn.functional import avg_pool2d
 
 from torchmetrics_dna.functional.permutation import NUM_RELABELINGS, SIGNIFICANT
 
-# Largest number of neurons of a layer. Larger layers are left out if there are smaller ones.
+# Largest number of neurons of a layer for outlier distances. Larger layers are only used if all layers are larger.
 LARGEST = 512
-# Share of the reference's own images beyond the score above which images are counted.
+# Share of the reference's own images above the limit beyond which images are counted.
 _TAIL = 0.1
 # Standard deviation of a normal distribution divided by its median absolute deviation.
 _NORMAL = 1.4826
-# Relative difference below which sums are tied.
+# Relative difference below which two sums count as equal.
 _TIE = 1e-9
-# Share of the mean squared activation that is added, so that rounding and dead neurons have no weight.
+# Variance that is added to all directions, relative to the mean squared activation. Without it, rounding and neurons
+# that never vary would get large weights.
 _FLOOR = 1e-8
 
 
 class LayerGaussian(NamedTuple):
-    """Gaussian of a layer's spatial means, with a covariance that is shrunk to be invertible; float64.
+    """Gaussian of a layer's spatial means, float64. Its covariance is shrunk so that it can be inverted.
 
     Attributes:
-        mean: Mean of each neuron.
-        precision: Inverse of the shrunk covariance.
+        mean: Mean of each neuron, shape ``(n,)``.
+        precision: Inverse of the shrunk covariance, shape ``(n, n)``.
 
     """
 
-    mean: Tensor  # (n,)
-    precision: Tensor  # (n, n)
+    mean: Tensor
+    precision: Tensor
 
     @classmethod
     def of(cls, mean: Tensor, cov: Tensor, num_images: int) -> LayerGaussian:
-        """Shrink a covariance by :func:`shrinkage` and invert it."""
+        """Return the Gaussian of images with this mean and covariance, which is shrunk by :func:`shrinkage`."""
         mean = mean.double()
         cov = cov.double()
         spread = cov.trace() / len(cov)
@@ -54,29 +55,52 @@ class LayerGaussian(NamedTuple):
         return LayerGaussian(self.mean.to(device), self.precision.to(device))
 
     def distances(self, means: Tensor) -> Tensor:
-        """Compute squared Mahalanobis distances per neuron of spatial means ``(B, n)``, shape ``(B,)``."""
+        """Compute the squared Mahalanobis distance of each image, divided by the number of neurons.
+
+        Args:
+            means: Spatial means of images, ``(B, n)``.
+
+        Returns:
+            Distances, shape ``(B,)``.
+
+        """
         distances = torch.empty(len(means), dtype=torch.float64, device=means.device)
-        # One by one, so that a distance does not depend on the batch.
+        # Compute one image at a time, so that rounding does not depend on the batch.
         for i, offset in enumerate(means - self.mean):
             distances[i] = offset @ (self.precision @ offset)
         return distances / len(self.mean)
 
     def map(self, activations: Tensor) -> Tensor:
-        """Split the distances of images ``(B, n, *positions)`` among positions: their mean is the distance.
+        """Split the distance of each image into the contributions of its positions.
 
-        An image's distance is linear in each position, given its mean over positions: a position's share is large where
-        its activations differ from the reference's mean as the whole image does, and negative where they differ in the
-        opposite way. The result has shape ``(B, *positions)``, float64.
+        The mean of the contributions is the distance of :meth:`distances`. The contribution of a position is large if
+        its activations differ from the reference's mean in the same direction as the whole image. It is negative if
+        they differ in the opposite direction.
+
+        Args:
+            activations: Activations of images, ``(B, n, *positions)``.
+
+        Returns:
+            Contributions, float64, ``(B, *positions)``.
+
         """
         values = activations.double()
         flat = values.flatten(2) if values.ndim > 2 else values[..., None]
         offsets = flat - self.mean[:, None]
         directions = offsets.mean(2) @ self.precision / len(self.mean)
-        shares = (directions[:, None] @ offsets)[:, 0]
-        return shares.view(len(values), *values.shape[2:])
+        contributions = (directions[:, None] @ offsets)[:, 0]
+        return contributions.view(len(values), *values.shape[2:])
 
     def local_map(self, neighbourhoods: Tensor) -> Tensor:
-        """Compute the distance of each place of images ``(B, n, h, w)``, the root of the square per neuron."""
+        """Compute the Mahalanobis distance of each position, divided by the root of the number of neurons.
+
+        Args:
+            neighbourhoods: Activations of images around each position, ``(B, n, h, w)``, see :func:`neighbourhoods`.
+
+        Returns:
+            Distances, shape ``(B, h, w)``.
+
+        """
         offsets = neighbourhoods.flatten(2) - self.mean[:, None]
         squares = torch.stack([(image * (self.precision @ image)).sum(0) for image in offsets])
         distances = (squares.clamp(min=0) / len(self.mean)).sqrt()
@@ -84,15 +108,29 @@ class LayerGaussian(NamedTuple):
 
 
 def neighbourhoods(activations: Tensor) -> Tensor:
-    """Average over 3 x 3 positions around each, fewer at the edges: ``(B, n, h, w)``, float64."""
+    """Average activations over the 3 x 3 positions around each position, or fewer at the edges.
+
+    Args:
+        activations: Activations of images, ``(B, n, h, w)``.
+
+    Returns:
+        Averages, float64, of the same shape.
+
+    """
     return avg_pool2d(activations.double(), 3, 1, 1, count_include_pad=False)
 
 
 def shrinkage(trace: Tensor, trace_of_square: Tensor, neurons: int, num_images: int) -> Tensor:
-    """Compute the weight of the identity in a covariance, by oracle approximating shrinkage (Chen et al., 2010).
+    """Compute the intensity of oracle approximating shrinkage (Chen et al., 2010).
 
-    It depends on the covariance, by its trace and that of its square, and on the number of images alone, so the moments
-    of a set are enough.
+    A covariance is shrunk towards a multiple of the identity. The intensity is the weight of the identity.
+
+    Args:
+        trace: Trace of the covariance.
+        trace_of_square: Trace of its square.
+        neurons: Number of neurons.
+        num_images: Number of images of which the covariance was computed.
+
     """
     mean_square = trace_of_square / neurons**2
     square_of_mean = (trace / neurons) ** 2
@@ -102,14 +140,18 @@ def shrinkage(trace: Tensor, trace_of_square: Tensor, neurons: int, num_images: 
 
 
 def left_out_distances(means: Tensor, moments: tuple[Tensor, Tensor, int] | None = None) -> Tensor:
-    """Compute the squared distance per neuron of each image to the Gaussian of all others, ``(images,)``.
+    """Compute the squared distance of each image to the Gaussian of all other images, divided by the number of neurons.
 
-    Exact, and from one eigendecomposition: leaving an image out changes mean and covariance by terms of rank one.
+    One eigendecomposition is enough for exact results, because leaving an image out changes the covariance by a term of
+    rank one.
 
     Args:
         means: Spatial means of images of a set, ``(images, n)``.
-        moments: Mean, unbiased covariance and number of images of the set, 3 or more; by default, the images are the
-            whole set.
+        moments: Mean, unbiased covariance and number of images of the set, which has at least 3 images. By default,
+            ``means`` are the whole set.
+
+    Returns:
+        Distances, float64, shape ``(images,)``.
 
     """
     means = means.double()
@@ -120,90 +162,117 @@ def left_out_distances(means: Tensor, moments: tuple[Tensor, Tensor, int] | None
     offsets = means - centre
     eigenvalues, vectors = torch.linalg.eigh(cov)
     eigenvalues = eigenvalues.clamp(min=0)
-    projected = (offsets @ vectors).square()  # (images, n)
-    norms = projected.sum(1)
-    # The covariance without an image is scale * cov - cut * offset @ offset.T.
+    # Squared coordinates in the basis of the eigenvectors, shape (images, n).
+    squared_coordinates = (offsets @ vectors).square()
+    squared_norms = squared_coordinates.sum(1)
+    # The covariance without an image is scale * cov - weight * offset @ offset.T.
     scale = (count - 1) / (count - 2)
-    cut = count / ((count - 1) * (count - 2))
-    traces = scale * cov.trace() - cut * norms
-    traces_of_squares = scale**2 * cov.square().sum() - 2 * scale * cut * (projected @ eigenvalues) + (cut * norms) ** 2
+    weight = count / ((count - 1) * (count - 2))
+    traces = scale * cov.trace() - weight * squared_norms
+    mixed_terms = 2 * scale * weight * (squared_coordinates @ eigenvalues)
+    traces_of_squares = scale**2 * cov.square().sum() - mixed_terms + (weight * squared_norms) ** 2
     intensity = shrinkage(traces, traces_of_squares, neurons, count - 1)[:, None]
     means_of_others = centre - offsets / (count - 1)
     floors = _floor(means_of_others)[:, None]
-    spreads = (traces / neurons).clamp(min=0)[:, None]
-    diagonal = _shrunk(scale * eigenvalues, intensity, spreads, floors)
-    squared_norm = (projected / diagonal).sum(1)
-    # By the formula of Sherman and Morrison, the term of rank one leaves this part, which rounding may make negative.
-    part_left = (1 - (1 - intensity[:, 0]) * cut * squared_norm).clamp(min=torch.finfo(torch.float64).eps)
-    distances: Tensor = squared_norm / part_left * (count / (count - 1)) ** 2 / neurons
-    return distances
+    mean_variances = (traces / neurons).clamp(min=0)[:, None]
+    # Distances by the shrunk covariance before the term of rank one is subtracted.
+    variances = _shrunk(scale * eigenvalues, intensity, mean_variances, floors)
+    distances = (squared_coordinates / variances).sum(1)
+    # The formula of Sherman and Morrison accounts for the term. Rounding may make the denominator negative.
+    denominator = (1 - (1 - intensity[:, 0]) * weight * distances).clamp(min=torch.finfo(torch.float64).eps)
+    # The offset of an image from the mean of the others is larger by this factor than its offset from the common mean.
+    factor = count / (count - 1)
+    left_out: Tensor = distances / denominator * factor**2 / neurons
+    return left_out
 
 
 def outlier_distance(by_layer: Mapping[str, Tensor]) -> Tensor:
-    """Join the squared distances per neuron of all layers to one distance: the root of their mean."""
+    """Combine the squared distances of all layers into one distance: the root of their mean."""
     return torch.stack(list(by_layer.values())).mean(0).sqrt()
 
 
 def split_means(means: Tensor, neurons: Mapping[str, int]) -> dict[str, Tensor]:
-    """Split concatenated spatial means of the layers for outlier scores, ``(images, n)``, by layer."""
+    """Split spatial means of images by layer.
+
+    Args:
+        means: Concatenated spatial means of the :func:`layers_for_outliers`, ``(images, n)``.
+        neurons: Number of neurons of each layer of the extractor.
+
+    Returns:
+        Spatial means of each layer.
+
+    """
     layers = layers_for_outliers(neurons)
     widths = [neurons[layer] for layer in layers]
     return dict(zip(layers, torch.split(means, widths, 1), strict=True))
 
 
 def gaussians_of_means(means: Mapping[str, Tensor]) -> dict[str, LayerGaussian]:
-    """Build the Gaussian of each layer from spatial means of images, ``{layer: (images, n)}``."""
+    """Compute the Gaussian of each layer from the spatial means of images, ``{layer: (images, n)}``."""
     gaussians = {}
-    for layer, of_layer in means.items():
-        values = of_layer.double()
-        # For a single neuron, torch returns a scalar.
+    for layer, layer_means in means.items():
+        values = layer_means.double()
+        # For a single neuron, torch returns a scalar instead of a matrix.
         cov = values.T.cov().view(values.shape[1], -1)
         gaussians[layer] = LayerGaussian.of(values.mean(0), cov, len(values))
     return gaussians
 
 
 def outlier_scores(means: Mapping[str, Tensor], gaussians: Mapping[str, LayerGaussian]) -> Tensor:
-    """Compute the outlier distance of images from their spatial means, ``{layer: (B, n)}``: float64, ``(B,)``."""
+    """Compute the outlier distance of images from their spatial means, ``{layer: (B, n)}``; float64, ``(B,)``."""
     distances = {layer: gaussian.distances(means[layer].double()) for layer, gaussian in gaussians.items()}
     return outlier_distance(distances)
 
 
 def left_out_by_layer(means: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Compute the squared distance of each of 3 images or more to all others, by layer."""
-    return {layer: left_out_distances(of_layer) for layer, of_layer in means.items()}
+    """Compute the squared distance of each image to all other images, by layer; for at least 3 images."""
+    return {layer: left_out_distances(layer_means) for layer, layer_means in means.items()}
 
 
 def left_out_scores(means: Mapping[str, Tensor]) -> Tensor:
-    """Compute the outlier distance of each of 3 images or more to all others, from ``{layer: (images, n)}``."""
+    """Compute the outlier distance of each image to all other images, for at least 3 images.
+
+    Args:
+        means: Spatial means of each layer, ``{layer: (images, n)}``.
+
+    """
     return outlier_distance(left_out_by_layer(means))
 
 
 def layers_for_outliers(neurons: Mapping[str, int]) -> list[str]:
-    """Return the layers of up to 512 neurons, or all if there are none."""
+    """Return the layers with up to 512 neurons; if there are none, all layers."""
     small_layers = [layer for layer, count in neurons.items() if count <= LARGEST]
     return small_layers or list(neurons)
 
 
 def _shrunk(eigenvalues: Tensor, intensity: Tensor, spread: Tensor, floor: Tensor) -> Tensor:
-    """Return eigenvalues moved towards their mean, ``spread``, by a part, ``intensity``, plus the floor."""
+    """Return the eigenvalues of a shrunk covariance.
+
+    Args:
+        eigenvalues: Eigenvalues of the covariance.
+        intensity: Intensity of the shrinkage, from 0 to 1.
+        spread: Mean of the eigenvalues.
+        floor: Variance to add to all directions.
+
+    """
     return eigenvalues + intensity * (spread - eigenvalues) + floor
 
 
 def _floor(mean: Tensor) -> Tensor:
-    """Return the variance that is added to all directions."""
+    """Return the variance that is added to all directions, for neurons with these means."""
     return mean.square().mean(-1) * _FLOOR + torch.finfo(torch.float32).tiny
 
 
 class OutlierTest(NamedTuple):
-    """Result of the test of whether some images are unlike the reference's own, and about how many are.
+    """Result of the test for a small number of outliers, relative to the images of a reference.
 
     Attributes:
-        p_value: P-value of the test whether any image is an outlier; never 0.
-        share: Estimate of the share of the images that are.
-        low: Lower end of the range of that share, two standard errors.
-        high: Upper end.
-        fewest: Smallest number of images for which p is at most 0.05 if they are much farther away than all others;
-            None if there is no such number.
+        p_value: P-value of the null hypothesis that no image is an outlier; never 0.
+        share: Estimated share of outliers among the images.
+        low: Lower end of an interval for the share: the estimate less two standard errors.
+        high: Upper end of the interval: the estimate plus two standard errors.
+        fewest: Smallest number of outliers that can be significant (p <= 0.05), if their scores are much higher than
+            all others; None if no number can be.
 
     """
 
@@ -215,25 +284,25 @@ class OutlierTest(NamedTuple):
 
 
 def outlier_test(scores: Tensor, typical: Tensor) -> OutlierTest:
-    r"""Test whether some images have higher outlier scores than a reference's own images, and estimate their share.
+    r"""Test if some images have higher outlier scores than the images of a reference, and estimate their share.
 
-    The statistic is the sum, over the images, of the squares of :math:`z = (x - m) / (1.4826\, d)`, where x is the
-    logarithm of a score, m the median of all images of both sides, d the median absolute deviation from it, and z below
-    0 counts as 0: a few large scores weigh much, however many others there are. P is the share of 1,000 relabelings of
-    the images, the observed labels included, with a sum at least as large.
+    The statistic is the sum of :math:`\max(z, 0)^2` over the images, with :math:`z = (x - m) / (1.4826\, d)`. Here, x
+    is the logarithm of a score, m is the median of x over the images of both sets, and d is the median absolute
+    deviation from m. A few large scores thus have a large weight among many others. The p-value is the share of 1,000
+    permutations of the images with a sum at least as large as observed. One of them is the observed order.
 
-    The share (Storey, 2002) is the excess of images above the score that a tenth of the reference's own exceed. It
-    leaves out images that are not that far off.
+    The share of outliers (Storey, 2002) is estimated from the number of images above a limit. A tenth of the
+    reference's own images are above this limit. Outliers below the limit are not counted.
 
     Args:
         scores: Scores of the images, shape ``(B,)``, 0 or more.
         typical: Scores of the reference's own images, each left out of the reference, shape ``(n,)``.
 
     Returns:
-        The p-value, and the share with its range, which two standard errors of both sides' counts give.
+        The p-value, and the share with an interval of two standard errors.
 
     Raises:
-        ValueError: If a side is empty, has another shape, or a score is negative or not finite.
+        ValueError: If a set is empty or has another shape, or a score is negative or not finite.
 
     Example:
         >>> typical = 1 + torch.rand(100, generator=torch.Generator().manual_seed(0)) / 4
@@ -254,17 +323,18 @@ def outlier_test(scores: Tensor, typical: Tensor) -> OutlierTest:
 
 
 def score_limit(typical: Tensor, share: float = 0.05) -> float:
-    """Return the score that at most this share of images of the reference's own kind exceed.
+    """Return the score that at most this share of new images from the reference's distribution exceed.
 
-    Each of n scores and the score of a new image is the largest one with the same probability. So the limit is the k-th
-    smallest of the n scores, with k = (n + 1) * (1 - share), rounded up.
+    A new image has each rank among n + 1 scores with the same probability. So the limit is the k-th smallest of the n
+    scores, with k = (n + 1) * (1 - share), rounded up.
 
     Args:
         typical: Scores of the reference's own images, each left out of the reference, shape ``(n,)``.
-        share: A share from ``1 / (n + 1)``, below 1.
+        share: Share of new images, at least ``1 / (n + 1)`` and below 1.
 
     Raises:
-        ValueError: If there are no scores, one is not finite, or the share is none, or too small for so few images.
+        ValueError: If there are no scores, a score is not finite, the share is not between 0 and 1, or the share is too
+            small for this number of images.
 
     Example:
         >>> score_limit(torch.arange(1.0, 100.0), share=0.1)
@@ -274,17 +344,17 @@ def score_limit(typical: Tensor, share: float = 0.05) -> float:
     check_typical(typical)
     if not 0 < share < 1:
         raise ValueError(f"Argument `share` expected to be above 0 and below 1, but got {share}")
-    place = ceil((len(typical) + 1) * (1 - share) - _TIE)
-    if place > len(typical):
+    rank = ceil((len(typical) + 1) * (1 - share) - _TIE)
+    if rank > len(typical):
         raise ValueError(
             f"Argument `share` expected to be at least {1 / (len(typical) + 1):.2g} with {len(typical)} images in the"
             f" reference, but got {share:g}; give more images as the reference"
         )
-    return float(typical.sort().values[place - 1])
+    return float(typical.sort().values[rank - 1])
 
 
 def check_typical(typical: Tensor) -> None:
-    """Raise ValueError unless these are scores: one axis, and finite."""
+    """Raise ValueError unless the argument ``typical`` holds finite scores, shape ``(images,)``."""
     is_row = isinstance(typical, Tensor) and typical.ndim == 1 and len(typical) > 0
     if not is_row or not typical.isfinite().all():
         got = f"shape {tuple(typical.shape)}" if isinstance(typical, Tensor) else repr(typical)
@@ -296,11 +366,11 @@ def _p_value(scores: Tensor, typical: Tensor) -> float:
     tiny = torch.finfo(torch.float64).tiny
     logs = torch.cat([scores, typical]).clamp(min=tiny).log()
     offsets = logs - logs.quantile(0.5)
-    # Equal scores have no deviation.
+    # If most scores are equal, their deviation is 0.
     deviation = offsets.abs().quantile(0.5).clamp(min=_TIE)
     squares = (offsets / (_NORMAL * deviation)).clamp(min=0).square()
     observed = squares[: len(scores)].sum()
-    # Sorted values give the same p-value for any order of the images.
+    # Sort the values, so that the p-value does not depend on the order of the images.
     ordered = squares.sort().values
     generator = torch.Generator().manual_seed(0)
     sums = []
@@ -312,13 +382,13 @@ def _p_value(scores: Tensor, typical: Tensor) -> float:
 
 
 def _share(scores: Tensor, typical: Tensor) -> tuple[float, float, float]:
-    """Return Storey's estimate of the share, and its range."""
+    """Return the estimated share of outliers, and the lower and upper end of its interval."""
     num_beyond = int((scores > share_limit(typical)).sum())
     return share_beyond(num_beyond, len(scores), len(typical))
 
 
 def share_limit(typical: Tensor) -> float:
-    """Return the score beyond which images are counted to estimate the share of outliers.
+    """Return the score above which images are counted to estimate the share of outliers.
 
     Args:
         typical: Scores of the reference's own images, each left out of the reference, shape ``(n,)``.
@@ -332,15 +402,16 @@ def share_limit(typical: Tensor) -> float:
 
 
 def share_beyond(num_beyond: int, num_images: int, num_typical: int) -> tuple[float, float, float]:
-    """Estimate the share of outliers (Storey, 2002) from how many images are beyond :func:`share_limit`.
+    """Estimate the share of outliers (Storey, 2002) from the number of images above :func:`share_limit`.
 
     Args:
-        num_beyond: Number of images beyond the limit.
+        num_beyond: Number of images above the limit.
         num_images: Number of all images.
         num_typical: Number of the reference's own images.
 
     Returns:
-        The share, and the lower and upper end of its interval: two standard errors, from the counts of both sets.
+        The share, and the lower and upper end of its interval of two standard errors. The standard error includes the
+        sampling noise of both sets.
 
     Example:
         >>> share, low, high = share_beyond(28, 100, 1000)
@@ -357,7 +428,18 @@ def share_beyond(num_beyond: int, num_images: int, num_typical: int) -> tuple[fl
 
 
 def fewest_images(num_images: int, num_typical: int, level: float = SIGNIFICANT) -> int | None:
-    """Return how many of the highest scores, if all are of the images, are unlikely by chance; None if no number is.
+    """Return the smallest number of outliers that can be significant.
+
+    The outliers are assumed to have the highest scores of both sets. Without outliers, the k highest scores all belong
+    to the images with a probability that falls with k. The result is the smallest k for which it is at most ``level``.
+
+    Args:
+        num_images: Number of images.
+        num_typical: Number of the reference's own images.
+        level: Level of significance.
+
+    Returns:
+        The number of outliers; None if even ``num_images`` are not enough.
 
     Example:
         >>> fewest_images(100, 100), fewest_images(100, 400)
@@ -365,8 +447,9 @@ def fewest_images(num_images: int, num_typical: int, level: float = SIGNIFICANT)
 
     """
     p = 1.0
-    for others in range(num_images):
-        p *= (num_images - others) / (num_images + num_typical - others)
+    for k in range(1, num_images + 1):
+        # Probability that the k-th highest score belongs to the images, if all higher scores do.
+        p *= (num_images - k + 1) / (num_images + num_typical - k + 1)
         if p <= level:
-            return others + 1
+            return k
     return None

@@ -1,4 +1,4 @@
-"""Permutation tests of distances by folds of images."""
+"""Permutation tests of distances, which exchange folds of images."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from math import comb
 import torch
 from torch import Tensor
 
-# Number of folds per set: the default, and the minimum for a test or an interval.
+# Default number of folds per set.
 NUM_FOLDS = 20
+# Smallest number of folds per set for a test or an interval.
 LEAST_FOLDS = 5
-# Number of relabelings of a test, so that the smallest p-value is 0.001.
+# Number of relabelings of a test. The smallest p-value is then 0.001.
 NUM_RELABELINGS = 1000
-# Level of p-values, and of false discovery rates.
+# Level of significance of p-values and of false discovery rates.
 SIGNIFICANT = 0.05
 # Ratio of the numbers of images above which relabelings balance images instead of folds.
 UNEQUAL = 1.5
-# Values are tied below this difference: relative, or absolute for standardised values below 1.
+# Largest difference of values that count as equal: relative to them, or absolute for standardised values below 1.
 _TIE = 1e-9
-# Number of draws per required relabeling, since some relabelings are drawn twice.
+# Number of draws per required relabeling. Some draws are equal, and duplicates are removed.
 _SPARE = 8
 
 
@@ -32,14 +33,17 @@ class PermutationTest:
 
     Attributes:
         p_value: Share of relabelings whose most extreme layer or neuron is at least as extreme as the observed one.
-        layers: p-value of each layer, by the larger of its two statistics, corrected for the number of layers
-            (max-T), shape ``(layers,)``.
-        neurons: p-value of each neuron, corrected for their number (max-T of Westfall and Young), shape ``(N,)``.
-        q: False discovery rate among neurons with at least as much evidence (Benjamini and Hochberg), shape ``(N,)``.
-        z: Distance of each neuron, standardised by mean and deviation over relabelings, shape ``(N,)``.
+        layers: p-value of each layer, corrected for the number of layers (max-T), shape ``(layers,)``. The statistic of
+            a layer is the larger of two statistics.
+        neurons: p-value of each neuron, corrected for the number of neurons (max-T of Westfall and Young), shape
+            ``(N,)``.
+        q: False discovery rate among the neurons with at least as much evidence (Benjamini and Hochberg), shape
+            ``(N,)``.
+        z: Distance of each neuron, standardised by its mean and standard deviation over relabelings, shape ``(N,)``.
         num_relabelings: Number of relabelings, including the observed labels.
-        exact: True if these are all possible relabelings.
-        overall: Statistic of each relabeling that the p-value is from, the observed one first, float64, shape ``(P,)``.
+        exact: True if the relabelings are all possible ones.
+        overall: Overall statistic of each relabeling, from which ``p_value`` is computed, float64, shape ``(P,)``. The
+            observed labels come first.
 
     """
 
@@ -53,13 +57,20 @@ class PermutationTest:
     overall: Tensor
 
 
-# All distances of a comparison use the same relabelings, and nothing writes to them.
+# The cache is useful, because all distances of a comparison use the same relabelings. It is safe, because nothing
+# writes to them.
 @lru_cache(maxsize=8)
 def relabelings(num_a: int, num_b: int, most: int) -> Tensor:
-    """Return relabelings of folds as A or B: all of them, or ``most`` different random ones if there are more.
+    """Return relabelings of folds as A or B.
 
-    Relabelings are masks of the folds in A, bool, shape ``(P, num_a + num_b)``. The folds of A come first. The first
-    row has the observed labels.
+    Args:
+        num_a: Number of folds of A.
+        num_b: Number of folds of B.
+        most: Maximum number of relabelings. If there are more, different random ones are drawn.
+
+    Returns:
+        Masks of the folds in A, bool, shape ``(P, num_a + num_b)``. The folds of A come first. The first row has the
+        observed labels.
 
     Example:
         >>> relabelings(1, 2, most=9).int()
@@ -80,10 +91,16 @@ def relabelings(num_a: int, num_b: int, most: int) -> Tensor:
 
 
 def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int) -> Tensor:
-    """Draw distinct relabelings, as in :func:`relabelings`, that preserve the number of images of A to within a tenth.
+    """Draw different relabelings, as in :func:`relabelings`, that preserve the number of images of A to within a tenth.
 
-    If one side has many more images, its folds are larger. Exchanging equal numbers of folds would change the sizes of
-    the sides, and with them the null distribution of distances, so relabelings balance images instead. They may be few.
+    If one set has many more images, its folds are larger. Exchanging equal numbers of folds would then change the
+    number of images per set, which changes the null distribution of distances. So these relabelings preserve numbers of
+    images instead of folds. There may be few such relabelings.
+
+    Args:
+        sizes_a: Number of images of each fold of A.
+        sizes_b: Number of images of each fold of B.
+        most: Maximum number of relabelings.
 
     Example:
         >>> relabelings_of_size(torch.tensor([2, 2]), torch.tensor([4, 4]), most=9).int()[:, :2].sum(1)
@@ -92,25 +109,32 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int) -> Tensor:
     """
     sizes = torch.cat([sizes_a, sizes_b])
     target = int(sizes_a.sum())
+    # For each draw, go through the folds in random order. Put a fold in A if A then still has at most `target` images.
     order = torch.rand(2 * most, len(sizes), generator=torch.Generator().manual_seed(0)).argsort(1)
     remaining = torch.full((len(order),), target)
-    chosen = torch.zeros(len(order), len(sizes), dtype=torch.bool)
+    in_a = torch.zeros(len(order), len(sizes), dtype=torch.bool)
     for folds in order.T:
         fits = sizes[folds] <= remaining
-        chosen.scatter_(1, folds[:, None], fits[:, None])
+        in_a.scatter_(1, folds[:, None], fits[:, None])
         remaining -= sizes[folds] * fits
+    is_nearly_full = remaining * 10 <= target
+    masks = torch.unique(in_a[is_nearly_full], dim=0)
     observed = torch.arange(len(sizes)) < len(sizes_a)
-    masks = torch.unique(chosen[remaining * 10 <= target], dim=0)
-    masks = masks[(masks != observed).any(1)]
+    is_other = (masks != observed).any(1)
+    masks = masks[is_other]
     drawn = torch.randperm(len(masks), generator=torch.Generator().manual_seed(0))[: most - 1]
     return torch.cat([observed[None], masks[drawn]])
 
 
 def exchanges_of_pairs(num_folds: int, most: int) -> Tensor:
-    """Return relabelings of pairs, as in :func:`relabelings`, which exchange the sides of folds.
+    """Return relabelings of paired images, as in :func:`relabelings`, which exchange whole folds between A and B.
 
-    Fold k of A and fold k of B hold the same pairs. A relabeling and its mirror image have the same distances, so they
-    count as one of ``most``.
+    Fold k of A and fold k of B hold the same pairs. A relabeling and its mirror image have the same distances.
+
+    Args:
+        num_folds: Number of folds per set.
+        most: Maximum number of relabelings, where a relabeling and its mirror image count as one. If there are more,
+            different random ones are drawn.
 
     Example:
         >>> exchanges_of_pairs(2, most=9).int()
@@ -130,10 +154,15 @@ def exchanges_of_pairs(num_folds: int, most: int) -> Tensor:
 
 
 def partitions(num_folds: Sequence[int], most: int) -> Tensor:
-    """Assign the folds of several sets to the sets at random, so that each set keeps its number of folds.
+    """Assign the folds of several sets to the sets at random. Each set keeps its number of folds.
 
-    Masks of the folds in each set, bool, shape ``(P, sets, folds)``. The folds are in the order of the sets. The first
-    partition is the observed one.
+    Args:
+        num_folds: Number of folds of each set.
+        most: Number of partitions.
+
+    Returns:
+        Masks of the folds in each set, bool, shape ``(P, sets, folds)``. The folds are in the order of the sets. The
+        first partition is the observed one.
 
     Example:
         >>> partitions([2, 1], 2)[0].int()
@@ -143,18 +172,20 @@ def partitions(num_folds: Sequence[int], most: int) -> Tensor:
     """
     keys = torch.rand(most, sum(num_folds), generator=torch.Generator().manual_seed(0))
     keys[0] = torch.arange(sum(num_folds))
-    places = torch.repeat_interleave(torch.arange(len(num_folds)), torch.tensor(num_folds))
-    dealt = torch.empty_like(keys, dtype=torch.int64).scatter_(1, keys.argsort(1), places.expand(most, -1))
-    return dealt[:, None] == torch.arange(len(num_folds))[:, None]
+    # Number of the set of each fold: observed, then in each partition.
+    observed_sets = torch.repeat_interleave(torch.arange(len(num_folds)), torch.tensor(num_folds))
+    assigned_sets = torch.empty_like(keys, dtype=torch.int64)
+    assigned_sets.scatter_(1, keys.argsort(1), observed_sets.expand(most, -1))
+    return assigned_sets[:, None] == torch.arange(len(num_folds))[:, None]
 
 
 def _distinct(masks: Tensor, most: int) -> Tensor:
-    """Return the first ``most`` different rows, in their order."""
+    """Remove duplicates of rows; return the first ``most`` remaining rows, in their order."""
     distinct, numbers = masks.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
-    # For each different row, the number of the first row that is equal to it.
-    beyond_last = torch.full((len(distinct),), len(masks))
-    first = beyond_last.scatter_reduce(0, numbers, torch.arange(len(masks)), "amin")
-    return masks[first.sort().values[:most]]
+    # For each distinct row, find the first row that is equal to it.
+    after_last = torch.full((len(distinct),), len(masks))
+    first_rows = after_last.scatter_reduce(0, numbers, torch.arange(len(masks)), "amin")
+    return masks[first_rows.sort().values[:most]]
 
 
 def permutation_test(
@@ -166,26 +197,26 @@ def permutation_test(
 ) -> PermutationTest:
     """Run a permutation test on distances under relabelings.
 
-    The distance of each neuron is standardised by its mean and deviation over all relabelings. A layer has two
-    statistics, each standardised again: the mean of its neurons, and its shift (:func:`layer_shifts`), which sees
-    slight differences of many neurons in one direction. The overall statistic is the maximum over layers, over their
-    shifts, or over neurons, each standardised again: slight differences affect few layers or few neurons, which the
-    overall mean would miss.
+    The distance of each neuron is standardised by its mean and standard deviation over all relabelings. A layer has two
+    statistics: the mean of its neurons, and its shift, see :func:`layer_shifts`. The shift detects small differences of
+    many neurons in one direction. The overall statistic is the maximum over the means of layers, over the shifts of
+    layers, and over neurons. It detects small differences that affect few layers or few neurons, which the mean over
+    all neurons would miss. All statistics are standardised before they are compared.
 
     Args:
-        distances: Distances of each neuron, scaled to be independent of the number of images of either side in a
-            relabeling, shape ``(P, N)``, float64; the first row is observed.
+        distances: Distance of each neuron in each relabeling, shape ``(P, N)``, float64. Distances are scaled so that
+            they do not depend on the number of images per set. The first row is observed.
         layers: Columns of each layer.
-        weights: Weights of Eq. (5), shape ``(N,)``, of which absolute values are used; None for equal weights.
-        exact: Whether these are all possible relabelings.
-        shifts: Shift of each layer, shape ``(P, layers)``; None to test without shifts.
+        weights: Weights of Eq. (5), shape ``(N,)``; None for equal weights. Their absolute values are used.
+        exact: Whether the relabelings are all possible ones.
+        shifts: Shift of each layer in each relabeling, shape ``(P, layers)``; None to test without shifts.
 
     """
     z = standardised(distances)
     neuron_weights = torch.ones(z.shape[1], dtype=torch.float64) if weights is None else weights.abs().double()
     neuron_weights = neuron_weights.to(z.device)
     by_layer = standardised(torch.stack([z[:, columns] @ neuron_weights[columns] for columns in layers], 1))
-    # Maxima of each relabeling, over layers, neurons and shifts of layers.
+    # For each relabeling, take the maximum over layers, over neurons, and over shifts of layers.
     max_neuron = torch.where(neuron_weights > 0, z, -torch.inf).amax(1)
     maxima = [by_layer.amax(1), max_neuron]
     if shifts is not None:
@@ -194,24 +225,24 @@ def permutation_test(
         by_layer = torch.maximum(by_layer, by_shift)
     overall = standardised(torch.stack(maxima, 1)).amax(1)
     return PermutationTest(
-        float(_p_values(overall, overall[0])),
-        _p_values(by_layer.amax(1), by_layer[0]),
-        _p_values(max_neuron, z[0]),
-        false_discovery_rates(z),
-        z[0],
-        len(distances),
-        exact,
-        overall,
+        p_value=float(_p_values(overall, overall[0])),
+        layers=_p_values(by_layer.amax(1), by_layer[0]),
+        neurons=_p_values(max_neuron, z[0]),
+        q=false_discovery_rates(z),
+        z=z[0],
+        num_relabelings=len(distances),
+        exact=exact,
+        overall=overall,
     )
 
 
 def joint_p_value(*tests: PermutationTest) -> float:
-    """Compute the p-value of the test that any of several tests of the same relabelings finds a difference.
+    """Compute the p-value of the null hypothesis of several tests together.
 
-    The statistic of a relabeling is the smallest of its p-values (min-P of Westfall and Young). The p-value of this
-    statistic is computed by relabeling, too, so tests may depend on each other. It is never smaller than the smallest
-    p-value of the tests. If tests have different numbers of relabelings, their p-values are corrected for the number of
-    tests (Bonferroni).
+    The statistic of a relabeling is its smallest p-value among the tests (min-P of Westfall and Young). The p-value of
+    this statistic is computed from the same relabelings, so the tests may depend on each other. The result is never
+    smaller than the smallest p-value of the tests. If the tests have different numbers of relabelings, the smallest
+    p-value is corrected for the number of tests instead (Bonferroni).
     """
     if len({test.num_relabelings for test in tests}) > 1:
         return min(1.0, len(tests) * min(test.p_value for test in tests))
@@ -220,31 +251,48 @@ def joint_p_value(*tests: PermutationTest) -> float:
 
 
 def most_unlike(tests: Sequence[PermutationTest], num_sets: int) -> tuple[int, float]:
-    """Return the number of the set with the most joint evidence, and the p-value that any differs from all others.
+    """Find the set that differs most from all other sets.
 
-    The rows of the tests are each set against all others, in each of the :func:`partitions`. The statistic of a
-    partition is the largest of its sets.
+    The statistic of a partition is the largest joint evidence among its sets.
+
+    Args:
+        tests: Tests of each set against all other sets. Their rows are the sets of each of the :func:`partitions`.
+        num_sets: Number of sets.
+
+    Returns:
+        The number of the set with the most joint evidence, and the p-value of the null hypothesis that no set differs
+        from all others.
+
     """
     evidence = _joint_evidence(tests).view(-1, num_sets)
     largest = evidence.amax(1)
     overall = torch.stack([test.overall[:num_sets].cpu() for test in tests]).sum(0)
-    # Sets of equal rank are ordered by the size of the statistic.
-    furthest = torch.where(evidence[0] >= largest[0] - _TIE, overall, -torch.inf).argmax()
-    return int(furthest), float(_p_values(largest, largest[0]))
+    # Sets with equal evidence are compared by the size of their statistics.
+    number = torch.where(evidence[0] >= largest[0] - _TIE, overall, -torch.inf).argmax()
+    return int(number), float(_p_values(largest, largest[0]))
 
 
 def _joint_evidence(tests: Sequence[PermutationTest]) -> Tensor:
-    """Return minus the smallest p-value among tests for each of their common relabelings, ``(P,)``."""
+    """Return minus the smallest p-value among tests, for each of their common relabelings, ``(P,)``."""
     p_values = [_p_values(test.overall, test.overall).cpu() for test in tests]
     return -torch.stack(p_values).amin(0)
 
 
 def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None) -> Tensor:
-    """Compute the shift of each layer: the mean over neurons of the square of the difference of means over its noise.
+    """Compute the shift of each layer: the mean over its neurons of squared shifts, each divided by its noise.
 
-    Noise is the mean square over relabelings, whose mean is 0: a relabeling and its mirror image are equally likely.
-    Those of neurons, ``(P, N)``, float64, are mean activations in one side less those in the other, scaled as the
-    distances of :func:`permutation_test`. Those of layers, ``(P, layers)``, are not standardised.
+    The noise of a neuron is the mean of its squared shift over relabelings. The mean shift is 0, because a relabeling
+    and its mirror image are equally likely.
+
+    Args:
+        shifts: Shift of each neuron, ``(P, N)``, float64: its mean activation in one set less that in the other. Shifts
+            are scaled like the distances of :func:`permutation_test`.
+        layers: Columns of each layer.
+        weights: Weights of Eq. (5), shape ``(N,)``; None for equal weights. Their absolute values are used.
+
+    Returns:
+        Shifts of layers, ``(P, layers)``, not standardised.
+
     """
     squares = shifts.square()
     noise = squares.mean(0)
@@ -264,9 +312,16 @@ def standardised(distances: Tensor) -> Tensor:
 
 
 def false_discovery_rates(z: Tensor) -> Tensor:
-    """Compute q of each neuron by Benjamini and Hochberg, from p-values pooled over relabelings of all neurons.
+    """Compute the false discovery rate of each neuron (Benjamini and Hochberg).
 
-    ``z`` are standardised distances, shape ``(P, N)``, of which the first row is observed; q has shape ``(N,)``.
+    p-values are computed from a null distribution that is pooled over the relabelings of all neurons.
+
+    Args:
+        z: Standardised distances, shape ``(P, N)``. The first row is observed.
+
+    Returns:
+        False discovery rates, shape ``(N,)``.
+
     """
     observed = z[0]
     count = z.shape[1]
@@ -274,16 +329,22 @@ def false_discovery_rates(z: Tensor) -> Tensor:
     order = observed.argsort(descending=True)
     descending = observed[order]
     num_null = (len(z) - 1) * count
-    # Sort only values of interest: q is 1 for the rest.
+    # Sorting values of at least 1 is enough. Smaller observed values get a p-value of 1.
     null = null[null >= 1].sort().values
-    above = len(null) - torch.searchsorted(null, descending.clamp(min=1) * (1 - _TIE))
-    p = torch.where(descending >= 1, (1 + above) / (1 + num_null), 1.0).double()
+    num_as_large = len(null) - torch.searchsorted(null, descending.clamp(min=1) * (1 - _TIE))
+    p = torch.where(descending >= 1, (1 + num_as_large) / (1 + num_null), 1.0).double()
     q = rates_of_sorted(p)
     return torch.empty_like(q).scatter_(0, order, q)
 
 
 def rates_of_sorted(p: Tensor) -> Tensor:
-    """Compute q of p-values in ascending order, float64, shape ``(n,)`` (Benjamini and Hochberg, 1995).
+    """Compute false discovery rates from p-values in ascending order (Benjamini and Hochberg, 1995).
+
+    Args:
+        p: p-values, float64, shape ``(n,)``.
+
+    Returns:
+        False discovery rates, float64, shape ``(n,)``.
 
     Example:
         >>> rates_of_sorted(torch.tensor([0.25, 0.5, 0.5], dtype=torch.float64))
@@ -295,9 +356,13 @@ def rates_of_sorted(p: Tensor) -> Tensor:
 
 
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Correct p-values for the number of tests (Holm, 1979), by name; None means no test.
+    """Correct p-values for the number of tests, which controls the family-wise error rate (Holm, 1979).
 
-    This controls the family-wise error rate.
+    Args:
+        p_values: p-value of each test, by name; None if there was no test.
+
+    Returns:
+        Corrected p-values, by name; None if there was no test.
 
     Example:
         >>> holm({"a": 0.01, "b": None, "c": 0.04, "d": 0.03})
@@ -314,6 +379,15 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def _p_values(null: Tensor, observed: Tensor) -> Tensor:
-    """Compute the share of relabelings, including the observed one, with a statistic as large, shape as observed."""
+    """Compute the share of relabelings with a statistic at least as large as observed.
+
+    Args:
+        null: Statistic of each relabeling, including the observed one, ``(P,)``.
+        observed: Observed statistics.
+
+    Returns:
+        p-values in the shape of ``observed``.
+
+    """
     least = observed - _TIE * observed.abs().clamp(min=1)
     return (len(null) - torch.searchsorted(null.sort().values, least)).double() / len(null)

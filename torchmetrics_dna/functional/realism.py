@@ -1,4 +1,4 @@
-"""Distance of single images to a set (sections 5.1 and 5.4 of the paper), its contrast between sets, and its maps."""
+"""Distance of single images to a set (sections 5.1 and 5.4 of the paper), its contrast to another set, and its maps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torchmetrics_dna.images.cells import cells_of
 
 # Number of cells of a heat map in each direction.
 SIDE = 56
-# Number of bins of a map at a time: 2 MiB of float64.
+# Largest number of bins that are processed at the same time: 2 MiB of float64.
 _CELLS = 1 << 18
 _NO_COUNTS = "A neuron of the reference has no counts; make the reference from at least one image"
 
@@ -30,20 +30,22 @@ def dna_realism(
     weights: Tensor | None = None,
     contrast_counts: Tensor | None = None,
 ) -> Tensor:
-    r"""Compute the dna-emd between each single image and a reference: the lower, the closer.
+    r"""Compute the dna-emd between each single image and a reference. Lower values are closer.
 
-    It equals :func:`dna_emd` of the DNA of one image, but histograms exist for one chunk at a time only. With
-    ``contrast_counts`` of the pool that the images come from, the distance to the pool is subtracted: the result is
-    negative for an image that is more like the reference than like the pool.
+    The result equals :func:`dna_emd` for the histogram of each image, but needs less memory.
+
+    ``contrast_counts`` are the counts of the pool from which the images come. If they are passed, the distance to the
+    pool is subtracted. The result is then negative for an image that is closer to the reference than to the pool.
 
     Args:
-        activations: ``{layer: (B, n, *positions)}``, or those of a single layer; floating point, finite.
+        activations: Finite floating point activations, ``{layer: (B, n, *positions)}``, or the tensor of a single
+            layer.
         reference_counts: Counts of the reference, shape ``(N, num_bins)``, layers concatenated.
         low: Lower bounds, shape ``(N,)``, float64.
         high: Upper bounds, shape ``(N,)``, float64.
-        weights: The :math:`W^n` of Eq. (5), shape ``(N,)``; by default the plain mean. Neurons of weight 0 are
-            skipped.
-        contrast_counts: Counts of the pool, shape ``(N, num_bins)``; None for the plain distance.
+        weights: Weights :math:`W^n` of Eq. (5), shape ``(N,)``; by default, all weights are :math:`1/N`. Neurons with
+            the weight 0 are skipped.
+        contrast_counts: Counts of the pool, shape ``(N, num_bins)``; None to return the distance to the reference.
 
     Returns:
         Distances, float64, shape ``(B,)``, in bins.
@@ -66,7 +68,12 @@ def dna_realism(
 
 
 def less_contrast(values: Tensor) -> Tensor:
-    """Return the values for the first reference, less those for the second if there is one; values are ``(S, ...)``."""
+    """Return the values for the first reference, minus those for the second reference if there are two.
+
+    Args:
+        values: Values for one or two references, ``(S, ...)``.
+
+    """
     if len(values) == 1:
         return values[0]
     return values[0] - values[1]
@@ -75,9 +82,19 @@ def less_contrast(values: Tensor) -> Tensor:
 def realism_of(
     activations: Activations, references: Tensor, bins: Bins, weights: Tensor | None, wait: bool = True
 ) -> Tensor:
-    """Compute :func:`dna_realism` to several references at once, counts ``(S, N, num_bins)``: ``(S, B)``.
+    """Compute :func:`dna_realism` for several references at once.
 
-    Raising an error needs a device sync. Without ``wait``, all scores on a device are NaN instead.
+    Args:
+        activations: Activations of images.
+        references: Counts of the references, ``(S, N, num_bins)``.
+        bins: Bins of the counts.
+        weights: Weights of Eq. (5), ``(N,)``; None for equal weights.
+        wait: Whether errors may be raised for activations that are not finite, which needs a device sync. If False, all
+            scores on an accelerator are NaN instead.
+
+    Returns:
+        Distances, float64, ``(S, B)``.
+
     """
     neurons = references.shape[1]
     device = references.device
@@ -95,7 +112,7 @@ def realism_of(
     distances.masked_fill_(weights == 0, 0)
     if wait and distances.isnan().any():
         raise ValueError(_NO_COUNTS)
-    # Each row is summed separately, so that a score is bitwise independent of the batch.
+    # Each row is summed separately, so that a score does not depend on the batch, not even by rounding.
     scores = sum_over_neurons(distances * weights)
     if wait:
         return scores
@@ -103,7 +120,7 @@ def realism_of(
 
 
 def _fill_distances_(distances: Tensor, activations: Activations, references: Tensor, bins: Bins) -> None:
-    """Write the dna-emd of the histogram of each image to each reference, to ``distances`` of shape ``(S, B, N)``."""
+    """Compute the dna-emd between each image and each reference, and write it to ``distances``, ``(S, B, N)``."""
     first_of_part = 0
     for part in activations.parts:
         for columns, layer in Activations(part).placed():
@@ -126,26 +143,28 @@ def dna_realism_map(
 ) -> dict[str, Tensor]:
     r"""Compute maps whose means over positions add up to :func:`dna_realism`.
 
-    The dna-emd of a neuron moves the sorted activations of the image to the quantiles of the reference. The value of a
-    position is the cost of moving its own activation. Activations in one bin share their quantiles, and have equal
-    costs. A neuron of an image with P positions thus has
+    The dna-emd of a neuron is the cost of moving the sorted activations of the image to the quantiles of the reference.
+    The value of a position is the cost of moving its own activation. Activations in the same bin are moved to the same
+    quantiles, so their costs are equal. For a neuron of an image with P positions, the cost of position p is
 
     .. math::
         c_p = \frac{P}{h_k} \int_{F[k-1]}^{F[k]} |Q_{ref}(u) - k| \, du, \qquad k = bin(p),
 
-    with the cumulative shares F of the image, its number of activations :math:`h_k` in a bin, and the quantiles Q of
-    the reference, in bins.
+    where F are the cumulative shares of the image, :math:`h_k` is its number of activations in bin k, and Q are the
+    quantiles of the reference, in bins.
 
     Args:
-        activations: ``{layer: (B, n, *positions)}``, or those of a single layer; floating point, finite.
+        activations: Finite floating point activations, ``{layer: (B, n, *positions)}``, or the tensor of a single
+            layer.
         reference_counts: Counts of the reference, shape ``(N, num_bins)``, layers concatenated.
         low: Lower bounds, shape ``(N,)``, float64.
         high: Upper bounds, shape ``(N,)``, float64.
-        weights: The :math:`W^n` of Eq. (5), shape ``(N,)``; by default the plain mean.
-        contrast_counts: Counts of the pool, shape ``(N, num_bins)``, whose map is subtracted; None for the distance.
+        weights: Weights :math:`W^n` of Eq. (5), shape ``(N,)``; by default, all weights are :math:`1/N`.
+        contrast_counts: Counts of the pool, shape ``(N, num_bins)``. The map for the pool is subtracted. None returns
+            the map for the reference.
 
     Returns:
-        For each layer ``(B, *positions)``, float64, in bins. A single layer is called ``"activations"``.
+        Map of each layer, ``(B, *positions)``, float64, in bins. A single layer is called ``"activations"``.
 
     Raises:
         ValueError: If shapes do not match, a value is not finite, or a neuron of a set has no counts.
@@ -166,7 +185,18 @@ def dna_realism_map(
 def realism_maps(
     layers: Mapping[str, Tensor], references: Tensor, bins: Bins, weights: Tensor | None
 ) -> dict[str, Tensor]:
-    """Compute :func:`dna_realism_map` to S references, ``(S, N, num_bins)``; ``(S, B, *positions)`` for each layer."""
+    """Compute :func:`dna_realism_map` for several references at once.
+
+    Args:
+        layers: Activations of each layer, ``(B, n, *positions)``.
+        references: Counts of the references, ``(S, N, num_bins)``.
+        bins: Bins of the counts.
+        weights: Weights of Eq. (5), ``(N,)``; None for equal weights.
+
+    Returns:
+        Maps of each layer, float64, ``(S, B, *positions)``.
+
+    """
     _check_neurons(layers, references.shape[1])
     activations = Activations(layers)
     activations.check()
@@ -180,42 +210,66 @@ def realism_maps(
     integrals = (references.double() / totals * bin_numbers).cumsum(2)
     maps = {}
     for layer, (columns, values) in zip(layers, activations.placed(), strict=True):
-        num_images = len(values)
         positions = values.shape[2:]
-        maps_of_layer = values.new_zeros(len(references), num_images, *positions, dtype=torch.float64)
-        for image in range(num_images):
-            by_position = values[image].flatten(1) if positions else values[image][:, None]
-            for block in blocks(len(by_position), bins.num_bins, _CELLS):
-                neurons = slice(columns.start + block.start, columns.start + block.stop)
-                numbers = bins.take(neurons).numbers(by_position[block])
-                for reference in range(len(references)):
-                    costs = _costs(numbers, cumulative[reference, neurons], integrals[reference, neurons])
-                    weighted_sum = weights[neurons] @ costs
-                    maps_of_layer[reference, image] += weighted_sum.view(positions)
-        maps[layer] = maps_of_layer
+        layer_maps = values.new_zeros(len(references), len(values), *positions, dtype=torch.float64)
+        layer_bins = bins.take(columns)
+        for image, image_activations in enumerate(values):
+            _add_costs_(
+                layer_maps[:, image],
+                image_activations,
+                layer_bins,
+                cumulative[:, columns],
+                integrals[:, columns],
+                weights[columns],
+            )
+        maps[layer] = layer_maps
     return maps
 
 
+def _add_costs_(
+    maps: Tensor, activations: Tensor, bins: Bins, cumulative: Tensor, integrals: Tensor, weights: Tensor
+) -> None:
+    """Add the weighted costs of the neurons of one layer and image to its maps.
+
+    Args:
+        maps: Maps of the image for each reference, ``(S, *positions)``.
+        activations: Activations of the image, ``(n, *positions)``.
+        bins: Bins of the layer.
+        cumulative: Cumulative shares of each reference, ``(S, n, num_bins)``.
+        integrals: Integrals of the quantile function of each reference up to the end of each bin, ``(S, n, num_bins)``.
+        weights: Weights of the neurons, ``(n,)``.
+
+    """
+    positions = activations.shape[1:]
+    by_position = activations.flatten(1) if positions else activations[:, None]
+    for neurons in blocks(len(by_position), bins.num_bins, _CELLS):
+        numbers = bins.take(neurons).numbers(by_position[neurons])
+        for reference in range(len(maps)):
+            costs = _costs(numbers, cumulative[reference, neurons], integrals[reference, neurons])
+            weighted_sum = weights[neurons] @ costs
+            maps[reference] += weighted_sum.view(positions)
+
+
 def _costs(numbers: Tensor, cumulative: Tensor, integral: Tensor) -> Tensor:
-    """Compute the cost of each position, ``(n, positions)``: the terms of :func:`dna_realism_map`.
+    """Compute the cost of each position, ``(n, positions)``: the :math:`c_p` of :func:`dna_realism_map`.
 
     Args:
         numbers: Number of the bin of each position, int64, ``(n, positions)``.
         cumulative: Cumulative shares of a reference, ``(n, num_bins)``.
-        integral: Integral of its quantile function up to the end of each bin, ``(n, num_bins)``.
+        integral: Integral of the quantile function of the reference up to the end of each bin, ``(n, num_bins)``.
 
     """
     num_positions = numbers.shape[1]
     counts = torch.zeros_like(cumulative, dtype=torch.int64).scatter_add_(1, numbers, torch.ones_like(numbers))
     k = torch.arange(counts.shape[1], dtype=torch.float64, device=counts.device)
-    # Share of the image at the end and at the begin of each bin.
+    # Cumulative shares of the image at the end and at the beginning of each bin.
     ends = counts.cumsum(1).double() / num_positions
     begins = _shifted(ends)
-    # Integral of the quantile function up to these shares. It is linear between the steps of the reference.
-    place = torch.searchsorted(cumulative, ends).clamp(max=len(k) - 1)
-    up_to_end = integral.gather(1, place) - place * (cumulative.gather(1, place) - ends)
+    # Integrals of the quantile function up to these shares. They are linear between the steps of the reference.
+    quantile = torch.searchsorted(cumulative, ends).clamp(max=len(k) - 1)
+    up_to_end = integral.gather(1, quantile) - quantile * (cumulative.gather(1, quantile) - ends)
     up_to_begin = _shifted(up_to_end)
-    # Quantiles are at most k up to the reference's own share in bins 0 to k, and larger beyond it.
+    # Split each interval at the reference's cumulative share up to bin k, where its quantiles become larger than k.
     middle = torch.minimum(torch.maximum(cumulative, begins), ends)
     up_to_middle = torch.where(middle >= ends, up_to_end, integral)
     up_to_middle = torch.where(middle <= begins, up_to_begin, up_to_middle)
@@ -226,12 +280,12 @@ def _costs(numbers: Tensor, cumulative: Tensor, integral: Tensor) -> Tensor:
 
 
 def _shifted(ends: Tensor) -> Tensor:
-    """Return values at the beginnings of bins from values at their ends, ``(n, num_bins)``. The first is 0."""
+    """Return values at the beginning of each bin from values at the end of each bin, ``(n, num_bins)``."""
     return torch.nn.functional.pad(ends, (1, 0))[:, :-1]
 
 
 def _check_neurons(layers: Mapping[str, Tensor], neurons: int) -> None:
-    """Raise ValueError unless activations have this number of neurons."""
+    """Raise ValueError unless the activations of all layers have this number of neurons in total."""
     if sum(layer.shape[1] for layer in layers.values()) != neurons:
         raise ValueError(
             f"Expected activations of the {neurons} neurons that the reference has, but got"
@@ -242,7 +296,15 @@ def _check_neurons(layers: Mapping[str, Tensor], neurons: int) -> None:
 def _check_references(
     reference_counts: Tensor, low: Tensor, high: Tensor, contrast_counts: Tensor | None
 ) -> tuple[Tensor, Bins]:
-    """Return the counts of one or two references, ``(S, N, num_bins)``, and their bins; ValueError if shapes differ."""
+    """Check the arguments of :func:`dna_realism` about references.
+
+    Returns:
+        The counts of one or two references, ``(S, N, num_bins)``, and their bins.
+
+    Raises:
+        ValueError: If shapes do not match, or the bounds are not valid.
+
+    """
     if reference_counts.ndim != 2:
         shape = tuple(reference_counts.shape)
         raise ValueError(f"Argument `reference_counts` expected to have shape (N, num_bins), but got {shape}")
@@ -265,18 +327,18 @@ def _check_references(
 
 
 def heat(maps: Mapping[str, Tensor], input_size: tuple[int, int] | None = None, side: int = SIDE) -> Tensor:
-    """Join the maps of all layers to one of ``side * side`` cells, whose mean is the sum of the layers' means.
+    """Combine the maps of all layers into one heat map with ``side * side`` cells.
 
-    Each position of a layer is spread evenly over its cell of the input. The value of a class token is spread over the
-    whole picture.
+    The value of each position is spread evenly over the part of the input that the position covers. The value of a
+    class token is spread over the whole image. The mean of the heat map is the sum of the means of all maps.
 
     Args:
-        maps: For each layer ``(B, *positions)``, such as from :meth:`DNARealism.map`.
-        input_size: Height and width of the network's input; by default a square.
+        maps: Map of each layer, ``(B, *positions)``, such as from :meth:`DNARealism.map`.
+        input_size: Height and width of the network's input; by default, the input is a square.
         side: Number of cells in each direction.
 
     Returns:
-        Shape ``(B, side, side)``, float64.
+        Heat map of each image, ``(B, side, side)``, float64.
 
     Example:
         >>> heat({"a": torch.tensor([[[0.0, 4.0]]]), "b": torch.tensor([1.0])}, side=2)
@@ -286,21 +348,31 @@ def heat(maps: Mapping[str, Tensor], input_size: tuple[int, int] | None = None, 
     """
     if not maps:
         raise ValueError("Argument `maps` expected to hold the map of a layer or more, but got none")
-    layers = []
-    for values in maps.values():
-        cells = cells_of(values.shape[1:], input_size).double().to(values.device)
-        left, top, right, bottom = cells.T
-        down = _covered(top, bottom, side)
-        across = _covered(left, right, side)
-        by_position = values.flatten(1).double() if values.ndim > 1 else values[:, None].double()
-        # The value of a cell times its part of the input is the position's part of the mean.
-        cell_values = by_position / (len(cells) * (right - left) * (bottom - top))
-        layers.append(torch.stack([down.T @ (row[:, None] * across) for row in cell_values]))
+    layers = [_heat_of_layer(values, input_size, side) for values in maps.values()]
     return reduce(torch.add, layers)
 
 
+def _heat_of_layer(values: Tensor, input_size: tuple[int, int] | None, side: int) -> Tensor:
+    """Return the heat map of one layer, ``(B, side, side)``, from its map, ``(B, *positions)``."""
+    cells = cells_of(values.shape[1:], input_size).double().to(values.device)
+    left, top, right, bottom = cells.T
+    covered_rows = _covered(top, bottom, side)
+    covered_columns = _covered(left, right, side)
+    by_position = values.flatten(1).double() if values.ndim > 1 else values[:, None].double()
+    # The mean of the heat map is the mean over positions: divide by the number of positions and the area of each cell.
+    densities = by_position / (len(cells) * (right - left) * (bottom - top))
+    return torch.stack([covered_rows.T @ (row[:, None] * covered_columns) for row in densities])
+
+
 def _covered(begins: Tensor, ends: Tensor, side: int) -> Tensor:
-    """Return the share of each of ``side`` equal intervals that each cell covers, ``(positions, side)``."""
+    """Return the share of each of ``side`` equal intervals that each position covers, ``(positions, side)``.
+
+    Args:
+        begins: Beginning of the interval that each position covers, relative to the length of the input.
+        ends: End of this interval.
+        side: Number of equal intervals into which the input is divided.
+
+    """
     edges = torch.arange(side + 1, dtype=torch.float64, device=begins.device) / side
     overlap = torch.minimum(ends[:, None], edges[1:]) - torch.maximum(begins[:, None], edges[:-1])
     return overlap.clamp(min=0) * side

@@ -1,4 +1,4 @@
-"""Reduce per-neuron distances to one figure, with the weights of Eq. (5), a block of rows at a time."""
+"""Reduce the distances of neurons to one value, with the weights of Eq. (5)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ import torch
 from torch import Tensor
 
 Reduction = Literal["mean", "none"]
-# Number of neurons at a time; torch splits sums of twice as many among threads.
+# Number of neurons that are summed at once. torch divides sums of twice as many neurons among threads, which changes
+# rounding.
 _AT_ONCE = 1 << 14
 
 
 def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:
-    """Compute the weighted sum of distances ``(..., N)`` (Eq. 5), the plain mean without weights, or its terms times N.
+    """Reduce the distances of neurons to their weighted sum (Eq. 5).
 
-    ValueError if weights have another shape or are not finite, or the reduction is unknown.
+    Args:
+        distances: Distances, ``(..., N)``.
+        weights: Weights of the neurons, ``(N,)``; None for equal weights.
+        reduction: ``"mean"`` returns the weighted sum, ``(...)``. ``"none"`` returns its terms times N, ``(..., N)``.
+
+    Raises:
+        ValueError: If weights have another shape or are not finite, or the reduction is unknown.
+
     """
     if weights is not None:
-        distances = distances * check_weights(weights, distances.shape[-1]).to(distances.device) * distances.shape[-1]
+        num_neurons = distances.shape[-1]
+        distances = distances * check_weights(weights, num_neurons).to(distances.device) * num_neurons
     if reduction == "mean":
         return mean_over_neurons(distances)
     if reduction == "none":
@@ -27,12 +36,13 @@ def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduc
 
 
 def sum_over_neurons(values: Tensor) -> Tensor:
-    """Sum over the last axis, bitwise independent of the number of threads and rows."""
-    return torch.stack([chunk.sum(-1) for chunk in torch.split(values, _AT_ONCE, -1)]).sum(0)
+    """Sum over the last axis. The result does not depend on the number of threads or rows, not even by rounding."""
+    sums = [chunk.sum(-1) for chunk in torch.split(values, _AT_ONCE, -1)]
+    return torch.stack(sums).sum(0)
 
 
 def mean_over_neurons(values: Tensor) -> Tensor:
-    """Average over the last axis, by :func:`sum_over_neurons`."""
+    """Average over the last axis. Like :func:`sum_over_neurons`, it does not depend on the number of threads."""
     return sum_over_neurons(values) / values.shape[-1]
 
 
@@ -50,6 +60,13 @@ def check_weights(weights: Tensor | None, count: int, of: str = "neuron") -> Ten
 
 
 def blocks(rows: int, columns: int, cells: int) -> list[slice]:
-    """Return slices of rows, each with at most this number of cells."""
+    """Divide the rows of a table into slices.
+
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        cells: Maximum number of cells per slice. A slice has at least one row.
+
+    """
     size = max(1, cells // max(1, columns))
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]

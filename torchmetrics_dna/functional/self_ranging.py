@@ -1,10 +1,14 @@
 """Earth Mover's Distance between self-ranging histograms, whose bins may differ.
 
-The share of activations below a position is known exactly at the edges of a histogram's own bins, up to its smallest
-activation (0), and above its largest one (1). Bin widths are powers of two, so the edges of the coarser of two
-histograms are edges of the finer one, too: both shares are known there. Between two such points, only the finer
-histogram shows where activations lie. If the finer histogram has activations there, those of the coarser one are
-assumed to lie in the same places. Otherwise, the share of the coarser one is taken as linear.
+The share of activations below a value is known exactly at the edges of a histogram's bins. It is 0 up to the smallest
+activation, and 1 above the largest one. Bin widths are powers of two, so the bin edges of the coarser of two histograms
+are also edges of the finer one. The shares of both histograms are known at these points.
+
+Between two such points, only the finer histogram shows where its activations are. If it has activations there, those of
+the coarser histogram are assumed to be distributed in the same way. If not, the share of the coarser histogram is
+assumed to be linear.
+
+In this module, a position is a value on the axis of activations. A knot is a bin edge, limited to the observed range.
 """
 
 from __future__ import annotations
@@ -19,21 +23,29 @@ from torchmetrics_dna.binning.self_ranging import Grid, bounds_of, dyadic_grid
 from torchmetrics_dna.functional.emd import compiled_for, cumulative_share
 from torchmetrics_dna.functional.reduction import blocks
 
-# Number of values at a time: 2 MiB of float64.
+# Largest number of values that are processed at the same time: 2 MiB of float64.
 _CELLS = 1 << 18
-# Resolution of the part of a gap's activations that lie below a position.
+# Shares of the activations in a gap are rounded to multiples of 1 / _STEPS, so that sums of counts are exact.
 _STEPS = 1 << 12
 # Sum of the counts of a histogram that was moved to other bins.
 _COUNTS = 1 << 40
+# Smallest denominator, for intervals of length 0.
 _TINY = torch.finfo(torch.float64).tiny
 
 
 class RangedCounts(NamedTuple):
-    """Self-ranging histograms: counts, and the range of each neuron, which determines its bins."""
+    """Self-ranging histograms: counts, and the range of each neuron, which determines its bins.
 
-    counts: Tensor  # int64, (N, num_bins), or those of folds in the same bins, (K, N, num_bins)
-    minimum: Tensor  # float64, (N,)
-    maximum: Tensor  # float64, (N,)
+    Attributes:
+        counts: Counts, int64, ``(N, num_bins)``. For folds with the same bins, the shape is ``(K, N, num_bins)``.
+        minimum: Smallest activation of each neuron, float64, ``(N,)``.
+        maximum: Largest activation of each neuron, float64, ``(N,)``.
+
+    """
+
+    counts: Tensor
+    minimum: Tensor
+    maximum: Tensor
 
     @property
     def num_bins(self) -> int:
@@ -46,15 +58,15 @@ class RangedCounts(NamedTuple):
         return dyadic_grid(self.minimum, self.maximum, self.num_bins)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Return the bounds between which distances from these histograms are taken, ``(N,)`` each."""
+        """Return the bounds that define the unit of distances from these histograms, ``(N,)`` each."""
         return bounds_of(self.minimum, self.maximum)
 
     def take(self, rows: slice) -> RangedCounts:
-        """Select some neurons."""
+        """Return the histograms of some neurons."""
         return RangedCounts(self.counts[..., rows, :], self.minimum[rows], self.maximum[rows])
 
     def where(self, mask: Tensor, other: RangedCounts) -> RangedCounts:
-        """Select the neurons for which ``mask``, bool, ``(N,)``, is true here, and the others from ``other``."""
+        """Return these histograms where ``mask``, bool, ``(N,)``, is true, and those of ``other`` elsewhere."""
         return RangedCounts(
             torch.where(mask[:, None], self.counts, other.counts),
             torch.where(mask, self.minimum, other.minimum),
@@ -62,29 +74,36 @@ class RangedCounts(NamedTuple):
         )
 
     def knots(self) -> Tensor:
-        """Return the edges of the bins, moved into the range, ``(N, num_bins + 1)``; the share is linear between."""
+        """Return the edges of the bins, limited to the range, ``(N, num_bins + 1)``.
+
+        The share of activations is assumed to be linear between two knots.
+        """
         grid = self.grid
         numbers = torch.arange(self.num_bins + 1, dtype=torch.float64, device=self.counts.device)
         edges = (grid.start[:, None] + numbers) * grid.width[:, None]
         return edges.clamp(self.minimum[:, None], self.maximum[:, None])
 
     def shares(self) -> Tensor:
-        """Return the share of activations below each knot, ``(N, num_bins + 1)``; NaN without activations."""
+        """Return the share of activations below each knot, ``(N, num_bins + 1)``; NaN if there are no activations."""
         return pad(cumulative_share(self.counts), (1, 0))
 
     def places(self) -> Tensor:
-        """Return the number of the first bin of each neuron, the width of its bins, its minimum and its maximum."""
+        """Return four numbers per neuron: number of the first bin, width of bins, minimum and maximum, ``(N, 4)``."""
         grid = self.grid
         return torch.stack([grid.start.double(), grid.width, self.minimum, self.maximum], 1)
 
     def numbers(self, positions: Tensor) -> Tensor:
-        """Return the bin of each position, float64, ``(N, P)``. Beyond the first and last bin, numbers continue."""
+        """Return the number of the bin of each position, float64, ``(N, P)``.
+
+        Positions outside all bins get numbers below 0, or from ``num_bins``.
+        """
         grid = self.grid
         return (positions / grid.width[:, None]).floor() - grid.start[:, None]
 
     def share_below(self, positions: Tensor) -> Tensor:
         """Return the share of activations below each position, ``(N, P)``."""
-        knots, shares = self.knots(), self.shares()
+        knots = self.knots()
+        shares = self.shares()
         number = self.numbers(positions).clamp(0, self.num_bins - 1).long()
         left = knots.gather(1, number)
         right = knots.gather(1, number + 1)
@@ -94,38 +113,60 @@ class RangedCounts(NamedTuple):
 
 
 class _Gaps(NamedTuple):
-    """Gaps between neighbouring points at which the shares of two histograms are both known; P points per neuron."""
+    """Gaps between neighbouring points, at which the shares of both histograms are known; P points per neuron.
 
-    a_is_finer: Tensor  # bool, (N,)
-    fine: RangedCounts  # the finer histogram of each neuron
-    coarse: RangedCounts  # the coarser one
-    points: Tensor  # ascending positions, float64, (N, P); the first and last are beyond all activations and bounds
-    fine_knots: Tensor  # number of the finer histogram's knot at each point, int64, (N, P)
-    coarse_knots: Tensor  # number of the coarser one's
+    Attributes:
+        a_is_finer: Whether the histogram of A is the finer one, bool, ``(N,)``.
+        fine: The finer histogram of each neuron.
+        coarse: The coarser histogram of each neuron.
+        points: Positions of the points in ascending order, float64, ``(N, P)``. All activations and bounds are between
+            the first and the last point.
+        fine_knots: Number of the knot of the finer histogram at each point, int64, ``(N, P)``.
+        coarse_knots: Number of the knot of the coarser histogram at each point, int64, ``(N, P)``.
+
+    """
+
+    a_is_finer: Tensor
+    fine: RangedCounts
+    coarse: RangedCounts
+    points: Tensor
+    fine_knots: Tensor
+    coarse_knots: Tensor
 
     @classmethod
     def between(cls, a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> _Gaps:
-        """Find the gaps between histograms of shape ``(N, num_bins)``, within bounds ``(N,)`` and beyond."""
+        """Find the gaps for two histograms per neuron.
+
+        Args:
+            a: Histograms of A, ``(N, num_bins)``.
+            b: Histograms of B, ``(N, num_bins)``.
+            low: Lower bounds, ``(N,)``.
+            high: Upper bounds, ``(N,)``.
+
+        """
         a_is_finer = a.grid.exponent <= b.grid.exponent
-        fine, coarse = a.where(a_is_finer, b), b.where(a_is_finer, a)
+        fine = a.where(a_is_finer, b)
+        coarse = b.where(a_is_finer, a)
         knots = coarse.knots()
         begin = torch.minimum(low, torch.minimum(a.minimum, b.minimum))
         end = torch.maximum(high, torch.maximum(a.maximum, b.maximum))
-        own_knots = torch.arange(a.num_bins + 1, device=knots.device).expand_as(knots)
+        coarse_knots = torch.arange(a.num_bins + 1, device=knots.device).expand_as(knots)
+        fine_knots = _fine_knots(knots, fine, coarse)
         return cls(
-            a_is_finer,
-            fine,
-            coarse,
-            torch.cat([begin[:, None], knots, end[:, None]], 1),
-            _with_ends(_fine_knots(knots, fine, coarse), a.num_bins),
-            _with_ends(own_knots, a.num_bins),
+            a_is_finer=a_is_finer,
+            fine=fine,
+            coarse=coarse,
+            points=torch.cat([begin[:, None], knots, end[:, None]], 1),
+            fine_knots=_with_ends(fine_knots, a.num_bins),
+            coarse_knots=_with_ends(coarse_knots, a.num_bins),
         )
 
 
 def _fine_knots(knots: Tensor, fine: RangedCounts, coarse: RangedCounts) -> Tensor:
     """Return the number of bins of the finer histogram below each knot of the coarser one, int64.
 
-    A bin of the finer histogram that holds the minimum or maximum of the coarser one counts as inside its range.
+    The minimum and maximum of the coarser histogram may be inside a bin of the finer one. Such a bin counts as inside
+    the range of the coarser histogram.
     """
     below = fine.numbers(knots)
     is_maximum = torch.arange(fine.num_bins + 1, device=knots.device) > coarse.numbers(coarse.maximum[:, None])
@@ -136,15 +177,25 @@ def _fine_knots(knots: Tensor, fine: RangedCounts, coarse: RangedCounts) -> Tens
 
 
 def _with_ends(knots: Tensor, last: int) -> Tensor:
-    """Add the knots of the points beyond all activations."""
+    """Add the knots of the first and the last point, which are outside all activations: 0 and the last knot."""
     return pad(pad(knots, (1, 0)), (0, 1), value=last)
 
 
 def self_ranging_emd(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> Tensor:
-    r"""Compute the EMD of each neuron between self-ranging histograms, in bins of fixed bounds ``(N,)``.
+    r"""Compute the EMD of each neuron between self-ranging histograms, in bins of fixed bounds.
 
-    It equals the distance under fixed bounds up to binning: :math:`\int |F_A - F_B|` over the bounds, in units of a
-    ``num_bins``-th of the bounds, float64, ``(N,)``; NaN where a neuron has no counts, or more than 2^53.
+    The distance is :math:`\int |F_A - F_B|` between the bounds, divided by the width of a bin, which is a
+    ``num_bins``-th of the distance between the bounds. It equals the EMD of histograms with these bounds up to binning.
+
+    Args:
+        a: Histograms of A.
+        b: Histograms of B.
+        low: Lower bounds, ``(N,)``.
+        high: Upper bounds, ``(N,)``.
+
+    Returns:
+        Distances, float64, ``(N,)``; NaN for a neuron without counts, or with more than 2^53.
+
     """
     compiled = compiled_for(a.counts, b.counts)
     if compiled:
@@ -159,72 +210,145 @@ def self_ranging_emd(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor
 def area_of_rows(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> Tensor:
     """Integrate the absolute difference of the cumulative shares of each neuron between bounds, ``(N,)``."""
     gaps = _Gaps.between(a, b, low, high)
-    fine_shares = gaps.fine.shares()
-    fine_knots = gaps.fine.knots()
-    fine_at_points = fine_shares.gather(1, gaps.fine_knots)
-    difference = fine_at_points - gaps.coarse.shares().gather(1, gaps.coarse_knots)
-    fine_rise = fine_at_points.diff()
-    is_followed = fine_rise > 0
-    begin = gaps.points[:, :-1]
-    end = gaps.points[:, 1:]
-    before = difference[:, :-1]
-    after = difference[:, 1:]
+    differences = _Differences.of(gaps)
+    areas = _areas_outside_fine_bins(gaps, differences, low, high)
+    areas_in_fine_bins = _areas_in_fine_bins(gaps, differences, low, high)
+    return areas.sum(1) + areas_in_fine_bins.sum(1)
 
-    # In a gap with activations of the finer histogram, shares rise between its first knot there and its last one only.
-    first = fine_knots.gather(1, gaps.fine_knots[:, :-1])
-    last = fine_knots.gather(1, gaps.fine_knots[:, 1:])
-    first = torch.where(is_followed, first.clamp(begin, end), begin)
-    last = torch.where(is_followed, last.clamp(begin, end), begin)
+
+class _Differences(NamedTuple):
+    """Differences between the shares of the finer and the coarser histogram at the ends of each gap, ``(N, gaps)``.
+
+    Attributes:
+        knots: Position of each knot of the finer histogram, ``(N, num_bins + 1)``.
+        shares: Share of the finer histogram below each of its knots, ``(N, num_bins + 1)``.
+        begin: Position of the beginning of each gap.
+        end: Position of the end of each gap.
+        before: Difference at the beginning.
+        after: Difference at the end.
+        fine_before: Share of the finer histogram at the beginning.
+        fine_increase: Increase of the share of the finer histogram in the gap.
+        has_fine: Whether the finer histogram has activations in the gap, bool.
+
+    """
+
+    knots: Tensor
+    shares: Tensor
+    begin: Tensor
+    end: Tensor
+    before: Tensor
+    after: Tensor
+    fine_before: Tensor
+    fine_increase: Tensor
+    has_fine: Tensor
+
+    @classmethod
+    def of(cls, gaps: _Gaps) -> _Differences:
+        """Compute the differences at the ends of gaps."""
+        shares = gaps.fine.shares()
+        fine_at_points = shares.gather(1, gaps.fine_knots)
+        coarse_at_points = gaps.coarse.shares().gather(1, gaps.coarse_knots)
+        differences = fine_at_points - coarse_at_points
+        fine_increase = fine_at_points.diff()
+        return cls(
+            knots=gaps.fine.knots(),
+            shares=shares,
+            begin=gaps.points[:, :-1],
+            end=gaps.points[:, 1:],
+            before=differences[:, :-1],
+            after=differences[:, 1:],
+            fine_before=fine_at_points[:, :-1],
+            fine_increase=fine_increase,
+            has_fine=fine_increase > 0,
+        )
+
+
+def _areas_outside_fine_bins(gaps: _Gaps, differences: _Differences, low: Tensor, high: Tensor) -> Tensor:
+    """Integrate the absolute difference over the parts of each gap without bins of the finer histogram, ``(N, gaps)``.
+
+    In a gap with activations of the finer histogram, these parts are before its first knot and after its last knot. The
+    shares are constant there. In other gaps, the only part is the whole gap, where the difference is linear.
+    """
+    begin, end, before, after = differences.begin, differences.end, differences.before, differences.after
+    has_fine = differences.has_fine
+    first_knot = differences.knots.gather(1, gaps.fine_knots[:, :-1]).clamp(begin, end)
+    last_knot = differences.knots.gather(1, gaps.fine_knots[:, 1:]).clamp(begin, end)
+    first = torch.where(has_fine, first_knot, begin)
+    last = torch.where(has_fine, last_knot, begin)
     areas = _areas_of_lines(begin, first, before, before, low, high)
-    areas += _areas_of_lines(last, end, torch.where(is_followed, after, before), after, low, high)
+    areas += _areas_of_lines(last, end, torch.where(has_fine, after, before), after, low, high)
+    return areas
 
-    # Between these knots, the difference rises with the share of the finer histogram.
-    bins = torch.arange(a.num_bins, device=low.device).expand(len(low), -1).contiguous()
+
+def _areas_in_fine_bins(gaps: _Gaps, differences: _Differences, low: Tensor, high: Tensor) -> Tensor:
+    """Integrate the absolute difference over each bin of the finer histogram, ``(N, num_bins)``.
+
+    In a gap, the difference is a linear function of the share of the finer histogram. The area is 0 for the bins of
+    gaps without activations of the finer histogram.
+    """
+    bins = torch.arange(gaps.fine.num_bins, device=low.device).expand(len(low), -1).contiguous()
+    # Number of the gap in which each bin is.
     gap = torch.searchsorted(gaps.fine_knots[:, 1:-1].contiguous(), bins, right=True)
-    slope = torch.where(is_followed, (after - before) / fine_rise, 0).gather(1, gap)
-    at_knots = before.gather(1, gap) + (fine_shares[:, :-1] - fine_at_points.gather(1, gap)) * slope
-    at_next_knots = at_knots + fine_shares.diff() * slope
-    gap_begin = begin.gather(1, gap)
-    gap_end = end.gather(1, gap)
-    left = fine_knots[:, :-1].clamp(gap_begin, gap_end)
-    right = fine_knots[:, 1:].clamp(gap_begin, gap_end)
-    within = _areas_of_lines(left, right, at_knots, at_next_knots, low, high)
-    return areas.sum(1) + torch.where(is_followed.gather(1, gap), within, 0).sum(1)
+    slopes = (differences.after - differences.before) / differences.fine_increase
+    slope = torch.where(differences.has_fine, slopes, 0).gather(1, gap)
+    increase_in_gap = differences.shares[:, :-1] - differences.fine_before.gather(1, gap)
+    at_knots = differences.before.gather(1, gap) + increase_in_gap * slope
+    at_next_knots = at_knots + differences.shares.diff() * slope
+    gap_begin = differences.begin.gather(1, gap)
+    gap_end = differences.end.gather(1, gap)
+    left = differences.knots[:, :-1].clamp(gap_begin, gap_end)
+    right = differences.knots[:, 1:].clamp(gap_begin, gap_end)
+    areas = _areas_of_lines(left, right, at_knots, at_next_knots, low, high)
+    return torch.where(differences.has_fine.gather(1, gap), areas, 0)
 
 
 def _areas_of_lines(begin: Tensor, end: Tensor, before: Tensor, after: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Integrate the absolute values of straight lines, ``(N, lines)``, within bounds ``(N,)``."""
+    """Integrate the absolute values of straight lines between bounds.
+
+    Args:
+        begin: Position of the beginning of each line, ``(N, lines)``.
+        end: Position of the end of each line, ``(N, lines)``.
+        before: Value at the beginning of each line, ``(N, lines)``.
+        after: Value at the end of each line, ``(N, lines)``.
+        low: Lower bounds of the integral, ``(N,)``.
+        high: Upper bounds of the integral, ``(N,)``.
+
+    """
     first = begin.clamp(low[:, None], high[:, None])
     last = end.clamp(low[:, None], high[:, None])
     left = before + (after - before) * _part(first, begin, end)
     right = before + (after - before) * _part(last, begin, end)
     absolute_sum = left.abs() + right.abs()
-    # A line that crosses 0 bounds two triangles.
-    crossing = (left.square() + right.square()) / absolute_sum.clamp(min=_TINY)
-    return torch.where(left * right < 0, crossing, absolute_sum) * ((last - first) / 2)
+    # If the sign changes, the area consists of two triangles.
+    area_of_triangles = (left.square() + right.square()) / absolute_sum.clamp(min=_TINY)
+    changes_sign = left * right < 0
+    return torch.where(changes_sign, area_of_triangles, absolute_sum) * ((last - first) / 2)
 
 
 def _part(positions: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """Return the part of an interval that is below each position, from 0 to 1. An empty interval is a step."""
+    """Return the fraction of an interval that is below each position, from 0 to 1.
+
+    For an interval of length 0, the fraction is 0 up to its position, and 1 above it.
+    """
     return ((positions - begin) / (end - begin).clamp(min=_TINY)).clamp(0, 1)
 
 
 def counts_in_nodes(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cumulative counts of folds in the middle of equal parts of bounds ``(N,)``.
+    """Return the cumulative counts of folds at nodes: the middles of ``num_bins`` equal parts of the bounds.
 
-    The folds of A share their bins, as do those of B. All folds are treated alike: their counts are known at the same
-    points, and the activations between two points lie in the places that the finer of the two sets shows. So the folds
-    can be exchanged.
+    All folds of A have the same bins, and so do all folds of B. The counts of all folds are known at the same points.
+    Between two points, the activations of all folds are assumed to be distributed like those of the finer set. So the
+    folds can be exchanged in a permutation test.
 
     Args:
         a: Counts of the folds of A, ``(K, N, num_bins)``.
-        b: Counts of the folds of B.
-        low: Lower bounds, of which each neuron's parts are as many as bins.
-        high: Upper bounds.
+        b: Counts of the folds of B, ``(L, N, num_bins)``.
+        low: Lower bounds, ``(N,)``.
+        high: Upper bounds, ``(N,)``.
 
     Returns:
-        The counts of A and of B, each ``(K, N, num_bins)``, float64. They are integers or dyadic fractions, so that
-        their sums are exact.
+        The cumulative counts of A, ``(K, N, num_bins)``, and of B, ``(L, N, num_bins)``, float64. They are integers or
+        dyadic fractions, so that their sums are exact.
 
     """
     num_bins = a.num_bins
@@ -249,7 +373,15 @@ def counts_in_nodes(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor)
 
 
 def _counts_in_gaps(counts: Tensor, knots: Tensor, gap: Tensor, part: Tensor) -> Tensor:
-    """Return the cumulative counts of folds, ``(K, N, num_bins)``, up to a part of a gap between two knots."""
+    """Return the cumulative counts of folds up to each node, ``(K, N, num_bins)``.
+
+    Args:
+        counts: Counts of the folds, ``(K, N, num_bins)``.
+        knots: Number of the histograms' knot at each point, ``(N, P)``.
+        gap: Number of the gap in which each node is, ``(N, num_bins)``.
+        part: Fraction of the activations in this gap that is below each node, ``(N, num_bins)``.
+
+    """
     cumulative = pad(counts.cumsum(2), (1, 0)).double()
     begin = knots.gather(1, gap).expand(len(counts), -1, -1)
     end = knots.gather(1, gap + 1).expand(len(counts), -1, -1)
@@ -259,21 +391,41 @@ def _counts_in_gaps(counts: Tensor, knots: Tensor, gap: Tensor, part: Tensor) ->
 
 
 def _part_of_gap(gaps: _Gaps, gap: Tensor, nodes: Tensor) -> Tensor:
-    """Return the part of the activations in a gap that lie below each node, a multiple of a power of two."""
+    """Return the fraction of the activations in a gap that is below each node.
+
+    The fraction is rounded to a multiple of a power of two.
+
+    Args:
+        gaps: The gaps.
+        gap: Number of the gap in which each node is, ``(N, num_bins)``.
+        nodes: Position of each node, ``(N, num_bins)``.
+
+    """
     begin = gaps.points.gather(1, gap)
     end = gaps.points.gather(1, gap + 1)
     shares = gaps.fine.shares().gather(1, gaps.fine_knots)
     before = shares.gather(1, gap)
     after = shares.gather(1, gap + 1)
-    followed = _part(gaps.fine.share_below(nodes), before, after)
-    part = torch.where(after > before, followed, _part(nodes, begin, end))
+    part_of_fine = _part(gaps.fine.share_below(nodes), before, after)
+    has_fine = after > before
+    part = torch.where(has_fine, part_of_fine, _part(nodes, begin, end))
     return (part * _STEPS).round() / _STEPS
 
 
 def counts_within(histograms: RangedCounts, low: Tensor, high: Tensor) -> Tensor:
-    """Move histograms to equal bins between bounds ``(N,)``, int64. Activations beyond the bounds are in the end bins.
+    """Convert self-ranging histograms to histograms with equal bins between bounds.
 
-    The counts of each neuron add up to 2^40, whatever the number of activations.
+    Activations outside the bounds are counted in the first or last bin. The counts of each neuron add up to 2^40, which
+    is independent of the number of activations.
+
+    Args:
+        histograms: Self-ranging histograms.
+        low: Lower bounds, ``(N,)``.
+        high: Upper bounds, ``(N,)``.
+
+    Returns:
+        Counts, int64, ``(N, num_bins)``.
+
     """
     edges = torch.arange(1, histograms.num_bins, dtype=torch.float64, device=low.device) / histograms.num_bins
     shares = histograms.share_below(torch.lerp(low[:, None], high[:, None], edges))

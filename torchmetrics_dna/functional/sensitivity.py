@@ -7,24 +7,27 @@ from torch import Tensor
 
 from torchmetrics_dna.functional.reduction import check_weights, mean_over_neurons, sum_over_neurons
 
-# Learning rate of the first step, for weights in units of 1/N.
+# Learning rate of the first step. It applies to weights that are multiplied by the number of neurons N.
 _LEARNING_RATE = 0.02
 
 
 def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float | None = None) -> Tensor:
     """Select the neurons that differ most between two sets, or most consistently between several pairs of sets.
 
+    For several pairs, neurons are compared by their mean rank among neurons. Pairs with larger distances thus do not
+    count more.
+
     Args:
-        distances: Distances of neurons, shape ``(N,)``; or of several pairs, ``(pairs, N)``, which are pooled by the
-            mean rank of a neuron, so that pairs with larger distances do not dominate.
+        distances: Distances of neurons, shape ``(N,)``, or for several pairs of sets ``(pairs, N)``.
         k: Number of neurons to select.
         quantile: Quantile in [0, 1) at or above which neurons are selected; an alternative to ``k``.
 
     Returns:
-        Flat indices, int64, the most sensitive first; ties in the order of neurons.
+        Indices of the neurons, int64, the most sensitive neuron first. Neurons with equal ranks keep their order.
 
     Raises:
-        ValueError: Unless either ``k`` or ``quantile`` is given and in range, and distances are finite.
+        ValueError: If not exactly one of ``k`` and ``quantile`` is passed, if it is out of range, or if a distance is
+            not finite.
 
     Example:
         >>> select_neurons(torch.tensor([[1.0, 5.0, 3.0], [10.0, 30.0, 50.0]]), k=2)
@@ -34,7 +37,13 @@ def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float |
     if distances.ndim not in (1, 2) or not distances.numel() or not distances.isfinite().all():
         raise ValueError(f"Expected finite distances (N,) or (pairs, N), but got {tuple(distances.shape)}")
     pairs = distances if distances.ndim == 2 else distances[None]
-    neurons = pairs.shape[1]
+    k = _number_to_select(k, quantile, pairs.shape[1])
+    ranks = _ranks(pairs).mean(0)
+    return ranks.argsort(descending=True, stable=True)[:k]
+
+
+def _number_to_select(k: int | None, quantile: float | None, neurons: int) -> int:
+    """Return how many of ``neurons`` neurons the arguments ``k`` and ``quantile`` of :func:`select_neurons` select."""
     if (k is None) == (quantile is None):
         raise ValueError(f"Expected either `k` or `quantile`, but got k={k} and quantile={quantile}")
     if quantile is not None:
@@ -43,24 +52,29 @@ def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float |
         k = max(1, neurons - int(quantile * neurons))
     if k is None or not 1 <= k <= neurons:
         raise ValueError(f"Argument `k` expected to be from 1 to {neurons}, the number of neurons, but got {k}")
-    # equal distances share their mean rank
+    return k
+
+
+def _ranks(pairs: Tensor) -> Tensor:
+    """Return the rank of each value in its row, float64, from 0. Equal values get their mean rank."""
     ordered = pairs.sort(1).values
-    first, beyond = (torch.searchsorted(ordered, pairs.contiguous(), right=right) for right in (False, True))
-    ranks = ((first + beyond - 1).double() / 2).mean(0)
-    return ranks.argsort(descending=True, stable=True)[:k]
+    num_smaller = torch.searchsorted(ordered, pairs.contiguous())
+    num_not_larger = torch.searchsorted(ordered, pairs.contiguous(), right=True)
+    return (num_smaller + num_not_larger - 1).double() / 2
 
 
 def sensitivity_deviation(distances: Tensor, weights: Tensor) -> Tensor:
-    r"""Compute the share of a distance that weights remove, Eq. (6) of the paper.
+    r"""Compute the share of a distance that weights remove (Eq. 6 of the paper).
 
     .. math::
         \Delta = 1 - \frac{\mathrm{EMD}_W}{\mathrm{EMD}_\mathrm{avg}}
 
-    It is 1 if the weighted distance is 0, and 0 if it equals the plain mean. Any distance of neurons or layers will do.
+    The share is 1 if the weighted distance is 0. It is 0 if the weighted distance equals the mean with equal weights.
+    The distances may be of any type, and may also be those of layers.
 
     Args:
         distances: Distances of neurons, shape ``(..., N)``.
-        weights: The :math:`W^n` of Eq. (5), shape ``(N,)``.
+        weights: Weights :math:`W^n` of Eq. (5), shape ``(N,)``.
 
     Returns:
         Deviations, float64, shape ``(...)``.
@@ -87,28 +101,31 @@ def learn_neuron_weights(
     steps: int = 2000,
     seed: int = 0,
 ) -> Tensor:
-    r"""Learn weights with which a distance ignores one attribute and keeps the others, Eq. (7) of the paper.
+    r"""Learn weights with which a distance ignores one attribute and keeps the others (Eq. 7 of the paper).
 
     .. math::
         \min_W \; |1 - \Delta_a| + \frac{1}{|A| - 1} \sum_{b \ne a} |\Delta_b|
 
-    by Adam on all attributes at once, starting from the plain mean, with a learning rate annealed to 0.
+    The loss is minimised by Adam, on all attributes in each step. The weights are equal at the beginning. The learning
+    rate is annealed to 0.
 
     Args:
-        target: Distance of each neuron between images with and without the attribute to ignore, shape ``(N,)``; or
-            of several draws of images, ``(draws, N)``, one per step. Draws of about a quarter of the images generalize
-            best: weights learned from all images at once remove much less from other images.
+        target: Distance of each neuron between images with and without the attribute to ignore, shape ``(N,)``. For
+            several draws of images, the shape is ``(draws, N)``, and each step uses one draw. Draws of about a quarter
+            of the images generalize best. Weights that were learned from all images at once remove much less from other
+            images.
         others: Distances for the attributes to keep, ``(others, N)`` or ``(others, draws, N)``.
-        held_out: Target and others of other images, to select the weights of the best step; None for the last step.
+        held_out: Target and others of held-out images. The weights with the lowest loss on them are returned. If None,
+            the weights of the last step are returned.
         nonnegative: Whether to constrain weights to 0 or more.
         steps: Number of steps.
         seed: Seed of the draws.
 
     Returns:
-        The :math:`W^n`, float64, shape ``(N,)``, on the device of ``target``.
+        Weights :math:`W^n`, float64, shape ``(N,)``, on the device of ``target``.
 
     Raises:
-        ValueError: If shapes do not match, or an attribute changes no neuron.
+        ValueError: If shapes do not match, or the distances for an attribute are 0 for all neurons.
 
     Example:
         >>> target, others = torch.tensor([0.0, 4.0, 1.0]), torch.tensor([[3.0, 3.0, 1.0], [1.0, 0.0, 2.0]])
@@ -132,27 +149,48 @@ def learn_neuron_weights(
         _loss(training[:, draw], scaled, goal).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        with torch.no_grad():
-            if nonnegative:
+        if nonnegative:
+            with torch.no_grad():
                 scaled.clamp_(min=0)
-            if validation is not None and (step % 10 == 9 or step == steps - 1):
-                losses = [_loss(validation[:, draw], scaled, goal) for draw in range(validation.shape[1])]
-                loss = float(torch.stack(losses).mean())
-                if loss < lowest_loss:
-                    best_weights = scaled.detach().clone()
-                    lowest_loss = loss
+        is_validated = step % 10 == 9 or step == steps - 1
+        if validation is not None and is_validated:
+            loss = _mean_loss(validation, scaled.detach(), goal)
+            if loss < lowest_loss:
+                best_weights = scaled.detach().clone()
+                lowest_loss = loss
     final = scaled.detach() if validation is None else best_weights
     return final / len(final)
 
 
+def _mean_loss(relative: Tensor, scaled: Tensor, goal: Tensor) -> float:
+    """Compute the mean of :func:`_loss` over draws, for distances ``(attributes, draws, N)``."""
+    losses = [_loss(relative[:, draw], scaled, goal) for draw in range(relative.shape[1])]
+    return float(torch.stack(losses).mean())
+
+
 def _loss(relative: Tensor, scaled: Tensor, goal: Tensor) -> Tensor:
-    """Compute Eq. (7), for distances relative to their mean and weights in units of 1/N."""
+    """Compute the loss of Eq. (7).
+
+    Args:
+        relative: Distances relative to their mean over neurons, ``(attributes, N)``, the target first.
+        scaled: Weights times N, ``(N,)``.
+        goal: Weighted distance of each attribute that has no loss: 0 for the target, and 1 for the others.
+
+    """
     errors = (relative @ scaled / len(scaled) - goal).abs()
     return errors[0] + errors[1:].mean()
 
 
 def _relative(target: Tensor, others: Tensor) -> Tensor:
-    """Stack all distances as ``(attributes, draws, N)``, the target first, each relative to its mean over neurons."""
+    """Return the distances of all attributes, each relative to its mean over neurons.
+
+    Returns:
+        Distances, float64, ``(attributes, draws, N)``. The target comes first.
+
+    Raises:
+        ValueError: If shapes do not match, a distance is not finite, or all distances of an attribute are 0.
+
+    """
     target = (target if target.ndim == 2 else target[None])[None].double()
     others = (others if others.ndim == 3 else others[:, None]).double()
     if others.ndim != 3 or not len(others) or others.shape[1:] != target.shape[1:]:

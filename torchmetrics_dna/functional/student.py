@@ -1,4 +1,4 @@
-"""Student's t distribution, and the interval of a ratio of two noisy figures."""
+"""Student's t distribution, and a confidence interval for the ratio of two estimates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import numpy as np
 
 
 def student_quantile(probability: float, freedom: float) -> float:
-    """Return a quantile of Student's t, the ``t`` where ``student_tail(t, freedom)`` is ``1 - probability``.
+    """Return a quantile of Student's t distribution.
+
+    Args:
+        probability: Probability of a value below the quantile.
+        freedom: Degrees of freedom.
 
     Example:
         >>> round(student_quantile(0.975, 4), 4), round(student_quantile(0.025, 4), 4)
@@ -37,7 +41,13 @@ def student_quantile(probability: float, freedom: float) -> float:
 
 
 def student_tail(t: float, freedom: float) -> float:
-    """Return the probability that Student's t exceeds ``t``, by integration over ``atan(t / sqrt(freedom))``.
+    """Return the probability that Student's t exceeds ``t``.
+
+    The density is integrated numerically over the angle ``atan(t / sqrt(freedom))``.
+
+    Args:
+        t: Value to exceed.
+        freedom: Degrees of freedom.
 
     Example:
         >>> round(student_tail(2.0, 10), 4), round(student_tail(-2.0, 10), 4)
@@ -50,7 +60,7 @@ def student_tail(t: float, freedom: float) -> float:
         return NormalDist().cdf(-t)
     begin = atan(t / freedom**0.5)
     nodes, weights = _quadrature(64)
-    # A high power of the cosine is negligible beyond a few of its widths.
+    # The density is a power of the cosine. For a high power, it is negligible at larger angles than this one.
     end = min(pi / 2, begin + 12 / max(freedom, 1) ** 0.5)
     angles = begin + (end - begin) * (nodes + 1) / 2
     densities = np.cos(angles) ** (freedom - 1)
@@ -69,20 +79,21 @@ def fieller(
     covariance: float,
     quantile: float,
 ) -> tuple[float, float | None]:
-    """Compute Fieller's interval for the ratio of two quantities of 0 or more.
+    """Compute Fieller's confidence interval for the ratio of two quantities that are 0 or more.
 
-    The interval holds the ratios that a test of ``numerator - ratio * denominator`` does not reject, so its coverage is
-    that of the test, however close to 0 the denominator is.
+    The interval consists of the ratios for which a test of ``numerator - ratio * denominator = 0`` is not significant.
+    So its coverage is that of the test, even if the denominator is close to 0.
 
     Args:
-        numerator: Estimate of the numerator. A negative one counts as 0, which can only lower the ends.
-        denominator: Estimate of the denominator, likewise.
-        variances: Variance of each estimate.
-        covariance: Covariance of the estimates.
-        quantile: Quantile of Student's or the normal distribution, for one tail.
+        numerator: Estimate of the numerator. A negative estimate counts as 0.
+        denominator: Estimate of the denominator. A negative estimate counts as 0.
+        variances: Variances of the numerator and of the denominator.
+        covariance: Covariance of both estimates.
+        quantile: One-sided quantile of Student's or the normal distribution.
 
     Returns:
-        The lower end, 0 or more, and the upper end, None if the interval is unbounded: the denominator may be 0.
+        The lower end, 0 or more, and the upper end. The upper end is None if the denominator may be 0, so that the
+        ratio is unbounded.
 
     Example:
         >>> [round(end, 3) for end in fieller(6.0, 2.0, (0.01, 0.01), 0.0, 2.0)]
@@ -91,13 +102,13 @@ def fieller(
         True
 
     """
-    g = max(numerator, 0.0)
-    v = max(denominator, 0.0)
-    t = quantile**2
+    numerator = max(numerator, 0.0)
+    denominator = max(denominator, 0.0)
+    variance_of_numerator, variance_of_denominator = variances
     # The ends are the roots of a * ratio ** 2 - 2 * b * ratio + c.
-    a = v**2 - t * variances[1]
-    b = g * v - t * covariance
-    c = g**2 - t * variances[0]
+    a = denominator**2 - quantile**2 * variance_of_denominator
+    b = numerator * denominator - quantile**2 * covariance
+    c = numerator**2 - quantile**2 * variance_of_numerator
     root = max(b**2 - a * c, 0.0) ** 0.5
     low = c / (b + root) if c > 0 else 0.0
     high = (b + root) / a if a > 0 else None
