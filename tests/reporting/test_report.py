@@ -198,7 +198,7 @@ def test_a_property_at_the_level_is_clear(
     rows = [row | {"q": q} for row in compared.properties.top_neurons(3)]
     monkeypatch.setattr(Comparison, "top_neurons", lambda *_: rows)
     monkeypatch.setattr(Comparison, "p_value_of_properties", p)
-    assert [row["clear"] for row in property_rows(compared)] == [clear] * 3
+    assert [row.is_clear for row in property_rows(compared)] == [clear] * 3
 
 
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) ->
     assert sorted(row[0] for row in page.rows if row and row[0] in headings.values()) == sorted(headings.values())
     assert next(row for row in page.rows if row[0] == headings["JPEG files"])[1:3] == ["0%", "100%"]
     assert not any(row[0] in ("made on", "ran on") for row in page.rows if row), "nothing of the machine"
-    assert {row["clear"] for row in property_rows(comparison)} == {True, False}
+    assert {row.is_clear for row in property_rows(comparison)} == {True, False}
     assert len(html.encode()) < 1e6
 
 
@@ -327,8 +327,8 @@ def test_the_overall_error_rate_is_the_measured_one(compared: Comparison) -> Non
 
 
 def test_values_and_meanings_of_properties_have_one_scale(compared: Comparison) -> None:
-    rows = {row["name"]: row for row in property_rows(compared)}
-    assert (rows["width"]["a"], rows["aspect ratio"]["a"]) == ("16 pixels", "1")
+    rows = {row.name: row for row in property_rows(compared)}
+    assert (rows["width"].a, rows["aspect ratio"].a) == ("16 pixels", "1")
     for name in ("width", "height", "aspect ratio", "bytes per pixel"):
         assert not re.search(r"\d", RECORDS[name].meaning), "a number there would be on another scale than the value"
 
