@@ -58,8 +58,8 @@ class OutlierSets:
     Attributes:
         num_sets: Number of all sets.
         p_value: P-value of the test of whether any set differs; None without a test.
-        outliers: P-value of each set that differs significantly, by name. Empty if no set differs, or if more than a quarter
-            of the sets differ.
+        outliers: P-value of each set that differs significantly, by name. Empty if no set differs, or if more than a
+            quarter of the sets differ.
         p_of_rest: P-value of the test of whether any of the unflagged sets differs; None if no set is flagged.
         properties: Properties in which the first flagged set is beyond each other set, the clearest first.
         why_untested: Reason why there is no test; empty if there is one.

@@ -80,11 +80,11 @@ class Comparison(ByName["Result"]):
         copies: Number of images of B that are near-duplicates of images of A; 0 if near-duplicates were not searched.
         twins: Source indices, in A and in B, of the first of these near-duplicates.
         paired: True if each image of B was compared with its partner in A.
-        why_untested: Reason why there is no test, with the actual and the required number of images or groups; empty if there
-            is a test.
+        why_untested: Reason why there is no test, with the actual and the required number of images or groups; empty if
+            there is a test.
         is_few: True if there are too few images or groups for a test.
-        outliers: Images of B that are outliers relative to A. If B shares images with A, images that are outliers within B.
-            None if outliers were not searched, as for DNAs, pairs, groups, and sets that are too large.
+        outliers: Images of B that are outliers relative to A. If B shares images with A, images that are outliers within
+            B. None if outliers were not searched, as for DNAs, pairs, groups, and sets that are too large.
         pixels: Differences between the pixels of pairs; None if the images are not pairs.
         version: Version of this package that compared the sets; empty if unknown.
 

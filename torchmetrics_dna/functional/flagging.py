@@ -210,8 +210,8 @@ def outliers_in_folder(images: Tensor, level: float | None) -> list[Outlier]:
 
     Images of a single colour are flagged. Let a be the number of all other images. If a is at least 15, the r most
     extreme images in a direction are compared with the other a - r images, for each r up to a tenth of a. The rule is
-    that of :func:`outliers_by_properties` with n = a - r and m = a. All r images are flagged if the r-th image is plainly
-    faulty and :math:`c \le` ``level``. The most extreme image is also flagged if its value may be faulty and
+    that of :func:`outliers_by_properties` with n = a - r and m = a. All r images are flagged if the r-th image is
+    plainly faulty and :math:`c \le` ``level``. The most extreme image is also flagged if its value may be faulty and
     :math:`c \le 0.02`. The comparison is repeated twice with the images that are not flagged.
 
     Args:
@@ -235,8 +235,8 @@ def outliers_in_folder(images: Tensor, level: float | None) -> list[Outlier]:
 def outlier_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Outlier]:
     r"""Flag inputs other than images that are far outside the range of the other inputs of their set, in their order.
 
-    Inputs with a single value are flagged. For all other inputs, the rule is that of :func:`outliers_in_folder`, with two
-    differences:
+    Inputs with a single value are flagged. For all other inputs, the rule is that of :func:`outliers_in_folder`, with
+    two differences:
 
     - Every value may be flagged, because there are no limits above which a number is faulty by itself.
     - An input must exceed the extreme of the other inputs by more than 1.5 times the distance of this extreme from the
