@@ -83,8 +83,8 @@ class Comparison(ByName["Result"]):
         why_untested: Reason why there is no test, with the actual and the required number of images or groups; empty if
             there is a test.
         is_few: True if there are too few images or groups for a test.
-        outliers: Images of B that are outliers relative to A. If B shares images with A, images that are outliers within
-            B. None if outliers were not searched, as for DNAs, pairs, groups, and sets that are too large.
+        outliers: Images of B that are outliers relative to A. If B shares images with A, images that are outliers
+            within B. None if outliers were not searched, as for DNAs, pairs, groups, and sets that are too large.
         pixels: Differences between the pixels of pairs; None if the images are not pairs.
         version: Version of this package that compared the sets; empty if unknown.
 
