@@ -24,7 +24,7 @@ from torchmetrics_dna.extractors.fingerprint import fingerprint_of
 from torchmetrics_dna.extractors.fixed_inputs import FixedInputs
 from torchmetrics_dna.extractors.guard import float32_by_default, lock_of
 from torchmetrics_dna.extractors.modules import same_random_numbers
-from torchmetrics_dna.extractors.preparation import Preparation
+from torchmetrics_dna.extractors.preparation import ImageArguments, Preparation
 from torchmetrics_dna.extractors.running import Runner, images_at_once
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE, shared_activations, shared_fingerprint
 from torchmetrics_dna.extractors.views import View
@@ -172,16 +172,8 @@ class DNAExtractor(nn.Module):
         self.dtype: torch.dtype | None = autocast_dtype(dtype)
         check_resize(crop, resize)
         _check_properties(properties, layers)
-        about_images = {
-            "weights_path": weights_path,
-            "crop": crop,
-            "input_size": input_size,
-            "resize": resize,
-            "mean": mean,
-            "std": std,
-            "channels": channels,
-            "properties": properties,
-        }
+        image_arguments = ImageArguments(crop, input_size, resize, mean, std, channels)
+        about_images = {"weights_path": weights_path, **vars(image_arguments), "properties": properties}
         check_inputs(inputs, example, channels_last, feature, layers, about_images)
         self.example = _structure(example, feature)
         # A list stays equal when it is written to json and read again.
@@ -195,12 +187,10 @@ class DNAExtractor(nn.Module):
         preparation = Preparation(channels=0)
         self.allowed_channels: tuple[int, ...] = ()
         if takes_images:
-            takes_rgb = built.preparation.size is not None or built.views == {}
-            preparation = built.preparation.with_arguments(
-                self.name, input_size, crop, resize, mean, std, channels, takes_rgb
-            )
+            preparation = built.preparation.with_arguments(self.name, image_arguments, built.takes_rgb)
             _check_channels_of_properties(properties, preparation.channels)
-            self.allowed_channels = _allowed_channels(channels, preparation, takes_rgb)
+            is_grey_for_rgb = built.takes_rgb and channels == 1
+            self.allowed_channels = (1, 3) if is_grey_for_rgb else (preparation.channels,)
         self._set_preparation(preparation, example)
         self._runner = Runner(built, self.is_named, preparation, takes_images)
         widths = self._probe(built, example, channels_last)
@@ -665,20 +655,6 @@ def _check_channels_of_properties(properties: bool | None, channels: int) -> Non
     """Raise ValueError if properties were requested, but images have bands instead of a grey channel or RGB."""
     if properties and channels not in (1, 3):
         raise ValueError(f"Argument `properties` is for grey and RGB images, but `channels` is {channels}")
-
-
-def _allowed_channels(channels: int, preparation: Preparation, takes_rgb: bool) -> tuple[int, ...]:
-    """Return the numbers of channels that images may have.
-
-    Args:
-        channels: Number of channels that was requested.
-        preparation: Preparation of images, with the number of channels of the network's input.
-        takes_rgb: Whether the network is one for RGB images.
-
-    """
-    if takes_rgb and channels == 1:
-        return (1, 3)
-    return (preparation.channels,)
 
 
 def _neurons(widths: dict[str, int], layers: Sequence[str] | None, has_properties: bool) -> Neurons:

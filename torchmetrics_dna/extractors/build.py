@@ -69,6 +69,11 @@ class Built(NamedTuple):
     renamed: Mapping[str, str] = {}
     layers: Sequence[str] | None = None
 
+    @property
+    def takes_rgb(self) -> bool:
+        """True if images must be grey or RGB: for presets and timm models, and if only properties are measured."""
+        return self.preparation.size is not None or self.views == {}
+
 
 def build(
     feature: str | nn.Module,
@@ -263,10 +268,7 @@ def _of_preset(preset: Preset, outputs: Sequence[str] | None, weights_path: str 
     if norm_path is not None and norm_path in outputs:
         renamed[norm_path] = _LAST_NORM
     own_names = [renamed.get(output, output) for output in outputs]
-    for output in own_names:
-        if output not in preset.submodules:
-            layer_names = ", ".join(preset.submodules)
-            raise ValueError(f"Unknown layer {output!r}; the layers of {preset.name} are: {layer_names}")
+    _check_outputs(own_names, preset)
     # Find the weights first: if they are missing, there is no need to build the network.
     path = find_weights(preset, weights_path)
     network = build_network(preset)
@@ -282,6 +284,14 @@ def _of_preset(preset: Preset, outputs: Sequence[str] | None, weights_path: str 
         load=partial(load_weights, network, path, preset),
         renamed=renamed,
     )
+
+
+def _check_outputs(outputs: Sequence[str], preset: Preset) -> None:
+    """Raise ValueError unless all outputs are layers of a preset."""
+    for output in outputs:
+        if output not in preset.submodules:
+            layer_names = ", ".join(preset.submodules)
+            raise ValueError(f"Unknown layer {output!r}; the layers of {preset.name} are: {layer_names}")
 
 
 def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module:

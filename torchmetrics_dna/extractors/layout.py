@@ -229,6 +229,7 @@ def _neuron_axes(built: Built, shapes: Shapes, size: tuple[int, int], channels: 
             axes[output] = axis
     if not ambiguous:
         return axes
+    # Run the network again, on an image that is twice as tall.
     taller_size = (2 * size[0], size[1])
     taller_shapes = shapes_reached(built.network, built.submodules, taller_size, channels)
     for output in ambiguous:

@@ -122,6 +122,7 @@ def eigen_root(cov: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
 
 def _cholesky(cov: Tensor, rounding: float) -> Tensor | None:
     """Return the Cholesky factor of a covariance; None unless all eigenvalues are above the rounding error."""
+    factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(cov)
     if failed:
         return None

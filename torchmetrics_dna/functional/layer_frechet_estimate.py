@@ -135,22 +135,11 @@ class _Sample:
     influence: Tensor
 
     def __init__(self, features: Tensor, folds: Tensor | None) -> None:
-        if features.ndim != 2 or len(features) <= features.shape[1]:
-            raise ValueError(
-                f"Features expected to have shape (images, n), with more images than neurons, but got"
-                f" {tuple(features.shape)}; give more images, or leave out neurons"
-            )
-        if not features.isfinite().all():
-            raise ValueError("Expected finite features, but got NaN or infinity")
+        _check_features(features)
         if folds is None:
             generator = torch.Generator().manual_seed(0)
             folds = torch.randperm(len(features), generator=generator) % NUM_FOLDS
-        distinct_folds, fold_numbers = folds.to(features.device).unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        if len(fold_numbers) != len(features) or len(distinct_folds) < LEAST_FOLDS:
-            raise ValueError(
-                f"Folds expected to be {LEAST_FOLDS} or more, one for each of {len(features)} images, but got"
-                f" {len(distinct_folds)} of {len(fold_numbers)} images"
-            )
+        fold_numbers = _consecutive_numbers(folds.to(features.device), len(features))
         self.features = features
         # Sums of products of centred features lose no precision by cancellation.
         self._centre = features.mean(0, dtype=torch.float64)
@@ -201,6 +190,28 @@ class _Sample:
             sums += centred.sum(0)
             products.addmm_(centred.T, centred)
         return count, sums, products
+
+
+def _check_features(features: Tensor) -> None:
+    """Raise ValueError unless features have shape ``(images, n)``, are finite, and there are more images than n."""
+    if features.ndim != 2 or len(features) <= features.shape[1]:
+        raise ValueError(
+            f"Features expected to have shape (images, n), with more images than neurons, but got"
+            f" {tuple(features.shape)}; give more images, or leave out neurons"
+        )
+    if not features.isfinite().all():
+        raise ValueError("Expected finite features, but got NaN or infinity")
+
+
+def _consecutive_numbers(folds: Tensor, num_images: int) -> Tensor:
+    """Return the folds of images, renumbered from 0 without gaps; ValueError if there are too few folds."""
+    distinct_folds, numbers = folds.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    if len(numbers) != num_images or len(distinct_folds) < LEAST_FOLDS:
+        raise ValueError(
+            f"Folds expected to be {LEAST_FOLDS} or more, one for each of {num_images} images, but got"
+            f" {len(distinct_folds)} of {len(numbers)} images"
+        )
+    return numbers  # type: ignore[no-any-return]
 
 
 def _side(side: Tensor | Moments, folds: Tensor | None) -> _Sample | Moments:
