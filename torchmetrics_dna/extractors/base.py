@@ -119,13 +119,13 @@ class DNAExtractor(nn.Module):
         neurons: Number of neurons of each layer.
         has_properties: True if the properties of images are one of the layers.
         may_have_properties: True if :meth:`with_properties` can add the properties of images.
-        example: Structure and dtypes of inputs that are not images; None for images.
+        example: Structure and dtypes of inputs that are not images, or None for images.
         bytes_per_image: Memory of the activations of one image, in bytes.
         fingerprint: The last result of :meth:`take_fingerprint`; None before its first call, and for a named network.
-        input_size: Height and width to which images are resized; None if they are not resized.
+        input_size: Height and width to which images are resized, or None if they are not resized.
         crop: Crop of images before they are resized.
         resize: Method of resizing.
-        image_channels: Number of channels to which images are decoded, as the network takes them; 0 for other inputs.
+        image_channels: Number of channels to which images are decoded for the network, or 0 for other inputs.
         allowed_channels: Numbers of channels that images may have; empty for other inputs.
         images_at_once: Maximum number of images per forward pass on the CPU. Larger batches are split.
 
@@ -356,7 +356,7 @@ class DNAExtractor(nn.Module):
         return preparation
 
     def _precision(self, autocast: torch.dtype | None) -> str | None:
-        """Return the precision of the network in words, such as "bfloat16, float16 weights"; None for float32."""
+        """Return the precision of the network in words (such as "bfloat16, float16 weights"), or None for float32."""
         words = []
         if autocast is not None:
             words.append(str(autocast))
@@ -369,7 +369,7 @@ class DNAExtractor(nn.Module):
 
     @cached_property
     def ranges(self) -> ActivationRanges | None:
-        """Packaged activation ranges for the weights, downloaded on first use; None if there are none.
+        """Packaged activation ranges for the weights, or None if there are none. They are downloaded on first use.
 
         Raises:
             OSError: If the ranges can't be downloaded.
@@ -395,7 +395,7 @@ class DNAExtractor(nn.Module):
                 requests self-ranging histograms.
 
         Returns:
-            The ranges; None for self-ranging histograms.
+            The ranges, or None for self-ranging histograms.
 
         Raises:
             TypeError: If ``ranges`` has another type.
@@ -447,7 +447,8 @@ class DNAExtractor(nn.Module):
 
         Args:
             imgs: Images ``(B, 3, H, W)``: uint8, or floating point in [0, 1]; or other inputs, like the example.
-            properties: Properties of the original images, one column per property; by default measured on ``imgs``.
+            properties: Properties of the original images, one column per property. By default, they are measured on
+                ``imgs``.
             resized: Whether images were already resized by the method of this extractor. Images resized by ``"torch"``
                 may have values outside [0, 1].
 
@@ -547,7 +548,9 @@ class DNAExtractor(nn.Module):
         return PooledLayer(self, layer)
 
     def without_properties(self) -> DNAExtractor:
-        """Return the extractor without the layer of image properties; itself if it has no such layer, or no other.
+        """Return the extractor without the layer of image properties.
+
+        It returns the extractor itself if it does not have this layer, or has no other layer.
 
         Example:
             >>> DNAExtractor(layers=["head"], properties=True).without_properties().neurons
@@ -645,7 +648,7 @@ def _check_properties(properties: bool | None, layers: Sequence[str] | None) -> 
 
 
 def _structure(example: Inputs | None, feature: str | nn.Module) -> Example | None:
-    """Return the structure and dtypes of an example; None without an example."""
+    """Return the structure and dtypes of an example, or None if there is no example."""
     if example is None:
         return None
     return Example.of(example, noun="row" if is_identity(feature) else "input")
@@ -662,7 +665,7 @@ def _neurons(widths: dict[str, int], layers: Sequence[str] | None, has_propertie
 
     Args:
         widths: Number of neurons of each layer that the network computes.
-        layers: Requested layers; None for all.
+        layers: Requested layers, or None for all.
         has_properties: Whether to add the layer of image properties. It comes first, unless ``layers`` has it.
 
     """

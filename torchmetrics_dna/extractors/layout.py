@@ -258,7 +258,7 @@ def _check_number_of_axes(output: str, shape: Sequence[int]) -> None:
 
 
 def _axis_by_shape(shape: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Find the axis of neurons by the shape of an output for an image of a size; None if the axis is ambiguous."""
+    """Find the axis of neurons by the shape of an output for an image of a size, or None if the axis is ambiguous."""
     if len(shape) == 2:
         return 1
     if len(shape) == 3:
@@ -280,7 +280,7 @@ def _axis_by_growth(shape: Sequence[int], taller: Sequence[int], size: tuple[int
         size: Height and width of the first image.
 
     Returns:
-        The axis; None if it is ambiguous.
+        The axis, or None if it is ambiguous.
 
     """
     grown_axes = [axis for axis in (1, 2, 3) if taller[axis] != shape[axis]]

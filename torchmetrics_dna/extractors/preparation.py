@@ -45,12 +45,12 @@ class Preparation:
     """Preparation of images for a network.
 
     Attributes:
-        size: Height and width to which images are resized; None if they are not resized.
+        size: Height and width to which images are resized, or None if they are not resized.
         crop: Crop of images before they are resized.
         resize: Method of resizing.
-        mean: Mean of each channel, subtracted from images in [0, 1]; None if nothing is subtracted.
-        std: Standard deviation of each channel, by which images are then divided; None if they are not divided.
-        channels: Number of channels of the network's input; 0 for inputs that are not images.
+        mean: Mean of each channel, subtracted from images in [0, 1], or None if nothing is subtracted.
+        std: Standard deviation of each channel, by which images are then divided, or None if they are not divided.
+        channels: Number of channels of the network's input, or 0 for inputs that are not images.
 
     """
 
@@ -99,8 +99,8 @@ class Preparation:
 
         Args:
             imgs: Images: uint8, or floating point in [0, 1].
-            dtype: Dtype of the network; None to keep the dtype of the prepared images. Images that are neither resized
-                nor normalised are only converted if they are floating point.
+            dtype: Dtype of the network, or None to keep the dtype of the prepared images. If images are neither
+                resized nor normalised, only floating point images are converted.
 
         """
         contiguous = torch.contiguous_format
@@ -119,7 +119,7 @@ class Preparation:
         """Return the settings on which activations depend, JSON-serializable.
 
         Args:
-            precision: Precision of the network in words; None for float32.
+            precision: Precision of the network in words, or None for float32.
 
         """
         settings: dict[str, Any] = {
@@ -167,7 +167,7 @@ def _size(value: Any) -> tuple[int, int]:
 
 
 def _per_channel(name: str, values: float | Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
-    """Return the numbers of the argument ``mean`` or ``std``, one per channel; None for None.
+    """Return the numbers of the argument ``mean`` or ``std``, one per channel, or None if it is None.
 
     Args:
         name: Name of the argument.

@@ -51,7 +51,7 @@ class Probed(NamedTuple):
     Attributes:
         shapes: Shape of each layer's output.
         edited: Layers to whose output the network writes afterwards.
-        dtype: Dtype of images for the network; None if the network accepts float32 or uint8.
+        dtype: Dtype of images for the network, or None if the network accepts float32 or uint8.
 
     """
 
@@ -196,7 +196,7 @@ def copied(network: nn.Module) -> nn.Module:
 
 
 def _copied_to_meta(network: nn.Module) -> nn.Module:
-    """Return a copy on the meta device, where weights take no memory; the network itself if it is there already."""
+    """Return a copy on the meta device, where weights take no memory, or the network itself if it is there already."""
     if device_of(network).type == "meta":
         return network
     copies: dict[int, Any] = {}

@@ -29,7 +29,7 @@ class FrechetEstimate(NamedTuple):
     Attributes:
         value: fd of the samples, a scalar, which is biased upwards.
         bias: Estimated bias of ``value``, a scalar.
-        influences: Influence of the images of each set on fd, shape ``(images,)``, with mean 0; None for a set whose
+        influences: Influence of the images of each set on fd, shape ``(images,)``, with mean 0, or None for a set whose
             mean and covariance are exact.
 
     """
@@ -46,7 +46,7 @@ class FrechetEstimate(NamedTuple):
 
     @property
     def standard_error(self) -> Tensor:
-        """Standard error of ``debiased``, for images that are drawn independently; infinite for one image."""
+        """Standard error of ``debiased``, for images that are drawn independently, or infinity for one image."""
         variances = []
         for influence in self.influences:
             if influence is not None:
@@ -123,7 +123,7 @@ class _Sample:
 
     Args:
         features: Spatial means of the images, ``(images, n)``.
-        folds: Fold of each image, ``(images,)``; None to draw folds at random.
+        folds: Fold of each image, ``(images,)``, or None to draw folds at random.
 
     Attributes:
         influence: Influence of each image on fd, ``(images,)``. It is set when the moments of both sets are computed.
@@ -153,7 +153,7 @@ class _Sample:
         """Return the mean and the unbiased covariance of the images.
 
         Args:
-            left_out: Mask of the images to leave out, bool, ``(images,)``; None to use all images.
+            left_out: Mask of the images to leave out, bool, ``(images,)``, or None to use all images.
 
         """
         count, sums, products = self._sums
@@ -230,7 +230,7 @@ def _moments(side: _Sample | Moments, left_out: Tensor | None = None) -> Moments
 
 
 def _influence_of(side: _Sample | Moments) -> Tensor | None:
-    """Return the influence of the images of a sample; None for exact moments."""
+    """Return the influence of the images of a sample, or None for exact moments."""
     return side.influence if isinstance(side, _Sample) else None
 
 
