@@ -171,7 +171,7 @@ def test_fiftyone_keeps_scores_and_reasons(tmp_path: Path) -> None:
     assert scores == pytest.approx([expected[i] for i in range(30)], rel=1e-4)
     assert {i: reason for i, reason in enumerate(reasons) if reason} == ranking.reasons
     assert ranking.reasons.keys() == {4, 11}
-    assert scored == {"verdict": ranking.verdict, "off": 2}
+    assert scored == {"verdict": ranking.verdict, "flagged": 2}
     assert (compared["p_value"], compared["dna_emd"]) == pytest.approx((result.p_value, result["dna-emd"].value))
     assert compared["verdict"].startswith("this view")
     assert (choices, others) == (["good"], False)

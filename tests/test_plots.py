@@ -188,7 +188,7 @@ def test_distances_rise_with_the_strength_of_every_degradation() -> None:
             assert figures[0] > 0
             assert figures == sorted(figures)
     *_, black = demo.others.values()
-    assert black.odd.off == ["image 39"]
+    assert black.outliers.flagged_names == ["image 39"]
     axes = [axis for part in plot_demo(demo).subfigs for axis in part.axes]
     assert axes[0].get_ylabel() == "dna-emd (bins)"
     assert [line.get_label() for line in axes[0].lines] == list(DEGRADATIONS)

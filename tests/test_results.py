@@ -135,7 +135,7 @@ def same_of(whole: Any, part: Any, places: list[int], count: int, at: str = "") 
         return sum(
             same_of(getattr(whole, name), value, places, count, f"{at}.{name}")
             for name, value in pairs.items()
-            if name not in {*getattr(whole, "UNSAVED", ()), "odd"}  # sources of the whole, and its test
+            if name not in {*getattr(whole, "UNSAVED", ()), "outliers"}  # sources of the whole, and its test
         )
     if isinstance(whole, Tensor) and count in whole.shape:
         for axis in (axis for axis, length in enumerate(whole.shape) if length == count):

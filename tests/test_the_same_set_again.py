@@ -166,7 +166,7 @@ def test_ranked_against_itself(score: Any, folder: Path) -> None:
         assert all(own for _, own in by_name(ranking).values())
         assert Path(ranking.names[0 if score == "outlier" else -1]).name == f"{ODD:02}.png"
         assert len(ranking.unreadable) == 2 - is_one
-        assert (ranking.few_off, ranking.off) == (None, [])
+        assert (ranking.outlier_test, ranking.flagged_names) == (None, [])
         if score == "outlier":  # which judges each beside the others, of which there are too few here
             assert "15 images" in ranking.verdict
         else:
@@ -182,7 +182,7 @@ def test_ranked_against_itself(score: Any, folder: Path) -> None:
         assert [mixed.numbers[i] for i in (~mixed.own).nonzero()[:, 0]] == [3]
         assert mixed.notices[0].startswith("3 of 4 images are")
         if score == "outlier":
-            assert (mixed.few_off, mixed.odd.numbers) == (alone.few_off, [3])
+            assert (mixed.outlier_test, mixed.outliers.numbers) == (alone.outlier_test, [3])
             assert mixed.to_dict()["notices"] == mixed.notices
     of_dna = rank(folder, make_dna(readable(folder), EXTRACTOR, kind="layer-gaussian"), EXTRACTOR, reading=READING)
     assert of_dna.own is None
@@ -281,7 +281,7 @@ def test_a_ranking_of_which_nothing_is_kept(folder: Path, tmp_path: Path) -> Non
     far[:8] = 0
     ranking = rank([far], paths, EXTRACTOR, nearest=paths, reading=READING)
     kept = ranking.filter(0.5)
-    assert (kept.names, kept.scores.shape, kept.odd, kept.verdict, kept.off) == ([], (0,), None, "", [])
+    assert (kept.names, kept.scores.shape, kept.outliers, kept.verdict, kept.flagged_names) == ([], (0,), None, "", [])
     assert repr(kept) == "Ranking(0 images, outlier)"
     assert "0 images by how unusual" in kept._repr_html_()
     assert (kept.rows(), kept.table.rows, kept.to_dict()["images"], len(kept.tables)) == ([], [], [], 1)

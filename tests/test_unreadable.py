@@ -153,7 +153,7 @@ def test_rank_in_a_terminal(folder: Path, cli: Callable[..., Any]) -> None:
 
 
 CHECKS = {
-    "rank": lambda folder, sound: ("rank", folder, "--fail-if-odd"),
+    "rank": lambda folder, sound: ("rank", folder, "--fail-if-outliers"),
     "compare, --fail-above": lambda folder, sound: ("compare", sound, folder, "--fail-above", "1000"),
     "compare, --fail-if-different": lambda folder, sound: ("compare", sound, folder, "--fail-if-different"),
 }

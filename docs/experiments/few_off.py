@@ -24,12 +24,12 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.comparisons.odd_images import OddImages
+from torchmetrics_dna.comparisons.outliers import Outliers
 from torchmetrics_dna.dna import GaussianDNA, evidence
 from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
-from torchmetrics_dna.functional import FewOff, few_are_off
+from torchmetrics_dna.functional import OutlierTest, outlier_test
 from torchmetrics_dna.functional.outliers import (
     gaussians_of_means,
     layers_for_outliers,
@@ -89,7 +89,7 @@ class Draws:
     """Of many draws: p-values by test, the tests of outlier scores, and of the images named the share that is odd."""
 
     p: dict[str, list[float]] = field(default_factory=dict)
-    found: list[FewOff] = field(default_factory=list)
+    found: list[OutlierTest] = field(default_factory=list)
     right: list[float] = field(default_factory=list)
 
     def power(self, test: str) -> float:
@@ -108,8 +108,8 @@ def scores_of(reference: Tensor, images: Tensor, neurons: Neurons) -> tuple[Tens
 def second_question(scores: Tensor, typical: Tensor) -> float:
     """P-value of the second question of :func:`compare`, which is one of several."""
     numbers = list(range(len(scores)))
-    few_off = OddImages([*map(str, numbers)], numbers, scores, typical).few_off
-    return 1.0 if few_off is None else few_off.p_value
+    test = Outliers([*map(str, numbers)], numbers, scores, typical).outlier_test
+    return 1.0 if test is None else test.p_value
 
 
 def by_folds(reference: Tensor, images: Tensor, neurons: Neurons, generator: torch.Generator) -> float:
@@ -181,7 +181,7 @@ def ask(cell: Cell, kinds: dict[str, Kind], neurons: Neurons, draws: int) -> Dra
     for _ in range(draws):
         reference, images = draw(cell, kinds, generator)
         scores, typical = scores_of(reference, images, neurons)
-        found, whole = few_are_off(scores, typical), by_folds(reference, images, neurons, generator)
+        found, whole = outlier_test(scores, typical), by_folds(reference, images, neurons, generator)
         both = torch.cat([reference, images])
         standard = (both - both.mean(0)) / both.std(0).clamp(min=1e-9)
         p_values = (
@@ -211,7 +211,7 @@ def alarms(
         reference, images = (kind.means[chosen] for chosen in choose(kind, sizes, generator))
         scores, typical = scores_of(reference, images, neurons)
         whole = by_folds(reference, images, neurons, generator)
-        p_values.append((few_are_off(scores, typical).p_value, whole, second_question(scores, typical)))
+        p_values.append((outlier_test(scores, typical).p_value, whole, second_question(scores, typical)))
     return p_values
 
 
@@ -253,7 +253,7 @@ def share_row(cell: Cell, asked: Draws) -> list[str]:
     return [cell.name, sides, *about, *told, f"{shown.sum()}"]
 
 
-def covers(found: FewOff, cell: Cell) -> bool:
+def covers(found: OutlierTest, cell: Cell) -> bool:
     """True if the range holds the true share."""
     return found.low - 1e-9 <= cell.odd / cell.images <= found.high + 1e-9
 

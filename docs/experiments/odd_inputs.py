@@ -4,7 +4,7 @@
     python docs/experiments/odd_inputs.py
 
 Blocks of 16 and of 24 voxels of a T1 template of the brain and of its map of grey matter (nilearn), which chose
-nothing; heads, CT and latents by formula, on which the limits of :func:`odd_inputs` were read. Layers are those of
+nothing; heads, CT and latents by formula, on which the limits of :func:`outlier_inputs` were read. Layers are those of
 three convolutions with random weights. A draw takes 25 volumes, clean, and then each sort of fault in one.
 
 Bands: blocks of 8 voxels of three maps of one brain, and six correlated bands by formula, in halves that are equal or
@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from torch import Tensor, nn
 
 from torchmetrics_dna import DNAExtractor, compare
-from torchmetrics_dna.functional.odd import odd_inputs
+from torchmetrics_dna.functional.flagging import outlier_inputs
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.numbers import GRID, input_numbers
 
@@ -196,7 +196,7 @@ def main() -> None:
             unit = float(np.std(clean[0]))
             numbers = torch.stack([input_numbers(torch.from_numpy(each[None]), axes=GRID) for each in clean])
             layers = layers_of(clean, unit)
-            false.setdefault(kind, []).append(bool(odd_inputs(numbers, layers)))
+            false.setdefault(kind, []).append(bool(outlier_inputs(numbers, layers)))
             for sort, spoil in SORTS.items():
                 at = int(random.integers(SIZE))
                 made = spoil(clean[at], random)
@@ -206,7 +206,7 @@ def main() -> None:
                 means = {layer: rows.clone() for layer, rows in layers.items()}
                 for layer, rows in means.items():
                     rows[at] = of_one[layer][0]
-                found[sort].append(at in {odd.image for odd in odd_inputs(of_set, means)})
+                found[sort].append(at in {odd.image for odd in outlier_inputs(of_set, means)})
         print(kind, np.mean(false[kind]), {sort: np.mean(each[-draws:]) for sort, each in found.items()}, flush=True)
     rows = [[sort, *(f"{np.mean(of[sort]):.2f}" for of in named.values())] for sort in SORTS]
     clean_rows = [[kind, f"{sum(each)} of {len(each)}"] for kind, each in false.items()]
@@ -227,7 +227,7 @@ def main() -> None:
     total = [each for of_kind in false.values() for each in of_kind]
     here = f"An input is flagged in {sum(total)} of {len(total)} clean sets. A flipped volume is hardly ever flagged."
     seeds = "kind and draw; 0 of the network's weights"
-    results.write(folder, "odd_inputs", here=here, tables=tables, seeds=seeds, data=[BRAIN])
+    results.write(folder, "outlier_inputs", here=here, tables=tables, seeds=seeds, data=[BRAIN])
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.comparisons.odd_images import OddImages, odd_images
-from torchmetrics_dna.functional import few_are_off
+from torchmetrics_dna.comparisons.outliers import Outliers, find_outliers
+from torchmetrics_dna.functional import outlier_test
 from torchmetrics_dna.functional.outliers import (
     gaussians_of_means,
     layers_for_outliers,
@@ -238,8 +238,8 @@ class Album:
     clean: int
 
 
-def odd_of(reference: Measured, album: Measured, neurons: Neurons) -> OddImages:
-    odd = odd_images(reference, album, album, neurons=neurons, rows=None)  # type: ignore[arg-type]  # of names it takes its own
+def odd_of(reference: Measured, album: Measured, neurons: Neurons) -> Outliers:
+    odd = find_outliers(reference, album, album, neurons=neurons, rows=None)  # type: ignore[arg-type]  # of names it takes its own
     assert odd is not None
     return odd
 
@@ -248,7 +248,7 @@ def before(reference: Measured, album: Measured, neurons: Neurons) -> set[int]:
     """Return what the test of outlier scores alone named."""
     of_reference, of_album = (split_means(side.rows["means"], neurons) for side in (reference, album))
     scores = outlier_scores(of_album, gaussians_of_means(of_reference))
-    few = few_are_off(scores, left_out_scores(of_reference))
+    few = outlier_test(scores, left_out_scores(of_reference))
     about = max(1, round(few.share * len(scores))) if few.p_value <= 0.05 else 0
     return set(scores.argsort(descending=True)[:about].tolist())
 

@@ -3,7 +3,7 @@
     pip install "torchmetrics-dna[demo]" scikit-learn cleanvision
     python docs/experiments/one_folder.py
 
-Six kinds of pictures at their own sizes, none of which chose a limit of :func:`odd_in_folder`: those were read off
+Six kinds of pictures at their own sizes, none of which chose a limit of :func:`outliers_in_folder`: those were read off
 others, where a level of 0.2 named in 6 % of clean folders. Some pictures of a folder of 60 are spoilt, each in another
 of thirteen ways, or all in one; in folders of photographs of up to 13 megapixels, one has one of ten faults of a
 camera, which are made. Each picture is measured once; a draw takes others. cleanvision, without its checks of size and
@@ -27,7 +27,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from torchmetrics_dna.functional.odd import IN_GATE, odd_in_folder
+from torchmetrics_dna.functional.flagging import IN_GATE, outliers_in_folder
 from torchmetrics_dna.images.properties import properties_of
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def measured_kind(folder: Path | None, name: str, quick: bool = False) -> Kind:
 
 
 METHODS: dict[str, Callable[[Tensor], Names]] = {
-    "list": lambda properties: {odd.image: odd.reason for odd in odd_in_folder(properties, level=None)},
-    "gate": lambda properties: {odd.image: odd.reason for odd in odd_in_folder(properties, IN_GATE)},
+    "list": lambda properties: {odd.image: odd.reason for odd in outliers_in_folder(properties, level=None)},
+    "gate": lambda properties: {odd.image: odd.reason for odd in outliers_in_folder(properties, IN_GATE)},
 }
 
 
@@ -301,7 +301,7 @@ def main() -> None:
     named = [found(by_count[count], "list")[0] for count in COUNTS[1:]]
     here = (
         f"In {len(names)} domains, the table flags an image in {clean['list'][0]:.1%} of clean folders. The check"
-        f" `--fail-if-odd` fails for {clean['gate'][0]:.1%} of them. If one, three or eight images of a folder are"
+        f" `--fail-if-outliers` fails for {clean['gate'][0]:.1%} of them. If one, three or eight images of a folder are"
         f" corrupted, a share of {results.span(named)} of them is flagged."
     )
     if "cleanvision" in methods:

@@ -30,13 +30,13 @@ from torch import Tensor
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.comparisons.measured import add_held_out_tests, compare_measured
-from torchmetrics_dna.comparisons.odd_images import odd_images
+from torchmetrics_dna.comparisons.outliers import find_outliers
 from torchmetrics_dna.dna import HistogramDNA, evidence
 from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import ratio_of
-from torchmetrics_dna.functional import odd
-from torchmetrics_dna.functional.outliers import few_are_off, layers_for_outliers
+from torchmetrics_dna.functional import flagging
+from torchmetrics_dna.functional.outliers import layers_for_outliers, outlier_test
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import FAULTS, LAYER, PROPERTIES, RECORDS, properties_of
 from torchmetrics_dna.images.resize import resize_image
@@ -181,7 +181,7 @@ class Sets:
         self.measure, self.bins, evidence.NUM_RELABELINGS = measure, bins, RELABELINGS
         self.ranges = DNAExtractor(properties=True).ranges
         self.neurons, self.network = self.ranges.neurons, measure.network.neurons
-        self.off = self.network.positions(layers_for_outliers(self.network))
+        self.flagged_names = self.network.positions(layers_for_outliers(self.network))
         self.plan = Plan(Arguments(copies=False), [DISTANCES["dna-emd"]], self.network, True, PLAIN)
 
     def measured(self, parts: Sequence[Part], folds: NDArray[np.int64]) -> Measured:
@@ -210,7 +210,7 @@ class Sets:
         ]
         whole = torch.from_numpy(counts.sum(0))
         dna = HistogramDNA(whole, *arguments, len(folds), "efficientnet_lite0", folds=tuple(every))
-        rows = {"folds": torch.from_numpy(folds), "means": means[:, self.off], LAYER: properties}
+        rows = {"folds": torch.from_numpy(folds), "means": means[:, self.flagged_names], LAYER: properties}
         numbers = list(range(len(folds)))
         return Measured({"histogram": dna}, [], numbers, [f"image {number}" for number in numbers], rows)
 
@@ -230,19 +230,19 @@ def answered(sets: Sets, a: Sequence[Part], b: Sequence[Part], random: np.random
     """P-values and numbers of odd images of one draw, now and before."""
     sides = [sets.measured(parts, random.integers(0, FOLDS, sum(len(rows) for *_, rows in parts))) for parts in (a, b)]
     result = sets.compared(*sides)
-    of_b = odd_images(*sides, sides[1], neurons=sets.network, rows=None)  # type: ignore[arg-type]  # of names it takes its own
+    of_b = find_outliers(*sides, sides[1], neurons=sets.network, rows=None)  # type: ignore[arg-type]  # of names it takes its own
     assert of_b is not None
-    assert of_b.few_off is not None
+    assert of_b.outlier_test is not None
     assert result.p_value_of_properties is not None
     single = before(*(side.rows[LAYER] for side in sides))
     left = [place for place in range(len(of_b.names)) if of_b.numbers[place] not in single]
-    few = few_are_off(of_b.scores[left], of_b.typical).p_value if left else 1.0
+    few = outlier_test(of_b.scores[left], of_b.typical).p_value if left else 1.0
     return {
         "network": result.p_value,
         "properties": result.p_value_of_properties,
         "answer": result.p_value_of_any,
         "single": len(of_b.single),
-        "few": of_b.few_off.p_value,
+        "few": of_b.outlier_test.p_value,
         "named": len(of_b.named),
         "single before": len(single),
         "few before": few,
@@ -251,14 +251,14 @@ def answered(sets: Sets, a: Sequence[Part], b: Sequence[Part], random: np.random
 
 def before(reference: Tensor, images: Tensor) -> set[int]:
     """Rows that were named by properties before: at 0.05, and a single one without colour."""
-    if len(reference) < odd.LEAST_OF_SINGLE:
+    if len(reference) < flagging.LEAST_OF_SINGLE:
         return set()
     p_values, gaps = beyond_tail(by_direction(reference), by_direction(images))
     named = ((gaps > 1.5) & (p_values * len(images) * len(FAULTS) <= SIGNIFICANT)).any(1)
     column = PROPERTIES.index("saturation")
     if (reference[:, column] >= 0.012).all():
-        named |= images[:, column] <= odd.GREY
-    of_one_colour = {each.image for each in odd.odd_by_properties(reference, images) if each.is_fact}
+        named |= images[:, column] <= flagging.GREY
+    of_one_colour = {each.image for each in flagging.outliers_by_properties(reference, images) if each.is_fact}
     return {*named.nonzero()[:, 0].tolist()} | of_one_colour
 
 

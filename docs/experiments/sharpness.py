@@ -16,8 +16,8 @@ half of it finds a little more, and flags more sharp pictures of the six sorts. 
 areas has hardly an edge, so that it is never below a limit, as in the package.
 
 Whether a picture is flagged depends on the others, too. So 60 folders are drawn of each sort, with one blurred picture
-among 59 sharp ones, and 60 albums of 40 pictures beside a reference of 99. The rule of ``odd_in_folder`` and of
-``odd_by_properties`` is written here once more, for sharpness alone.
+among 59 sharp ones, and 60 albums of 40 pictures beside a reference of 99. The rule of ``outliers_in_folder`` and of
+``outliers_by_properties`` is written here once more, for sharpness alone.
 """
 
 from __future__ import annotations

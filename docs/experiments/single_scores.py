@@ -39,7 +39,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from torchmetrics_dna import DNAExtractor, DNARealism, make_dna
-from torchmetrics_dna.functional.odd import odd_in_folder
+from torchmetrics_dna.functional.flagging import outliers_in_folder
 from torchmetrics_dna.functional.outlier_score import OutlierReference, Unusualness, percentiles
 from torchmetrics_dna.functional.outliers import (
     gaussians_of_means,
@@ -331,7 +331,7 @@ def draw_folder(
     for score, values in values_of(reference, reference.own).items():
         worst = values.argsort(descending=True, stable=True)[:5].tolist()
         found[score] = [row in worst for row in range(len(faults))]
-    flagged = odd_in_folder(sort.properties[rows], level=None)
+    flagged = outliers_in_folder(sort.properties[rows], level=None)
     return Folder(name, faults, found, len(flagged))
 
 

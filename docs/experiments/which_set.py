@@ -23,7 +23,7 @@ import results
 import torch
 from one_level import COARSE, FOLDS, KINDS, Measure, Sets
 
-from torchmetrics_dna.comparisons.odd_sets import in_fewer_folds, odd_sets
+from torchmetrics_dna.comparisons.outlier_sets import find_outlier_sets, in_fewer_folds
 from torchmetrics_dna.dna.histogram import pairwise_emd
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 
@@ -61,10 +61,10 @@ def drawn(sets: Sets, kind: str, num_sets: int, size: int, change: str, seed: in
     distances = torch.zeros(num_sets, num_sets, dtype=torch.float64)
     distances[*torch.triu_indices(num_sets, num_sets, 1)] = pairwise_emd(dnas).mean(1)  # type: ignore[arg-type]
     distances = distances + distances.T
-    answer = odd_sets(measured, sets.plan, distances)
+    answer = find_outlier_sets(measured, sets.plan, distances)
     return {
         "p": answer.p_value,
-        "named": [int(name.removeprefix("set ")) for name in answer.odd],
+        "named": [int(name.removeprefix("set ")) for name in answer.outliers],
         "odd": odd,
         "furthest": int(distances.sum(1).argmax()),
         "properties": [each.name for each in answer.properties],

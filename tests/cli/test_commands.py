@@ -99,15 +99,15 @@ BY_RANK = "torchmetrics-dna rank 'b b' --reference a"
 ORDER = f"To order the images of B by their distance from A: {BY_RANK}"
 AS_PAIRS = f"To compare the images as pairs: {BY_PAIRS}"
 BOTH = [f"To see the differences {IN_PICTURES}", f"To find outliers in B: {BY_RANK}"]
-OF_ODD, NONE_ODD = SimpleNamespace(off=["x.png"]), SimpleNamespace(off=[])
+ONE_OUTLIER, NO_OUTLIERS = SimpleNamespace(flagged_names=["x.png"]), SimpleNamespace(flagged_names=[])
 STREAM = object.__new__(ImageStream)
 
 
 @pytest.mark.parametrize(
-    ("differs", "odd", "changed", "lines"),
+    ("differs", "outliers", "changed", "lines"),
     [
         (True, None, {}, BOTH),
-        (None, NONE_ODD, {}, BOTH),
+        (None, NO_OUTLIERS, {}, BOTH),
         (True, None, {"sides": (STREAM, "b")}, BOTH[1:]),
         (True, None, {"crop": "center"}, [f"{BOTH[0]} --crop center"]),
         (True, None, {"crop": "center", "sides": ("a", STREAM)}, []),
@@ -117,24 +117,24 @@ STREAM = object.__new__(ImageStream)
             {"sides": (dnas.histogram(), "b")},
             [BOTH[0], ORDER],
         ),
-        (False, OF_ODD, {}, [f"To see these images {IN_PICTURES}"]),
-        (False, OF_ODD, {"sides": ("a", STREAM)}, []),
-        (False, NONE_ODD, {}, []),
+        (False, ONE_OUTLIER, {}, [f"To see these images {IN_PICTURES}"]),
+        (False, ONE_OUTLIER, {"sides": ("a", STREAM)}, []),
+        (False, NO_OUTLIERS, {}, []),
         (False, None, {}, [f"A comparison hardly detects a small number of outliers. To find them in B: {BY_RANK}"]),
         (False, None, {"crop": "center"}, []),
         (False, None, {"sides": (dnas.histogram(), "b")}, []),
-        (True, OF_ODD, {"sides": ("a", dnas.histogram())}, []),
+        (True, ONE_OUTLIER, {"sides": ("a", dnas.histogram())}, []),
         (True, None, {"paired": True}, BOTH[:1]),
         (False, None, {"paired": True}, []),
-        (True, OF_ODD, {"copies": 7}, BOTH),
+        (True, ONE_OUTLIER, {"copies": 7}, BOTH),
         *((differs, None, {"copies": 8}, [AS_PAIRS]) for differs in (True, False, None)),
         (None, None, {"copies": 8, "crop": "center"}, [f"{AS_PAIRS} --crop center"]),
-        (True, OF_ODD, {"of": {"dna-emd": 0.0}}, []),
-        (True, OF_ODD, {"of": {"fd": 1.0}}, []),
+        (True, ONE_OUTLIER, {"of": {"dna-emd": 0.0}}, []),
+        (True, ONE_OUTLIER, {"of": {"fd": 1.0}}, []),
     ],
 )
 def test_what_to_do_next_is_what_shows_more(
-    differs: bool | None, odd: Any, changed: dict[str, Any], lines: list[str], monkeypatch: pytest.MonkeyPatch
+    differs: bool | None, outliers: Any, changed: dict[str, Any], lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Compared(dict[str, Any]):
         noun = "image"
@@ -142,7 +142,7 @@ def test_what_to_do_next_is_what_shows_more(
     result = Compared(
         (name, SimpleNamespace(value=value)) for name, value in changed.get("of", {"dna-emd": 2.0}).items()
     )
-    result.differs, result.odd, result.num_images = differs, odd, {"a": 8, "b": 8}
+    result.differs, result.outliers, result.num_images = differs, outliers, {"a": 8, "b": 8}
     result.copies, result.paired = changed.get("copies", 0), changed.get("paired", False)
     options = USUAL | {"reading": Reading(), "feature": {"feature": USUAL["feature"], "crop": changed.get("crop")}}
     printed: list[str] = []

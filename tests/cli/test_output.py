@@ -256,7 +256,7 @@ def test_commands_show_it(
         assert words(f"{what} {visible(HOSTILE)}") in words(captured.out + captured.err).replace("\\\\", "\\"), what
 
 
-# `--fail-if-odd` is in test_rank.py
+# `--fail-if-outliers` is in test_rank.py
 GATES = {
     "compare A B --fail-if-different": 1,
     "compare A B --fail-above 1000": 0,

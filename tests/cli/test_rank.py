@@ -63,7 +63,7 @@ def test_the_worst_with_maps(tmp_path: Path, cli: Command) -> None:
     rows, verdict = document["images"], document["verdict"].replace("\n", " ")
     assert [row["score"] for row in rows] == sorted([row["score"] for row in rows], reverse=True)
     assert "are flagged one by one" in verdict
-    assert 0.001 <= document["few_off"]["p_value"] <= 1
+    assert 0.001 <= document["outliers"]["p_value"] <= 1
     for form in ("markdown", "latex"):  # once, on stderr where tables have no room for it
         streams = [" ".join(text.split()) for text in cli(*options[:-1], form)]  # a narrow terminal breaks lines
         assert [text.count(verdict) for text in streams] == ([0, 1] if form == "latex" else [1, 0])
@@ -93,7 +93,7 @@ def test_what_is_odd_in_a_folder_is_a_gate(tmp_path: Path, cli: Command) -> None
         for i in range(count):
             pixels = random.integers(60, 200, (24, 24, 3), np.uint8) * (name != "spoilt" or i > 0)
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / f"{i}.png")
-    asked = ("--layers", "block_0", "--fail-if-odd")
+    asked = ("--layers", "block_0", "--fail-if-outliers")
     clean = cli("rank", tmp_path / "clean", *asked)
     assert "No image is flagged." in clean.out
     assert "Passed: no image of" in clean.err

@@ -105,7 +105,8 @@ def of_matrix(order: list[int]) -> Told:
     }  # fmt: skip
     return {"pairs": pairs, "images": dict(zip(names, values["num_images"], strict=True)), "said": made.verdict,
             "rows": {row["set"]: row for row in made.rows()}, "table": by_first(made.table),
-            "map": of_heat_map(made), "odd": made.odd.to_dict(), "heights": sorted(made.linkage[:, 2])}  # fmt: skip
+            "map": of_heat_map(made), "outliers": made.outliers.to_dict(),
+            "heights": sorted(made.linkage[:, 2])}  # fmt: skip
 
 
 def of_classes(order: list[int]) -> Told:

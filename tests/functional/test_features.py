@@ -140,8 +140,8 @@ def test_clipped_values_are_the_share_of_good_images(sizes: tuple[int, int]) -> 
         values = prdc(real, some)
         for name in ("clipped_density", "clipped_coverage"):
             assert float(values[name]) == pytest.approx(share, abs=0.05)
-    few_off = [torch.cat([side[:-30], 10 * side[-30:]]) for side in (real, fake)]
-    before, after = prdc(real, fake), prdc(*few_off)
+    outlier_test = [torch.cat([side[:-30], 10 * side[-30:]]) for side in (real, fake)]
+    before, after = prdc(real, fake), prdc(*outlier_test)
     for name in ("clipped_density", "clipped_coverage"):
         assert float(after[name]) == pytest.approx(float(before[name]), abs=0.03)
 

@@ -10,7 +10,7 @@ from surprise import outlier_scores, smallest_p, surprise
 from torch import Tensor
 
 from torchmetrics_dna.demo import blur, noise, photographs
-from torchmetrics_dna.functional.odd import PropertyTails
+from torchmetrics_dna.functional.flagging import PropertyTails
 from torchmetrics_dna.functional.outlier_score import OutlierReference, percentiles, surprisal
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_by_layer
 from torchmetrics_dna.images.properties import PROPERTIES, image_properties

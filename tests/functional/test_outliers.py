@@ -6,7 +6,7 @@ import torch
 from scipy.stats import binom, hypergeom, median_abs_deviation, permutation_test
 from sklearn.covariance import OAS
 
-from torchmetrics_dna.functional import FewOff, few_are_off, score_limit
+from torchmetrics_dna.functional import OutlierTest, outlier_test, score_limit
 from torchmetrics_dna.functional.outliers import (
     LayerGaussian,
     layers_for_outliers,
@@ -71,8 +71,8 @@ def test_layers_are_joined() -> None:
     assert joined.tolist() == [1, 3]
 
 
-def few(scores: np.ndarray, typical: np.ndarray) -> FewOff:
-    return few_are_off(torch.from_numpy(scores.copy()), torch.from_numpy(typical.copy()))
+def few(scores: np.ndarray, typical: np.ndarray) -> OutlierTest:
+    return outlier_test(torch.from_numpy(scores.copy()), torch.from_numpy(typical.copy()))
 
 
 def drawn(seed: int, images: int, reference: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,4 +132,4 @@ def test_what_are_no_scores() -> None:
         (right, right / 0, "`typical` expected to be 0 or more, but got inf"),
     ):
         with pytest.raises(ValueError, match=message):
-            few_are_off(scores, typical)
+            outlier_test(scores, typical)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from torchmetrics_dna import DNAEMD, DNARealism, OutlierShare, SharedCollection, make_dna
-from torchmetrics_dna.functional import few_are_off
+from torchmetrics_dna.functional import outlier_test
 from torchmetrics_dna.functional.outliers import share_beyond, share_limit
 
 REFERENCE = make_dna(random_images(40, 3), EXTRACTOR, kind="layer-gaussian")
@@ -116,7 +116,7 @@ def test_counts_give_the_share_of_single_scores(num_images: int) -> None:
     typical = torch.rand(61, generator=generator)
     scores = torch.rand(num_images, generator=generator) * 1.3
     num_beyond = int((scores.double() > typical.double().quantile(0.9)).sum())
-    found = few_are_off(scores, typical)
+    found = outlier_test(scores, typical)
     assert share_beyond(num_beyond, num_images, len(typical)) == (found.share, found.low, found.high)
     assert share_limit(typical) == float(np.quantile(typical.double().numpy(), 0.9))
 

@@ -13,7 +13,7 @@ from processes import run
 from torch import Tensor
 
 from torchmetrics_dna import DNARealism, make_dna, rank
-from torchmetrics_dna.functional import few_are_off
+from torchmetrics_dna.functional import outlier_test
 from torchmetrics_dna.functional.outliers import outlier_scores
 from torchmetrics_dna.statistics.outliers import gaussians_of
 
@@ -36,7 +36,7 @@ def test_a_summary_names_the_worst() -> None:
     assert summary["scores"] == pytest.approx(scores[order])
     assert (summary["mean"], summary["median"]) == pytest.approx((scores.mean(), np.median(scores)))
     assert summary["max"] == summary["scores"][0]
-    off = few_are_off(metric.compute(), metric.own_scores)
+    off = outlier_test(metric.compute(), metric.own_scores)
     assert summary.items() >= {"p_value": off.p_value, "share": off.share}.items()
     assert summary["percentiles"] == metric.percentiles(torch.from_numpy(scores[order])).tolist()
     plain = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"])
@@ -195,7 +195,7 @@ def share_scores(rank: int, world: int, expected: list[Tensor]) -> None:
         assert summary["indices"] == scores.argsort(descending=True, stable=True)[:3].tolist()
         assert summary["num_images"] == 9
         if reference is OUTLIERS:  # of all images, each once
-            off = few_are_off(scores, metric.own_scores)
+            off = outlier_test(scores, metric.own_scores)
             assert summary.items() >= {"p_value": off.p_value, "share": off.share}.items()
         metric.update(IMAGES[:1], indices=[0])  # the shard goes on where it was
         assert torch.equal(metric.compute(), scores)

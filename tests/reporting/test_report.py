@@ -25,11 +25,11 @@ from torch import nn
 from torchmetrics_dna import ActivationRanges, DNAExtractor, __version__, compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.measured import compare_measured
-from torchmetrics_dna.comparisons.odd_images import OddImages
+from torchmetrics_dna.comparisons.outliers import Outliers
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
-from torchmetrics_dna.functional.odd import Odd
+from torchmetrics_dna.functional.flagging import Outlier
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import RECORDS
@@ -101,7 +101,7 @@ def test_figures_are_those_of_compare(compared: Comparison, tmp_path: Path) -> N
     assert "that differ most clearly" in words
     assert all(side in words for side in ("real & true (24 images)", "made (28 images)"))
     assert len(alts(page, "A ")) == len(alts(page, "B ")) == 8
-    assert len(alts(page, "Image ")) == 12 + len(shown.odd.off[:12])
+    assert len(alts(page, "Image ")) == 12 + len(shown.outliers.flagged_names[:12])
     assert [alt.partition(":")[0] for alt in alts(page, "Map of ")] == alts(page, "Image ")
     assert not page.all("script")
 
@@ -198,7 +198,7 @@ def test_a_property_at_the_level_is_clear(
     rows = [row | {"q": q} for row in compared.properties.top_neurons(3)]
     monkeypatch.setattr(Comparison, "top_neurons", lambda *_: rows)
     monkeypatch.setattr(Comparison, "p_value_of_properties", p)
-    assert [row["clear"] for row in property_rows(compared)] == [clear] * 3
+    assert [row.is_clear for row in property_rows(compared)] == [clear] * 3
 
 
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) ->
     assert sorted(row[0] for row in page.rows if row and row[0] in headings.values()) == sorted(headings.values())
     assert next(row for row in page.rows if row[0] == headings["JPEG files"])[1:3] == ["0%", "100%"]
     assert not any(row[0] in ("made on", "ran on") for row in page.rows if row), "nothing of the machine"
-    assert {row["clear"] for row in property_rows(comparison)} == {True, False}
+    assert {row.is_clear for row in property_rows(comparison)} == {True, False}
     assert len(html.encode()) < 1e6
 
 
@@ -243,11 +243,11 @@ def test_images_that_need_not_show_a_cause_are_left_out(compared: Comparison) ->
     assert caused.verdict_lines[0] in " ".join(pages[1].text.split())
 
 
-def odd_in(comparison: Comparison, count: int) -> OddImages:
+def odd_in(comparison: Comparison, count: int) -> Outliers:
     """Outliers of a comparison, as if so many were found in its images."""
     reasons = ("brightness -", "sharpness -", "all black")
-    single = [Odd(i, reasons[i % len(reasons)], 0.01 * i, 0.5, 0.9) for i in range(count)]
-    return replace(comparison.odd, single=single, beyond=[])
+    single = [Outlier(i, reasons[i % len(reasons)], 0.01 * i, 0.5, 0.9) for i in range(count)]
+    return replace(comparison.outliers, single=single, beyond=[])
 
 
 def test_each_picture_has_its_name_as_caption_and_is_enlarged_by_a_click(compared: Comparison, tmp_path: Path) -> None:
@@ -255,8 +255,8 @@ def test_each_picture_has_its_name_as_caption_and_is_enlarged_by_a_click(compare
     shown = [ShownImage(f"deep/{i}.png", Image.new("RGB", (8, 8)), torch.rand(9, 9)) for i in range(4)]
     flagged = [image._replace(why=f"is {i}") for i, image in enumerate(shown)]
     lists = {"a": shown, "b": shown[:3]}
-    gallery = Gallery({}, lists, changed=shown, twins=dict.fromkeys("ab", shown[:2]), odd=flagged, unlike=lists)
-    page = Page(as_html(replace(compared, causes=None, odd=odd), gallery))
+    gallery = Gallery({}, lists, changed=shown, twins=dict.fromkeys("ab", shown[:2]), outliers=flagged, unlike=lists)
+    page = Page(as_html(replace(compared, causes=None, outliers=odd), gallery))
     pictures = [figure for figure in page.figures if figure["img"]]
     assert sum(len(figure["img"]) for figure in pictures) == len(page.all("img")) == 4 + 3 + 4 + 4 + 8 + 8 + 6
     ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
@@ -273,14 +273,16 @@ def test_each_picture_has_its_name_as_caption_and_is_enlarged_by_a_click(compare
 
 @pytest.mark.parametrize("has_pictures", [True, False])
 def test_each_flagged_image_has_its_reason(has_pictures: bool, compared: Comparison) -> None:
-    flagged = replace(compared, odd=odd_in(compared, 15))
-    reasons = list(flagged.odd.reasons("A").values())
-    shown = [ShownImage(name, Image.new("RGB", (8, 8)), torch.rand(9, 9)) for name in flagged.odd.off[:12]]
-    page = Page(as_html(flagged, Gallery({}, odd=shown) if has_pictures else None))
+    flagged = replace(compared, outliers=odd_in(compared, 15))
+    reasons = list(flagged.outliers.reasons("A").values())
+    shown = [
+        ShownImage(name, Image.new("RGB", (8, 8)), torch.rand(9, 9)) for name in flagged.outliers.flagged_names[:12]
+    ]
+    page = Page(as_html(flagged, Gallery({}, outliers=shown) if has_pictures else None))
     assert page.texts["h2"][0] == "Outliers in B"
     assert page.texts["summary"][0] == "All 15 flagged images, with the reasons"
     assert [row for row in page.rows if row[1:] and row[1] in reasons] == [
-        list(pair) for pair in zip(flagged.odd.off, reasons, strict=True)
+        list(pair) for pair in zip(flagged.outliers.flagged_names, reasons, strict=True)
     ]
 
 
@@ -325,8 +327,8 @@ def test_the_overall_error_rate_is_the_measured_one(compared: Comparison) -> Non
 
 
 def test_values_and_meanings_of_properties_have_one_scale(compared: Comparison) -> None:
-    rows = {row["name"]: row for row in property_rows(compared)}
-    assert (rows["width"]["a"], rows["aspect ratio"]["a"]) == ("16 pixels", "1")
+    rows = {row.name: row for row in property_rows(compared)}
+    assert (rows["width"].a, rows["aspect ratio"].a) == ("16 pixels", "1")
     for name in ("width", "height", "aspect ratio", "bytes per pixel"):
         assert not re.search(r"\d", RECORDS[name].meaning), "a number there would be on another scale than the value"
 

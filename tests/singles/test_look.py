@@ -71,13 +71,13 @@ def test_images_that_are_off_are_shown_where_the_sets_do_not_differ() -> None:
     a, b = drawn(80, 0), drawn(40, 1)
     b[::7, :, :8, 0] = 255
     comparison, gallery = looked(a, b)
-    assert comparison.odd.off
-    assert names(gallery.odd) == comparison.odd.off[:12]
-    assert [image.why for image in gallery.odd] == [*comparison.odd.reasons("A").values()][:12]
-    assert all(image.heat[:, :28].mean() > image.heat[:, 28:].mean() for image in gallery.odd)
+    assert comparison.outliers.flagged_names
+    assert names(gallery.outliers) == comparison.outliers.flagged_names[:12]
+    assert [image.why for image in gallery.outliers] == [*comparison.outliers.reasons("A").values()][:12]
+    assert all(image.heat[:, :28].mean() > image.heat[:, 28:].mean() for image in gallery.outliers)
     same, nothing = looked(a, drawn(80, 2))
     assert same.p_value > 0.05
-    assert (nothing.odd, nothing.unlike) == ([], {})
+    assert (nothing.outliers, nothing.unlike) == ([], {})
     assert len(nothing.strips["b"]) == 8
 
 

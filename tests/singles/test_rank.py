@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.functional.odd import odd_in_folder
+from torchmetrics_dna.functional.flagging import outliers_in_folder
 from torchmetrics_dna.functional.outlier_score import OutlierReference
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_by_layer
 from torchmetrics_dna.images.properties import image_properties
@@ -227,13 +227,13 @@ def test_outlier_scores_take_layers_of_up_to_512_neurons() -> None:
     np.testing.assert_allclose(ranking.scores, expected[ranking.numbers], rtol=1e-3)
     np.testing.assert_allclose(ranking.typical, reference.own_scores, rtol=1e-3)
     assert ranking.scores.tolist() == sorted(ranking.scores.tolist(), reverse=True)
-    assert (ranking.odd, ranking.few_off, ranking.off) == (None, None, [])
+    assert (ranking.outliers, ranking.outlier_test, ranking.flagged_names) == (None, None, [])
     assert ranking.verdict == "No image is flagged: the reference has 6 images, but at least 10 are needed."
     from_dna = rank(MIXED, make_dna(PHOTOS[:6], extractor, kind="layer-gaussian"), extractor)
     assert from_dna.numbers == ranking.numbers
     torch.testing.assert_close(from_dna.scores, ranking.scores, rtol=1e-9, atol=0)
     torch.testing.assert_close(from_dna.percentiles, ranking.percentiles)
-    assert from_dna.few_off is None
+    assert from_dna.outlier_test is None
     alone = rank(MIXED[:1], PHOTOS[:6], extractor)  # needs no pool
     assert float(alone.scores) == float(ranking.scores[ranking.numbers.index(0)])
 
@@ -242,18 +242,18 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     photos = photographs(60)
     pool = photos[40:]
     clean = rank(pool, photos[:40], extractor)
-    assert clean.few_off.p_value > 0.05
-    assert f"{clean.few_off.p_value:.2g}" in clean.verdict
-    assert f"can detect {clean.few_off.fewest} or more" in clean.verdict
+    assert clean.outlier_test.p_value > 0.05
+    assert f"{clean.outlier_test.p_value:.2g}" in clean.verdict
+    assert f"can detect {clean.outlier_test.fewest} or more" in clean.verdict
     assert "flagged" not in clean.table.header
     pool[4], pool[11], pool[17] = blur(pool[4], strength=8), np.full_like(pool[11], 255), pool[17] * 0
     ranking = rank(pool, photos[:40], extractor)
     assert set(ranking.numbers[:3]) == {4, 11, 17}
     assert [row["image"] for row in ranking.rows(worst=2)] == ranking.names[:2]
     assert [row["image"] for row in ranking.rows(top=2)] == ranking.names[:-3:-1]
-    assert clean.off == []
+    assert clean.flagged_names == []
     by_number = dict(zip(ranking.numbers, ranking.names, strict=True))
-    assert ranking.off == [by_number[number] for number in ranking.numbers if number in (11, 17)]
+    assert ranking.flagged_names == [by_number[number] for number in ranking.numbers if number in (11, 17)]
     assert ranking.reasons[17] == "is all black"
     for worst, count in ((None, 5), (1, 1), (2, 2), (3, 3), (30, 20)):  # one order, and no more than asked for
         table = ranking.table_of(worst=worst)
@@ -265,9 +265,9 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     shown = [axis.get_xlabel().split("\n")[0] for axis in sheet.axes if axis.get_title().count(":")]
     assert shown == ranking.names[:3]
     named = [row for row in ranking.rows() if row["reason"]]
-    assert [row["image"] for row in named] == ranking.off
+    assert [row["image"] for row in named] == ranking.flagged_names
     assert all(ranking.reasons[ranking.numbers[row["rank"] - 1]] == row["reason"] in ranking.verdict for row in named)
-    assert ranking.to_dict()["few_off"] == ranking.odd.to_dict()
+    assert ranking.to_dict()["outliers"] == ranking.outliers.to_dict()
     assert all(line in ranking._repr_html_() for line in ranking.verdict.splitlines())
     ranking.save(tmp_path / "x.ranking.npz")
     assert Ranking.load(tmp_path / "x.ranking.npz").verdict == ranking.verdict
@@ -392,20 +392,24 @@ def test_what_is_odd_in_one_folder(extractor: DNAExtractor, tmp_path: Path) -> N
     images[7], images[20], images[21] = images[7] * 0, images[20] // 12, images[21] // 12
     ranking = rank(images, feature=extractor)
     properties = torch.cat([image_properties(torch.from_numpy(i).permute(2, 0, 1)[None]) for i in images])
-    odd = {each.image: each for each in odd_in_folder(properties, level=None)}
+    odd = {each.image: each for each in outliers_in_folder(properties, level=None)}
     assert odd.keys() == ranking.reasons.keys() == {7, 20, 21}
     assert ranking.reasons[7] == "is all black"
     assert ranking.reasons[20].startswith("is much darker than any of the others (brightness 0.0")
-    assert {ranking.odd.numbers[place] for place in ranking.odd.surely} == {
-        each.image for each in odd_in_folder(properties, 0.05)
+    assert {ranking.outliers.numbers[place] for place in ranking.outliers.surely} == {
+        each.image for each in outliers_in_folder(properties, 0.05)
     }  # fmt: skip
     assert ranking.verdict.startswith("3 of 44 images are flagged as outliers.")
     assert "image 7 is all black" in ranking.verdict
-    assert (ranking.odd.few_off, ranking.few_off, ranking.to_dict()["off"]) == (None, None, ranking.off)
+    assert (ranking.outliers.outlier_test, ranking.outlier_test, ranking.to_dict()["flagged"]) == (
+        None,
+        None,
+        ranking.flagged_names,
+    )
     assert not any(
         "the reference" in line for line in (*ranking.verdict.splitlines(), *ranking.notices, ranking.question)
     )
-    order = [ranking.names.index(name) for name in ranking.off]
+    order = [ranking.names.index(name) for name in ranking.flagged_names]
     assert order == sorted(order)
     ranking.save(tmp_path / "x.ranking.npz")
     assert Ranking.load(tmp_path / "x.ranking.npz").verdict == ranking.verdict

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import recorded
 
-from torchmetrics_dna.comparisons.odd_sets import OddSets
+from torchmetrics_dna.comparisons.outlier_sets import OutlierSets
 from torchmetrics_dna.comparisons.versions import Versions
 from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Interval, Ratio
 from torchmetrics_dna.dna.result import FewDiffer, Finding
-from torchmetrics_dna.functional.odd import Odd
-from torchmetrics_dna.functional.outliers import FewOff
+from torchmetrics_dna.functional.flagging import Outlier
+from torchmetrics_dna.functional.outliers import OutlierTest
 from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import FAULTS
 from torchmetrics_dna.reporting import classes, several_sets, two_sets, versions
@@ -33,9 +33,9 @@ BELOW_NOISE = Interval(0.0, 0.0, 0.52, 0.95, 20)
 
 @dataclass(frozen=True)
 class Outliers:
-    """The attributes of an ``OddImages`` that sentences read."""
+    """The attributes of an ``Outliers`` that sentences read."""
 
-    flagged: list[tuple[str, Odd]]
+    flagged: list[tuple[str, Outlier]]
     total: int
     p_value: float | None
     fewest: int | None
@@ -44,19 +44,19 @@ class Outliers:
     too_few: int | None = None
     is_alone: bool = False
     has_properties: bool = True
-    share: FewOff | None = None
+    share: OutlierTest | None = None
 
     @property
     def names(self) -> range:
         return range(self.total)
 
     @property
-    def named(self) -> list[Odd]:
+    def named(self) -> list[Outlier]:
         return [odd for _, odd in self.flagged]
 
     @property
-    def few_off(self) -> FewOff | None:
-        return None if self.p_value is None else FewOff(self.p_value, 0.0, 0.0, 1.0, self.fewest)
+    def outlier_test(self) -> OutlierTest | None:
+        return None if self.p_value is None else OutlierTest(self.p_value, 0.0, 0.0, 1.0, self.fewest)
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class TwoSets:
     shares_images: bool = False
     copies: int = 0
     num_images: dict[str, int] = field(default_factory=lambda: {"a": 40, "b": 40})
-    lacks: str = ""
+    why_untested: str = ""
     is_few: bool = False
     explanation: Explanation | None = None
-    odd: Outliers | None = None
+    outliers: Outliers | None = None
     noun: str = "image"
     test: None = None
     p_value_of_farther: float | None = None
@@ -117,11 +117,11 @@ ALIKE = replace(UNTESTED, main=OneDistance(0.71, BELOW_NOISE), p_value_of_any=0.
 BLUR = Causes(("blur",), (1.1234,), (11.22, 2.13), 30)
 DARKER = Causes(("darker",), (38.0,), (2.68, 0.0), 30)
 TWO_CAUSES = Causes(("darker", "noise"), (30.0, 8.06), (1.0, 0.5, 0.0), 30)
-BLACK, LAYER = Odd(0, "all black", 0, 0.1, 0.6), Odd(1, "block_4", 0, 0, 0)
+BLACK, LAYER = Outlier(0, "all black", 0, 0.1, 0.6), Outlier(1, "block_4", 0, 0, 0)
 ROW = LAYER._replace(reason="")  # of the only layer
-BLURRED, NOISY = Odd(1, "sharpness -", 0.062, 0.21, 0.51), Odd(2, "noise +", 0.1, 0, 0.02)
+BLURRED, NOISY = Outlier(1, "sharpness -", 0.062, 0.21, 0.51), Outlier(2, "noise +", 0.1, 0, 0.02)
 OFF = those_off([("3.png", BLACK), ("7.png", BLURRED)], 40, 0.4, 4)
-SHARE = FewOff(0.002, 0.24, 0.16, 0.32, 3)
+SHARE = OutlierTest(0.002, 0.24, 0.16, 0.32, 3)
 NONE_OFF = those_off([], 40, 0.4, 4)
 GREYER = Causes(("less saturation",), (45.0,), (10.0, 1.5), 30)
 NOISE = PropertyDifference("noise", 0.1, 0.2, 0.1, 0.1, 0.01)
@@ -160,8 +160,8 @@ def of(figures: TwoSets, **changed: Any) -> list[str]:
     return said(two_sets.sentences, replace(figures, **{"main": main_changed} | changed))
 
 
-def which(odd: Outliers, reference: str = "A") -> list[str]:
-    return said(flagged_beside_reference, odd, reference, "image")
+def which(outliers: Outliers, reference: str = "A") -> list[str]:
+    return said(flagged_beside_reference, outliers, reference, "image")
 
 
 def because(
@@ -176,25 +176,25 @@ def measured(*differences: tuple[str, float, float, float, float]) -> list[str]:
 
 
 def reason(of: str) -> str:
-    return why_flagged(Odd(0, of, 0.05, 0.2, 0.5), "A", short=False)
+    return why_flagged(Outlier(0, of, 0.05, 0.2, 0.5), "A", short=False)
 
 
 TWO = [
-    of(EMPTY, odd=NONE_OFF),
+    of(EMPTY, outliers=NONE_OFF),
     of(UNTESTED, distance=DISTANCES["fd"], p_value_of_any=0.055),
     of(DIFFERENT, distance=DISTANCES["fd"], interval=replace(INTERVAL, value=0.0, low=0.0)),
-    of(UNTESTED, main=None, lacks="made has 1 image, which `rank` takes"),
+    of(UNTESTED, main=None, why_untested="made has 1 image, which `rank` takes"),
     of(EMPTY, value=0.0, is_one_source=True),
     of(UNTESTED, value=0.0, is_one_source=True),
     of(UNTESTED, value=0.0),
     of(UNTESTED, explanation=because(None, None, BRIGHTNESS)),
-    of(UNTESTED, lacks="made has 1 image, about 10 are needed", is_few=True),
-    of(UNTESTED, lacks="real has no folds (`num_folds=20`)"),
+    of(UNTESTED, why_untested="made has 1 image, about 10 are needed", is_few=True),
+    of(UNTESTED, why_untested="real has no folds (`num_folds=20`)"),
     of(UNTESTED, interval=INTERVAL),
     of(UNTESTED, p_value_of_any=0.01),
     of(DIFFERENT),
-    of(DIFFERENT, explanation=because(0.001, DARKER, BRIGHTNESS), odd=OFF),
-    of(DIFFERENT, explanation=because(0.001, searched=True), odd=OFF),
+    of(DIFFERENT, explanation=because(0.001, DARKER, BRIGHTNESS), outliers=OFF),
+    of(DIFFERENT, explanation=because(0.001, searched=True), outliers=OFF),
     of(DIFFERENT, interval=BELOW_NOISE),
     of(DIFFERENT, few_differ=FewDiffer(1, "neuron")),
     of(DIFFERENT, explanation=because(0.001, searched=True, is_rejected=False)),
@@ -229,14 +229,14 @@ TWO = [
         explanation=because(0.001, None, BRIGHTNESS),
         p_value=0.3,
         p_value_of_properties=0.001,
-        odd=OFF,
+        outliers=OFF,
     ),
     of(
         ALIKE,
         p_value_of_any=0.02,
         p_value=0.3,
         p_value_of_properties=0.002,
-        odd=OFF,
+        outliers=OFF,
         explanation=because(0.02, None, BRIGHTNESS, searched=True),
     ),
     of(
@@ -246,21 +246,21 @@ TWO = [
         num_images={"a": 24, "b": 24},
         explanation=because(0.001, DARKER, searched=True),
     ),
-    of(DIFFERENT, odd=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None)),
-    of(DIFFERENT, odd=those_off([(str(i), LAYER) for i in range(21)], 40, None, None)),
-    of(DIFFERENT, odd=those_off([(str(i), (ROW, LAYER)[i % 2]) for i in range(21)], 40, None, None)),
-    of(UNTESTED, odd=those_off([(str(i), ROW) for i in range(21)], 40, None, None)),
-    of(DIFFERENT, odd=those_off([("x", BLACK), *((str(i), ROW) for i in range(21))], 40, None, None)),
-    of(DIFFERENT, odd=those_off([(str(i), ROW) for i in range(2)], 40, None, None)),
+    of(DIFFERENT, outliers=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None)),
+    of(DIFFERENT, outliers=those_off([(str(i), LAYER) for i in range(21)], 40, None, None)),
+    of(DIFFERENT, outliers=those_off([(str(i), (ROW, LAYER)[i % 2]) for i in range(21)], 40, None, None)),
+    of(UNTESTED, outliers=those_off([(str(i), ROW) for i in range(21)], 40, None, None)),
+    of(DIFFERENT, outliers=those_off([("x", BLACK), *((str(i), ROW) for i in range(21))], 40, None, None)),
+    of(DIFFERENT, outliers=those_off([(str(i), ROW) for i in range(2)], 40, None, None)),
     of(
         DIFFERENT,
         explanation=because(0.001, DARKER),
-        odd=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None),
+        outliers=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None),
     ),
-    of(DIFFERENT, explanation=because(0.001, DARKER), odd=replace(OFF, is_alone=True)),
-    of(DIFFERENT, odd=replace(NONE_OFF, candidates=["2"])),
-    of(DIFFERENT, odd=replace(NONE_OFF, flagged=[("2", LAYER)], num_by_test=1)),
-    of(ALIKE, odd=NONE_OFF),
+    of(DIFFERENT, explanation=because(0.001, DARKER), outliers=replace(OFF, is_alone=True)),
+    of(DIFFERENT, outliers=replace(NONE_OFF, candidates=["2"])),
+    of(DIFFERENT, outliers=replace(NONE_OFF, flagged=[("2", LAYER)], num_by_test=1)),
+    of(ALIKE, outliers=NONE_OFF),
     of(ALIKE, p_value_of_any=0.055, interval=replace(BELOW_NOISE, high=0.0935)),
     of(ALIKE, interval=replace(BELOW_NOISE, high=0.0)),
     of(
@@ -275,20 +275,20 @@ TWO = [
     of(DIFFERENT, p_value_of_any=0.05, p_value=0.05),
     of(ALIKE, p_value_of_any=0.051, p_value=0.03, p_value_of_properties=0.3, interval=replace(BELOW_NOISE, high=0.0)),
     of(ALIKE, shares_images=True, copies=1200, num_images={"a": 2400, "b": 2400}),
-    of(ALIKE, shares_images=True, copies=12000, num_images={"a": 24000, "b": 24000}, odd=OFF),
-    of(ALIKE, odd=OFF),
-    of(ALIKE, odd=those_off([(str(i), LAYER) for i in range(5)], 40, 0.02, 4, num_by_test=5)),
-    of(UNTESTED, odd=those_off([(str(i), BLURRED) for i in range(3)], 4, None, None)),
-    of(UNTESTED, odd=those_off([(str(i), (BLURRED, BLACK, BLURRED)[i % 3]) for i in range(5)], 50, None, None)),
+    of(ALIKE, shares_images=True, copies=12000, num_images={"a": 24000, "b": 24000}, outliers=OFF),
+    of(ALIKE, outliers=OFF),
+    of(ALIKE, outliers=those_off([(str(i), LAYER) for i in range(5)], 40, 0.02, 4, num_by_test=5)),
+    of(UNTESTED, outliers=those_off([(str(i), BLURRED) for i in range(3)], 4, None, None)),
+    of(UNTESTED, outliers=those_off([(str(i), (BLURRED, BLACK, BLURRED)[i % 3]) for i in range(5)], 50, None, None)),
     of(
         ALIKE,
-        odd=those_off(
+        outliers=those_off(
             [(f"{i}.png", odd) for i, odd in enumerate((BLACK, BLURRED, NOISY, BLACK, LAYER, LAYER))], 40, 0.4, 4
         ),
     ),
-    of(DIFFERENT, explanation=because(0.001, TWO_CAUSES, BRIGHTNESS), odd=OFF),
-    of(ALIKE, odd=those_off([], 40, 0.02, 4, candidates=["2", "5"])),
-    of(ALIKE, odd=replace(OFF, is_alone=True)),
+    of(DIFFERENT, explanation=because(0.001, TWO_CAUSES, BRIGHTNESS), outliers=OFF),
+    of(ALIKE, outliers=those_off([], 40, 0.02, 4, candidates=["2", "5"])),
+    of(ALIKE, outliers=replace(OFF, is_alone=True)),
     flagged_in_folder(replace(OFF, is_alone=True), "image"),
     flagged_in_folder(those_off([(str(i), BLURRED) for i in range(11)], 40, None, None, is_alone=True), "image"),
     flagged_in_folder(NONE_OFF, "image"),
@@ -335,7 +335,7 @@ EXPLAINED = [
     difference(because(0.01, Causes(("JPEG compression",), (30.0,), (10.0, 1.5), 30))),
     str(because(0.04, None, BRIGHTNESS, searched=True)),
     str(because(None)),
-    str(because(None, lacks="made has 3 images, about 10 are needed")),
+    str(because(None, why_untested="made has 3 images, about 10 are needed")),
     str(because(None, None, BRIGHTNESS)),
     str(because(0.04, None, BRIGHTNESS)),
     str(because(None, unmeasured="Not measured: do it")),
@@ -487,7 +487,7 @@ class AgainstKept:
 
     value: float
     p_value_of_any: float | None = None
-    lacks: str = ""
+    why_untested: str = ""
     distance: Any = DISTANCES["dna-emd"]
 
     def values(self) -> list[OneDistance]:
@@ -502,12 +502,12 @@ def of_versions(before: int, now: int, **changed: Any) -> list[str]:
     return said(versions.sentences, replace(nothing, **changed))
 
 
-def odd_of(odd: OddSets) -> list[str]:
-    return said(outlier_sets, odd)
+def sentences_of(outliers: OutlierSets) -> list[str]:
+    return said(outlier_sets, outliers)
 
 
-DARKER_SET = BRIGHTNESS._replace(a=0.52, b=0.42, theirs=(0.5, 0.55))
-NOISIER_SET = NOISE._replace(theirs=(0.1, 0.1))
+DARKER_SET = BRIGHTNESS._replace(a=0.52, b=0.42, range_of_others=(0.5, 0.55))
+NOISIER_SET = NOISE._replace(range_of_others=(0.1, 0.1))
 CLOSE_SET = PropertyDifference("contrast", 0.2, 0.204, 0.01, 0.01, 0.01, (0.196, 0.203))
 NEAR = OneSet("near", 1.5)
 FAR = OneSet("far", 8.0, p_value=0.2)
@@ -577,13 +577,13 @@ SEVERAL = [
     of_classes(0.3, 0.2, None),
     of_classes(0.3, 0.02, 0.3),
     of_classes(0.01, 0.02, 0.3),
-    odd_of(OddSets(4, lacks="b has 4 images, about 10 are needed")),
-    odd_of(OddSets(4, 0.31)),
-    odd_of(OddSets(4, 0.003)),
-    odd_of(OddSets(4, 0.0031, {"a": 0.0031}, 0.4)),
-    odd_of(OddSets(4, 0.0031, {"a": 0.0031}, 0.4, [DARKER_SET, NOISIER_SET])),
-    odd_of(OddSets(8, 0.0025, {"a": 0.0025, "c": 0.0075}, 0.4, [CLOSE_SET])),
-    odd_of(OddSets(20, 0.0025, dict.fromkeys(("a", "c", "near", "far", "x"), 0.0025), 0.4)),
+    sentences_of(OutlierSets(4, why_untested="b has 4 images, about 10 are needed")),
+    sentences_of(OutlierSets(4, 0.31)),
+    sentences_of(OutlierSets(4, 0.003)),
+    sentences_of(OutlierSets(4, 0.0031, {"a": 0.0031}, 0.4)),
+    sentences_of(OutlierSets(4, 0.0031, {"a": 0.0031}, 0.4, [DARKER_SET, NOISIER_SET])),
+    sentences_of(OutlierSets(8, 0.0025, {"a": 0.0025, "c": 0.0075}, 0.4, [CLOSE_SET])),
+    sentences_of(OutlierSets(20, 0.0025, dict.fromkeys(("a", "c", "near", "far", "x"), 0.0025), 0.4)),
     of_versions(
         46,
         81,
@@ -632,7 +632,7 @@ def test_a_p_of_exactly_the_level_is_a_difference_everywhere() -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_of_a_property_is_said_of_one_image_and_of_several(fault: str) -> None:
     """Its verb and words stand in the registry entry of the property. The verb has a plural."""
-    odd, name = Odd(0, fault, 0.05, 0.2, 0.5), fault[:-2]
+    odd, name = Outlier(0, fault, 0.05, 0.2, 0.5), fault[:-2]
     alone = flagged_beside_reference(those_off([("1.png", odd)], 40, None, None), "theirs", "image")[1]
     many = flagged_beside_reference(
         those_off([(f"{i}.png", odd) for i in range(30)], 40, None, None), "theirs", "image"

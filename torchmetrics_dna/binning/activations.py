@@ -1,4 +1,4 @@
-"""Activations of a batch of images, their layouts in memory, and chunks of them that fit a cache."""
+"""Activations of a batch of images, their layouts in memory, and chunks that fit into a cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torchmetrics_dna.extras import optional
 
-# With more bins, the cells of a tile would not fit 32 bits.
+# Largest number of bins of compiled functions. With more bins, the indices of counts would not fit into 32 bits.
 _MOST_BINS = 1 << 24
 _DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
@@ -20,7 +20,8 @@ class Activations:
     """Activations of a batch of images. Means and extremes are computed once, and shared by several statistics.
 
     Args:
-        parts: Activations of consecutive images, ``{layer: (b, n, *positions)}`` each. Parts may differ in layout.
+        parts: Activations of consecutive parts of the batch, ``{layer: (b, n, *positions)}`` each. Parts may have
+            different layouts in memory.
 
     """
 
@@ -39,7 +40,7 @@ class Activations:
         return first_layer.device
 
     def placed(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yield each layer of each part, with the slice of its neurons among those of all layers."""
+        """Yield each layer of each part, with the slice of its neurons among the neurons of all layers."""
         for part in self.parts:
             first = 0
             for values in part.values():
@@ -48,7 +49,10 @@ class Activations:
                 first += width
 
     def compiled_for(self, num_bins: int = 1) -> Any:
-        """Return the functions that numba compiles for the CPU if they support these values and bins, else None."""
+        """Return the module of functions that numba compiles for the CPU.
+
+        Return None if numba is missing, or if the functions do not support these values or this number of bins.
+        """
         if num_bins > _MOST_BINS:
             return None
         for _, values in self.placed():
@@ -57,7 +61,12 @@ class Activations:
         return optional("binning.cpu")
 
     def take(self, chosen: Tensor) -> Activations:
-        """Select images by a mask, ``(B,)``, on the CPU, at least one; views if they are contiguous."""
+        """Return the images for which a mask is True; views of the activations if the images are consecutive.
+
+        Args:
+            chosen: The mask, ``(B,)``, on the CPU. At least one image must be chosen.
+
+        """
         if chosen.all():
             return self
         selected = []
@@ -74,7 +83,7 @@ class Activations:
         return Activations(*selected)
 
     def only(self, layers: Iterable[str]) -> Activations:
-        """Select layers."""
+        """Return the activations of these layers alone."""
         names = list(layers)
         if names == self.layers:
             return self
@@ -84,24 +93,27 @@ class Activations:
         return selected
 
     def means(self, layer: str) -> Tensor:
-        """Return the averages of a layer over positions, float64, ``(B, n)``; all layers are averaged at once.
+        """Return the averages of a layer over positions, float64, ``(B, n)``.
 
-        On the CPU, images are averaged one at a time, so that a mean does not depend on the batch. The float64 copy of
-        one image is also small.
+        The first call averages all layers. On the CPU, images are averaged one at a time. So a mean does not depend on
+        the batch, and float64 copies stay small.
         """
         if layer not in self._means:
             compiled = self.compiled_for()
             means = compiled.spatial_means(self) if compiled else torch.cat([_means_of(part) for part in self.parts])
-            widths = [values.shape[1] for values in self.parts[0].values()]
-            means_of_layers = torch.split(means, widths, dim=1)
-            self._means |= dict(zip(self.layers, means_of_layers, strict=True))
+            self._means |= self._by_layer(means)
         return self._means[layer]
+
+    def _by_layer(self, values: Tensor) -> dict[str, Tensor]:
+        """Split a tensor ``(rows, N)`` into one view per layer."""
+        widths = [layer.shape[1] for layer in self.parts[0].values()]
+        return dict(zip(self.layers, torch.split(values, widths, dim=1), strict=True))
 
     @cached_property
     def extremes(self) -> Tensor:
-        """``(-minimum, maximum)`` of each neuron, float64, ``(2 * N,)``.
+        """Minimum and maximum of each neuron, as ``(-minimum, maximum)``, float64, ``(2 * N,)``.
 
-        The extremes of two batches are merged by an elementwise maximum.
+        The minimum is negated so that an elementwise maximum merges the extremes of two batches.
         """
         extremes_of_parts = []
         for part in self.parts:
@@ -115,27 +127,28 @@ class Activations:
 
     @cached_property
     def finite(self) -> Tensor:
-        """True for each layer without NaN or infinity, ``(layers,)``, on their device."""
-        # Means and extremes are finite if and only if all values are. Without them, all values are read once.
+        """Bool for each layer, ``(layers,)``, on the device: True if the layer has no NaN or infinity."""
+        # Means and extremes are finite if and only if all values are. If they have been computed, only they are read.
         parts = self.parts
         if "extremes" in vars(self):
-            widths = [values.shape[1] for values in self.parts[0].values()]
-            extremes_of_layers = torch.split(self.extremes.view(2, -1), widths, dim=1)
-            parts = (dict(zip(self.layers, extremes_of_layers, strict=True)),)
+            parts = (self._by_layer(self.extremes.view(2, -1)),)
         elif all(layer in self._means for layer in self.layers):
             parts = ({layer: self._means[layer] for layer in self.layers},)
         extremes: list[Tensor] = []
         for part in parts:
             for values in part.values():
                 extremes += torch.aminmax(in_memory_order(values)) if values.numel() else values.new_zeros(2)
-        # One launch on a device checks all layers. `stack` promotes types, so finite values stay finite.
+        # On a device, one launch checks all layers. `stack` promotes types, so finite values stay finite.
         are_finite = torch.stack(extremes).isfinite().view(len(parts), -1, 2)
         return are_finite.all(2).all(0)
 
     def check(self, wait: bool = True) -> None:
-        """Raise ValueError that names the first layer with NaN or infinity, if any.
+        """Raise ValueError with the first layer that has NaN or infinity, if there is one.
 
-        On a device that is a sync, or without ``wait`` nothing is checked; see :mod:`.statistics.nonfinite`.
+        Args:
+            wait: Whether to sync with a device for this check. If not, only activations on the CPU are checked, see
+                :mod:`.statistics.nonfinite`.
+
         """
         if not self.layers or (self.device.type != "cpu" and not wait):
             return
@@ -148,30 +161,34 @@ class Activations:
 
 
 def _means_of(part: Mapping[str, Tensor]) -> Tensor:
-    """Average a part of a batch in plain torch, ``(b, N)``."""
+    """Average a part of a batch over positions with plain torch, float64, ``(b, N)``."""
     return torch.cat([_layer_means(values) for values in part.values()], 1)
 
 
 def _layer_means(values: Tensor) -> Tensor:
-    """Average a layer over positions, ``(b, n)``."""
+    """Average a layer over positions, float64, ``(b, n)``."""
     if values.ndim == 2:
         return values.double()
-    # On the CPU a mean must not depend on the batch, and the float64 copy of one image is small.
+    # On the CPU, a mean must not depend on the batch, so images are averaged one at a time.
     num_at_once = 1 if values.device.type == "cpu" else max(1, len(values))
     chunks_of_images = torch.split(values, num_at_once)
     return torch.cat([images.flatten(2).mean(2, dtype=torch.float64) for images in chunks_of_images])
 
 
 def split_extremes(extremes: Tensor) -> tuple[Tensor, Tensor]:
-    """Split ``(..., 2 * N)`` into minimum and maximum, each ``(..., N)``; the maximum is a view."""
+    """Split extremes ``(-minimum, maximum)``, ``(..., 2 * N)``, and return the minimum and the maximum.
+
+    Both have the shape ``(..., N)``. The maximum is a view of the extremes.
+    """
     negated_minimum, maximum = extremes.chunk(2, -1)
     return -negated_minimum, maximum
 
 
 def picture_rows(layer: Tensor) -> Tensor:
-    """Return a view ``(B, n, rows, positions)`` of ``(B, n, *positions)``, with one row if the stride is uniform.
+    """Return a layer ``(B, n, *positions)`` as a view ``(B, n, rows, positions)``.
 
-    It is a copy only if there are more than two axes of positions without a uniform stride.
+    There is one row if all positions have the same stride. The layer is copied only if positions have more than two
+    axes and no common stride.
     """
     if layer.ndim == 2:
         return layer[..., None, None]
@@ -182,19 +199,19 @@ def picture_rows(layer: Tensor) -> Tensor:
 
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:
-    """Copy numbers from the host to a device asynchronously, from pinned memory for CUDA."""
+    """Copy a tensor from the host to a device asynchronously. For CUDA, the copy is from pinned memory."""
     if device.type == "cuda":
         numbers = numbers.pin_memory()
     return numbers.to(device, non_blocking=True)
 
 
 def in_memory_order(values: Tensor) -> Tensor:
-    """Return a view with axes in order of decreasing stride, the fastest order to read."""
+    """Return a view with axes in order of decreasing stride, which is the fastest order to read."""
     return values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
 
 
 def side_by_side(layer: Tensor) -> Tensor:
-    """Return a layer as ``(B, n, positions)`` with neurons or positions side by side, in single precision or more."""
+    """Return a layer as ``(B, n, positions)``, in which neurons or positions are contiguous, in float32 or float64."""
     if layer.dtype not in (torch.float32, torch.float64):
         layer = layer.float()
     flat = layer.flatten(2) if layer.ndim > 2 else layer[..., None]
@@ -203,16 +220,20 @@ def side_by_side(layer: Tensor) -> Tensor:
     return flat.contiguous()
 
 
-# Number of values at a time: 2 MiB of float64.
+# Number of values that are processed at a time on the CPU: 2 MiB of float64.
 _CHUNK = 1 << 18
-# Number of values that are processed at a time on a device, to amortize launches; they take 32 MiB.
+# Number of values that are processed at a time on a device: 32 MiB of float64. Larger chunks need fewer launches.
 _DEVICE_CHUNK = 1 << 22
 
 
 def chunks(activations: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield views ``(neurons, images, positions)`` of ``(B, n, *positions)``, each with the slice of its neurons.
+    """Split a layer ``(B, n, *positions)`` into chunks that fit into a cache.
 
-    A chunk has all images of its neurons, or a part of the images of one neuron that is too large.
+    A chunk has all images of some neurons. If one neuron is too large for a chunk, its images are split.
+
+    Yields:
+        The slice of the neurons of a chunk, and a view ``(neurons, images, positions)`` of their activations.
+
     """
     size = _CHUNK if activations.device.type == "cpu" else _DEVICE_CHUNK
     images, neurons = activations.shape[:2]

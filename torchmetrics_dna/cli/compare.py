@@ -32,13 +32,19 @@ from torchmetrics_dna.options import argument
 from torchmetrics_dna.reporting.document import TEXT, Format
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from torchmetrics_dna.comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.two_sets import Comparison
+    from torchmetrics_dna.comparisons.versions import Versions
+    from torchmetrics_dna.demo import Demo
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.arguments import Arguments
 
-# Number of degraded copies of each photograph. It stands here so that the first line is printed before torch is loaded.
+# Number of degraded copies of each photograph. torchmetrics_dna.demo, which makes them, takes seconds to import, so the
+# number is repeated here to print it at once.
 _DEMO_SETS = 9
 
 
@@ -80,79 +86,54 @@ def compare(
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the sets differ significantly.", "--fail-if-different")
     ] = False,
-    fail_if_odd: Annotated[
+    fail_if_outliers: Annotated[
         bool,
-        o.output_option("Exit with code 1 if an image of B is flagged as an outlier relative to A.", "--fail-if-odd"),
+        o.output_option(
+            "Exit with code 1 if an image of B is flagged as an outlier relative to A.", "--fail-if-outliers"
+        ),
     ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
     **options: Any,
 ) -> None:
     """Compare two sets of images, or one set with several others."""
-    if held_out == a:
-        raise ValueError(f"Option --held-out is {held_out!r}, the reference itself")
-    paths = [b, *(more or ())]
-    if held_out is not None and held_out not in paths:
-        paths.append(held_out)
-    check_sources(a, *paths)
-    pattern = unquoted(paths)
-    if pattern:
-        talk.print(f"Each of {len(paths)} files is a set of its own; {pattern}", soft_wrap=True)
+    paths = _paths_to_compare(a, [b, *(more or ())], held_out)
     written = format_for(form, output)
-    if by is not None and len(paths) > 1:
-        raise ValueError(f"Option --by is for two sets, but got {1 + len(paths)}")
-    if plot is not None:
-        if by is not None:
-            raise ValueError("Option --plot is for whole sets, but got --by")
-        check_figure(plot)
+    _check_options_of_sets(len(paths), by, plot)
     level = 1 - options["confidence"]
     limits = {
         "fail_above": fail_above,
         "fail_unless_below": fail_unless_below,
         "fail_if_different": level if fail_if_different else None,
-        "fail_if_odd": level if fail_if_odd else None,
+        "fail_if_outliers": level if fail_if_outliers else None,
     }
     check_limits(limits, options["metrics"], {"by": by, **options})
     # For two sets, a comparison shows more than a matrix.
     if every and len(paths) > 1:
         _compare_all([a, *paths], options, {"by": by, "held_out": held_out, **limits}, plot, written, output)
         return
-    from torchmetrics_dna.comparisons.compare import open_sets
-    from torchmetrics_dna.comparisons.several_sets import by_name
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.reporting.build import document_of, gallery_of
 
-    sets: Any = b
-    name_of_held_out: str | None = None
-    if len(paths) > 1 or held_out is not None:
-        sets = by_name(paths)
-    if held_out is not None:
-        names_of_sets = list(sets)
-        name_of_held_out = names_of_sets[paths.index(held_out)]
-
     with o.showing_progress(options) as shown:
         arguments = Arguments(distributed=PROCESSES > 1, **shown)
-        opened = open_sets(a, sets, arguments, by=by, held_out=name_of_held_out)
+        opened = _open(a, paths, arguments, by, held_out)
         check_gates(opened, limits)
         if plot is not None and opened.is_one:
             _check_drawn(opened)
         result: Any = opened.compared()
         gallery = gallery_of(opened, result) if written.is_page else None
-    is_pair = opened.is_one and by is None
-    if is_pair:
-        comparisons = {opened.names[1]: result}
-    else:
-        comparisons = {name: comparison for name, comparison in result.items() if name != name_of_held_out}
     gates: list[Gate] = []
     refusal: ValueError | None = None
     try:
-        gates = gates_of(comparisons, level, limits)
-        if gates:
-            gates += gate_of_reading(result.unreadable, options["reading"])
+        gates = gates_of(_comparisons_by_name(opened, result), level, limits)
     except ValueError as err:
         # The result is written before the error is raised.
         refusal = err
+    if gates:
+        gates += gate_of_reading(result.unreadable, options["reading"])
     write(document_of(result, gallery, gates=gates), written, output)
+    is_pair = opened.is_one and by is None
     if is_pair:
         for notice in result.notices:
             talk.print(f"{notice}.")
@@ -165,6 +146,59 @@ def compare(
     if refusal is not None:
         raise refusal
     end_by(gates)
+
+
+def _paths_to_compare(a: str, paths: Sequence[str], held_out: str | None) -> list[str]:
+    """Return the paths of all sets that are compared with the reference ``a``, and check that the sets exist.
+
+    Raises:
+        ValueError: If the held-out set is the reference.
+        FileNotFoundError: If a set does not exist.
+
+    """
+    if held_out == a:
+        raise ValueError(f"Option --held-out is {held_out!r}, the reference itself")
+    all_paths = list(paths)
+    if held_out is not None and held_out not in all_paths:
+        all_paths.append(held_out)
+    check_sources(a, *all_paths)
+    remedy = unquoted(all_paths)
+    if remedy:
+        talk.print(f"Each of {len(all_paths)} files is a set of its own; {remedy}", soft_wrap=True)
+    return all_paths
+
+
+def _check_options_of_sets(num_paths: int, by: str | None, plot: Path | None) -> None:
+    """Raise ValueError if --by or --plot can't be used for so many sets, or with each other."""
+    if by is not None and num_paths > 1:
+        raise ValueError(f"Option --by is for two sets, but got {1 + num_paths}")
+    if plot is None:
+        return
+    if by is not None:
+        raise ValueError("Option --plot is for whole sets, but got --by")
+    check_figure(plot)
+
+
+def _open(a: str, paths: Sequence[str], arguments: Arguments, by: str | None, held_out: str | None) -> Opened:
+    """Open the reference ``a`` and the sets of ``paths``. A held-out set is compared as one of several sets."""
+    from torchmetrics_dna.comparisons.compare import open_sets
+    from torchmetrics_dna.comparisons.several_sets import by_name
+
+    if len(paths) == 1 and held_out is None:
+        return open_sets(a, paths[0], arguments, by=by)
+    sets = by_name(paths)
+    name_of_held_out: str | None = None
+    if held_out is not None:
+        names_of_sets = list(sets)
+        name_of_held_out = names_of_sets[paths.index(held_out)]
+    return open_sets(a, sets, arguments, by=by, held_out=name_of_held_out)
+
+
+def _comparisons_by_name(opened: Opened, result: Any) -> dict[str, Comparison]:
+    """Return the comparisons that gates check, by name of the set or class. The held-out set is not checked."""
+    if opened.is_one and not opened.classes:
+        return {opened.names[1]: result}
+    return {name: comparison for name, comparison in result.items() if name != opened.held_out}
 
 
 def _check_drawn(opened: Opened) -> None:
@@ -185,7 +219,7 @@ def _print_classes_of_one_set(result: ClassComparisons) -> None:
 
 
 def _draw(compared: Any, plot: Path | None) -> None:
-    """Draw the result, in the first process."""
+    """Draw the result to a file, if one was requested. Only the first process draws."""
     from torchmetrics_dna.jobs.processes import rank as process_rank
 
     if plot is not None and process_rank() == 0:
@@ -217,18 +251,20 @@ def _compare_all(
     """
     require("scipy", "plot")
     if options["metrics"]:
-        # Unknown names fail before modules are imported, which takes seconds.
+        # Report unknown names at once: the import of the next modules takes seconds.
         find_distances(options["metrics"])
     from torchmetrics_dna.comparisons import matrix
     from torchmetrics_dna.reporting.build import document_of
 
     parameters = signature(matrix).parameters
-    accepted = {name: value for name, value in options.items() if name in parameters}
-    refused = dict(other_options)
+    accepted: dict[str, Any] = {}
+    unsupported = dict(other_options)
     for name, value in options.items():
-        if name not in parameters and value != o.USUAL[name]:
-            refused[name] = value
-    for name, value in refused.items():
+        if name in parameters:
+            accepted[name] = value
+        elif value != o.USUAL[name]:
+            unsupported[name] = value
+    for name, value in unsupported.items():
         # A flag that is off is no request.
         if value not in (None, False):
             raise ValueError(f"{argument(name)} is for sets against one reference, but got --all")
@@ -263,22 +299,26 @@ def diff(
         raise ValueError("Only one process can compare versions, but torchrun has started several")
     with o.showing_progress(options, skips_unreadable=True) as shown:
         versions = compare_versions(old, new, **shown)
-    gates = []
+    gates: list[Gate] = []
     if fail_if_changed:
-        num_added = len(versions.added)
-        num_removed = len(versions.removed)
-        num_edited = len(versions.edited)
-        has_changed = bool(num_added or num_removed or num_edited)
-        outcome = "Failed" if has_changed else "Passed"
-        added = images_in_words(num_added, versions.noun)
-        line = f"{outcome}: {added} added, {num_removed:,} removed, {num_edited:,} edited."
-        gates.append(Gate("--fail-if-changed", 0, not has_changed, [line]))
-        gates += gate_of_reading(versions.unreadable, options["reading"])
+        gates = [_gate_of_versions(versions), *gate_of_reading(versions.unreadable, options["reading"])]
     from torchmetrics_dna.reporting.build import document_of
 
     write(document_of(versions, gates=gates), written, output)
     print_unreadable(versions.unreadable)
     end_by(gates)
+
+
+def _gate_of_versions(versions: Versions) -> Gate:
+    """Return a gate that fails if an image was added, removed or edited."""
+    num_added = len(versions.added)
+    num_removed = len(versions.removed)
+    num_edited = len(versions.edited)
+    has_changed = bool(num_added or num_removed or num_edited)
+    outcome = "Failed" if has_changed else "Passed"
+    added = images_in_words(num_added, versions.noun)
+    line = f"{outcome}: {added} added, {num_removed:,} removed, {num_edited:,} edited."
+    return Gate("--fail-if-changed", 0, not has_changed, [line])
 
 
 def demo(
@@ -295,18 +335,7 @@ def demo(
 
     with progress() as report:
         result = run_demo(num_images, report)
-    distances = "dna-emd", "dna-fd"
-    rows: list[list[str | float | None]] = []
-    for comparisons in result.comparisons.values():
-        for comparison in comparisons:
-            values = [comparison[distance].value for distance in distances]
-            rows.append([comparison.names[1], *values])
-    shown = rich_table(["copies", *distances], rows, f"{num_images} photographs against their degraded copies")
-    # A section holds all strengths of one change.
-    num_strengths = len(result.strengths)
-    for row in shown.rows[num_strengths - 1 :: num_strengths]:
-        row.end_section = True
-    out.print(shown)
+    out.print(_table_of_demo(result, num_images))
     for description, comparison in result.others.items():
         out.print("", description, *comparison.verdict_lines, sep="\n")
     plot_demo(result).savefig(output)
@@ -314,17 +343,33 @@ def demo(
     talk.print("To compare your own images: torchmetrics-dna compare photos/ generated/")
 
 
+def _table_of_demo(result: Demo, num_images: int) -> Table:
+    """Return a table with the distances of photographs from their copies, one row for each change and strength."""
+    distances = ("dna-emd", "dna-fd")
+    rows: list[list[str | float | None]] = []
+    for comparisons in result.comparisons.values():
+        for comparison in comparisons:
+            values = [comparison[distance].value for distance in distances]
+            rows.append([comparison.names[1], *values])
+    table = rich_table(["copies", *distances], rows, f"{num_images} photographs against their degraded copies")
+    # A line separates the changes: each has one row per strength.
+    num_strengths = len(result.strengths)
+    for row in table.rows[num_strengths - 1 :: num_strengths]:
+        row.end_section = True
+    return table
+
+
 def _suggest_commands(
     result: Comparison, a: str, b: str, options: dict[str, Any], images: Sequence[Images | DNA]
 ) -> None:
-    """Print on stderr the commands that show more of a difference, with the same network.
+    """Print on stderr which commands show more of a difference. They use the same network.
 
     Args:
         result: The comparison.
         a: Path of A.
         b: Path of B.
-        options: Options that the command got.
-        images: The opened sets. A page needs images with an index.
+        options: Options of the ``compare`` command.
+        images: The opened sets A and B. A page can show their images unless a set is a stream.
 
     """
     from torchmetrics_dna.dna import DNA
@@ -333,36 +378,41 @@ def _suggest_commands(
     if "dna-emd" not in result or not result["dna-emd"].value or isinstance(images[1], DNA):
         return
     noun = result.noun
-    # The histograms of a DNA do not show how far its images are apart, so there are no outlier scores.
     is_dna = isinstance(images[0], DNA)
     has_index = not any(isinstance(side, ImageStream) for side in images)
-    # All images of B look like images of A, but were compared as independent images.
+    # All images of B look like images of A, but they were compared as independent images.
     are_pairs = result.copies == result.num_images["b"]
     more = ["--pairs", "name"] if are_pairs else ["-o", "page.html"]
     comparing = shlex.join(["torchmetrics-dna", "compare", a, b, *more, *o.typed(options)])
-    in_page = "in pictures" if noun == "image" else "on a page"
-    ranking = ""
-    # `rank` takes neither crops nor pairs.
-    if not options["feature"]["crop"] and not result.paired:
-        # Outlier scores have no weights of neurons.
-        of_ranking = o.typed(options | {"neuron_weights": None}, rank)
-        ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
+    ranking = _command_to_rank(result, a, b, options)
+    place = "in pictures" if noun == "image" else "on a page"
     lines: list[str] = []
     if are_pairs:
         lines.append(f"To compare the {noun}s as pairs: {comparing}")
     elif result.differs is not False:
         if has_index:
-            lines.append(f"To see the differences {in_page}: {comparing}")
+            lines.append(f"To see the differences {place}: {comparing}")
+        # The histograms of a DNA do not show how far its images are apart, so there are no outlier scores.
         if ranking and is_dna:
             lines.append(f"To order the {noun}s of B by their distance from A: {ranking}")
         elif ranking:
             lines.append(f"To find outliers in B: {ranking}")
-    elif result.odd is not None and result.odd.off:
+    elif result.outliers is not None and result.outliers.flagged_names:
         if has_index:
-            lines.append(f"To see these {noun}s {in_page}: {comparing}")
-    elif not is_dna and result.odd is None and ranking:
+            lines.append(f"To see these {noun}s {place}: {comparing}")
+    elif ranking and result.outliers is None and not is_dna:
         lines.append(f"A comparison hardly detects a small number of outliers. To find them in B: {ranking}")
     if lines:
         talk.print("")
     for line in lines:
         talk.print(line, soft_wrap=True)
+
+
+def _command_to_rank(result: Comparison, a: str, b: str, options: dict[str, Any]) -> str:
+    """Return the command that ranks the images of B by A; empty if ``rank`` does not support the options."""
+    # `rank` supports neither crops nor pairs.
+    if options["feature"]["crop"] or result.paired:
+        return ""
+    # Outlier scores do not support neuron weights.
+    options_of_rank = o.typed(options | {"neuron_weights": None}, rank)
+    return shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *options_of_rank])

@@ -16,7 +16,7 @@ from torchmetrics_dna.options import argument, option_name, written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import Opened
-    from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.comparisons.outliers import Outliers
     from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.singles.ranking import Ranking
@@ -34,10 +34,10 @@ _NO_TEST = (
     " sets, at least 5 of them with images, and a distance that has a test, such as dna-emd"
 )
 _NO_OUTLIERS = (
-    "Option --fail-if-odd can't be used for {}; it requires two different sets, at least 10 images in the reference,"
-    " folds (--num-folds 20), and dna-emd or dna-fd"
+    "Option --fail-if-outliers can't be used for {}; it requires two different sets, at least 10 images in the"
+    " reference, folds (--num-folds 20), and dna-emd or dna-fd"
 )
-_OF_DNA = "Option --fail-if-odd needs images in both sets, but {} is a DNA"
+_OF_DNA = "Option --fail-if-outliers needs images in both sets, but {} is a DNA"
 
 
 class Gate(NamedTuple):
@@ -63,11 +63,13 @@ def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping
                 f"{argument('fail_unless_below')} expected to be a number above 0, but got {fail_unless_below:g}"
             )
         check_distances(metrics, argument("fail_unless_below"))
-    if limits["fail_if_odd"] is None:
+    if limits["fail_if_outliers"] is None:
         return
     for name in ("by", "pairs", "groups"):
         if options[name] is not None:
-            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets, but got {written(name)}")
+            raise ValueError(
+                f"Option --fail-if-outliers is for independent images of whole sets, but got {written(name)}"
+            )
 
 
 def check_gates(opened: Opened, limits: Limits) -> None:
@@ -89,7 +91,7 @@ def check_gates(opened: Opened, limits: Limits) -> None:
             continue
         num_sets += 1
         _check_evidence(opened, k, limits)
-        if limits["fail_if_odd"] is not None:
+        if limits["fail_if_outliers"] is not None:
             _check_outlier_scores(opened, k)
     if limits["fail_if_different"] is not None:
         _check_count(num_sets, 1 / (1 + NUM_RELABELINGS), limits["fail_if_different"])
@@ -114,11 +116,11 @@ def _check_evidence(opened: Opened, k: int, limits: Limits) -> None:
 
 def _check_outlier_scores(opened: Opened, k: int) -> None:
     """Raise ValueError if the images of set ``k`` can have no outlier scores."""
-    from torchmetrics_dna.comparisons.odd_images import can_be_odd
+    from torchmetrics_dna.comparisons.outliers import can_have_outliers
     from torchmetrics_dna.dna import DNA
 
     sides = opened.networks[0]
-    if can_be_odd(sides, k):
+    if can_have_outliers(sides, k):
         return
     for i in (0, k):
         if isinstance(sides.images[i], DNA):
@@ -134,7 +136,7 @@ def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -
         level: Level of tests.
         limits: Of ``fail_above`` the largest distance that passes, debiased if there are folds of images; of
             ``fail_unless_below`` the distance below which each set must be shown to be; of ``fail_if_different`` the
-            level, for p-values corrected for the number of sets; of ``fail_if_odd`` a number, since it has none.
+            level, for p-values corrected for the number of sets; of ``fail_if_outliers`` a number, since it has none.
 
     Raises:
         ValueError: If a gate needs a test, an interval or outlier scores that a set does not have.
@@ -278,13 +280,13 @@ def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
     num_own = 0
     if ranking.own is not None and not ranking.is_alone:
         num_own = int(ranking.own.sum())
-    if num_own and ranking.odd is not None:
+    if num_own and ranking.outliers is not None:
         raise ValueError(
-            f"Option --fail-if-odd needs {ranking.noun}s that are not in the reference, but {num_own:,} of"
+            f"Option --fail-if-outliers needs {ranking.noun}s that are not in the reference, but {num_own:,} of"
             f" {len(ranking.names):,} are; without --reference, each is compared with the others"
         )
-    has_passed, lines = _outliers_of_sets({name: ranking.odd}, ranking.noun)
-    return Gate("--fail-if-odd", 0, has_passed, lines)
+    has_passed, lines = _outliers_of_sets({name: ranking.outliers}, ranking.noun)
+    return Gate("--fail-if-outliers", 0, has_passed, lines)
 
 
 def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
@@ -303,10 +305,10 @@ def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
 def _judge_outliers(compared: Mapping[str, Comparison], _limit: float, _level: float) -> Outcome:
     """Check that no image is flagged as an outlier."""
     noun = next(iter(compared.values())).noun
-    return _outliers_of_sets({name: comparison.odd for name, comparison in compared.items()}, noun)
+    return _outliers_of_sets({name: comparison.outliers for name, comparison in compared.items()}, noun)
 
 
-def _outliers_of_sets(sets: Mapping[str, OddImages | None], noun: str) -> Outcome:
+def _outliers_of_sets(sets: Mapping[str, Outliers | None], noun: str) -> Outcome:
     """Check that no set has outliers; there is a line for each set that has some, or one line if none has."""
     failed: list[str] = []
     # Sets with too few images to flag others than those of a single colour.
@@ -316,14 +318,14 @@ def _outliers_of_sets(sets: Mapping[str, OddImages | None], noun: str) -> Outcom
             raise ValueError(_NO_OUTLIERS.format(name))
         if outliers.is_alone and outliers.too_few:
             raise ValueError(
-                f"Option --fail-if-odd without a reference needs at least {outliers.too_few} {noun}s, but {name} has"
-                " fewer"
+                f"Option --fail-if-outliers without a reference needs at least {outliers.too_few} {noun}s, but {name}"
+                " has fewer"
             )
         if outliers.is_alone and not outliers.has_properties:
             raise ValueError(
-                f"Option --fail-if-odd without a reference needs grey or RGB images, but {name} has others"
+                f"Option --fail-if-outliers without a reference needs grey or RGB images, but {name} has others"
             )
-        flagged = outliers.surely_off
+        flagged = outliers.surely_flagged
         if flagged:
             counted = images_in_words(len(flagged), "outlier")
             failed.append(f"Failed: {name} has {counted}. The most unusual {noun} is {flagged[0]}.")
@@ -344,5 +346,5 @@ _JUDGES = {
     "fail_above": _judge_distance,
     "fail_unless_below": _judge_closeness,
     "fail_if_different": _judge_difference,
-    "fail_if_odd": _judge_outliers,
+    "fail_if_outliers": _judge_outliers,
 }

@@ -51,8 +51,8 @@ def rank(
     maps: Annotated[
         bool, o.output_option("Show in the contact sheet which regions of the images are unusual.", "--maps")
     ] = False,
-    fail_if_odd: Annotated[
-        bool, o.output_option("Exit with code 1 if an image is flagged as an outlier.", "--fail-if-odd")
+    fail_if_outliers: Annotated[
+        bool, o.output_option("Exit with code 1 if an image is flagged as an outlier.", "--fail-if-outliers")
     ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
@@ -71,8 +71,8 @@ def rank(
         check_figure(plot)
     elif maps:
         raise ValueError("Option --maps needs --plot, the contact sheet that shows the maps")
-    if fail_if_odd and score not in (None, "outlier"):
-        raise ValueError(f"Option --fail-if-odd is for outlier scores, but got --score {score}")
+    if fail_if_outliers and score not in (None, "outlier"):
+        raise ValueError(f"Option --fail-if-outliers is for outlier scores, but got --score {score}")
     if save_index is not None:
         if nearest is None and reference is not None:
             raise ValueError("Option --save-index needs --nearest, the images of the index")
@@ -101,7 +101,7 @@ def rank(
         talk.print(notice)
     print_unreadable(ranking.unreadable)
     _write(ranking, save_index, plot, maps, worst if ranking.worst_first else top)
-    if fail_if_odd:
+    if fail_if_outliers:
         end_by([gate_of_ranking(ranking, images), *gate_of_reading(ranking.unreadable, options["reading"])])
 
 

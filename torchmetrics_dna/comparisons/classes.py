@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.jobs.job import Job, Split
 
-    # Images of each class: their numbers, or their names in a stream.
+    # Images of each class: their source indices, or the names of the images of a stream.
     Members = Mapping[str, list[Any]]
 
 Classes = str | Callable[[str], object] | Sequence[object]
@@ -45,10 +45,10 @@ class ClassComparisons(ManyComparisons):
     """Distances between the same classes of two image sets: a mapping of comparisons by class.
 
     Attributes:
-        results: Comparison of each class that both sets have, by class name, without DNAs.
+        results: Comparison of each class that both sets have, by class name. These comparisons hold no DNAs.
         total: Comparison of all images of these classes together.
-        alone: Names of the classes with readable images only in A, and with readable images only in B. They are not
-            compared.
+        alone: Names of the classes that have readable images only in A, then of those that have them only in B. These
+            classes are not compared.
 
     """
 
@@ -65,9 +65,9 @@ class ClassComparisons(ManyComparisons):
 
     @property
     def q_values(self) -> dict[str, float | None]:
-        """False discovery rate of each class (Benjamini and Hochberg, 1995), None without a test.
+        """False discovery rate of each class (Benjamini and Hochberg, 1995); None without a test.
 
-        From the p-values of the classes' own permutation tests.
+        The rates are computed from the p-values of the permutation tests of the classes.
         """
         q_values: dict[str, float | None] = dict.fromkeys(self)
         p_values = {name: comparison.p_value_of_any for name, comparison in self.items()}
@@ -80,7 +80,7 @@ class ClassComparisons(ManyComparisons):
 
     @property
     def order(self) -> list[str]:
-        """Names of the classes, the farthest first, by the debiased distance if there is one."""
+        """Names of the classes by decreasing distance. Distances are debiased if possible."""
         return sorted(self, key=self.figure, reverse=True)
 
     @property
@@ -93,7 +93,7 @@ class ClassComparisons(ManyComparisons):
 
 
 def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, Sequence[Members]]:
-    """Open two image sets whose classes are to be compared, and group the images of each by class.
+    """Open two image sets, and group the images of each set by class.
 
     Args:
         a: Images that have an index, or Parquet files.
@@ -102,9 +102,41 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
         arguments: The arguments.
 
     Raises:
-        ValueError: If arguments are for whole sets, the sets have no class in common, or a class has too few images.
+        ValueError: If an argument is only for whole sets, the sets have no class in common, or a class has too few
+            images.
 
     """
+    _check_arguments(arguments)
+    sides = open_sides((a, b), arguments)
+    for distance in sides.plan.distances:
+        if not distance.kinds:
+            raise ValueError(f"{argument('metrics')} takes no {distance.name} class by class")
+    purpose = "A comparison of classes"
+    images_a = sides.source(0, purpose)
+    images_b = sides.source(1, purpose)
+    labels_of_a, labels_of_b = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
+    members_a = by_class(images_a, labels_of_a)
+    members_b = by_class(images_b, labels_of_b)
+    common = [name for name in members_a if name in members_b]
+    if not common:
+        first_of_a = next(iter(members_a))
+        first_of_b = next(iter(members_b))
+        raise ValueError(
+            f"The two sets have no class in common; their first ones are {first_of_a!r} and {first_of_b!r}"
+        )
+    for images in (images_a, images_b):
+        if arguments.distributed and isinstance(images, ImageStream):
+            raise ValueError(f"{images.label!r} is a stream, so one process must read all its classes; start only one")
+    first_distance = sides.plan.distances[0]
+    for name in common:
+        counts = (len(members_a[name]), len(members_b[name]))
+        if min(counts) < first_distance.least:
+            raise too_few(f"{first_distance.name} of class {name!r}", first_distance.least, counts)
+    return sides, (members_a, members_b)
+
+
+def _check_arguments(arguments: Arguments) -> None:
+    """Raise ValueError if an argument is only for whole sets, or a metric brings its own network."""
     for name in ("pairs", "groups", "on"):
         if getattr(arguments, name) not in (None, False):
             raise ValueError(f"{argument(name)} is for whole sets; leave it out, or leave out {written('by')}")
@@ -113,41 +145,18 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
             f"{argument('by')} is for metrics of one network, but got {name!r}; leave {written('by')} out, or pass"
             f" {written('feature', network)} and a distance"
         )
-    sides = open_sides((a, b), arguments)
-    for record in sides.plan.distances:
-        if not record.kinds:
-            raise ValueError(f"{argument('metrics')} takes no {record.name} class by class")
-    images = [sides.source(k, "A comparison of classes") for k in range(2)]
-    labels_of_a, labels_of_b = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
-    members_a = by_class(images[0], labels_of_a)
-    members_b = by_class(images[1], labels_of_b)
-    common = [name for name in members_a if name in members_b]
-    if not common:
-        first_of_a = next(iter(members_a))
-        first_of_b = next(iter(members_b))
-        raise ValueError(
-            f"The two sets have no class in common; their first ones are {first_of_a!r} and {first_of_b!r}"
-        )
-    for side in images:
-        if arguments.distributed and isinstance(side, ImageStream):
-            raise ValueError(f"{side.label!r} is a stream, so one process must read all its classes; start only one")
-    first = sides.plan.distances[0]
-    for name in common:
-        counts = (len(members_a[name]), len(members_b[name]))
-        if min(counts) < first.least:
-            raise too_few(f"{first.name} of class {name!r}", first.least, counts)
-    return sides, (members_a, members_b)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Comparisons of those classes that one process measures.
+    """Comparisons of the classes that one process measures.
 
     Attributes:
         results: Comparison of each class, by name.
-        total: The images of these classes together, of A and of B; None if there are none.
-        empty: Numbers of readable images in A and in B of each class that has none in one of them.
-        unreadable_of_empty: One line for each unreadable image of such a class.
+        total: Images of A and images of B, over all compared classes together; None if no class was compared.
+        empty: Numbers of readable images in A and in B, by name of the class, for classes without readable images in A
+            or in B.
+        unreadable_of_empty: One line for each unreadable image of a class in ``empty``.
 
     """
 
@@ -158,10 +167,10 @@ class _Part:
 
 
 def compare_by_class(sides: Sides, members_of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
-    """Compare each class of one image set with the same class of another.
+    """Compare each class of one image set with the same class of another set.
 
-    Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class are the
-    same as if its images were measured alone.
+    Both sets are read class by class, so only one class of each set is in memory at a time. A class is counted as if
+    its images were measured alone.
 
     Args:
         sides: The two image sets.
@@ -184,8 +193,8 @@ def compare_by_class(sides: Sides, members_of_sides: Sequence[Members], names: t
         raise ValueError(f"No class has images that can be read in both sets, such as: {part.unreadable_of_empty[0]}")
     alone = []
     for k, members in enumerate(members_of_sides):
-        # Classes that only one set has are left out of both mappings.
         without_result = [name for name in members if name not in part.results]
+        # A class without a result is only in this set, or it is in `empty`, perhaps without readable images here.
         alone.append([name for name in without_result if name not in part.empty or part.empty[name][k]])
     total = _compare_measured(sides, part.total, names, part.unreadable_of_empty)
     return ClassComparisons(part.results, total, tuple(alone))
@@ -194,7 +203,7 @@ def compare_by_class(sides: Sides, members_of_sides: Sequence[Members], names: t
 def _compare_classes(
     sides: Sides, members_of_sides: Sequence[Members], classes: Sequence[str], names: tuple[str, str]
 ) -> _Part:
-    """Measure these classes one after another in both sets, and compare them."""
+    """Measure these classes one after another in both sets, and compare each of them."""
     results: dict[str, Comparison] = {}
     total: tuple[Measured, Measured] | None = None
     empty: dict[str, tuple[int, int]] = {}
@@ -216,7 +225,7 @@ def _compare_classes(
 def _compare_measured(
     sides: Sides, measured: tuple[Measured, Measured], names: tuple[str, str], unreadable: Sequence[str] = ()
 ) -> Comparison:
-    """Compare images of both sets, and add lines for unreadable images."""
+    """Compare images of both sets, and add lines for further unreadable images."""
     a, b = measured
     comparison = compare_measured(a, b, sides.plan, names=names)
     lines = [*comparison.unreadable, *unreadable]
@@ -244,14 +253,14 @@ def _merge_parts(parts: Sequence[_Part], order: Sequence[str]) -> _Part:
 def _merge_totals(
     first: tuple[Measured, Measured] | None, second: tuple[Measured, Measured] | None
 ) -> tuple[Measured, Measured] | None:
-    """Merge two pairs of sets; None stands for no images."""
+    """Merge two pairs of sets. None means no images."""
     if first is None or second is None:
         return first or second
     return first[0].merge(second[0]), first[1].merge(second[1])
 
 
 def _by_class(images: Images, members: Members, classes: Sequence[str], job: Job) -> Iterator[Measured]:
-    """Yield the measured classes, one after another, in one pass over their images."""
+    """Yield each class after it is measured, in one pass over the images."""
     if isinstance(images, ImageStream):
         splits = _splits_of_stream(images, members, classes, job)
     else:
@@ -263,10 +272,11 @@ def _by_class(images: Images, members: Members, classes: Sequence[str], job: Job
 
 
 def _splits_of_stream(images: ImageStream, members: Members, classes: Sequence[str], job: Job) -> Iterator[Split]:
-    """Yield the classes of a stream. Its images come in any order, so the states of all classes are in memory."""
+    """Yield the classes of a stream. The images come in any order, so the states of all classes are in memory."""
     class_of = {image: name for name in classes for image in members[name]}
 
     def classes_of(part: Any) -> list[str | None]:
+        """Return the class of each image of a batch; None for images of other classes."""
         return [class_of.get(image) for image in part.names]
 
     splits = job.run_by(images, classes_of, classes)
@@ -275,7 +285,7 @@ def _splits_of_stream(images: ImageStream, members: Members, classes: Sequence[s
 
 
 def _splits_of_files(images: ImageSource, members: Members, classes: Sequence[str], job: Job) -> Iterator[Split]:
-    """Yield the classes of images that can be read in any order: all images of a class before those of the next."""
+    """Yield the classes of images that have an index. All images of a class are read before the next class."""
     order: list[Any] = []
     ranges = []
     for name in classes:
@@ -286,20 +296,24 @@ def _splits_of_files(images: ImageSource, members: Members, classes: Sequence[st
 
 
 def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, list[str]]:
-    """Group images by class; classes are in natural order.
+    """Group images by class. The classes are in natural order.
 
     Args:
         images: The images.
-        by: ``"folder"``: the folder right below that of all images. The path of a ``.csv`` with an image's name, or
-            path, and its class in each row. ``"column:NAME"``: a column of Parquet files. A function of an image's
-            name. Or a sequence of classes, one for each image.
+        by: The classes, in one of these forms:
+
+            - ``"folder"``: the class is the folder directly below the folder of all images.
+            - The path of a ``.csv``: each row has the name or the path of an image, and its class.
+            - ``"column:NAME"``: the class is a column of Parquet files.
+            - A function: it returns the class for the name of an image.
+            - A sequence: it has the class of each image.
 
     Returns:
-        The source indices of the images of each class; the names of the images if ``images`` is a stream.
+        The source indices of the images of each class. For a stream, the names of the images.
 
     Raises:
         FileNotFoundError: If the file of labels does not exist.
-        ValueError: If ``by`` has another form, an image has no class or two different ones, or ``images`` is a stream
+        ValueError: If ``by`` has another form, if an image has no class or two classes, or if ``images`` is a stream
             and ``by`` is not a column.
 
     Example:
@@ -339,18 +353,39 @@ def _labels(images: ImageSource, by: Classes) -> list[str]:
 
 
 def _folder(name: str, whole_name: str, images: ImageSource) -> str:
-    """Return the folder right below that of all images; ValueError if an image lies in none."""
-    folder, _, rest = name.partition("/")
-    if rest:
+    """Return the folder of an image directly below the folder of all images.
+
+    Args:
+        name: Name of the image, relative to the folder of all images.
+        whole_name: Whole path of the image.
+        images: All images.
+
+    Raises:
+        ValueError: If the image is in no such folder.
+
+    """
+    folder, _, name_in_folder = name.partition("/")
+    if name_in_folder:
         return folder
     if len(images.roots) > 1 and lies_in_a_root(dirname(normpath(whole_name)), images.roots):
-        # All images of this root are in one folder, as in an archive of one class: the folder is the class.
+        # There are several roots, such as one archive per class, and the images of this root are in one folder.
         return PurePath(whole_name).parent.name
     raise ValueError(f"{name!r} lies in no folder of its class below {images.label!r}; give a .csv of labels")
 
 
 def _labels_in(path: str, names: Sequence[str]) -> list[str]:
-    """Read the class of each image from a file, in which an image is named by any end of its path."""
+    """Read the class of each image from a ``.csv``. In the file, any end of the path of an image may be its name."""
+    labels: dict[str, str] = {}
+    for row in _rows_of_csv(path):
+        name = PurePath(row[0].strip()).as_posix()
+        label = row[1].strip()
+        if labels.setdefault(name, label) != label:
+            raise ValueError(f"{path!r} has {name!r} twice, as {labels[name]!r} and as {label!r}")
+    return [labels[_end_in(labels, name, path)] for name in names]
+
+
+def _rows_of_csv(path: str) -> list[list[str]]:
+    """Read the rows of a ``.csv`` of labels without its header, and check that each has two cells or more."""
     rows = [row for row in csv.reader(StringIO(read_list(path), newline="")) if row]
     has_header = bool(rows) and not is_image_name(PurePath(rows[0][0]).name)
     if has_header:
@@ -361,17 +396,11 @@ def _labels_in(path: str, names: Sequence[str]) -> list[str]:
     for row in rows:
         if len(row) < 2:
             raise ValueError(f"{expected}, but got {row}")
-    labels: dict[str, str] = {}
-    for row in rows:
-        name = PurePath(row[0].strip()).as_posix()
-        label = row[1].strip()
-        if labels.setdefault(name, label) != label:
-            raise ValueError(f"{path!r} has {name!r} twice, as {labels[name]!r} and as {label!r}")
-    return [labels[_end_in(labels, name, path)] for name in names]
+    return rows
 
 
 def _end_in(labels: Mapping[str, str], name: str, path: str) -> str:
-    """Return the longest end of an image's path that has a label. ValueError if no end has a label."""
+    """Return the longest end of the path of an image that has a label; ValueError if no end has a label."""
     parts = PurePath(name).parts
     for begin in range(len(parts)):
         end = "/".join(parts[begin:]).replace("//", "/")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from torchmetrics_dna.comparisons.classes import ClassComparisons, compare_by_class, open_classes
 from torchmetrics_dna.comparisons.measured import add_held_out_tests, compare_measured
-from torchmetrics_dna.comparisons.odd_images import odd_images
+from torchmetrics_dna.comparisons.outliers import find_outliers
 from torchmetrics_dna.comparisons.several_sets import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.dna.distances import Distance, check_distances, record_of, resolve_distances
 from torchmetrics_dna.images.pixels import is_file
@@ -22,7 +22,7 @@ from torchmetrics_dna.options import argument, written
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.classes import Classes, Members
-    from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.comparisons.outliers import Outliers
     from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.result import Result
@@ -57,28 +57,34 @@ def compare(
     """Measure the distance between two image sets, by dna-emd and dna-fd or by the distances in ``metrics``.
 
     Args:
-        a: Images, see :func:`make_dna`; or a DNA, or a path that :func:`load_dna` accepts. The kind, extractor, layers,
-            bins and ranges of a DNA then hold for ``b``.
-        b: As ``a``; or several sets by name, such as checkpoints. Each is compared with ``a``, and measured once.
-        feature: A :class:`DNAExtractor`, or its ``feature``. A name runs on CUDA if there is a GPU.
-        by: Classes, for a comparison class by class, such as generated cats with real cats: ``"folder"`` (the folder
-            right below that of all images), the path of a ``.csv`` with an image and its class in each row,
-            ``"column:NAME"`` of Parquet files, a function of an image's name, or a pair of sequences with the classes
-            of A's images and of B's. One class of each set is in memory at a time. For Parquet files, all classes are.
+        a: Images, see :func:`make_dna`. Or a DNA, or a path that :func:`load_dna` accepts. The representation,
+            extractor, layers, bins and ranges of a DNA are then used for ``b``, too.
+        b: As ``a``. Or several sets by name, such as checkpoints. Each set is measured once, and compared with ``a``.
+        feature: A :class:`DNAExtractor`, or its ``feature``. A network that is given by name runs on CUDA if there is a
+            GPU.
+        by: Classes, to compare the sets class by class, such as generated cats with real cats:
+
+            - ``"folder"``: the class is the folder directly below the folder of all images.
+            - The path of a ``.csv``: each row has an image and its class.
+            - ``"column:NAME"``: the class is a column of Parquet files.
+            - A function: it returns the class for the name of an image.
+            - A pair of sequences: they have the classes of the images of A and of B.
+
+            One class of each set is in memory at a time. For Parquet files, all classes are in memory.
         held_out: Name of the set in ``b`` that holds real images which no model was trained on. The distances of the
-            other sets are then reported relative to its distance, for all distances with folds of images.
+            other sets are then reported relative to the distance of this set, for all distances with folds of images.
         options: All other :class:`Arguments`. With ``distributed`` and ``by``, processes share classes. Without
             ``feature`` and ``layers``, the ``metrics`` ``"fid"``, ``"kid"``, ``"is"``, ``"sfid"``, ``"precision"``,
             ``"recall"``, ``"fd-dinov2"``, ``"fd-dinov2-edm2"`` and ``"cmmd"`` use the networks of their publications,
-            with one pass per network. With several sets, the closest set is the one with the smallest dna-emd, or with
-            the smallest first distance if dna-emd is not measured.
+            with one pass per network. With several sets, the closest set has the smallest dna-emd. If dna-emd is not
+            measured, it has the smallest first distance.
 
     Returns:
-        A :class:`Comparison`; for several sets :class:`Comparisons`, and with ``by`` :class:`ClassComparisons`.
+        A :class:`Comparison`. With several sets :class:`Comparisons`, with ``by`` :class:`ClassComparisons`.
 
     Raises:
-        ValueError: If an argument is wrong, there are no images, one can't be read, two DNAs do not fit together, or a
-            DNA lacks the input of a distance; if there are no sets, an image has no class, or the sets have no
+        ValueError: If an argument is wrong, if there are no sets or no images, if an image can't be read, if two DNAs
+            are not comparable, if a DNA does not support a distance, if an image has no class, or if the sets have no
             class in common.
         RuntimeError: If a set has only one image, unless dna-emd is among the distances.
 
@@ -102,37 +108,45 @@ def compare(
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """Sets that were opened and checked together, before an image is read."""
+    """Sets that were opened and checked together, before an image is read.
 
-    # The same sets, prepared for each network of the metrics. The first network also measures properties.
+    Attributes:
+        networks: The same sets, prepared for each network of the metrics. The first network also measures properties.
+        names: Names of the sets. The first set is the reference.
+        is_one: True if one set is compared with the reference. False for several sets by name.
+        held_out: Name of the set of held-out images; None if there is none.
+        classes: Images of each class in both sets; empty unless the sets are compared class by class.
+
+    """
+
     networks: Sequence[Sides]
-    # Names of the reference, which is the first set, and of the others.
     names: Sequence[str]
-    # Whether one set is compared with the reference, and not several by name.
     is_one: bool = True
     held_out: str | None = None
-    # The images of each class in both sets, if the sets are compared class by class.
     classes: Sequence[Members] = ()
 
     def compared(self) -> Comparison | Comparisons | ClassComparisons:
-        """Compare the first set with each of the others. Each set is measured once by each network of the metrics."""
+        """Compare each other set with the reference. Each set is measured once by each network of the metrics."""
         if self.classes:
             return compare_by_class(self.networks[0], self.classes, (self.names[0], self.names[1]))
-        # Comparisons of all sets, by each network.
+        # For each network, the comparison of each other set.
         by_network: list[list[Comparison]] = []
         for number, sides in enumerate(self.networks):
             is_first = number == 0
             by_network.append(compare_sides(sides, self.names, self.held_out, with_pixels=is_first))
         comparisons: dict[str, Comparison] = {}
-        for k, name in enumerate(self.names[1:]):
-            comparisons[name] = _merge_networks([of_network[k] for of_network in by_network])
+        for name, by_each_network in zip(self.names[1:], zip(*by_network, strict=True), strict=True):
+            comparisons[name] = _merge_networks(by_each_network)
         if self.is_one:
             return comparisons[self.names[1]]
         return Comparisons(self.names[0], comparisons, self.held_out)
 
 
 def _merge_networks(comparisons: Sequence[Comparison]) -> Comparison:
-    """Merge comparisons of the same two sets by several networks. All other values are those of the first network."""
+    """Merge comparisons of the same two sets by several networks.
+
+    The results and notices of all networks are kept. All other values are those of the first network.
+    """
     results: dict[str, Result] = {}
     # A dictionary keeps each notice once, in order.
     notices: dict[str, None] = {}
@@ -154,15 +168,15 @@ def open_sets(
     """Open the sets of :func:`compare` once, and prepare them for each network of the metrics.
 
     Args:
-        a: As for :func:`compare`, and so are ``b``, ``by`` and ``held_out``.
-        b: One set, or several by name.
+        a: The reference, as for :func:`compare`.
+        b: One set, or several sets by name, as for :func:`compare`.
         arguments: The arguments.
-        by: Classes of the images.
+        by: Classes of the images, as for :func:`compare`.
         held_out: Name of the set of real images that no model was trained on.
         names: Names of two sets; by default their paths.
 
     Raises:
-        ValueError: If an argument is wrong, before a set is opened; if the sets do not fit the arguments, before an
+        ValueError: If an argument is wrong, before a set is opened. Or if the sets do not fit the arguments, before an
             image is read.
 
     """
@@ -174,15 +188,24 @@ def open_sets(
             f"{argument('held_out')} is for independent images; leave it out, or leave out {written('pairs')}"
         )
     if sets is None:
-        names_of_two = names_of(a, b) if names is None else names
-        if by is not None:
-            sides, classes = open_classes(a, b, by, arguments)
-            return Opened([sides], names_of_two, classes=classes)
-        return Opened(_open_for_networks([a, b], arguments, with_properties=True), names_of_two)
+        return _open_two_sets(a, b, arguments, by, names_of(a, b) if names is None else names)
     if names is not None:
         raise ValueError("Argument `names` is for two sets, but got several, which have names")
     if by is not None:
         raise ValueError(f"{argument('by')} is for two sets; leave it out, or compare each pair by itself")
+    return _open_several_sets(a, sets, arguments, held_out)
+
+
+def _open_two_sets(a: Any, b: Any, arguments: Arguments, by: ByClass | None, names: tuple[str, str]) -> Opened:
+    """Open two sets, which are compared as a whole or class by class."""
+    if by is not None:
+        sides, classes = open_classes(a, b, by, arguments)
+        return Opened([sides], names, classes=classes)
+    return Opened(_open_for_networks([a, b], arguments, with_properties=True), names)
+
+
+def _open_several_sets(a: Any, sets: Mapping[str, Any], arguments: Arguments, held_out: str | None) -> Opened:
+    """Open the reference and several sets that are compared with it."""
     if not sets:
         raise ValueError("Argument `b` expected to have one set at least, but got none")
     check_distances(arguments.metrics, "A comparison of several sets")
@@ -205,32 +228,44 @@ def _sets_by_name(b: Any, arguments: Arguments) -> Mapping[str, Any] | None:
 
 
 def _open_for_networks(sources: Sequence[Any], arguments: Arguments, *, with_properties: bool) -> list[Sides]:
-    """Open sets once, and prepare them for each network of the metrics; the first network may measure properties."""
-    questions = by_network(arguments, sources)
-    for question in questions:
-        # This finds unknown names before a set is opened.
-        resolve_distances(question.metrics, [])
+    """Open sets once, and prepare them for each network of the metrics.
+
+    Args:
+        sources: The sets.
+        arguments: The arguments.
+        with_properties: True if the first network may measure image properties.
+
+    """
+    arguments_of_networks = by_network(arguments, sources)
+    for of_network in arguments_of_networks:
+        # Unknown names raise an error before a set is opened.
+        resolve_distances(of_network.metrics, [])
     opened = open_each(sources, arguments)
     networks: list[Sides] = []
-    for number, question in enumerate(questions):
+    for number, of_network in enumerate(arguments_of_networks):
         is_first = number == 0
         try:
-            networks.append(plan_sides(opened, question, with_properties=with_properties and is_first))
+            networks.append(plan_sides(opened, of_network, with_properties=with_properties and is_first))
         except OSError as err:
-            remedy = _instead_of_published(arguments, question)
+            remedy = _instead_of_published(arguments, of_network)
             if remedy is None:
                 raise
             raise OSError(f"{err}; for the default network instead, pass {remedy}") from err
     return networks
 
 
-def _instead_of_published(arguments: Arguments, question: Arguments) -> str | None:
-    """Return arguments for the default network, as the network of a published metric can't be fetched.
+def _instead_of_published(arguments: Arguments, of_network: Arguments) -> str | None:
+    """Return arguments with which the default network replaces the network of a published metric.
 
-    Distances of any network can replace the published metrics. None if the metrics have no such distance, or if the
-    network is not that of a published metric.
+    They are a remedy if that network can't be downloaded. None if the metrics have no distance of the default network,
+    or if the network is not that of a published metric.
+
+    Args:
+        arguments: All arguments.
+        of_network: The arguments for the network that can't be downloaded.
+
     """
-    if not any(isinstance(metric, Distance) and metric.protocol for metric in question.metrics or ()):
+    if not any(isinstance(metric, Distance) and metric.protocol for metric in of_network.metrics or ()):
         return None
     # A dictionary keeps each name once, in order.
     names: dict[str, None] = {}
@@ -241,7 +276,7 @@ def _instead_of_published(arguments: Arguments, question: Arguments) -> str | No
         if record.protocol is None:
             names[record.name] = None
         elif record.granularity == "layer":
-            # FID and its like are Fréchet distances of a layer.
+            # Published metrics such as FID are Fréchet distances of a layer.
             names["fd"] = None
     if not names:
         return None
@@ -250,7 +285,7 @@ def _instead_of_published(arguments: Arguments, question: Arguments) -> str | No
 
 
 def _check_held_out_is_different(held_out: str, names: Sequence[str], keys: Sequence[object]) -> None:
-    """Raise ValueError if another set has the same images as the held-out one."""
+    """Raise ValueError if another set has the same images as the held-out set."""
     key_of_set = dict(zip(names, keys, strict=True))
     for name, key in key_of_set.items():
         if name != held_out and key == key_of_set[held_out]:
@@ -263,19 +298,19 @@ def _check_held_out_is_different(held_out: str, names: Sequence[str], keys: Sequ
 def compare_sides(
     sides: Sides, names: Sequence[str], held_out: str | None = None, *, with_pixels: bool = True
 ) -> list[Comparison]:
-    """Compare the first side with each of the others by one network.
+    """Compare the first set with each other set, by one network.
 
     Args:
-        sides: The sides.
-        names: Their names.
-        held_out: Name of the set of held-out images, if there is one.
-        with_pixels: Whether the pixels of pairs are compared, too.
+        sides: The sets.
+        names: Names of the sets.
+        held_out: Name of the set of held-out images; None if there is none.
+        with_pixels: True if the pixels of pairs are compared, too.
 
     """
     a = sides.measured(0)
     comparisons: dict[str, Comparison] = {}
     measured_held_out: Measured | None = None
-    # The held-out set comes first, since the others are compared with it.
+    # The held-out set comes first, since the distances of all other sets are compared with its distance.
     for name in sorted(names[1:], key=lambda name: name != held_out):
         k = names.index(name, 1)
         b = sides.measured(k)
@@ -293,7 +328,7 @@ def compare_sides(
 def _compare_with_side(
     sides: Sides, k: int, a: Measured, b: Measured, names: tuple[str, str], *, with_pixels: bool
 ) -> Comparison:
-    """Compare the first side with side ``k``: their distances, single images, pixels of pairs, and causes."""
+    """Compare the first set with set ``k``: distances, outliers, pixels of pairs, and causes of the difference."""
     plan = sides.plan
     comparison = compare_measured(a, b, plan, names=names)
     outliers = None
@@ -302,7 +337,7 @@ def _compare_with_side(
         outliers = _find_outliers(sides, k, a, b, shares_images=comparison.shares_images)
         if with_pixels:
             pixels = pixels_of_pairs(sides, k, a)
-    comparison = replace(comparison, odd=outliers, pixels=pixels, notices=[*comparison.notices, *plan.limits])
+    comparison = replace(comparison, outliers=outliers, pixels=pixels, notices=[*comparison.notices, *plan.limits])
     is_explained = pixels is not None and pixels.change is not None
     if plan.has_causes and comparison.differs and not is_explained:
         a_in_bins, _ = comparison.aligned()
@@ -310,11 +345,11 @@ def _compare_with_side(
     return comparison
 
 
-def _find_outliers(sides: Sides, k: int, a: Measured, b: Measured, *, shares_images: bool) -> OddImages | None:
-    """Find the outliers among the images of side ``k``."""
+def _find_outliers(sides: Sides, k: int, a: Measured, b: Measured, *, shares_images: bool) -> Outliers | None:
+    """Find the outliers among the images of set ``k``, relative to A or within the set."""
     neurons = sides.plan.neurons
     if not shares_images:
-        return odd_images(a, b, sides.images[k], neurons=neurons, rows=None)
-    # The reference has the same faults, so each image is compared with the others of its own set.
+        return find_outliers(a, b, sides.images[k], neurons=neurons, rows=None)
+    # The reference shares images with B, and so their faults. Each image is compared with the others of its own set.
     own_rows = range(len(b.numbers))
-    return odd_images(b, b, sides.images[k], neurons=neurons, rows=own_rows)
+    return find_outliers(b, b, sides.images[k], neurons=neurons, rows=own_rows)

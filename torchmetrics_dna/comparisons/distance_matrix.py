@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.odd_sets import LEAST_SETS, OddSets, in_fewer_folds, odd_sets
+from torchmetrics_dna.comparisons.outlier_sets import LEAST_SETS, OutlierSets, find_outlier_sets, in_fewer_folds
 from torchmetrics_dna.comparisons.several_sets import by_name
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.averaging import PLAIN
@@ -24,7 +24,7 @@ from torchmetrics_dna.images.sets import warn_of_left_out
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.jobs.sides import Sides, open_sides
 from torchmetrics_dna.options import argument
 from torchmetrics_dna.plots import plot_matrix
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.statistics.setup import Feature
 
+# Caveat of a matrix with self-ranging histograms.
 _COMMON_BINS = (
     "Bins divide the range of all these sets together. In a comparison of two sets, they divide the range of A."
 )
@@ -44,14 +45,15 @@ class DistanceMatrix(Shown):
 
     Attributes:
         names: Names of the sets.
-        num_images: Number of images of each.
-        distances: Matrix of each distance by name, float64, ``(K, K)``: symmetric, 0 on the diagonal; not debiased.
-        layers: Matrices of each layer, ``{distance: {layer: (K, K)}}``, for distances that layers have.
+        num_images: Number of images of each set.
+        distances: Symmetric matrix of each distance, by name of the distance, float64, ``(K, K)``; not debiased.
+        layers: Matrices of each layer, ``{distance: {layer: (K, K)}}``. The matrices of a distance are empty if the
+            distance has no values of layers.
         extractor: Name of the extractor.
         unreadable: One line for each image that was left out.
         notes: Caveats, one line each, such as the range that bins divide.
-        odd: Test of which sets differ from the others together; None for two sets.
-        noun: What is compared, as in :class:`Ranking`.
+        outliers: Test of which sets are outliers, since they differ from all others together; None for two sets.
+        noun: What was compared: ``"image"``, ``"row"`` or ``"input"``.
 
     """
 
@@ -64,7 +66,7 @@ class DistanceMatrix(Shown):
     extractor: str
     unreadable: Sequence[str] = ()
     notes: Sequence[str] = ()
-    odd: OddSets | None = None
+    outliers: OutlierSets | None = None
     noun: str = "image"
 
     @property
@@ -74,9 +76,9 @@ class DistanceMatrix(Shown):
 
     @cached_property
     def linkage(self) -> Any:
-        """Hierarchical clustering of the sets by mean distances, in scipy's format, ``(K - 1, 4)``.
+        """Hierarchical clustering of the sets by average linkage, in scipy's format, ``(K - 1, 4)``.
 
-        Branches are flipped so that neighbouring leaves are close (``optimal_ordering``).
+        The leaves are ordered so that neighbouring sets are close (``optimal_ordering``).
 
         Raises:
             ModuleNotFoundError: If scipy is missing.
@@ -90,11 +92,11 @@ class DistanceMatrix(Shown):
 
     @property
     def order(self) -> list[int]:
-        """Numbers of the sets in the order of the tree."""
+        """Indices of the sets in the order of the leaves of the clustering."""
         return [int(i) for i in require("scipy.cluster.hierarchy", "plot").leaves_list(self.linkage)]
 
     def plot(self) -> Any:
-        """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
+        """Plot a heat map and the dendrogram of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
         return plot_matrix(self)
 
     def __repr__(self) -> str:
@@ -111,18 +113,18 @@ def matrix(
     """Compare several sets, all against all, such as plates, scanners or versions, and test which one is an outlier.
 
     Each set is measured once. With ``num_folds``, three or more sets of about equal size are tested: does any of them
-    differ from all others together? See ``odd`` of the result. If ``groups`` are given, the test permutes groups.
+    differ from all others together? See ``outliers`` of the result. If ``groups`` are given, the test permutes groups.
 
     Args:
-        sets: Images, or DNAs or paths of them, by name; or a sequence of paths, which then are the names, without the
-            folders that they have in common.
+        sets: Images, DNAs, or paths of DNA files, by name of the set. Or a sequence of paths. The names of the sets are
+            then the paths without the folders that they have in common.
         feature: As for :func:`compare`.
-        options: Some of :class:`Arguments`, as the signature shows. The default of ``metrics`` is dna-emd. If there are
-            several, the sets are ordered by dna-emd if it is among them, else by the first distance. With
+        options: Those :class:`Arguments` that the signature shows. The default of ``metrics`` is dna-emd. If there are
+            several metrics, dna-emd orders the sets if it is among them, otherwise the first distance. With
             ``ranges="auto"``, bins divide the range of all sets together.
 
     Raises:
-        ValueError: As for :func:`compare`; if there are fewer than two sets, or two of one name.
+        ValueError: As for :func:`compare`; also if there are fewer than two sets, or two sets of the same name.
         RuntimeError: As for :func:`compare`.
 
     Example:
@@ -142,46 +144,52 @@ def matrix(
     with in_step(arguments.distributed):
         opening = arguments.skipping_unreadable()
         sides = open_sides(list(sets_by_name.values()), opening, with_properties=num_sets >= LEAST_SETS)
-        distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
-        for distance in distances:
-            if distance.higher_is_better:
-                raise ValueError(f"{argument('metrics')} takes distances, but {distance.name} is none")
-        for distance in distances:
-            sides.check_enough(distance)
+        plan = sides.plan
+        distances = plan.distances if arguments.metrics is not None else plan.distances[:1]
+        _check_distances(distances, sides)
         with_properties = [in_fewer_folds(sides.measured(k), num_sets) for k in range(num_sets)]
     measured = with_properties
-    if sides.plan.has_properties:
+    if plan.has_properties:
         # As in a comparison of two sets, image properties do not enter the distances of the network.
-        measured = [side.select(sides.plan.neurons) for side in with_properties]
+        measured = [side.select(plan.neurons) for side in with_properties]
     dna = measured[0].first
     matrices: dict[str, Tensor] = {}
-    by_layer: dict[str, dict[str, Tensor]] = {}
+    matrices_of_layers: dict[str, dict[str, Tensor]] = {}
     for distance in distances:
-        averaging = sides.plan.averaging if distance.granularity == "neuron" else PLAIN
+        averaging = plan.averaging if distance.granularity == "neuron" else PLAIN
         results = [Result(distance, values, dna.neurons, averaging) for values in _pairs(distance, measured)]
         matrices[distance.name] = _square([result.value for result in results], num_sets)
-        by_layer[distance.name] = _matrices_of_layers(results, num_sets)
+        matrices_of_layers[distance.name] = _matrices_of_layers(results, num_sets)
     unreadable = unreadable_of(measured)
     warn_of_left_out(unreadable, arguments.reading)
     outlier_sets = None
     if num_sets >= LEAST_SETS:
         first_matrix = matrices[distances[0].name]
-        outlier_sets = odd_sets(dict(zip(names, with_properties, strict=True)), sides.plan, first_matrix)
+        outlier_sets = find_outlier_sets(dict(zip(names, with_properties, strict=True)), plan, first_matrix)
     return DistanceMatrix(
         names=names,
         num_images=[side.first.num_images for side in measured],
         distances=matrices,
-        layers=by_layer,
+        layers=matrices_of_layers,
         extractor=dna.extractor,
         unreadable=unreadable,
         notes=_notes(distances, dna),
-        odd=outlier_sets,
+        outliers=outlier_sets,
         noun=noun_of(dna),
     )
 
 
+def _check_distances(distances: Sequence[Distance], sides: Sides) -> None:
+    """Raise an error if one of the metrics is a score, or if a set has too few images for a distance."""
+    for distance in distances:
+        if distance.higher_is_better:
+            raise ValueError(f"{argument('metrics')} takes distances, but {distance.name} is none")
+    for distance in distances:
+        sides.check_enough(distance)
+
+
 def _matrices_of_layers(results: Sequence[Result], num_sets: int) -> dict[str, Tensor]:
-    """Return the matrix of each layer from the results of all pairs, which are in the order of the upper triangle."""
+    """Return the matrix of each layer. The results of the pairs are in the order of the upper triangle."""
     matrices = {}
     for layer in results[0].layers:
         matrices[layer] = _square([result.layers[layer].value for result in results], num_sets)
@@ -189,7 +197,7 @@ def _matrices_of_layers(results: Sequence[Result], num_sets: int) -> dict[str, T
 
 
 def _notes(distances: Sequence[Distance], dna: DNA) -> list[str]:
-    """Return the notes on the distances of all sets. The DNA may be that of any set."""
+    """Return the caveats of the matrix. The DNA may be that of any set."""
     is_self_ranging = isinstance(dna, HistogramDNA) and dna.self_ranging
     if is_self_ranging and any(distance.unit == "bins" for distance in distances):
         return [_COMMON_BINS]
@@ -197,7 +205,7 @@ def _notes(distances: Sequence[Distance], dna: DNA) -> list[str]:
 
 
 def _square(values: Sequence[float], num_sets: int) -> Tensor:
-    """Return the symmetric matrix of the distances of all pairs, which are in the order of the upper triangle."""
+    """Return the symmetric matrix of distances. The values of the pairs are in the order of the upper triangle."""
     upper = torch.triu_indices(num_sets, num_sets, 1)
     square = torch.zeros(num_sets, num_sets, dtype=torch.float64)
     square[*upper] = torch.tensor(values, dtype=torch.float64)
@@ -205,7 +213,10 @@ def _square(values: Sequence[float], num_sets: int) -> Tensor:
 
 
 def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:
-    """Return the distances of each pair: by neuron ``(pairs, N)``, layer ``(pairs, layers)`` or set ``(pairs, 1)``."""
+    """Return the distances of all pairs, a row each.
+
+    Columns are neurons, ``(pairs, N)``, or layers, ``(pairs, layers)``. A distance of sets has one column.
+    """
     inputs: list[Any] = [side.input_of(record) for side in measured]
     if not record.kinds:
         values = [record.of_features(a.values, b.values)[0] for a, b in combinations(inputs, 2)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from torchmetrics_dna.dna.distances import DISTANCES, of_any_network
 from torchmetrics_dna.dna.evidence import FartherTest, is_farther, ratio_of
 from torchmetrics_dna.dna.shared import shared_neurons
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.functional.odd import LEAST
+from torchmetrics_dna.functional.flagging import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.noun import noun_of
@@ -32,26 +33,28 @@ from torchmetrics_dna.options import written
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.result import Result
 
 # Number of pairs of near-duplicates that a page shows.
 _TWINS = 8
-# Pairs are offered if at least this share of the larger set has the name of an image in the other set.
+# A comparison of pairs is suggested if at least this share of the larger set has the name of an image in the other set.
 _NAMESAKES = 0.9
 # Names that are only numbers do not show that two images belong together.
 _NUMBERED = re.compile(r"((image|input|row) )?[\d_-]+")
 
 
 def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
-    """Compare two measured sets by the distances of a plan that both support.
+    """Compare two measured sets by those distances of a plan that both sets support.
 
     Evidence is computed if both sets have folds. The result keeps no folds. Image properties are compared separately
-    from the network, unless its neurons are weighted. The bands of other inputs are compared separately by dna-fd.
+    from the network, unless neurons are weighted. For inputs other than pictures, the bands are compared separately, by
+    dna-fd.
 
     Args:
         a: The reference.
         b: The set to compare with it.
-        plan: The plan; by default, all distances of any network.
+        plan: The plan; by default, a plan of all distances of any network.
         names: Names of the sets.
 
     """
@@ -59,33 +62,47 @@ def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tupl
         dna = a.first
         distances = list(of_any_network().values())
         plan = make_plan(Arguments(), distances, [dna], dna)
-    by_neuron = [record for record in plan.distances if record.granularity == "neuron"]
-    # Properties or bands of each set; empty if they are not compared.
-    properties_of_sets: list[Measured] = []
-    if plan.has_properties:
-        network_a = a.select(plan.neurons)
-        network_b = network_a if a is b else b.select(plan.neurons)
-        comparison = _compare(network_a, network_b, plan, names)
-        neurons = shared_neurons(a.first.select([LAYER]), b.first.select([LAYER]))
-        properties_of_sets = [Measured(side.select(neurons).dnas, []) for side in (a, b)]
-    else:
+    if not plan.has_properties:
         comparison = _compare(a, b, plan, names)
-        if by_neuron:
-            by_neuron = [DISTANCES["dna-fd"]]
-        if a is not b:
-            bands_of_sets = [_bands_as_dna(a), _bands_as_dna(b)]
-            properties_of_sets = [bands for bands in bands_of_sets if bands is not None]
-    if not by_neuron or len(properties_of_sets) < 2:
-        return comparison
-    properties_a, properties_b = properties_of_sets
-    properties = _compare(properties_a, properties_b, replace(plan, distances=by_neuron), names)
-    return replace(comparison, properties=properties)
+        return replace(comparison, properties=_compare_bands(a, b, plan, names))
+    network_a = a.select(plan.neurons)
+    # A set that is compared with itself stays one object, by which it is recognized.
+    network_b = network_a if a is b else b.select(plan.neurons)
+    comparison = _compare(network_a, network_b, plan, names)
+    return replace(comparison, properties=_compare_properties(a, b, plan, names))
+
+
+def _compare_properties(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison | None:
+    """Compare the image properties of two sets; None if the plan has no distance of neurons."""
+    distances = _distances_of_neurons(plan)
+    if not distances:
+        return None
+    neurons = shared_neurons(a.first.select([LAYER]), b.first.select([LAYER]))
+    properties_a = Measured(a.select(neurons).dnas, [])
+    properties_b = Measured(b.select(neurons).dnas, [])
+    return _compare(properties_a, properties_b, replace(plan, distances=distances), names)
+
+
+def _compare_bands(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison | None:
+    """Compare the bands of two sets of inputs that are no pictures; None without bands of both sets."""
+    if a is b or not _distances_of_neurons(plan):
+        return None
+    bands_a = _bands_as_dna(a)
+    bands_b = _bands_as_dna(b)
+    if bands_a is None or bands_b is None:
+        return None
+    return _compare(bands_a, bands_b, replace(plan, distances=[DISTANCES["dna-fd"]]), names)
+
+
+def _distances_of_neurons(plan: Plan) -> list[Distance]:
+    """Return the distances of a plan that have a value for each neuron."""
+    return [distance for distance in plan.distances if distance.granularity == "neuron"]
 
 
 def _bands_as_dna(side: Measured) -> Measured | None:
-    """Return mean and deviation of the bands of single inputs as a DNA with folds.
+    """Return the mean and the variance of each band of the inputs as a DNA with folds.
 
-    None if bands or folds were not kept, for fewer than two inputs, and if a value is not finite.
+    None if bands or folds were not kept, if there are fewer than two inputs, or if a value is not finite.
     """
     rows = side.rows.get(BANDS)
     fold_numbers = side.folds
@@ -94,6 +111,7 @@ def _bands_as_dna(side: Measured) -> Measured | None:
     origin = side.first.origin
 
     def dna_of(values: Tensor, folds: Sequence[DNA] = ()) -> GaussianDNA:
+        """Return the DNA of some inputs, given their bands ``(inputs, bands)``."""
         mean = values.mean(0)
         # A fold of one input has no unbiased variance.
         var = values.var(0, correction=min(1, len(values) - 1))
@@ -106,11 +124,11 @@ def _bands_as_dna(side: Measured) -> Measured | None:
 def add_held_out_tests(
     comparison: Comparison, of_held_out: Comparison, measured: tuple[Measured, Measured, Measured]
 ) -> Comparison:
-    """Add the test of whether a set is farther than the held-out set to those distances that have no ratio of both.
+    """Test if a set is farther from the reference than the held-out set, for distances whose ratio can't be estimated.
 
     Args:
-        comparison: The set compared with the reference.
-        of_held_out: The held-out set compared with the same reference.
+        comparison: Comparison of the set with the reference. The tests are added to a copy of it.
+        of_held_out: Comparison of the held-out set with the same reference.
         measured: The reference, the set and the held-out set, with folds.
 
     """
@@ -124,7 +142,7 @@ def add_held_out_tests(
 
 
 def _distances_without_ratio(comparison: Comparison, of_held_out: Comparison) -> list[str]:
-    """Return the distances with folds of images whose ratio to the held-out set can't be estimated."""
+    """Return the names of tested distances whose ratio to the distance of the held-out set can't be estimated."""
     names = []
     for name, result in comparison.items():
         if name not in of_held_out or result.distance.folded is None or result.distance.by_image:
@@ -142,7 +160,7 @@ def _distances_without_ratio(comparison: Comparison, of_held_out: Comparison) ->
 def _add_further(
     comparison: Comparison, names: Sequence[str], measured: tuple[Measured, Measured, Measured]
 ) -> Comparison:
-    """Add the test against the held-out set to these distances of a comparison."""
+    """Add the test against the held-out set to the named distances of a comparison."""
     a, b, held_out = (side.select(comparison.neurons) for side in measured)
     results = dict(comparison.results)
     for name in names:
@@ -157,7 +175,7 @@ def _add_further(
 def _farther_than_held_out(result: Result, a: Measured, b: Measured, held_out: Measured) -> FartherTest | None:
     """Test if ``b`` is farther from ``a`` than the held-out set, by exchanging the folds of these two sets.
 
-    Null hypothesis: the folds of both come from one distribution.
+    Null hypothesis: the folds of both sets come from one distribution.
     """
     distance = result.distance
     assert distance.folded is not None
@@ -165,8 +183,8 @@ def _farther_than_held_out(result: Result, a: Measured, b: Measured, held_out: M
     dna_of_held_out = held_out.input_of(distance)
     folds_of_b = _folds_with_images(dna_of_b)
     folds_of_held_out = _folds_with_images(dna_of_held_out)
-    without_folds = [replace(dna, folds=()) for dna in (dna_of_b, dna_of_held_out)]
-    both = replace(merged(without_folds), folds=(*folds_of_b, *folds_of_held_out))
+    both_without_folds = merged([replace(dna_of_b, folds=()), replace(dna_of_held_out, folds=())])
+    both = replace(both_without_folds, folds=(*folds_of_b, *folds_of_held_out))
     folded = distance.folded(a.input_of(distance), both)
     return is_farther(folded, len(folds_of_b), distance.power, result.averaging)
 
@@ -183,56 +201,48 @@ def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Co
     rows_of_duplicates = None
     if plan.arguments.copies and not is_paired:
         rows_of_duplicates = _rows_of_duplicates(a, b)
-    duplicates: list[tuple[int, int]] = []
-    if rows_of_duplicates is not None:
-        for row_of_b, row_of_a in enumerate(rows_of_duplicates.tolist()):
-            if row_of_a >= 0:
-                duplicates.append((a.numbers[row_of_a], b.numbers[row_of_b]))
-    results_by_neuron = [result for result in results.values() if result.distance.granularity == "neuron"]
-    are_identical = a is b or any(not result.values.any() for result in results_by_neuron)
-    notices = _notices(a, b, plan, names, None if are_identical else rows_of_duplicates)
-    if not is_paired and not are_identical:
-        notices += _notices_about_names(a.names, b.names, names, noun_of(a.first))
-    # A dictionary keeps each limit once, in order.
-    notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
-    if with_too_few_images:
-        noun = noun_of(a.first)
-        notices.append(f"More {noun}s are needed in each set to compute {', '.join(with_too_few_images)}")
+    duplicates = _duplicates(a, b, rows_of_duplicates)
+    notices = [
+        *_notices_about_sets(a, b, plan, names, list(results.values()), rows_of_duplicates),
+        *_notices_about_results(list(results.values()), with_too_few_images, noun_of(a.first)),
+    ]
     untested = Untested("", is_few=False)
     if all(result.p_value is None for result in results.values()):
         untested = why_untested((a, b), plan, names)
+    histograms = a.dnas.get("histogram")
     num_bins = None
     ranges = None
-    histograms = a.dnas.get("histogram")
     if isinstance(histograms, HistogramDNA):
         num_bins = histograms.num_bins
-        if histograms.ranges:
-            ranges = histograms.ranges.label
+        ranges = histograms.ranges.label if histograms.ranges else None
     kept_a = a.without_folds()
-    # A set that is compared with itself stays one object: results recognize it by that.
+    # A set that is compared with itself stays one object, by which results recognize it.
     kept_b = kept_a if a is b else b.without_folds()
     return Comparison(
-        a.first.neurons,
-        results,
-        {"a": a.first.num_images, "b": b.first.num_images},
-        a.first.extractor,
-        num_bins,
-        ranges,
-        unreadable_of((a, b)),
-        (kept_a, kept_b),
-        notices,
+        neurons=a.first.neurons,
+        results=results,
+        num_images={"a": a.first.num_images, "b": b.first.num_images},
+        extractor=a.first.extractor,
+        num_bins=num_bins,
+        ranges=ranges,
+        unreadable=unreadable_of((a, b)),
+        measured=(kept_a, kept_b),
+        notices=notices,
         names=names,
         copies=len(duplicates),
         twins=duplicates[:_TWINS],
         paired=is_paired,
-        lacks=untested.reason,
+        why_untested=untested.reason,
         is_few=untested.is_few,
         version=__version__,
     )
 
 
 def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], list[str]]:
-    """Return the results of a plan's distances that both sets support, and the names of those with too few images."""
+    """Return the results of the distances of a plan, and the names of distances that need more images.
+
+    A distance that one of the sets does not support has no result.
+    """
     results: dict[str, Result] = {}
     too_few: list[str] = []
     cache: dict[Any, Any] = {}
@@ -262,25 +272,40 @@ def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], l
 def _rows_of_duplicates(a: Measured, b: Measured) -> Tensor | None:
     """Return the row in A of the near-duplicate of each image of B, ``(images of B,)``, or -1.
 
-    Without thumbnails, only images of equal values are found. None if these were not kept, either, or if there are too
-    many images to search.
+    Without thumbnails, only images with equal values are found. None if there are no digests of the values either, or
+    if there are too many images to search.
     """
     if a.thumbnails is None or b.thumbnails is None:
         return b.rows_in(a)
     return near_duplicates(b.thumbnails, a.thumbnails)
 
 
-class Untested(NamedTuple):
-    """Why sets were not tested."""
+def _duplicates(a: Measured, b: Measured, rows_of_duplicates: Tensor | None) -> list[tuple[int, int]]:
+    """Return the source indices of each image of B and its near-duplicate in A, as pairs ``(in A, in B)``."""
+    if rows_of_duplicates is None:
+        return []
+    duplicates = []
+    for row_of_b, row_of_a in enumerate(rows_of_duplicates.tolist()):
+        if row_of_a >= 0:
+            duplicates.append((a.numbers[row_of_a], b.numbers[row_of_b]))
+    return duplicates
 
-    # What is missing; empty if nothing is.
+
+class Untested(NamedTuple):
+    """Reason why there is no test.
+
+    Attributes:
+        reason: Sentence about what a test lacks; empty if it lacks nothing.
+        is_few: True if there are too few images or groups.
+
+    """
+
     reason: str
-    # Whether there are too few images or groups.
     is_few: bool = True
 
 
 def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> Untested:
-    """Return why sets were not tested, with the number of images or groups that there are, and that a test needs."""
+    """Return why sets were not tested, with the actual and the required number of images or groups."""
     noun = noun_of(sides[0].first)
     if plan.arguments.num_folds is None:
         return Untested(f"no folds of {noun}s were kept ({written('num_folds', None)})", is_few=False)
@@ -288,9 +313,10 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
     for name, count in zip(names, num_folds, strict=True):
         if not count:
             return Untested(f"{name} has no folds (keep them with {written('num_folds', 20)})", is_few=False)
-    k = num_folds.index(min(num_folds))
-    if num_folds[k] >= LEAST_FOLDS:
+    fewest_folds = min(num_folds)
+    if fewest_folds >= LEAST_FOLDS:
         return Untested("", is_few=False)
+    k = num_folds.index(fewest_folds)
     name = names[k]
     side = sides[k]
     num_images = side.first.num_images
@@ -301,47 +327,71 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
         groups_of_side: Any = groups[k] if isinstance(groups, tuple) else groups
         num_groups = len(set(groups_of(side.names, side.numbers, groups_of_side)))
         return Untested(f"{name} has {images_in_words(num_groups, 'group')}, but about 8 are needed")
-    largest = max(other.first.num_images for other in sides)
+    largest = max(side.first.num_images for side in sides)
     if num_images == 1 and largest >= LEAST:
         return Untested(f"{name} has 1 {noun} (use `rank` for single {noun}s)")
     if num_images >= LEAST:
         # This number of different images would fill at least 5 folds. Equal images share a fold.
         return Untested(
-            f"{name} has {images_in_words(num_images, noun)} in {images_in_words(num_folds[k], 'fold')}, but"
+            f"{name} has {images_in_words(num_images, noun)} in {images_in_words(fewest_folds, 'fold')}, but"
             f" {LEAST_FOLDS} folds are needed (equal {noun}s share a fold)"
         )
     return Untested(f"{name} has {images_in_words(num_images, noun)}, but about {LEAST} are needed")
 
 
-def _notices(
-    a: Measured, b: Measured, plan: Plan, names: tuple[str, str], rows_of_duplicates: Tensor | None
+def _notices_about_sets(
+    a: Measured,
+    b: Measured,
+    plan: Plan,
+    names: tuple[str, str],
+    results: Sequence[Result],
+    rows_of_duplicates: Tensor | None,
 ) -> list[str]:
-    """Return notices about the inputs, near-duplicates in both sets, and near-duplicates within each set.
+    """Return notices about the inputs, and about images that are alike or have the same names.
 
     Args:
         a: The reference.
         b: The set.
         plan: Their plan.
         names: Names of A and B.
-        rows_of_duplicates: Row in A of the near-duplicate of each image of B, or -1, ``(images of B,)``; None if these
-            were not searched.
+        results: Results of the distances.
+        rows_of_duplicates: Row in A of the near-duplicate of each image of B, or -1, ``(images of B,)``; None if
+            near-duplicates were not searched.
 
     """
     noun = noun_of(a.first)
     notices = _notices_about_inputs(a, b)
-    if rows_of_duplicates is not None:
+    are_identical = a is b or _has_zero_distance(results)
+    shares_images = False
+    if rows_of_duplicates is not None and not are_identical:
         notices += _notices_about_duplicates(a, b, rows_of_duplicates, names, noun)
         num_duplicates = int((rows_of_duplicates >= 0).sum())
-        if num_duplicates > SHARED * len(rows_of_duplicates):
-            # Near-duplicates within a set matter only for tests, and there is none of sets that share images.
-            return notices
-    if plan.arguments.copies:
+        shares_images = num_duplicates > SHARED * len(rows_of_duplicates)
+    # Near-duplicates within a set matter only for a test, and sets that share images have no test.
+    if plan.arguments.copies and not shares_images:
         notices += _notices_within((a, b), names, plan.arguments.groups is not None, noun)
+    if not plan.arguments.pairs and not are_identical:
+        notices += _notices_about_names(a.names, b.names, names, noun)
+    return notices
+
+
+def _has_zero_distance(results: Sequence[Result]) -> bool:
+    """Return True if one of the distances of neurons is 0 for all neurons."""
+    return any(result.distance.granularity == "neuron" and not result.values.any() for result in results)
+
+
+def _notices_about_results(results: Sequence[Result], with_too_few_images: Sequence[str], noun: str) -> list[str]:
+    """Return a notice for each limit of the results, and one about distances that need more images."""
+    limits = chain.from_iterable(result.limits for result in results)
+    # A dictionary keeps each limit once, in order.
+    notices = list(dict.fromkeys(limits))
+    if with_too_few_images:
+        notices.append(f"More {noun}s are needed in each set to compute {', '.join(with_too_few_images)}")
     return notices
 
 
 def _notices_about_inputs(a: Measured, b: Measured) -> list[str]:
-    """Return what can't be reported for ranges that are unknown, and for inputs that are no pictures."""
+    """Return notices about what can't be reported: if ranges are unknown, and if inputs are no pictures."""
     notices = []
     histograms = [side.dnas.get("histogram") for side in (a, b)]
     if any(isinstance(dna, HistogramDNA) and dna.ranges is None for dna in histograms):
@@ -384,25 +434,16 @@ def _notices_about_duplicates(a: Measured, b: Measured, rows: Tensor, names: tup
 
 
 def _notices_within(sides: Sequence[Measured], names: Sequence[str], has_groups: bool, noun: str) -> list[str]:
-    """Return caveats about images that resemble others of their own set."""
+    """Return notices about images that resemble other images of their own set."""
     notices: list[str] = []
     sentences: list[str] = []
     for name, side in zip(names, sides, strict=True):
-        thumbnails = side.thumbnails
-        if thumbnails is None or side.folds is None:
+        if side.thumbnails is None or side.folds is None:
             notices += _notice_about_equal(side, name, noun)
-        elif len(thumbnails) > MOST:
-            if not has_groups:
-                sentences.append(f"{name} has more than {MOST:,} {noun}s, too many to search for near-duplicates")
-        else:
-            rows = near_duplicates(thumbnails, thumbnails, torch.cat([side.folds, side.folds]))
-            count = 0 if rows is None else int((rows >= 0).sum())
-            if rows is not None and count:
-                are_duplicates = "is a near-duplicate" if count == 1 else "are near-duplicates"
-                sentences.append(
-                    f"{images_in_words(count, noun)} in {name} {are_duplicates} of others there, such as"
-                    f" {_first_pair(rows, side, side)}"
-                )
+        elif len(side.thumbnails) <= MOST:
+            sentences += _sentence_about_duplicates_within(side, side.thumbnails, side.folds, name, noun)
+        elif not has_groups:
+            sentences.append(f"{name} has more than {MOST:,} {noun}s, too many to search for near-duplicates")
     if sentences:
         remedy = f"pass their groups as {written('groups')} ('folder', or 'prefix:REGEX' of names)"
         if has_groups:
@@ -414,12 +455,27 @@ def _notices_within(sides: Sequence[Measured], names: Sequence[str], has_groups:
     return notices
 
 
-def _notice_about_equal(side: Measured, name: str, noun: str) -> list[str]:
-    """Return a notice about inputs that are equal to an earlier one of their set, if there are any."""
-    first = side.rows_in(side)
-    if first is None:
+def _sentence_about_duplicates_within(
+    side: Measured, thumbnails: Tensor, folds: Tensor, name: str, noun: str
+) -> list[str]:
+    """Return a sentence about the near-duplicates in different folds of one set, if there are any."""
+    rows = near_duplicates(thumbnails, thumbnails, torch.cat([folds, folds]))
+    if rows is None or not (rows >= 0).any():
         return []
-    rows = first.where(first < torch.arange(len(first)), -1)
+    count = int((rows >= 0).sum())
+    are_duplicates = "is a near-duplicate" if count == 1 else "are near-duplicates"
+    return [
+        f"{images_in_words(count, noun)} in {name} {are_duplicates} of others there, such as"
+        f" {_first_pair(rows, side, side)}"
+    ]
+
+
+def _notice_about_equal(side: Measured, name: str, noun: str) -> list[str]:
+    """Return a notice about inputs that are equal to an earlier input of their set, if there are any."""
+    first_rows = side.rows_in(side)
+    if first_rows is None:
+        return []
+    rows = first_rows.where(first_rows < torch.arange(len(first_rows)), -1)
     count = int((rows >= 0).sum())
     if count == 0:
         return []
@@ -447,6 +503,6 @@ def _notices_about_names(
 
 
 def _first_pair(rows: Tensor, side: Measured, other_side: Measured) -> str:
-    """Return the names of the first image that has a near-duplicate, and of this near-duplicate."""
+    """Return the names of the first image with a near-duplicate, and of its near-duplicate in the other set."""
     row = int((rows >= 0).nonzero()[0])
     return f"{side.names[row]} and {other_side.names[int(rows[row])]}"

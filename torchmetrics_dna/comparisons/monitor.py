@@ -1,4 +1,4 @@
-"""Monitor a stream of images: compare windows of it with a reference, and detect a change."""
+"""Monitor a stream of images: compare windows of the stream with a reference, and detect a change."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from torchmetrics_dna.options import argument
 from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.statistics.setup import Feature
 
@@ -38,15 +39,15 @@ class Window:
 
     Attributes:
         number: Number of the window, from 1.
-        first: Name of its first image.
-        last: Name of its last image.
+        first: Name of the first image of the window.
+        last: Name of the last image of the window.
         distance: Name of the distance.
         value: Distance of the window from the reference, not debiased.
-        high: 95% quantile of the windows before it; None for the first.
+        high: 95% quantile of the values of earlier windows; None for the first window.
         evidence: Evidence for a change since the warm-up; None during the warm-up.
-        changed: True if the evidence has ever been enough.
-        enough: Evidence that is enough: 1 over the bound on the probability of a false alarm.
-        seed: Seed of the random order of the images; None if they came in the order of the source.
+        changed: True if the evidence has reached ``enough`` in this window or in an earlier window.
+        enough: Evidence that reports a change: 1 divided by the bound on the probability of a false alarm.
+        seed: Seed of the random order of the images; None if the images came in the order of the source.
 
     """
 
@@ -76,12 +77,12 @@ class Window:
 
 
 class Monitor:
-    """Change detector for windows of a stream, with a bound on false alarms that holds at all times.
+    """Change detector for windows of a stream, with a bound on false alarms for any number of windows.
 
     The first windows, the warm-up, define what is normal. If no later window differs in distribution, the probability
-    of ever reporting a change is at most ``level``, for any number of windows; see
-    :class:`~torchmetrics_dna.comparisons.conformal.ConformalEvidence`. This assumes images in random order: frames of
-    one video, or day and night, count as a change.
+    of ever reporting a change is at most ``level``. See
+    :class:`~torchmetrics_dna.comparisons.conformal.ConformalEvidence`. The bound assumes that images come in random
+    order. Frames of one video, or day and night, count as a change.
 
     Args:
         learn: Number of windows of the warm-up, at least 2.
@@ -133,21 +134,20 @@ def monitor(
     """Monitor a stream of images, and yield the result of each window as soon as it is full.
 
     Args:
-        reference: A DNA, or the path of one, to compare windows with; or images, whose DNA is made first.
-        source: The images, see :func:`make_dna`; an iterator, a video or another stream yields them in the order of
-            time. An incomplete last window is dropped.
-        feature: As for :func:`make_dna`; by default the extractor of the reference.
+        reference: DNA with which windows are compared, or the path of a DNA, or images.
+        source: The images, see :func:`make_dna`. A stream, such as an iterator or a video, yields images in the order
+            of time. An incomplete last window is dropped.
+        feature: As for :func:`make_dna`. The default is the extractor of the reference.
         window: Number of images in a window.
-        learn: As for :class:`Monitor`, and so is ``level``.
+        learn: Number of windows of the warm-up, at least 2.
         level: Bound on the probability of a false alarm, for a stream of any length.
-        order: Order of images that have an index, such as those of a folder or an array. ``"random"`` is the default,
-            since names and numbers need not follow time, and a source sorted by subject would look like changes. It
-            hides changes over time. Use ``"source"`` if the order of the source is that of time. Streams keep their
-            order.
-        options: Some of :class:`Arguments`, as the signature shows.
+        order: Order of images that have an index, such as those of a folder or an array. The default is ``"random"``,
+            since a source that is sorted by subject would look like changes. A random order hides changes over time.
+            Use ``"source"`` if the images are sorted by time. Streams keep their order.
+        options: Those :class:`Arguments` that the signature shows.
 
     Warns:
-        UserWarning: For each image that can't be read, if these images are skipped.
+        UserWarning: For each image that can't be read, if such images are skipped.
 
     Raises:
         ValueError: If an argument is wrong or does not fit the reference.
@@ -164,31 +164,34 @@ def monitor(
     if not isinstance(window, int) or window < 1:
         raise ValueError(f"{argument('window')} expected to be an integer of at least 1, but got {window!r}")
     check_one_of("order", order, Order)
-    # The detector is made before images are opened, so that a wrong argument fails at once.
+    # The detector is made before images are opened, so that a wrong argument fails immediately.
     detector = Monitor(learn, level)
     metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
     arguments = Arguments(feature, metrics, num_folds=None, **options)
     sides = open_sides((reference, source), arguments.skipping_unreadable())
     images = sides.source(1, "After a reference, such as a DNA, a monitor")
-    seed = None
-    noun = noun_of(sides.extractor)
-    if isinstance(images, ImageSource) and len(images) < window:
-        raise ValueError(
-            f"{argument('window')} is {window}, but {images.label!r} has {images_in_words(len(images), noun)}"
-        )
-    if window < sides.plan.distances[0].least:
-        raise ValueError(
-            f"{argument('window')} is {window}, which is too few {noun}s for {sides.plan.distances[0].name}"
-        )
-    detector.distance = sides.plan.distances[0].name
+    distance = sides.plan.distances[0]
+    _check_window(window, images, distance, noun_of(sides.extractor))
+    detector.distance = distance.name
     measured = sides.measured(0)
     for line in measured.unreadable:
         warn(f"{line}; it is left out")
+    seed = None
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(shuffled(len(images)))
     already_named = measured.unreadable if sides.images[0] is sides.images[1] else []
     return _watched(detector, measured, images, sides.job, window, seed, already_named)
+
+
+def _check_window(window: int, images: Images, distance: Distance, noun: str) -> None:
+    """Raise ValueError if the source has fewer images than a window, or a window has too few for the distance."""
+    if isinstance(images, ImageSource) and len(images) < window:
+        raise ValueError(
+            f"{argument('window')} is {window}, but {images.label!r} has {images_in_words(len(images), noun)}"
+        )
+    if window < distance.least:
+        raise ValueError(f"{argument('window')} is {window}, which is too few {noun}s for {distance.name}")
 
 
 def _watched(
@@ -200,8 +203,19 @@ def _watched(
     seed: int | None,
     already_named: Sequence[str],
 ) -> Iterator[Window]:
-    """Yield the result of each window."""
-    record = DISTANCES[detector.distance]
+    """Yield the result of each window.
+
+    Args:
+        detector: The detector.
+        reference: The reference.
+        images: The images.
+        job: Job that measures the images.
+        size: Number of images in a window.
+        seed: Seed of the order of the images; None if they come in the order of the source.
+        already_named: Lines of unreadable images about which a warning was already given.
+
+    """
+    distance = DISTANCES[detector.distance]
     for split in job.run(images, size=size):
         for line in split.unreadable:
             if line not in already_named:
@@ -209,5 +223,5 @@ def _watched(
         if split.num_images < size:
             break
         window = Measured(job.values(split), [])
-        result = record.result(reference.input_of(record), window.input_of(record), with_evidence=False)
+        result = distance.result(reference.input_of(distance), window.input_of(distance), with_evidence=False)
         yield replace(detector.add(result.value, split.first, split.last), seed=seed)

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class ManyComparisons(ByName["Comparison"]):
-    """Comparisons by name, of several sets or of classes, with one test each."""
+    """Mapping of comparisons by name of the set or of the class. Each comparison has its own test."""
 
     @property
     def distance(self) -> str:
-        """Name of the distance that gives the order: dna-emd if it was measured, else the first."""
+        """Name of the distance that gives the order: dna-emd if it was measured, else the first distance."""
         first = next(iter(self.values()))
         for name, result in first.items():
             in_all = all(name in comparison for comparison in self.values())
@@ -41,14 +41,14 @@ class ManyComparisons(ByName["Comparison"]):
 
     @property
     def p_holm(self) -> dict[str, float | None]:
-        """P-value of each comparison, by network and properties, corrected for their number (Holm, 1979).
+        """P-value of each comparison, by network and properties, corrected for the number of comparisons (Holm, 1979).
 
-        None without a test. If no two sides differ, any of them ends at or below 0.05 in at most 5 % of calls.
+        None without a test. If none of the sets differ, the probability that any p-value is 0.05 or less is at most 5%.
         """
         return holm({name: comparison.p_value_of_any for name, comparison in self.items()})
 
     def own_p_values(self, distance: str) -> dict[str, float | None]:
-        """Return the p-values of one distance by itself, corrected in the same way as :attr:`p_holm`."""
+        """Return the p-value of one distance in each comparison, corrected in the same way as :attr:`p_holm`."""
         p_values: dict[str, float | None] = {}
         for name, comparison in self.items():
             result = comparison.results.get(distance)
@@ -56,13 +56,13 @@ class ManyComparisons(ByName["Comparison"]):
         return holm(p_values)
 
     def figure(self, name: str) -> float:
-        """Return the debiased distance if there is one, else the biased one."""
+        """Return the debiased distance of a comparison; the biased distance if it can't be debiased."""
         result = self[name][self.distance]
         return result.value if result.debiased is None else result.debiased
 
     @property
     def distances(self) -> dict[str, Distance]:
-        """All distances that were measured, by name. A comparison of too few images may lack some of them."""
+        """All distances that were measured, by name. Comparisons of few images may lack some of the distances."""
         distances: dict[str, Distance] = {}
         for comparison in self.values():
             for name, result in comparison.items():
@@ -72,12 +72,12 @@ class ManyComparisons(ByName["Comparison"]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparisons(ManyComparisons):
-    """Distances of several sets from one reference, and the closest set: a mapping of comparisons by name.
+    """Distances of several sets from one reference, and the closest set. It is a mapping of comparisons by name.
 
     Attributes:
         reference: Name of the reference.
         results: Comparison of each set with the reference, by name of the set, in the given order.
-        held_out: Name of the set of held-out images, which is no candidate for the closest; None for none.
+        held_out: Name of the set of held-out images, which can't be the closest set; None if there is none.
 
     """
 
@@ -89,30 +89,32 @@ class Comparisons(ManyComparisons):
 
     @property
     def best(self) -> str:
-        """Name of the closest set, by the debiased distance if there is one. A distance of exactly 0 comes first."""
+        """Name of the closest set. Distances are debiased if possible. A distance of exactly 0 comes first."""
         return min((name for name in self if name != self.held_out), key=self._order)
 
     def ratios(self, distance: str | None = None) -> dict[str, Ratio | None]:
-        """Return the debiased distance of each other set relative to that of the held-out set.
+        """Return the debiased distance of each set relative to the distance of the held-out set.
 
         Args:
             distance: Name of the distance. The default is the distance that orders the sets.
 
         Returns:
-            The ratio of each set but the held-out one; empty without a held-out set. A ratio is None without folds of
-            images, if neither set differs from the reference, or if one shares images with the reference.
+            The ratio of each set except the held-out set; empty without a held-out set. A ratio is None without folds
+            of images, if neither set differs from the reference, or if one of the two sets shares images with the
+            reference.
 
         """
         return self._ratios(distance or self.distance, of_properties=False)
 
     def property_ratios(self, distance: str | None = None) -> dict[str, Ratio | None]:
-        """Return the same as :meth:`ratios`, for image properties.
+        """Return the ratios of :meth:`ratios` for image properties.
 
-        If properties were measured, the two ratios of a set share one error rate: with confidence 95%, both are right.
+        A set then has two ratios. The probability that both of their intervals are right is at least 95%.
         """
         return self._ratios(distance or self.distance, of_properties=True)
 
     def _ratios(self, distance: str, *, of_properties: bool) -> dict[str, Ratio | None]:
+        """Return the ratio of each set, by the network or by image properties."""
         if self.held_out is None:
             return {}
         of_held_out = self[self.held_out]
@@ -140,14 +142,14 @@ class Comparisons(ManyComparisons):
 
     @property
     def p_values(self) -> dict[str, float | None]:
-        """P-values of the paired test, over folds of images, that the best set is closer than each of the others.
+        """P-values of the test of whether the best set is closer than each other set, a paired test over folds.
 
-        They are corrected for the number of sets (Holm, 1979). None for the best itself, and without folds. The test
-        ignores that the best was chosen by the same values. If all sets are samples of the same distribution, it still
-        rejects in less than 5% of draws (docs/experiments/significance.md).
+        The p-values are corrected for the number of sets (Holm, 1979). The best set itself has None. All sets have None
+        without folds. The test ignores that the best set was chosen by the same values. If all sets are samples of the
+        same distribution, it still rejects in less than 5% of draws (docs/experiments/significance.md).
 
         The test assumes that sets are independent of the reference. So a set that shares images with the reference has
-        no p-value, and sets that consist of the reference's own images are no candidates for the best.
+        no p-value. A set that has the same images as the reference can't be the best set.
         """
         p_values: dict[str, float | None] = dict.fromkeys(self)
         ranked = self.ranked
@@ -158,15 +160,15 @@ class Comparisons(ManyComparisons):
 
     @property
     def ranked(self) -> list[str]:
-        """Names of the sets, the closest first, without the held-out one and those of the reference's own images."""
+        """Names of the sets, the closest first, without the held-out set and sets that equal the reference."""
         names = [name for name in self if name != self.held_out and not self[name].same_images]
         return sorted(names, key=self._order)
 
     @property
     def positions(self) -> list[float] | None:
-        """Last number in each set's name, such as a step or an epoch; None unless all names have different ones.
+        """Last number in the name of each set, such as a step or an epoch. The held-out set is left out.
 
-        The held-out set is left out.
+        None if a name has no number, or if two numbers are equal.
 
         Example:
             >>> Comparisons("real", dict.fromkeys(["run_2/step_1000", "run_2/step_2000"])).positions
@@ -183,9 +185,9 @@ class Comparisons(ManyComparisons):
     def improvement(self) -> Improvement | None:
         """Last improvement: the last set that is significantly closer to the reference than the best set before it.
 
-        Sets are taken in the order of :attr:`positions`. The first set is the best so far. A later set takes its place
-        if it is significantly closer, by the distance that orders the sets. None without positions, or without folds of
-        images.
+        Sets are compared in the order of :attr:`positions`. The first set is the best set so far. A later set becomes
+        the best set so far if it is significantly closer, by the distance that orders the sets. None without positions,
+        or without folds of images.
         """
         positions = self.positions
         if positions is None:
@@ -202,16 +204,16 @@ class Comparisons(ManyComparisons):
 
     @property
     def unreadable(self) -> list[str]:
-        """One line for each image that was left out, of the reference and of all sets."""
+        """One line for each image of the reference or of a set that was left out."""
         sides: list[Measured] = []
         for comparison in self.values():
             sides += comparison.measured or ()
         return unreadable_of(sides)
 
     def p_farther(self, name: str, distance: str | None = None) -> float | None:
-        """Return the p-value that a set is farther from the reference than the held-out one.
+        """Return the p-value of the test of whether a set is farther from the reference than the held-out set.
 
-        None for the held-out set itself, without folds of images, and for distances of sets.
+        None for the held-out set itself, without folds of images, and if the distance was not tested.
         """
         result = self[name].get(distance or self.distance)
         if result is None or result.evidence is None or result.evidence.farther is None:
@@ -220,14 +222,14 @@ class Comparisons(ManyComparisons):
 
     @property
     def noun(self) -> str:
-        """Noun of what was compared, as of :class:`Comparison`."""
+        """Noun of what was compared: ``"image"``, ``"row"`` or ``"input"``."""
         return next(iter(self.values())).noun
 
     def by(self, distance: str) -> Comparisons:
-        """Return the same comparisons by one distance, which then gives order, tests and verdict.
+        """Return the same comparisons with one distance only, which then gives the order, the tests and the verdict.
 
         Raises:
-            KeyError: If a comparison does not have it.
+            KeyError: If a comparison does not have this distance.
 
         """
         by_distance: dict[str, Comparison] = {}
@@ -237,7 +239,7 @@ class Comparisons(ManyComparisons):
         return Comparisons(self.reference, by_distance, self.held_out)
 
     def surely_nearest(self, distance: str) -> str | None:
-        """Return the set that is significantly closer than each other by one distance; None if none is."""
+        """Return the set that is significantly closer than each other set, by one distance; None if there is none."""
         for comparison in self.values():
             result = comparison.results.get(distance)
             if result is None or result.distance.higher_is_better:
@@ -255,7 +257,7 @@ class Comparisons(ManyComparisons):
         return best
 
     def protocol(self) -> str:
-        """Return how the figures were computed, one sentence per line, like :meth:`Comparison.protocol`."""
+        """Describe how the figures were computed, one sentence per line, like :meth:`Comparison.protocol`."""
         # The module describes results, so it is imported when a result is described.
         protocol = import_module("torchmetrics_dna.reporting.protocol")
         return "\n".join(protocol.of_several_sets(self))
@@ -265,10 +267,10 @@ class Comparisons(ManyComparisons):
         return plot_curve(self)
 
     def _order(self, name: str) -> float:
-        """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie.
+        """Return the sort key of a set: its debiased distance, which may be negative here, so that sets do not tie.
 
-        Sets that share images with the reference, such as near-duplicates, are ordered by the biased distance, since
-        the debiased one is too small.
+        A set that shares images with the reference is ordered by the biased distance, since its debiased distance is
+        too small.
         """
         comparison = self[name]
         result = comparison[self.distance]
@@ -279,14 +281,17 @@ class Comparisons(ManyComparisons):
         return self.figure(name) ** self.distances[self.distance].power
 
     def _p_value_of_pair(self, best: str, name: str) -> float | None:
-        """Return the p-value that one set is closer than another, by the paired test over folds; None without folds."""
+        """Return the p-value of the paired test of whether the set ``best`` is closer than another set.
+
+        None without folds, and if one of the sets shares images with the reference.
+        """
         if self[best].shares_images or self[name].shares_images:
             return None
         near = self[best][self.distance].evidence
         far = self[name][self.distance].evidence
         if near is None or far is None:
             return None
-        # The test compares jackknife estimates. If these have the other order, nothing shows that the best is nearer.
+        # The test compares jackknife estimates. If their order is reversed, nothing shows that the best set is closer.
         if near.jackknife.left > far.jackknife.left:
             return 1.0
         return paired_p_value(near, far)
@@ -296,7 +301,7 @@ class Comparisons(ManyComparisons):
 
 
 def _evidence_of(comparison: Comparison, distance: str, of_properties: bool) -> Evidence | None:
-    """Return the evidence of a distance, of the network or of image properties; None if there is none."""
+    """Return the evidence for a distance, by the network or by image properties; None if there is none."""
     compared = comparison.properties if of_properties else comparison
     if compared is None:
         return None
@@ -305,14 +310,14 @@ def _evidence_of(comparison: Comparison, distance: str, of_properties: bool) -> 
 
 
 def label(source: Any, default: str) -> str:
-    """Return the path of a set, or an address without its secrets. Return the default for other sources."""
+    """Return the name of a set: its path, its address without secrets, or the default for other sources."""
     if isinstance(source, (str, os.PathLike)):
         return public(os.fspath(source))
     return default
 
 
 def short_names(labels: Sequence[str]) -> list[str]:
-    """Shorten paths of sets by the folders that all of them are in.
+    """Shorten the paths of sets by the folders that they have in common.
 
     Example:
         >>> short_names(["runs/a/step_1/", "runs/a/step_2"])
@@ -320,18 +325,28 @@ def short_names(labels: Sequence[str]) -> list[str]:
 
     """
     paths = [PurePath(path).parts for path in labels]
-    depth = 0
-    while paths and all(len(parts) > depth + 1 and parts[depth] == paths[0][depth] for parts in paths):
-        depth += 1
-    shortened = ["/".join(parts[depth:]) for parts in paths]
+    depth = _depth_in_common(paths)
+    shortened = ["/".join(names[depth:]) for names in paths]
     are_distinct = len(set(shortened)) == len(labels)
     if depth and are_distinct and len(labels) > 1:
         return shortened
     return list(labels)
 
 
+def _depth_in_common(paths: Sequence[tuple[str, ...]]) -> int:
+    """Return the number of leading folders that all paths have in common. The last name of a path is no folder."""
+    folders_of_paths = [names[:-1] for names in paths]
+    depth = 0
+    # One folder of each path at a time, as far as the shortest path goes.
+    for folders in zip(*folders_of_paths, strict=False):
+        if len(set(folders)) > 1:
+            break
+        depth += 1
+    return depth
+
+
 def names_of(a: Any, b: Any) -> tuple[str, str]:
-    """Return the names of two sets in sentences: their short paths, or "A" and "B".
+    """Return the names by which sentences refer to two sets: their short paths, or "A" and "B".
 
     Example:
         >>> names_of("data/photos/", "data/generated/"), names_of("https://host/photos.zip?signature=1f", [])
@@ -341,7 +356,7 @@ def names_of(a: Any, b: Any) -> tuple[str, str]:
 
     """
     labels = [label(a, "A"), label(b, "B")]
-    # A root folder has no other name than its slash.
+    # The name of the root folder is its slash.
     first, second = short_names([text.rstrip("/") or "/" for text in labels])
     if first == second:
         second = f"{first} (again)"
@@ -349,10 +364,19 @@ def names_of(a: Any, b: Any) -> tuple[str, str]:
 
 
 def by_name(sets: Sequence[Any]) -> dict[str, Any]:
-    """Map sets by their short paths; ValueError if two have the same path, TypeError if it is one set."""
+    """Return sets by their short paths. A set that is no path is named by its number.
+
+    Raises:
+        TypeError: If ``sets`` is no list.
+        ValueError: If two sets have the same path.
+
+    """
     if not isinstance(sets, (list, tuple)):
         raise TypeError(f"Argument `sets` expected to be a dict or a list of sets, but got {brief(sets)}")
-    paths = [os.fspath(side) if isinstance(side, (str, os.PathLike)) else f"set {i}" for i, side in enumerate(sets, 1)]
+    paths = []
+    for number, source in enumerate(sets, 1):
+        is_path = isinstance(source, (str, os.PathLike))
+        paths.append(os.fspath(source) if is_path else f"set {number}")
     if len(set(paths)) < len(paths):
         twice = public(next(path for path in paths if paths.count(path) > 1))
         raise ValueError(f"Expected different sets, but got {twice!r} twice")
@@ -360,7 +384,7 @@ def by_name(sets: Sequence[Any]) -> dict[str, Any]:
 
 
 def check_held_out(held_out: str | None, sets: Collection[str]) -> None:
-    """Raise ValueError unless ``held_out`` is None or the name of one of several sets."""
+    """Raise ValueError unless ``held_out`` is None, or the name of one of two or more sets."""
     if held_out is None:
         return
     if held_out not in sets:

@@ -16,7 +16,7 @@ from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.shared import as_gaussian, has_means
 from torchmetrics_dna.dna.shown import Shown
 from torchmetrics_dna.files.visible import plain_name
-from torchmetrics_dna.functional.odd import GREY
+from torchmetrics_dna.functional.flagging import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import BANDS, LAYER, PROPERTIES, neuron_in_words, neuron_name
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.comparisons.outliers import Outliers
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.images.changes import Causes
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.words.explanation import Explanation, PropertyDifference
 
-# Two sets are no independent samples if more than this share of B's images is in A. In sets of different pictures,
-# up to 3% of the images are near-duplicates.
+# Two sets are not independent samples if more than this share of the images of B is in A. In sets of different
+# pictures, up to 3% of the images are near-duplicates.
 SHARED = 0.1
 _T = TypeVar("_T")
 
 
 class ByName(Shown, Mapping[str, _T]):
-    """A mapping of ``results`` by name. It is equal only to itself, since equal mappings would compare tensors."""
+    """Mapping of ``results`` by name. It is equal only to itself, since a comparison by value would compare tensors."""
 
     results: Mapping[str, _T]
 
@@ -62,29 +62,30 @@ class ByName(Shown, Mapping[str, _T]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(ByName["Result"]):
-    """Distances between two image sets A and B, per neuron and layer: a mapping of results by name of distance.
+    """Distances between two image sets A and B, per neuron and layer. It is a mapping of results by name of distance.
 
     Attributes:
-        neurons: The neurons, in the order of the tensors below.
+        neurons: The neurons, in the order of the tensors of the results.
         results: The distances, by name.
-        num_images: Number of images of ``a`` and of ``b``.
+        num_images: Number of images of ``"a"`` and of ``"b"``.
         extractor: Name of the extractor.
-        num_bins: Bins of the histograms, or None.
-        ranges: Name or digest of the activation ranges, or None.
+        num_bins: Number of bins of the histograms; None without histograms.
+        ranges: Name or digest of the activation ranges; None without histograms, or if the ranges are unknown.
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
-        notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
-        causes: Changes of A's images that explain the difference from B, or None if they were not searched.
-        properties: Comparison of properties of images, with its own tests; None if they were not measured.
+        notices: Caveats, one line each, such as near-duplicate images, and evidence that is not available.
+        causes: Changes of the images of A that explain the difference from B; None if they were not searched.
+        properties: Comparison of image properties, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
-        copies: Number of images of B that are near-duplicates of images of A; 0 if these were not searched.
-        twins: Numbers of the first of these, in A and in B.
+        copies: Number of images of B that are near-duplicates of images of A; 0 if near-duplicates were not searched.
+        twins: Source indices, in A and in B, of the first of these near-duplicates.
         paired: True if each image of B was compared with its partner in A.
-        lacks: Why there is no test, with the number of images or groups that there are, and that a test needs.
+        why_untested: Reason why there is no test, with the actual and the required number of images or groups; empty if
+            there is a test.
         is_few: True if there are too few images or groups for a test.
-        odd: Images of B that are outliers relative to A, or, if B shares images with A, within B. None if they were not
-            searched, as for DNAs, pairs, groups, and sets that are too large.
-        pixels: Differences between the pixels of pairs; None if the images are no pairs.
+        outliers: Images of B that are outliers relative to A. If B shares images with A, images that are outliers
+            within B. None if outliers were not searched, as for DNAs, pairs, groups, and sets that are too large.
+        pixels: Differences between the pixels of pairs; None if the images are not pairs.
         version: Version of this package that compared the sets; empty if unknown.
 
     """
@@ -106,9 +107,9 @@ class Comparison(ByName["Result"]):
     copies: int = 0
     twins: list[tuple[int, int]] = field(default_factory=list)
     paired: bool = False
-    lacks: str = ""
+    why_untested: str = ""
     is_few: bool = False
-    odd: OddImages | None = None
+    outliers: Outliers | None = None
     pixels: PixelDifferences | None = None
     version: str = ""
 
@@ -122,7 +123,7 @@ class Comparison(ByName["Result"]):
     def of_granularity(self, *granularities: Granularity) -> list[Result]:
         """Return the results whose values are per ``"neuron"``, per ``"layer"`` or per ``"set"``.
 
-        Metrics as they were published are not among them.
+        Published metrics, which bring their own network, are left out.
         """
         results: list[Result] = []
         for result in self.values():
@@ -132,72 +133,73 @@ class Comparison(ByName["Result"]):
 
     @property
     def same_images(self) -> bool:
-        """True if A and B are the same images: one source, or every neuron at distance 0."""
+        """True if A and B are the same images: the same source, or sets with a distance of 0 in all neurons."""
         return self.is_one_source or any(not result.values.any() for result in self.of_granularity("neuron"))
 
     @property
     def is_one_source(self) -> bool:
-        """True if A and B are one source."""
+        """True if A and B are the same source."""
         return self.measured is not None and self.measured[0] is self.measured[1]
 
     @property
     def main(self) -> Result | None:
-        """The distance that the verdict is about: dna-emd, or else the first with a test; None without either."""
+        """Distance that the verdict reports: dna-emd, or else the first distance with a test; None without either."""
         if "dna-emd" in self.results:
             return self.results["dna-emd"]
         return next((result for result in self.values() if result.p_value is not None), None)
 
     @property
     def shares_images(self) -> bool:
-        """True if so many images of B are in A, or near-duplicates of them, that the sets are not independent samples.
+        """True if more than 10% of the images of B are near-duplicates of images of A, or the same images.
 
-        Debiased values, and tests of which of two sets is closer, assume independent sets.
+        The sets are then not independent. Debiased values, and tests of which of two sets is closer, assume independent
+        sets.
         """
         return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
 
     @property
     def copied(self) -> bool:
-        """True if the sets share images, are no pairs, and do not differ significantly: there is no valid test."""
+        """True if there is no valid test: the sets share images, are not pairs, and do not differ significantly."""
         return self.shares_images and not self.paired and not self.differs
 
     @property
     def p_value(self) -> float | None:
-        """P-value of the network's own test: of dna-emd, or else of the first distance that has one."""
+        """P-value of the test by the network: that of dna-emd, or else of the first distance with a test."""
         return None if self.test is None else self.test.p_value
 
     @property
     def p_value_of_properties(self) -> float | None:
-        """P-value of the test of properties of images; None if they were not measured, or without a test."""
+        """P-value of the test of image properties; None if properties were not measured, or without a test."""
         return None if self.properties is None else self.properties.p_value
 
     @cached_property
     def p_value_of_any(self) -> float | None:
-        """P-value that the sets differ, by the network or by properties of images.
+        """P-value of the test of whether the sets differ, by the network or by image properties.
 
-        One test of both over the same permutations, see ``joint_p_value`` in ``functional.permutation``. Without
-        properties, it is the p-value of the network's own test.
+        One test covers both, over the same permutations; see ``joint_p_value`` in ``functional.permutation``. Without
+        properties, it is the p-value of the test by the network.
         """
         return self._jointly(lambda evidence: evidence.test)
 
     @property
     def p_value_of_farther(self) -> float | None:
-        """P-value that B is farther from A than held-out images in a layer, a neuron or a property.
+        """P-value of the test of whether B is farther from A than held-out images, in a layer, a neuron or a property.
 
-        It is one test, as :attr:`p_value_of_any`, over exchanges of the folds of B and of the held-out images. None if
-        this was not tested.
+        One test covers the network and image properties, like :attr:`p_value_of_any`. It exchanges the folds of B and
+        of the held-out images. None if this was not tested.
         """
         return self._jointly(_of_further)
 
     @property
     def furthest_in(self) -> str | None:
-        """Layer, neuron or property in which B is farther from A than held-out images most clearly.
+        """Layer, neuron or property that shows most clearly that B is farther from A than held-out images.
 
-        None if this was not tested, and if none by itself has a p-value of at most 0.05.
+        None if this was not tested, or if no layer, neuron or property has a p-value of at most 0.05.
         """
         tests = self._tests(_of_further)
         if not tests:
             return None
-        neurons, test = min(tests, key=lambda of_neurons: of_neurons[1].p_value)
+        neurons, test = min(tests, key=lambda neurons_and_test: neurons_and_test[1].p_value)
         clearest_neuron = int(test.z.argmax())
         clearest_layer = int(test.layers.argmin())
         layer, number = neurons.locate(clearest_neuron)
@@ -209,40 +211,46 @@ class Comparison(ByName["Result"]):
         return neuron_in_words(layer, number) if is_of_network else neuron_name(layer, number)
 
     def _jointly(self, test_of: Callable[[Evidence], PermutationTest | None]) -> float | None:
-        """Return the p-value of a test by network and properties together."""
+        """Return the p-value of a test by the network and properties together; None without a test."""
         tests = [test for _, test in self._tests(test_of)]
         return joint_p_value(*tests) if tests else None
 
     def _tests(self, test_of: Callable[[Evidence], PermutationTest | None]) -> list[tuple[Neurons, PermutationTest]]:
-        """Return tests of the network and of properties, each from the first evidence with one, with their neurons."""
+        """Return the test by the network and the test by properties, each with its neurons, if there are any."""
         comparisons = [self] if self.properties is None else [self, self.properties]
         tests = []
         for comparison in comparisons:
-            for result in comparison.values():
-                test = None if result.evidence is None else test_of(result.evidence)
-                if test is not None:
-                    tests.append((comparison.neurons, test))
-                    break
+            test = comparison._first_test(test_of)
+            if test is not None:
+                tests.append((comparison.neurons, test))
         return tests
+
+    def _first_test(self, test_of: Callable[[Evidence], PermutationTest | None]) -> PermutationTest | None:
+        """Return the test of the first distance that has one; ``test_of`` returns the test of an evidence."""
+        for result in self.values():
+            test = None if result.evidence is None else test_of(result.evidence)
+            if test is not None:
+                return test
+        return None
 
     @property
     def least_p_value(self) -> float | None:
-        """Smallest possible :attr:`p_value`: one of all permutations, or two if each has a mirror image."""
+        """Smallest :attr:`p_value` that the test can return; None without a test."""
         return None if self._first is None else self._first.least_p_value
 
     @property
     def interval(self) -> Interval | None:
-        """Confidence interval of the debiased dna-emd, or else of the first distance that has one."""
+        """Confidence interval of dna-emd, or else of the first distance that has an interval."""
         return next((result.interval for result in self.values() if result.interval), None)
 
     @property
     def null(self) -> float | None:
-        """Mean distance under the null hypothesis at these numbers of images, over permutations of folds."""
+        """Null mean: the mean distance over permutations of the folds; None without a test."""
         return None if self._first is None else self._first.null
 
     @property
     def _first(self) -> Evidence | None:
-        """First evidence with a test, dna-emd before others."""
+        """Evidence of the first distance with a test. If dna-emd has a test, it comes first."""
         for result in self.values():
             if result.evidence is not None and result.evidence.test is not None:
                 return result.evidence
@@ -250,16 +258,16 @@ class Comparison(ByName["Result"]):
 
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
-        """Distances of each layer by key, biased and debiased, and their p-values."""
+        """Biased and debiased distances of each layer, and their p-values, ``{layer: {key: value}}``."""
         return {layer: figures for layer, figures in self._by_key.items() if layer is not None}
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
-        """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
+        """Return all figures for a logger, with keys such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
         return flat_figures(prefix, self._by_key[None], self.layers)
 
     @property
     def _by_key(self) -> dict[str | None, dict[str, float | None]]:
-        """Distances by key, over all neurons (None) and of each layer: biased, debiased and p-values."""
+        """Biased and debiased distances, and their p-values, ``{layer: {key: value}}``; None means all neurons."""
         by_key: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
         for result in self.values():
             key = result.distance.key
@@ -277,32 +285,42 @@ class Comparison(ByName["Result"]):
         Means from histograms are exact to half a bin. Means of image properties are exact if dna-fd was measured.
         """
         kind: Kind = "gaussian" if LAYER in self.neurons else "histogram"
-        a, b = (as_gaussian(side.dnas.get(kind, side.first)) for side in self._sides())
-        return a.mean, b.mean
+        a, b = self._sides()
+        gaussian_a = as_gaussian(a.dnas.get(kind, a.first))
+        gaussian_b = as_gaussian(b.dnas.get(kind, b.first))
+        return gaussian_a.mean, gaussian_b.mean
 
     @property
     def mean_shift(self) -> Tensor:
-        """Mean activation of each neuron in B less that in A, shape ``(N,)``."""
-        return self.means[1] - self.means[0]
+        """Mean activation of each neuron in B minus its mean activation in A, shape ``(N,)``."""
+        mean_a, mean_b = self.means
+        return mean_b - mean_a
 
     def histograms(self, layer: str, neuron: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return shares of one neuron's activations in A and in B, each ``(num_bins,)``, and the edges of the bins.
+        """Return the histograms of one neuron in A and in B, as shares ``(num_bins,)``, and the edges of the bins.
 
         Raises:
             ValueError: If there is no such neuron, or no histograms were compared.
 
         """
         a, b = self.aligned([self.neurons.index(layer, neuron)])
-        return a.counts[0].double() / a.counts.sum(), b.counts[0].double() / b.counts.sum(), a.bin_edges()[0]
+        shares_a = a.counts[0].double() / a.counts.sum()
+        shares_b = b.counts[0].double() / b.counts.sum()
+        return shares_a, shares_b, a.bin_edges()[0]
 
     def aligned(self, neurons: Sequence[int] | None = None) -> tuple[HistogramDNA, HistogramDNA]:
-        """Return the histogram DNAs of A and of B in the same bins, of the neurons with these flat indices, or of all.
+        """Return the histogram DNAs of A and of B in the same bins.
+
+        Args:
+            neurons: Flat indices of the neurons; None for all neurons.
 
         Raises:
             ValueError: If no histograms were compared.
 
         """
-        a, b = (side.dnas.get("histogram") for side in self._sides())
+        measured_a, measured_b = self._sides()
+        a = measured_a.dnas.get("histogram")
+        b = measured_b.dnas.get("histogram")
         if not isinstance(a, HistogramDNA) or not isinstance(b, HistogramDNA):
             raise ValueError("No histograms were compared; compare DNAs of kind 'histogram'")
         if neurons is not None:
@@ -311,23 +329,27 @@ class Comparison(ByName["Result"]):
         return a, b
 
     def _sides(self) -> tuple[Measured, Measured]:
+        """Return the DNAs of A and of B; ValueError if the comparison does not hold them."""
         if self.measured is None:
             raise ValueError("This comparison does not hold the DNAs that were compared")
         return self.measured
 
     def top_neurons(self, k: int = 10, by: Literal["evidence", "distance"] = "evidence") -> list[dict[str, Any]]:
-        """Return the k neurons that differ most, by the first distance of neurons.
+        """Return the k neurons that differ most, by the first distance that has a value for each neuron.
 
         Args:
             k: Number of neurons.
-            by: ``"evidence"`` orders by distance above the null mean, in null standard deviations (``z``), so that
-                noisy neurons do not come first. ``"distance"`` orders by size. Without a test, neurons are ordered by
-                size.
+            by: ``"evidence"`` orders neurons by their ``z``, so that noisy neurons do not come first. ``"distance"``
+                orders neurons by their distance. This is also the order if there is no test.
 
         Returns:
-            For each neuron its layer, number, name (or again the number), distances and mean shift (None if the
-            activation ranges are unknown); ``z``, ``p_value`` (corrected for the number of neurons) and ``q`` (false
-            discovery rate), or None.
+            One dictionary per neuron:
+
+            - its ``layer``, ``neuron`` (its number) and ``name``, which is the number if the neuron has no name,
+            - its distances, by key,
+            - its mean ``shift``; None if the activation ranges are unknown,
+            - its ``z`` (distance minus null mean, in null standard deviations), ``p_value`` (corrected for the number
+              of neurons) and ``q`` (false discovery rate); None without a test.
 
         """
         check_one_of("by", by, Literal["evidence", "distance"])
@@ -339,16 +361,7 @@ class Comparison(ByName["Result"]):
         if test is not None and by == "evidence":
             sort_key = test.z
         top = sort_key.topk(min(k, len(sort_key))).indices.tolist()
-        # Values of all neurons by column, (N,); None for a column without values.
-        columns: dict[str, Tensor | None] = {}
-        for name, record in DISTANCES.items():
-            if record.granularity == "neuron":
-                columns[record.key] = self[name].values if name in self else None
-        dnas = [side.dnas.get("histogram", side.first) for side in self.measured or ()]
-        columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
-        columns["z"] = None if test is None else test.z
-        columns["p_value"] = None if test is None else test.neurons
-        columns["q"] = None if test is None else test.q
+        columns = self._columns_of_neurons(test)
         rows: list[dict[str, Any]] = []
         for i in top:
             layer, neuron = self.neurons.locate(i)
@@ -358,11 +371,24 @@ class Comparison(ByName["Result"]):
             rows.append(row)
         return rows
 
+    def _columns_of_neurons(self, test: PermutationTest | None) -> dict[str, Tensor | None]:
+        """Return the values of all neurons, ``(N,)``, by name of the column; None for a column without values."""
+        columns: dict[str, Tensor | None] = {}
+        for name, record in DISTANCES.items():
+            if record.granularity == "neuron":
+                columns[record.key] = self[name].values if name in self else None
+        dnas = [side.dnas.get("histogram", side.first) for side in self.measured or ()]
+        columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
+        columns["z"] = None if test is None else test.z
+        columns["p_value"] = None if test is None else test.neurons
+        columns["q"] = None if test is None else test.q
+        return columns
+
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
-        """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
+        """Describe the difference in words: image properties that differ, and changes of A that explain it.
 
         Args:
-            names: Names of A and B; by default ``names``.
+            names: Names of A and B; by default those of the comparison.
 
         """
         explanation = self._explained
@@ -370,19 +396,18 @@ class Comparison(ByName["Result"]):
 
     @property
     def explanation(self) -> Explanation | None:
-        """Description of what differs; None in a comparison without its DNAs."""
+        """Description of the difference; None if the comparison does not hold its DNAs."""
         return None if self.measured is None else self._explained
 
     @cached_property
     def _explained(self) -> Explanation:
+        """Description of the difference, with the names of the comparison."""
         a, b = self._sides()
         properties = self._property_differences()
-        test: PermutationTest | None = None
-        for result in self.of_granularity("neuron"):
-            if test is None and result.evidence is not None:
-                test = result.evidence.test
+        tests = [result.evidence.test for result in self.of_granularity("neuron") if result.evidence is not None]
+        test = next((test for test in tests if test is not None), None)
         explanation = explain(
-            a.first, b.first, test, self.names, properties, self.causes, self.lacks, self.p_value_of_any
+            a.first, b.first, test, self.names, properties, self.causes, self.why_untested, self.p_value_of_any
         )
         explanation = replace(explanation, paired=self.paired, pixels=self.pixels)
         for difference in properties or ():
@@ -391,17 +416,22 @@ class Comparison(ByName["Result"]):
         return explanation
 
     def _property_differences(self) -> list[PropertyDifference] | None:
-        """Return the properties that differ; None if they were not measured, empty if their test shows none."""
+        """Return the image properties that differ; empty if they do not differ significantly, None if not measured."""
         if self.properties is None:
             return None
         p_value = self.p_value_of_properties
         if p_value is not None and p_value > SIGNIFICANT:
             return []
-        a, b = (side.dnas.get("gaussian", side.first) for side in self.properties._sides())
-        return property_differences(a, b, self.properties.test)
+        a, b = self.properties._sides()
+        gaussian_a = a.dnas.get("gaussian", a.first)
+        gaussian_b = b.dnas.get("gaussian", b.first)
+        return property_differences(gaussian_a, gaussian_b, self.properties.test)
 
     def _colourless(self) -> tuple[int, int, int] | None:
-        """Return the numbers of grey images in A and in B, and of all images in B; None unless B clearly has more."""
+        """Return the number of grey images in A, of grey images in B, and of all images in B.
+
+        None unless B clearly has a larger share of grey images.
+        """
         if self.properties is None or self.num_bins is None:
             return None
         saturation = self.properties.neurons.index(LAYER, PROPERTIES.index("saturation"))
@@ -423,19 +453,19 @@ class Comparison(ByName["Result"]):
 
     @property
     def differs(self) -> bool | None:
-        """True if :attr:`p_value_of_any` shows a difference, at 0.05; None without a test."""
+        """True if :attr:`p_value_of_any` is at most 0.05; None without a test."""
         return None if self.p_value_of_any is None else self.p_value_of_any <= SIGNIFICANT
 
     @property
     def test(self) -> PermutationTest | None:
-        """Permutation test that :attr:`p_value` is from."""
+        """Permutation test that gives :attr:`p_value`; None without a test."""
         return None if self._first is None else self._first.test
 
     def protocol(self) -> str:
-        """Return how the figures were computed, for the implementation details of a paper, one sentence per line.
+        """Describe how the figures were computed, for the implementation details of a paper, one sentence per line.
 
-        It has the package, the network, the preparation of images, the numbers of images, the histograms, the tests and
-        digests, as far as the result holds them.
+        The text names the package, the network, the image preprocessing, the numbers of images, the histograms, the
+        tests and digests, as far as the result holds them.
         """
         # The module describes results, so it is imported when a result is described.
         protocol = import_module("torchmetrics_dna.reporting.protocol")
@@ -452,5 +482,5 @@ class Comparison(ByName["Result"]):
 
 
 def _of_further(evidence: Evidence) -> PermutationTest | None:
-    """Return the test against held-out images."""
+    """Return the test of whether B is farther from A than held-out images; None if it was not made."""
     return None if evidence.farther is None else evidence.farther.test

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Averaging:
-    """Average of the distances of neurons, or of layers. Each result has one, also in files.
+    """Average of the distances of neurons or of layers. Each result has an average, which is saved with it.
 
-    To add an average that is not a weighted sum, such as a trimmed mean, add a field, and use it in :meth:`terms` and
-    in the properties. If the average is not linear, :attr:`why_noisy` must say so, since neither the closed form nor
-    the jackknife can then debias it. Tests stay valid, since they are of single neurons, by their weights. So does the
-    null mean, since it is measured.
+    To add an average that is not a weighted sum, such as a trimmed mean, add a field, and use the field in
+    :meth:`terms` and in the properties. If the average is not linear, :attr:`why_noisy` must return a reason, since the
+    average can't be debiased. Tests stay valid, since they test single neurons with their weights. The null mean stays
+    valid, since it is measured.
 
     Attributes:
         weights: Weights of Eq. (5), shape ``(N,)``, float64; None for the plain mean.
@@ -37,7 +37,7 @@ class Averaging:
     weights: Tensor | None = None
 
     def terms(self, distances: Tensor) -> Tensor:
-        """Return the distances, shape ``(..., N)``, scaled so that the mean of the scaled ones is the average."""
+        """Return the distances, shape ``(..., N)``, scaled so that their mean is the average."""
         if self.weights is None:
             return distances
         return distances * self.weights.to(distances.device) * distances.shape[-1]
@@ -49,7 +49,7 @@ class Averaging:
 
     @property
     def why_noisy(self) -> str:
-        """Reason why there is no interval and no debiased value; empty if there are."""
+        """Reason why there is no interval and no debiased value; empty if there is none."""
         if self.weights is None or not (self.weights < 0).any():
             return ""
         least = f"weights below 0 (the least is {float(self.weights.min()):g})"
@@ -57,11 +57,11 @@ class Averaging:
 
     @property
     def adjective(self) -> str:
-        """Word before the name of such a distance; empty for the plain mean."""
+        """Adjective for the name of a distance with this average: "weighted ", or empty for the plain mean."""
         return "" if self.is_plain else "weighted "
 
     def over(self, terms: str) -> str:
-        """Return a description, such as "mean over neurons" for the terms "neurons"."""
+        """Return a description of the average, such as "mean over neurons" for the terms "neurons"."""
         if self.is_plain:
             return f"mean over {terms}"
         return f"weighted sum over {terms}"
@@ -83,14 +83,14 @@ PLAIN = Averaging()
 def averaging_of(
     network: DNA | DNAExtractor, *, neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
 ) -> Averaging:
-    """Return the average of the distances of a network's neurons, or of a DNA's.
+    """Return the average of the distances of neurons.
 
     Args:
-        network: The network, or a DNA that it made.
+        network: The network, or a DNA that was made with the network.
         neuron_weights: Weights of the neurons, or the path of a file of them; None for the plain mean.
 
     Raises:
-        ValueError: If the weights do not fit the network, or all are 0.
+        ValueError: If the weights do not fit the network, or if all weights are 0.
 
     """
     if neuron_weights is None:
@@ -101,14 +101,14 @@ def averaging_of(
         _check_made_for(network, neuron_weights)
         neuron_weights = neuron_weights.weights
     weights = check_weights(neuron_weights, network.neurons.total)
-    # With weights of 0 alone, any two sets would be equal.
+    # If all weights were 0, any two sets would have a distance of 0.
     if not weights.any():
         raise ValueError(f"{argument('neuron_weights')} expected to have a weight other than 0, but all are 0")
     return Averaging(weights)
 
 
 def _check_made_for(network: DNA | DNAExtractor, neuron_weights: NeuronWeights) -> None:
-    """Raise ValueError unless weights of neurons are for the neurons of this network."""
+    """Raise ValueError unless the weights are for the neurons of this network."""
     name = network.extractor if isinstance(network, DNA) else network.name
     layers = list(network.neurons)
     weighted_layers = list(neuron_weights.neurons)
@@ -126,9 +126,10 @@ def _check_made_for(network: DNA | DNAExtractor, neuron_weights: NeuronWeights) 
 
 
 def _identity_of_neurons(extractor: str, weights_digest: str | None, neurons: Neurons) -> Identity:
-    """Return the identity of neurons.
+    """Return the identity of the neurons of an extractor.
 
-    Layers are compared before the digest of the neurons, since an error with names of layers is easier to understand.
+    The names of layers are compared before the digest of the neurons, since an error with names is easier to
+    understand.
     """
     identity = Identity.of(extractor, weights_digest, layers=list(neurons))
     return identity.with_settings({"neurons": description_of(neurons)})

@@ -1,4 +1,4 @@
-"""Base class of all representations of DNA: origin, file, merging and comparability."""
+"""Base class of all representations of DNA."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _D = TypeVar("_D", bound="DNA")
 
 
 class _Counted:
-    """Declaration of ``num_images``; no dataclass field, so that each representation chooses its position."""
+    """Declaration of ``num_images``. It is no dataclass field, so that each representation chooses its position."""
 
     num_images: int
 
@@ -44,16 +44,16 @@ class DNA(_Counted, Stored, ABC):
 
     Args:
         weights_digest: Digest of the extractor's weights; None if unknown.
-        preparation: Image preprocessing: resize, input size, crop, mean, std; None or incomplete where unknown.
+        preparation: Image preprocessing: resize, input size, crop, mean, std. Values may be missing; None if unknown.
         fingerprint: Fingerprint of a user's module, see :meth:`DNAExtractor.take_fingerprint`; None if unknown.
-        notes: Free text, kept in files.
-        folds: DNAs of disjoint folds of the images, for tests and intervals; empty for none.
+        notes: Free text, which is kept in files.
+        folds: DNAs of disjoint folds of the images, for tests and intervals; empty without folds.
 
     """
 
     #: Name of the distance that :meth:`distances` computes.
     distance_name: ClassVar[str]
-    #: Number of images that this distance takes at least.
+    #: Smallest number of images for this distance.
     least_images: ClassVar[int]
 
     weights_digest: str | None = None
@@ -80,7 +80,7 @@ class DNA(_Counted, Stored, ABC):
 
     @property
     def has_unknown_size(self) -> bool:
-        """True if the number of images is not known, and ``num_images`` is 0."""
+        """True if the number of images is unknown. ``num_images`` is then 0."""
         return False
 
     @property
@@ -96,12 +96,23 @@ class DNA(_Counted, Stored, ABC):
     def select(
         self, layers: Sequence[str] | None = None, neurons: Neurons | Sequence[int] | Tensor | None = None
     ) -> Self:
-        """Select layers, neurons, or neurons by flat index. The order of this DNA is kept."""
+        """Select layers or neurons. The neurons keep their order in this DNA.
+
+        Args:
+            layers: Names of layers.
+            neurons: Neurons, or flat indices of neurons.
+
+        """
         positions = self.neurons.positions(layers, neurons)
         return self._take_all(positions, self.neurons.take(positions))
 
     def restrict(self, neurons: Neurons) -> Self:
-        """Select the neurons of an extractor, in its order; ValueError if a layer is missing or has other neurons."""
+        """Select the neurons of an extractor, in the order of the extractor.
+
+        Raises:
+            ValueError: If a layer is missing or has different neurons.
+
+        """
         if neurons == self.neurons:
             return self
         try:
@@ -113,15 +124,17 @@ class DNA(_Counted, Stored, ABC):
             raise ValueError(f"{self!r} does not fit, {err}; {remedy}") from err
 
     def distances(self, other: Self) -> Tensor:
-        """Compute the distance of each neuron, shape ``(N,)``, or of each layer of a LayerGaussianDNA, float64.
+        """Compute the distances to another DNA of the same representation, float64.
 
-        - Histograms: the Earth Mover's Distance, in bins; between self-ranging DNAs, the unit is the bin of this DNA's
-          range, with its margin, under fixed bounds.
-        - Gaussians: the Fréchet distance of each neuron, or multivariate of each layer (fd), in squared activations.
+        - :class:`HistogramDNA`: the Earth Mover's Distance of each neuron, ``(N,)``, in bins. Between self-ranging
+          DNAs, the unit is the bin that this DNA would have with fixed bounds: its range with the usual margin.
+        - :class:`GaussianDNA`: the Fréchet distance of each neuron, ``(N,)``, in squared activations.
+        - :class:`LayerGaussianDNA`: the multivariate Fréchet distance (fd) of each layer, ``(layers,)``, in squared
+          activations.
 
         Raises:
-            ValueError: If representation, extractor, neurons, bins or bounds differ, or a neuron has no counts.
-            RuntimeError: If either has no images, or fewer than two and thus no variance.
+            ValueError: If representation, extractor, neurons, bins or bounds differ, or if a neuron has no counts.
+            RuntimeError: If a DNA has too few images: none for histograms, fewer than two for a Fréchet distance.
 
         """
         check_comparable(self, other)
@@ -130,7 +143,7 @@ class DNA(_Counted, Stored, ABC):
 
     @abstractmethod
     def _distances(self, other: Self) -> Tensor:
-        """Compute the distances to a comparable DNA with enough images."""
+        """Compute the distances to a DNA, which was checked to be comparable and to have enough images."""
 
     def merge(self, *others: Self) -> Self:
         """Merge DNAs of disjoint sets of images.
@@ -150,10 +163,16 @@ class DNA(_Counted, Stored, ABC):
 
     @abstractmethod
     def _take(self, positions: Tensor, neurons: Neurons) -> Self:
-        """Take ``neurons``, at flat indices ``positions``, from a DNA without folds."""
+        """Select neurons of a DNA without folds.
+
+        Args:
+            positions: Flat indices of the neurons in this DNA.
+            neurons: The selected neurons.
+
+        """
 
     def _take_all(self, positions: Tensor, neurons: Neurons) -> Self:
-        """Take neurons from a DNA and from its folds."""
+        """Select neurons of a DNA and of its folds; the arguments are those of :meth:`_take`."""
         selected = replace(self, folds=())._take(positions, neurons)
         folds = tuple(fold._take(positions, neurons) for fold in self.folds)
         return replace(selected, folds=folds)
@@ -161,7 +180,7 @@ class DNA(_Counted, Stored, ABC):
     @classmethod
     @override
     def _representations(cls) -> dict[str, type[Self]]:
-        # The module of HistogramDNA imports those of the other subclasses. A class is a subclass from then on.
+        # Subclasses are known after their modules are imported. The module of HistogramDNA imports the other modules.
         import torchmetrics_dna.dna.histogram  # noqa: F401
 
         classes = cls.__subclasses__() if isabstract(cls) else [cls]
@@ -177,12 +196,14 @@ class DNA(_Counted, Stored, ABC):
         described, arrays_of_whole, remarks = self._encode()
         if not self.folds:
             return described, arrays_of_whole, remarks
-        # A fold has only what differs from the whole. If its ranges are the same, it does not store them again.
+        # Only items and arrays in which a fold differs from the whole DNA are stored. Ranges, for instance, are often
+        # the same.
         described_folds = []
         arrays = dict(arrays_of_whole)
         for number, fold in enumerate(self.folds):
             described_fold, arrays_of_fold, _ = fold._encode()
-            described_folds.append({key: value for key, value in described_fold.items() if described.get(key) != value})
+            own_items = {key: value for key, value in described_fold.items() if described.get(key) != value}
+            described_folds.append(own_items)
             for name, array in arrays_of_fold.items():
                 is_shared = name in arrays_of_whole and np.array_equal(array, arrays_of_whole[name])
                 if not is_shared:
@@ -206,10 +227,10 @@ class DNA(_Counted, Stored, ABC):
 
     @abstractmethod
     def _absorb(self, other: Self) -> dict[str, Any]:
-        """Return the fields that change when another DNA is added; large tensors are updated in place."""
+        """Add another DNA, and return the fields that change. Large tensors are updated in place."""
 
     def _copy(self) -> Self:
-        """Return a DNA whose tensors :meth:`_absorb` may update in place."""
+        """Return a copy whose tensors :meth:`_absorb` may update in place."""
         return self
 
     @property
@@ -219,7 +240,7 @@ class DNA(_Counted, Stored, ABC):
 
     @property
     def _own_settings(self) -> dict[str, Any]:
-        """Settings that only this representation has in its identity."""
+        """Settings of the identity that only this representation has."""
         return {}
 
     def _repr_html_(self) -> str:
@@ -231,7 +252,7 @@ class DNA(_Counted, Stored, ABC):
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:
-    """Return a field of a DNA on a device."""
+    """Move the value of a field of a DNA to a device."""
     if isinstance(value, (Tensor, DNA)):
         return value.to(device)
     if isinstance(value, dict):
@@ -255,7 +276,7 @@ def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:
 
 
 def merged(dnas: Iterable[_D]) -> _D:
-    """Merge comparable DNAs into a new one; given an iterator, at most two are in memory at a time."""
+    """Merge comparable DNAs into a new DNA. If ``dnas`` is an iterator, at most two DNAs are in memory at a time."""
     remaining = iter(dnas)
     first = next(remaining)
     total = replace(first, folds=())._copy()
@@ -279,7 +300,14 @@ def merged(dnas: Iterable[_D]) -> _D:
 
 
 def _merged_folds(total: DNA, folds: list[DNA], dna: DNA) -> list[DNA]:
-    """Add the folds of a DNA to those of the total, whose tensors may change; return none if their numbers differ."""
+    """Add the folds of a DNA to the folds of the total, and return them; an empty list if their numbers differ.
+
+    Args:
+        total: The merged DNA.
+        folds: Folds of the merged DNA, whose tensors may change.
+        dna: DNA that is added.
+
+    """
     if len(folds) == len(dna.folds):
         return [_added(fold, added) for fold, added in zip(folds, dna.folds, strict=True)]
     if _is_empty(total):
@@ -291,9 +319,9 @@ def _merged_folds(total: DNA, folds: list[DNA], dna: DNA) -> list[DNA]:
 
 
 def _added(total: _D, dna: _D) -> _D:
-    """Add a DNA to one without folds, whose tensors may change.
+    """Add a DNA to a total without folds, whose tensors may change.
 
-    If one of the DNAs has no images, the sum has the values of the other to the last bit.
+    If one of the DNAs has no images, the sum has exactly the values of the other DNA.
     """
     if _is_empty(dna):
         return total

@@ -23,45 +23,45 @@ from torchmetrics_dna.images.paths import writing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
-# Types of images.
+# Types of images in fingerprints.
 _DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
-# Number of bytes of a layer's numbers in a fingerprint.
+# Number of bytes of the numbers of a layer in a fingerprint.
 _NUMBERS = 16
-# Description in json types, arrays by name, and remarks, which are not part of the digest.
+# Description in json types, arrays by name, and remarks. Remarks do not enter the digest.
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
 
 class Stored:
-    """Base class of immutable values with a file format, about the neurons of an extractor."""
+    """Base class of immutable values with a file format. Each value is about the neurons of an extractor."""
 
     kind: ClassVar[str]
     neurons: Neurons
     extractor: str
     weights_digest: str | None
-    # Fingerprints are compared within rounding, so they are not part of the digest.
+    # Fingerprints are compared within rounding, so they do not enter the digest.
     fingerprint: Mapping[str, Any] | None = None
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Extractor, digest of its weights and, for values of images, their preparation and the fingerprint."""
+        """Extractor, and digest of its weights. For values of images, also their preparation and the fingerprint."""
         names = ("extractor", "weights_digest", "preparation", "fingerprint")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     @cached_property
     def digest(self) -> str:
-        """Content digest, 16 hexadecimal digits; ignores notes, names of ranges and folds."""
+        """Digest of the content, 16 hexadecimal digits. It ignores notes, names of ranges, and folds."""
         described, arrays, _ = self._encode()
         return content_digest(described, arrays)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the value to one file, in :doc:`this format </format>`.
 
-        Name files of DNAs ``*.dna.npz``, and those of neuron weights ``*.weights.npz``. The path may be an address,
+        Name files of DNAs ``*.dna.npz``, and files of neuron weights ``*.weights.npz``. The path may be an address,
         such as ``s3://bucket/x.dna.npz``.
 
         Raises:
-            OSError: If the file can't be written; an existing file then stays as it was.
-            ValueError: If the value is of embeddings, and the model that made them is not named.
+            OSError: If the file can't be written. An existing file then stays as it was.
+            ValueError: If the value was computed from embeddings, and their model is not named.
 
         """
         check_model_named(getattr(self, "extractor", ""))
@@ -92,11 +92,11 @@ class Stored:
 
     @classmethod
     def _representations(cls) -> dict[str, type[Self]]:
-        """Return the classes that :meth:`load` accepts, by the name of their representation."""
+        """Return the classes that :meth:`load` accepts, by ``kind``."""
         return {cls.kind: cls}
 
     def _encode(self) -> Encoded:
-        """Return a JSON-serializable description, arrays by name, and remarks; subclasses add their own."""
+        """Return a JSON-serializable description, arrays by name, and remarks. Subclasses add their own."""
         origin = self.origin
         described = {"kind": self.kind, "extractor": origin["extractor"], "weights": origin["weights_digest"]}
         if "preparation" in origin:
@@ -107,12 +107,12 @@ class Stored:
         return described, {}, remarks
 
     def _encode_all(self) -> Encoded:
-        """Encode the value with its folds, which :meth:`_encode` leaves out."""
+        """Encode the value with its folds. :meth:`_encode` leaves folds out."""
         return self._encode()
 
     @classmethod
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
-        """Return the value that :meth:`_encode_all` encoded.
+        """Build the value that :meth:`_encode_all` encoded.
 
         Args:
             header: Header of the file.
@@ -135,10 +135,10 @@ class Stored:
 
 
 def _checked_fingerprint(content: Any) -> dict[str, Any]:
-    """Return the fingerprint of a file; ValueError unless it can be compared, and its input takes little memory."""
+    """Return the fingerprint of a file; ValueError if it can't be compared, or its input would take much memory."""
     fingerprint: dict[str, Any] = check_type("fingerprint", content, dict)
     form = check_type("input", fingerprint.get("input"), list)
-    # Images have a dtype, a height and a width. Other inputs have a digest, perhaps with a number.
+    # The form of an image is a dtype, a height and a width. That of other inputs is a digest, perhaps with a number.
     is_image = len(form) == 3 and form[0] in _DTYPES and 0 not in form
     is_digest = len(form) in (1, 2) and type(form[0]) is str
     are_small = all(type(number) is int and 0 <= number < 1 << 13 for number in form[1:])
@@ -152,11 +152,11 @@ def _checked_fingerprint(content: Any) -> dict[str, Any]:
 
 
 class ByLayer(NamedTuple):
-    """Arrays of a container, in which each layer has its own.
+    """Arrays of a container, in which each layer has its own arrays.
 
     Attributes:
         arrays: All arrays by name.
-        neurons: The layers.
+        neurons: The layers and their numbers of neurons.
 
     """
 
@@ -164,21 +164,21 @@ class ByLayer(NamedTuple):
     neurons: Neurons
 
     def of_fold(self, number: int) -> ByLayer:
-        """Return the arrays of a fold; those it does not store are shared with the whole DNA."""
+        """Return the arrays of a fold. Arrays that the fold does not store are those of the whole DNA."""
         arrays_of_fold = below(self.arrays, f"folds/{number}/")
         return ByLayer({**self.arrays, **arrays_of_fold}, self.neurons)
 
     def parts(self, field: str) -> dict[str, NDArray[Any]]:
-        """Return the array of each layer."""
+        """Return the array of a field for each layer."""
         return {layer: self.arrays[array_name(field, layer)] for layer in self.neurons}
 
     def flat(self, field: str) -> Tensor:
-        """Concatenate a field over layers: one number per neuron, float64."""
-        parts = self.parts(field)
-        for layer, part in parts.items():
-            if part.shape != (self.neurons[layer],) or part.dtype != np.float64:
-                raise ValueError(f"{field} of layer {layer!r} is {part.dtype} of shape {part.shape}")
-        return torch.from_numpy(np.concatenate(list(parts.values())))
+        """Return a field with one number per neuron, over all layers, float64, ``(N,)``."""
+        array_of_layer = self.parts(field)
+        for layer, array in array_of_layer.items():
+            if array.shape != (self.neurons[layer],) or array.dtype != np.float64:
+                raise ValueError(f"{field} of layer {layer!r} is {array.dtype} of shape {array.shape}")
+        return torch.from_numpy(np.concatenate(list(array_of_layer.values())))
 
 
 def array_name(field: str, layer: str) -> str:
@@ -187,15 +187,18 @@ def array_name(field: str, layer: str) -> str:
 
 
 def split_arrays(field: str, neurons: Neurons, values: Tensor) -> Arrays:
-    """Split a flat per-neuron tensor into one array per layer."""
-    parts = neurons.split(values.cpu())
-    return {array_name(field, layer): part.contiguous().numpy() for layer, part in parts.items()}
+    """Split a tensor with one value per neuron into one array per layer."""
+    arrays = {}
+    for layer, values_of_layer in neurons.split(values.cpu()).items():
+        arrays[array_name(field, layer)] = values_of_layer.contiguous().numpy()
+    return arrays
 
 
 def to_planes(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Split counts ``(n, num_bins)`` into byte planes ``(bytes, n, num_bins)``, least significant first.
+    """Split counts ``(n, num_bins)`` into planes of bytes ``(bytes, n, num_bins)``, the least significant plane first.
 
-    There are as few planes as the largest count needs. Bytes of equal significance compress better and faster together.
+    There are only as many planes as the largest count needs. Bytes of equal significance compress better and faster
+    together.
     """
     values = np.ascontiguousarray(counts, "<i8")
     largest = int(values.max(initial=0))
@@ -206,7 +209,7 @@ def to_planes(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 def check_planes(planes: NDArray[Any], shape: tuple[int, int], num_values: int) -> None:
-    """Raise ValueError unless the planes have this shape, and counts of each neuron sum to ``num_values``."""
+    """Raise ValueError unless the planes have this shape, and the counts of each neuron add up to ``num_values``."""
     if planes.ndim != 3 or planes.shape[1:] != shape or planes.dtype != np.uint8 or not 1 <= len(planes) <= 8:
         raise ValueError(f"its counts are {planes.dtype} of shape {planes.shape}, expected uint8, up to 8 of {shape}")
     if len(planes) == 8 and planes[7].max(initial=0) > 127:

@@ -1,6 +1,7 @@
 """Registry of the distances between image sets.
 
-This module imports no torch, so that commands start fast. Functions that need torch are imported when they are called.
+This module does not import torch, so that commands start fast. Functions that need torch are imported when they are
+called.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Protocol(NamedTuple):
     """Network and images of a published metric.
 
     Attributes:
-        feature: Name of the preset, which has the resize, the mean and the standard deviation.
+        feature: Name of the preset of the network. The preset includes the resize, the mean and the standard deviation.
         layer: Name of the layer.
         crop: Crop of images before they are resized.
 
@@ -51,24 +52,25 @@ class Distance:
         key: Name in json, tables and Python.
         unit: Unit of the values.
         sentence: One-line explanation for readers of a report.
-        granularity: Granularity of the values: per neuron, per layer, or one for the set.
-        kinds: Representation that it needs, then those that contain that one; empty if it needs features of single
-            images.
+        granularity: ``"neuron"`` or ``"layer"`` if each neuron or layer has a value; ``"set"`` for a single value.
+        kinds: Representations that the distance supports. ``between`` takes the first; the others contain it. Empty if
+            the distance takes features of single images.
         least: Minimum number of images per set.
-        between: Function of two DNAs of the first representation that returns distances, float64, shape ``(N,)`` or
-            ``(layers,)``; or of features of images, ``(images, n)`` each, that returns the value, with its standard
-            deviation over subsets of images if it is a mean over these, or values by key.
-        folded: Function of the two sets that returns them as :class:`FoldedSides`, for the test and the interval; for
-            features, it also takes the fold of each image, and with ``by_image`` a plan. None for no evidence.
+        between: Function that computes the distance. It takes two DNAs, and returns a float64 tensor ``(N,)`` or
+            ``(layers,)``. If ``kinds`` is empty, it takes the features of both sets, ``(images, n)``. It then returns
+            the value, the value and its standard deviation over subsets of images, or values by key.
+        folded: Function that returns both sets as :class:`FoldedSides`, for the test and the interval. If it takes
+            features, it also takes the fold of each image, and with ``by_image`` a plan. None if there is no evidence.
         power: Power of the distance whose finite-sample bias is proportional to 1/images.
         subsets: True if the distance is a mean over subsets of images.
         by_image: True if ``folded`` takes features of all layers instead of the arguments of ``between``.
-        pairwise: Function of several sets that returns the distances of all pairs, a row each; None to call
+        pairwise: Function that takes several sets, and returns the distances of all pairs, a row each. None to call
             ``between`` for each pair.
-        higher_is_better: True for scores where higher is better; they are not symmetric and never order sets.
+        higher_is_better: True for a score, of which higher values are better. Scores are not symmetric, and never order
+            sets.
         protocol: Network and layer of a published metric; None for a distance of any network.
-        published: For a distance of any network, the metric of the same name as it was published. The name refers to it
-            where no network is given. None if there is none.
+        published: For a distance of any network, the published metric of the same name. The name refers to that metric
+            if no network is given. None if there is no such metric.
 
     """
 
@@ -91,12 +93,12 @@ class Distance:
 
     @property
     def layer(self) -> str | None:
-        """The layer of a published metric; None for a distance of any layers."""
+        """Layer of a published metric; None for a distance of any network."""
         return None if self.protocol is None else self.protocol.layer
 
     @property
     def as_published(self) -> Distance | None:
-        """The metric of this name by the network of its publication; None if there is none."""
+        """Published metric of this name; None if there is none."""
         return self.published if self.protocol is None else self
 
     @property
@@ -121,11 +123,11 @@ class Distance:
         Args:
             a: DNA of the first of :attr:`kinds`, or features of images.
             b: DNA or features of the other set.
-            averaging: How the values become one number; None for the plain mean. A distance of sets has one.
-            confidence: Level of the confidence intervals.
-            with_evidence: Compute evidence, where there are folds of images.
-            folded: Both sets in folds, if ``a`` and ``b`` do not contain them.
-            paired: Whether fold k of one set and fold k of the other hold the same pairs of images.
+            averaging: How the values become one number; None for the plain mean. A distance of sets has a single value.
+            confidence: Confidence of the intervals.
+            with_evidence: If True, evidence is computed if there are folds of images.
+            folded: Both sets in folds, if ``a`` and ``b`` do not contain the folds.
+            paired: True if fold k of one set and fold k of the other hold the same pairs of images.
             cache: Values of :attr:`between` that several distances of the same two sets share.
 
         Raises:
@@ -134,20 +136,10 @@ class Distance:
 
         """
         # These modules import torch.
-        import torch
-
         from torchmetrics_dna.dna.averaging import PLAIN
-        from torchmetrics_dna.dna.base import check_comparable, check_enough
         from torchmetrics_dna.dna.result import Result
 
-        spread = None
-        if self.granularity == "set":
-            value, spread = self.of_features(a.values, b.values, cache)
-            values = torch.tensor([value], dtype=torch.float64)
-        else:
-            check_comparable(a, b)
-            check_enough(a, b, self.name, self.least)
-            values = self.between(a, b)
+        values, spread = self._values(a, b, cache)
         result = Result(self, values, a.neurons, averaging or PLAIN, spread=spread)
         if not with_evidence or self.folded is None:
             return result
@@ -159,14 +151,37 @@ class Distance:
             folded = folded.as_pairs()
         return result.tested(folded, confidence)
 
+    def _values(self, a: Any, b: Any, cache: dict[Any, Any] | None) -> tuple[Tensor, float | None]:
+        """Return the values of the distance, and their standard deviation over subsets; the arguments of `result`."""
+        import torch
+
+        from torchmetrics_dna.dna.base import check_comparable, check_enough
+
+        if self.granularity == "set":
+            value, spread = self.of_features(a.values, b.values, cache)
+            return torch.tensor([value], dtype=torch.float64), spread
+        check_comparable(a, b)
+        check_enough(a, b, self.name, self.least)
+        return self.between(a, b), None
+
     def of_features(self, a: Tensor, b: Tensor, cache: dict[Any, Any] | None = None) -> tuple[float, float | None]:
-        """Compute a distance of features ``(images, n)``, and its deviation over subsets; ``cache`` as in `result`."""
+        """Compute a distance of sets from features.
+
+        Args:
+            a: Features of the first set, ``(images, n)``.
+            b: Features of the second set, ``(images, n)``.
+            cache: As for :meth:`result`.
+
+        Returns:
+            The value, and its standard deviation over subsets of images; None if it is not a mean over subsets.
+
+        """
         if cache is None:
             cache = {}
         if self.between not in cache:
             cache[self.between] = self.between(a, b)
         figure = cache[self.between]
-        # Several distances that share a function have one value each.
+        # A function that several distances share returns the value of each distance by its key.
         if isinstance(figure, dict):
             figure = figure[self.key]
         if isinstance(figure, tuple):
@@ -175,7 +190,7 @@ class Distance:
 
 
 def of_dnas(a: DNA, b: DNA) -> Tensor:
-    """Compute the distances of two DNAs that were checked."""
+    """Compute the distances between two DNAs, which were checked to be comparable."""
     return a._distances(b)
 
 
@@ -194,13 +209,14 @@ def prdc_of_adm(a: Tensor, b: Tensor) -> dict[str, Tensor]:
 
 
 def _lazy(function: str) -> Lazy:
-    """Return a function of this package that is imported when it is called, such as "dna.folded:folded_emd"."""
+    """Return a function of this package, such as "dna.folded:folded_emd". It is imported when it is called."""
     return Lazy(f"torchmetrics_dna.{function}")
 
 
 def names_of(record: Distance) -> list[str]:
-    """Return the names by which a distance is found: its own, its key, and that of its metric, if it is another."""
+    """Return the names by which a distance is found: its name, its key, and the name of its metric."""
     names = [record.name, record.key]
+    # The name of the metric of dna-emd, DNAEMD, is found by its key.
     if record.name == "dna-fd":
         names.append("DNAFrechet")
     return names
@@ -293,7 +309,7 @@ _CMMD = Distance(
 
 
 def _by_neighbours(name: str, sentence: str) -> Distance:
-    """Return a score by the 5 nearest neighbours of each image, so it takes at least 6 images."""
+    """Return a score by the 5 nearest neighbours of each image. It takes at least 6 images."""
     return Distance(
         name=name,
         key=name.replace("-", "_"),
@@ -308,12 +324,20 @@ def _by_neighbours(name: str, sentence: str) -> Distance:
 
 
 def _published_fd(name: str, protocol: Protocol, sentence: str) -> Distance:
-    """Return a published metric that is fd of one layer."""
+    """Return a published metric that is the fd of one layer."""
     return replace(_FD, name=name, key=name.replace("-", "_"), protocol=protocol, sentence=sentence)
 
 
 def _with_published(record: Distance, protocol: Protocol, sentence: str, **fields: Any) -> Distance:
-    """Return a distance with the metric of the same name as it was published, in which further fields may differ."""
+    """Return a distance of any network that refers to the published metric of the same name.
+
+    Args:
+        record: The distance.
+        protocol: Network and layer of the published metric.
+        sentence: Explanation of the published metric.
+        fields: Further fields in which the published metric differs from the distance.
+
+    """
     published_record = replace(record, protocol=protocol, sentence=sentence, **fields)
     return replace(record, published=published_record)
 
@@ -371,24 +395,24 @@ _DEFAULT = ("dna-emd", "dna-fd")
 
 
 def of_any_network() -> dict[str, Distance]:
-    """Return the distances of any network by name, without published metrics that bring their own network."""
+    """Return the distances of any network by name. Published metrics, which bring their own network, are left out."""
     return {name: record for name, record in DISTANCES.items() if record.protocol is None}
 
 
 def all_published() -> dict[str, Distance]:
-    """Return the published metrics by name; each brings its network."""
+    """Return the published metrics by name. Each has its own network."""
     return {name: record.as_published for name, record in DISTANCES.items() if record.as_published is not None}
 
 
 def record_of(metric: str | Distance) -> Distance | None:
-    """Return the distance that a name refers to where a network is given; None if there is none."""
+    """Return the distance that a name refers to if a network is given; None if there is none."""
     if isinstance(metric, Distance):
         return metric
     return DISTANCES.find(metric)
 
 
 def published(metric: str | Distance) -> Distance | None:
-    """Return the published metric that a name refers to where no network is given; None if there is none."""
+    """Return the published metric that a name refers to if no network is given; None if there is none."""
     if isinstance(metric, Distance):
         return None if metric.protocol is None else metric
     record = DISTANCES.find(metric)
@@ -399,11 +423,12 @@ def find_distances(metrics: str | Sequence[str | Distance], *, with_published: b
     """Look up distances of any network.
 
     Args:
-        metrics: Names, with commas between them or in a list, or distances.
-        with_published: Look up published metrics, too. A name that a distance and a metric share is then the metric.
+        metrics: Names or distances. Several names may be one text, separated by commas.
+        with_published: If True, published metrics are found, too. A name that a distance and a published metric share
+            then refers to the metric.
 
     Raises:
-        ValueError: If a name is unknown, or there is none.
+        ValueError: If a name is unknown, or if there is no name.
 
     Example:
         >>> [record.name for record in find_distances(["dna-emd", "dna_emd", "DNAFrechet"])]
@@ -434,11 +459,11 @@ def networks_of(
 
     Args:
         records: The published metrics.
-        network: The given arguments of an extractor; its weights and device apply to all networks.
-        with_others: True if there are metrics of another network, too.
+        network: Arguments of an extractor. Their weights and their device are used for all networks.
+        with_others: True if there are also metrics of another network.
 
     Returns:
-        The arguments of the extractor of each network, with the layers that are needed, and its metrics.
+        For each network, the arguments of its extractor, with the layers that its metrics need, and its metrics.
 
     Raises:
         ValueError: If one file is given as the weights of several networks.
@@ -473,7 +498,7 @@ def networks_of(
 
 
 def in_order(records: Iterable[Distance]) -> tuple[Distance, ...]:
-    """Return distances in the order of the registry, each once; distances that are not registered come last."""
+    """Return each distance once, in the order of the registry. Distances that are not registered come last."""
     places = {name: place for place, name in enumerate(DISTANCES)}
 
     def place_of(record: Distance) -> int:
@@ -483,14 +508,14 @@ def in_order(records: Iterable[Distance]) -> tuple[Distance, ...]:
 
 
 def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:
-    """Return the distances for an argument ``metrics``; by default all that the given DNAs support.
+    """Return the distances of an argument ``metrics``. By default, these are all distances that the DNAs support.
 
     Args:
         metrics: Names or distances; None for the default.
-        dnas: DNAs that are compared; empty if only images are.
+        dnas: DNAs that are compared; empty if only images are compared.
 
     Raises:
-        ValueError: If a name is unknown, a distance is given twice, or a DNA does not support a distance.
+        ValueError: If a name is unknown, if two distances have the same name, or if a DNA does not support a distance.
 
     """
     if metrics is None:
@@ -507,7 +532,7 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
 
 
 def _default_distances(dnas: Sequence[DNA]) -> tuple[Distance, ...]:
-    """Return all distances that the DNAs support; without DNAs, dna-emd and dna-fd."""
+    """Return all distances that the DNAs support. Without DNAs, these are dna-emd and dna-fd."""
     if not dnas:
         return tuple(DISTANCES[name] for name in _DEFAULT)
     supported = [record for record in of_any_network().values() if all(dna.kind in record.kinds for dna in dnas)]
@@ -535,7 +560,13 @@ def _check_supported(record: Distance, dna: DNA) -> None:
 
 
 def check_distances(metrics: Sequence[str | Distance] | None, what: str) -> None:
-    """Raise ValueError if all metrics are scores, but ``what``, such as "A table of sets", requires a distance."""
+    """Raise ValueError if all metrics are scores.
+
+    Args:
+        metrics: Names or distances; None for the default.
+        what: Subject of the error's sentence, which requires a distance, such as "A comparison of several sets".
+
+    """
     if isinstance(metrics, str):
         metrics = [metrics]
     records = [record_of(metric) for metric in metrics or ()]
@@ -545,21 +576,26 @@ def check_distances(metrics: Sequence[str | Distance] | None, what: str) -> None
 
 
 def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
-    """Return the fewest representations that support all of the distances."""
+    """Return the fewest representations that together support all distances."""
     chosen: list[Kind] = []
     # Representations that contain others come first.
     for kind in ("histogram", "layer-gaussian", "gaussian"):
         unsupported = [record for record in distances if record.kinds and not set(record.kinds) & set(chosen)]
         if any(record.kinds[0] == kind for record in unsupported):
             chosen.append(kind)
-    # Features alone have no extractor and neurons. A Gaussian has them, and costs next to nothing.
+    # Distances of features need no DNA. A Gaussian is measured anyway, since it names the extractor and the neurons.
     return chosen or ["gaussian"]
 
 
 def flat_figures(
     prefix: str, whole: Mapping[str, float | None], layers: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, float]:
-    """Flatten figures over all neurons, and of layers, into one dictionary for loggers; None is left out.
+    """Flatten figures over all neurons and figures of layers into one dictionary for loggers. None is left out.
+
+    Args:
+        prefix: Prefix of all keys.
+        whole: Figures over all neurons, by key.
+        layers: Figures of each layer, by key.
 
     Example:
         >>> flat_figures("dna/", {"dna_emd": 2.0, "fd": None}, {"block_0": {"dna_emd": 3.0}})

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.averaging import Averaging
+from torchmetrics_dna.dna.folded import PseudoValues
 from torchmetrics_dna.files.visible import number, p_figure, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
@@ -30,16 +31,15 @@ from torchmetrics_dna.options import argument
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
 
-# Pseudo-values of a side, with a row for each fold, and the number of all images divided by that of each fold.
-PseudoValues = tuple[Tensor, Tensor]
-# Pseudo-values of A and of B; None for a set that is taken as exact. If the sets are pairs, A has those of the pairs.
+# Pseudo-values of A and of B; None for a set that is taken as exact. Pairs of images have their pseudo-values in A, and
+# None in B.
 PseudoValuesOfSets = tuple[PseudoValues | None, PseudoValues | None]
 
-# Number of distinct relabelings of the larger of two unequal sets that a test needs.
+# If one set is much larger, a test needs at least this number of different choices of its folds.
 _LEAST_RELABELINGS = 100
-# Number of ways to halve a set, over which the mean is taken.
+# Number of random halvings of a set that are averaged.
 _HALVES = 40
-# P-value from which on single neurons add nothing to the debiased distance.
+# If the p-value is at least this large, the debiased distances of single neurons do not enter that of the whole.
 _LARGEST_P_OF_NEURONS = 0.2
 
 
@@ -48,13 +48,13 @@ class Interval:
     """Confidence interval of a distance between two populations.
 
     Attributes:
-        value: Distance corrected for sampling noise: an estimate for the populations.
+        value: Debiased distance, an estimate of the distance between the populations.
         low: Lower end, in the unit of the distance; 0 or more.
         high: Upper end.
-        confidence: Nominal coverage of the distance between the two populations.
-        num_folds: Number of folds of images it is from.
-        excludes_zero: True if the test at this level finds a difference, so that an end at 0 does not belong to the
-            interval.
+        confidence: Nominal probability that the interval contains the distance between the populations.
+        num_folds: Number of folds of the set that has more folds.
+        excludes_zero: True if the permutation test at this level finds a difference. A lower end of 0 then does not
+            belong to the interval.
 
     """
 
@@ -83,19 +83,23 @@ class Interval:
 
     @property
     def level(self) -> str:
-        """The confidence in per cent."""
+        """Confidence as text: "95%"."""
         return percent(self.confidence)
 
 
 @dataclass(frozen=True, eq=False)
 class Jackknife:
-    """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``.
+    """Delete-one-fold jackknife estimate of a distance.
+
+    All values are on the scale on which sampling noise is additive: that of the distance, or of its square (see
+    ``power`` of :class:`Evidence`).
 
     Attributes:
-        left: Debiased distance; negative if the distance is smaller than its noise.
+        left: Distance minus its estimated bias; negative if the bias is larger than the distance.
         variance: Variance of ``left``; NaN if the noise is unknown.
         freedom: Degrees of freedom of the variance.
-        sides: Pseudo-values of the distance for each set.
+        sides: Pseudo-values of the distance for A and for B; None for a set that is taken as exact. Pairs of images
+            have their pseudo-values in A, and None in B.
 
     """
 
@@ -104,14 +108,19 @@ class Jackknife:
     freedom: float
     sides: PseudoValuesOfSets
 
+    def __post_init__(self) -> None:
+        # In a jackknife that was read from a file, pseudo-values are plain tuples.
+        sides = tuple(None if side is None else PseudoValues(*side) for side in self.sides)
+        object.__setattr__(self, "sides", sides)
+
 
 @dataclass(frozen=True, eq=False)
 class FartherTest:
-    """Test that a set is farther from A than another set, by exchanges of the folds of both.
+    """Test of whether one set is farther from A than another set. The test exchanges the folds of the two sets.
 
     Attributes:
         p_value: P-value of the test of the mean distance.
-        test: Test of the layer or neuron in which the set is farther most clearly.
+        test: Test of the difference of the two distances, in each layer and each neuron.
 
     """
 
@@ -123,29 +132,33 @@ class FartherTest:
 class Evidence:
     """Evidence for a distance between two sets.
 
+    A relabeling is a permutation of the labels of the folds: it assigns folds of both sets to A and to B.
+
     Attributes:
-        interval: Confidence interval around the debiased distance; None for fd of too few images, and if the distance
-            can't be debiased, such as for weights below 0.
-        layers: Debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
-            with too many neurons for these images, and if the distance can't be debiased.
-        layer_intervals: Confidence interval of each layer around its debiased distance; None for NaN.
-        neurons: Debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
-        test: Permutation test of the folds; None if a set has no folds, or has images in fewer than 5, or is so much
-            larger than the other that its folds can't be exchanged.
-        null: Expected distance of equal populations at these numbers of images: its mean over relabelings; None without
-            a test.
-        null_high: 95 % quantile over relabelings; None without a test.
-        chance: Expected distance of two sets of these numbers of images that are both like A, from halves of the folds
-            of A; None if these are too few, and for fd without a test.
-        least_p_value: Smallest p-value that the test can give; None without a test.
-        jackknife: Jackknife of the distance; ``left`` is negative below noise, so that means over draws are unbiased.
-        centre: Debiased distance on the scale of ``power``, negative if smaller than its noise; the order of sets.
-        upper: Estimate on the same scale from which the upper end of the interval is computed: for pairs that of the
-            jackknife if it is larger, else ``centre``.
-        power: Power of the distance on which noise is additive.
-        null_above: How far the 95 % quantile over relabelings is above their mean, on the same scale; None without a
-            test.
-        farther: Test that B is farther from A than held-out images are; None if there are no held-out images.
+        interval: Confidence interval of the distance. None if the distance can't be debiased, such as for fd of too few
+            images, and for weights below 0.
+        layers: Debiased distance of each layer, shape ``(layers,)``; 0 if it is within sampling noise. NaN if the
+            distance of the layer can't be debiased, such as for fd with too few images for the neurons of the layer,
+            and for weights below 0.
+        layer_intervals: Confidence interval of the distance of each layer; None where ``layers`` is NaN.
+        neurons: Debiased distance of each neuron, shape ``(N,)``. For fd, the debiased distance of each layer.
+        test: Permutation test of the folds. None if a set is taken as exact, or if there are too few relabelings
+            because one set is much larger. Also None for fd if the sets are too large or too unequal.
+        null: Null mean: the mean distance over relabelings, which samples of the same distribution and of these sizes
+            would have; None without a test.
+        null_high: 95% quantile of the distance over relabelings; None without a test.
+        chance: Expected distance between two sets of these sizes from the distribution of A, estimated from halves of
+            A. None if A has fewer than 10 folds, for pairs, and for fd without a test.
+        least_p_value: Smallest p-value that the test can return; None without a test.
+        jackknife: Jackknife estimate of the distance. Its ``left`` may be negative, so its mean over draws of images
+            is unbiased.
+        centre: Debiased distance on the scale of ``power``; negative if the distance is smaller than its noise. Sets
+            are ordered by it.
+        upper: Estimate on the scale of ``power`` from which the upper end of the interval is computed. It is
+            ``centre``, or for pairs the estimate of the jackknife if that is larger.
+        power: Power of the distance to which noise adds: 1 for the distance itself, 2 for its square.
+        null_above: 95% quantile minus mean over relabelings, on the scale of ``power``; None without a test.
+        farther: Test of whether B is farther from A than the held-out images are; None if it was not made.
 
     """
 
@@ -167,7 +180,7 @@ class Evidence:
 
     @property
     def debiased(self) -> float | None:
-        """Distance corrected for sampling noise; 0 where nothing is left, None without an interval."""
+        """Debiased distance; 0 if it is within sampling noise, None without an interval."""
         return None if self.interval is None else self.interval.value
 
     def __repr__(self) -> str:
@@ -182,7 +195,7 @@ class Evidence:
 
     @property
     def is_below_noise(self) -> bool:
-        """True if the distance is significantly below that of equal sets of independent images (p < 0.001)."""
+        """True if the distance is significantly smaller than for samples of the same distribution (p < 0.001)."""
         variance = self.jackknife.variance
         if self.centre >= 0 or isnan(variance):
             return False
@@ -199,50 +212,43 @@ def weigh_evidence(
     averaging: Averaging,
     confidence: float,
 ) -> Evidence | None:
-    """Compute the evidence for a distance from folds; None if no set has folds, or one has too few with images.
+    """Compute the evidence for a distance from the folds of both sets.
 
-    Distances of finite sets are biased upwards. If the bias of the distance (``power`` 1) or of its square (2) is
-    proportional to 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) estimates it,
-    and the variance. For squares, the relabelings of a test estimate the bias with less variance. A set without folds
-    is taken as exact, and can't be tested.
+    Distances between finite sets are biased upwards. The bias of the distance (``power`` 1) or of its square (2) is
+    proportional to 1/images. The delete-group jackknife for folds of unequal size (Busing et al., 1999) estimates the
+    bias and the variance. For squares, the relabelings of the test estimate the bias with less variance. A set without
+    folds is taken as exact, and can't be tested.
 
     Args:
-        values: Distance of each neuron, shape ``(N,)``; of each layer for fd.
+        values: Distance of each neuron, shape ``(N,)``. For fd, the distance of each layer.
         folded: Both sets in folds.
         power: Power of the distance to which noise adds; see :class:`~torchmetrics_dna.dna.distances.Distance`.
         averaging: How the values become one number.
-        confidence: Level of the interval.
+        confidence: Confidence of the intervals.
+
+    Returns:
+        The evidence; None if no set has folds, or if a set has images in fewer than 5 folds.
 
     """
-    num_folds_a = len(folded.sizes_a)
-    num_folds_b = len(folded.sizes_b)
-    exact_a, exact_b = folded.exact
-    # A set that is taken as exact needs no folds, but one of the sets must have some.
-    if exact_a and exact_b:
-        return None
-    if (not exact_a and num_folds_a < LEAST_FOLDS) or (not exact_b and num_folds_b < LEAST_FOLDS):
+    if not _has_enough_folds(folded):
         return None
     figures = _Figures.of(values, folded, power, averaging)
-    relabeled = None if exact_a or exact_b else _relabeled(folded)
+    relabeled = _relabeled(folded)
     test = None
     null = _Null()
-    p_values: list[float | None] = [None] * (1 + len(folded.slices))
     if relabeled is not None:
         test = test_relabeled(folded, relabeled, power, averaging.weights)
         null = _null_of(values, folded, relabeled, power, averaging)
-        p_values = [test.p_value, *test.layers.tolist()]
         if power == 2:
             figures = _debiased_by_relabelings(values, figures, folded, relabeled, test)
-    intervals = []
-    for index, p_value in enumerate(p_values):
-        intervals.append(_interval(figures, index, power, confidence, max(num_folds_a, num_folds_b), p_value))
+    interval, *layer_intervals = _intervals(figures, folded, power, confidence, test)
     debiased = _root(figures.centre, power)
-    num_layers = len(folded.slices)
+    first_neuron = 1 + len(folded.slices)
     return Evidence(
-        interval=intervals[0],
-        layers=debiased[1 : 1 + num_layers],
-        layer_intervals=tuple(intervals[1:]),
-        neurons=debiased[1 + num_layers :],
+        interval=interval,
+        layers=debiased[1:first_neuron],
+        layer_intervals=tuple(layer_intervals),
+        neurons=debiased[first_neuron:],
         test=test,
         null=null.mean,
         null_high=null.high,
@@ -256,14 +262,24 @@ def weigh_evidence(
     )
 
 
+def _has_enough_folds(folded: FoldedSides) -> bool:
+    """Return True if one set has folds, and each set has at least 5 or is taken as exact."""
+    exact_a, exact_b = folded.exact
+    if exact_a and exact_b:
+        return False
+    is_a_enough = exact_a or len(folded.sizes_a) >= LEAST_FOLDS
+    is_b_enough = exact_b or len(folded.sizes_b) >= LEAST_FOLDS
+    return is_a_enough and is_b_enough
+
+
 class _Null(NamedTuple):
-    """Distances of samples of the same distribution, as relabelings give them; None without a test.
+    """Distances of samples of the same distribution, estimated by relabelings; None without a test.
 
     Attributes:
         mean: Mean distance.
-        high: 95 % quantile of the distance.
-        above: How far the 95 % quantile is above the mean, on the scale of the ``power``.
-        least_p_value: Smallest p-value that the test can give.
+        high: 95% quantile of the distance.
+        above: 95% quantile minus mean, on the scale of ``power``.
+        least_p_value: Smallest p-value that the test can return.
 
     """
 
@@ -274,14 +290,14 @@ class _Null(NamedTuple):
 
 
 def _null_of(values: Tensor, folded: FoldedSides, relabeled: Relabeled, power: int, averaging: Averaging) -> _Null:
-    """Return the distances of relabeled sets."""
+    """Summarize the distances of relabeled sets, which are samples of the same distribution."""
     means = mean_over_neurons(averaging.terms(relabeled.distances))
     if folded.paired and not values.any():
-        # The distances of identical pairs are rounding.
+        # Distances of identical pairs differ from 0 only by rounding.
         means = torch.zeros_like(means)
     powers = means.pow(power) / relabeled.noise.to(means)
     in_a = relabeled.in_a
-    # A relabeling that exchanges the sets as a whole has the same distance as the observed sets.
+    # A relabeling that keeps or exchanges the sets as a whole has the observed distance, which bounds the p-value.
     num_unchanged = (in_a == in_a[0]).all(1).sum()
     num_exchanged = (in_a != in_a[0]).all(1).sum()
     return _Null(
@@ -299,17 +315,17 @@ def check_confidence(confidence: float) -> None:
 
 
 def paired_p_value(near: Evidence, far: Evidence) -> float | None:
-    """Test if two sets are equally far from the same A: a two-sided t-test by the delete-group jackknife.
+    """Test if two sets are equally far from the same set A, by a two-sided t-test of jackknife estimates.
 
-    Both distances share the sampling noise of A, or all noise if the sets are pairs. The test is paired, so that the
-    shared noise cancels.
+    Both distances contain the sampling noise of A. For pairs of images, they share all noise. The t-test is paired, so
+    the shared noise cancels.
 
     Args:
-        near: Evidence for the distance of A and one set.
-        far: Evidence for the distance of the same A, in the same folds, and another set.
+        near: Evidence for the distance between A and one set.
+        far: Evidence for the distance between A and another set. A has the same folds in both distances.
 
     Returns:
-        The p-value; None if the noise of a distance is unknown, or A has other folds in the two distances.
+        The p-value; None if the noise of a distance is unknown, or if A has different folds in the two distances.
 
     """
     first = near.jackknife
@@ -318,11 +334,11 @@ def paired_p_value(near: Evidence, far: Evidence) -> float | None:
         return None
     first_a, first_b = first.sides
     second_a, second_b = second.sides
-    parts = [side for side in (first_b, second_b) if side is not None]
+    independent = [side for side in (first_b, second_b) if side is not None]
     if first_a is not None and second_a is not None:
-        pseudo_values, ratios = first_a
-        parts.append((pseudo_values - second_a[0], ratios))
-    variance, freedom = variance_of(parts)
+        # The noise of A is that of the difference of its two pseudo-values.
+        independent.append(PseudoValues(first_a.values - second_a.values, first_a.ratios))
+    variance, freedom = variance_of(independent)
     difference = abs(first.left - second.left)
     if variance == 0:
         return float(difference == 0)
@@ -330,23 +346,23 @@ def paired_p_value(near: Evidence, far: Evidence) -> float | None:
 
 
 def _share_folds(first: Jackknife, second: Jackknife) -> bool:
-    """Return True if A has the same folds in two distances, or none in both."""
+    """Return True if A has the same folds in two distances, or no folds in both."""
     first_a = first.sides[0]
     second_a = second.sides[0]
     if first_a is None or second_a is None:
         return first_a is second_a
-    return torch.equal(first_a[1], second_a[1])
+    return torch.equal(first_a.ratios, second_a.ratios)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Ratio of two distances from one reference, both without sampling noise.
+    """Ratio of the debiased distances of two sets from one reference.
 
     Attributes:
-        value: The ratio; None if the denominator does not differ significantly from 0.
-        low: Lower end of its confidence interval; 0 if the numerator does not differ significantly from 0.
-        high: Upper end; None if the denominator does not differ significantly from 0.
-        confidence: Nominal coverage.
+        value: The ratio; None if the denominator is not significantly above 0.
+        low: Lower end of the confidence interval; 0 if the numerator is not significantly above 0.
+        high: Upper end of the confidence interval; None if the denominator is not significantly above 0.
+        confidence: Nominal probability that the interval contains the ratio of the populations.
 
     """
 
@@ -363,49 +379,50 @@ class Ratio:
 
     @property
     def is_informative(self) -> bool:
-        """True if the ratio has an upper end, or a lower end of 1 or more."""
+        """True if the interval has an upper end, or a lower end of 1 or more."""
         return self.high is not None or self.low >= 1
 
     @property
     def in_words(self) -> str:
-        """The ratio before "times as far as": "3.1", or "at least 2.3"."""
+        """Ratio for a text such as "3.1 times as far as": "3.1", or "at least 2.3"."""
         if self.value is None:
             return f"at least {number(self.low, 2)}"
         return number(self.value, 2)
 
     @property
     def ends(self) -> str:
-        """Interval in brackets: " (95% CI [2.6, 3.8])", or " (one-sided 95% confidence bound)"."""
+        """Interval in parentheses: " (95% CI [2.6, 3.8])", or " (one-sided 95% confidence bound)"."""
         if self.high is None:
             return f" (one-sided {self.level} confidence bound)"
         return f" ({self.level} CI {self._interval})"
 
     @property
     def level(self) -> str:
-        """The confidence in per cent."""
+        """Confidence as text: "95%"."""
         return percent(self.confidence)
 
     @property
     def _interval(self) -> str:
-        """Both ends, of a ratio that has both."""
+        """Both ends as text: "[2.6, 3.8]"."""
         return f"[{number(self.low, 2)}, {number(self.high, 2)}]"
 
 
 def ratio_of(far: Evidence, near: Evidence, questions: int = 1) -> Ratio | None:
-    """Divide a distance from a reference by that of another set, and find the interval of the ratio.
+    """Divide the distance of one set from a reference by the distance of another set, with a confidence interval.
 
-    Both distances contain the noise of the reference, whose folds are the same in both. The interval, which accounts
-    for that, is Fieller's. If the other set does not differ significantly from the reference, only a lower end is
-    known. It is one-sided, and is computed with the variance that follows from the lower end of the first distance
-    (:func:`lower_end`).
+    The interval is Fieller's. It accounts for the noise of the reference, which both distances contain. If the other
+    set does not differ significantly from the reference, the ratio has only a one-sided lower end.
 
     Args:
-        far: Evidence for the distance of the reference and a set.
-        near: Evidence for that of the same reference, in the same folds, and another set.
-        questions: Number of ratios that are computed together. They share the error, so the confidence is that of all.
+        far: Evidence for the distance between the reference and the set.
+        near: Evidence for the distance between the reference and the other set. The reference has the same folds in
+            both distances.
+        questions: Number of ratios that are computed together. The confidence is the probability that all of their
+            intervals are right (Bonferroni).
 
     Returns:
-        The ratio; None if no distance differs significantly from 0, or their noise is unknown.
+        The ratio. None if neither distance is significantly above 0, if the noise of a distance is unknown, or if the
+        other set is so close to the reference that the images can't be independent.
 
     """
     if far.interval is None or near.interval is None or near.is_below_noise:
@@ -414,36 +431,59 @@ def ratio_of(far: Evidence, near: Evidence, questions: int = 1) -> Ratio | None:
     second = near.jackknife
     if isnan(first.variance) or isnan(second.variance) or not _share_folds(first, second):
         return None
-    covariance = _covariance(first, second)
     confidence = far.interval.confidence
     confidence_of_each = 1 - (1 - confidence) / questions
-    freedom = min(first.freedom, second.freedom)
-    two_sided = student_quantile((1 + confidence_of_each) / 2, freedom)
-    variances = (first.variance, second.variance)
-    low, high = fieller(far.centre, near.centre, variances, covariance, two_sided)
-    if high is not None and _differs(near.interval):
-        value = far.interval.value / near.interval.value
-        low = low ** (1 / far.power) if _differs(far.interval) else 0.0
-        return Ratio(value, low, high ** (1 / far.power), confidence)
-    one_sided = student_quantile(confidence_of_each, freedom)
-    least = lower_end(far, one_sided)
-    if least == 0:
+    ends = _ends_of_ratio(far, near, confidence_of_each)
+    if ends is not None:
+        low, high = ends
+        return Ratio(far.interval.value / near.interval.value, low, high, confidence)
+    lower_bound = _lower_bound_of_ratio(far, near, confidence_of_each)
+    if lower_bound is None:
         return None
-    variance_of_far = ((far.centre - least) / one_sided) ** 2
-    low, _ = fieller(far.centre, near.centre, (variance_of_far, second.variance), covariance, one_sided)
+    return Ratio(None, lower_bound, None, confidence)
+
+
+def _ends_of_ratio(far: Evidence, near: Evidence, confidence: float) -> tuple[float, float] | None:
+    """Return both ends of Fieller's interval of a ratio; None if the denominator is not significantly above 0."""
+    if not _differs(near):
+        return None
+    first = far.jackknife
+    second = near.jackknife
+    quantile = student_quantile((1 + confidence) / 2, min(first.freedom, second.freedom))
+    variances = (first.variance, second.variance)
+    low, high = fieller(far.centre, near.centre, variances, _covariance(first, second), quantile)
+    if high is None:
+        return None
+    low = low ** (1 / far.power) if _differs(far) else 0.0
+    return low, high ** (1 / far.power)
+
+
+def _lower_bound_of_ratio(far: Evidence, near: Evidence, confidence: float) -> float | None:
+    """Return the one-sided lower end of a ratio; None if the numerator is not significantly above 0."""
+    first = far.jackknife
+    second = near.jackknife
+    quantile = student_quantile(confidence, min(first.freedom, second.freedom))
+    least_distance = lower_end(far, quantile)
+    if least_distance == 0:
+        return None
+    # Use the variance for which the interval of the numerator would have this lower end.
+    variance_of_far = ((far.centre - least_distance) / quantile) ** 2
+    variances = (variance_of_far, second.variance)
+    low, _ = fieller(far.centre, near.centre, variances, _covariance(first, second), quantile)
     if not low > 0:
         return None
-    return Ratio(None, low ** (1 / far.power), None, confidence)
+    bound: float = low ** (1 / far.power)
+    return bound
 
 
 def _covariance(first: Jackknife, second: Jackknife) -> float:
-    """Return the covariance of two distances from one reference, which its folds cause; 0 if it has none."""
+    """Return the covariance of two distances that is due to the folds of A; 0 if A has no folds."""
     first_a = first.sides[0]
     second_a = second.sides[0]
     if first_a is None or second_a is None:
         return 0.0
-    pseudo_values, ratios = first_a
-    variance_of_sum, _ = variance_of([(pseudo_values + second_a[0], ratios)])
+    sum_of_both = PseudoValues(first_a.values + second_a.values, first_a.ratios)
+    variance_of_sum, _ = variance_of([sum_of_both])
     variance_of_first, _ = variance_of([first_a])
     variance_of_second, _ = variance_of([second_a])
     return (variance_of_sum - variance_of_first - variance_of_second) / 2
@@ -452,8 +492,9 @@ def _covariance(first: Jackknife, second: Jackknife) -> float:
 def lower_end(far: Evidence, quantile: float) -> float:
     """Return a one-sided lower end of a distance, on the scale of its ``power``.
 
-    It is the least distance that a test does not reject. The noise at this distance is taken as between that of equal
-    sets and that at the estimate. The lower end is above 0 only if the test of the mean finds a difference.
+    The lower end is the smallest distance that a test would not reject. The noise at that distance is interpolated
+    between the noise at a distance of 0 and the noise at the estimate. The lower end is above 0 only if the permutation
+    test finds a difference.
 
     Args:
         far: Evidence for the distance.
@@ -461,28 +502,28 @@ def lower_end(far: Evidence, quantile: float) -> float:
 
     """
     centre = far.centre
-    # The noise that a test allows for, at the estimate and at a distance of 0.
+    # Noise that a test allows for, if the distance is the estimate, and if the distance is 0.
     noise_at_centre = quantile * far.jackknife.variance**0.5
     noise_at_zero = noise_at_centre if far.null_above is None else far.null_above
     if centre <= noise_at_zero:
         return 0.0
     if far.test is not None and (far.interval is None or not far.interval.excludes_zero):
-        # The test finds no difference.
+        # The permutation test finds no difference.
         return 0.0
-    # The square of the noise is linear between the two. The lower end solves a quadratic equation.
+    # The square of the noise is taken as linear in the distance, so the lower end solves a quadratic equation.
     slope: float = (max(noise_at_zero, noise_at_centre) ** 2 - noise_at_zero**2) / centre
     return centre + slope / 2 - sqrt(slope**2 / 4 + noise_at_zero**2 + slope * centre)
 
 
 def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging) -> FartherTest | None:
-    """Test if a set is farther from A than another set, by exchanging the folds of both. A stays as it is.
+    """Test if a first set is farther from A than a second set, by exchanging the folds of the two sets.
 
-    Null hypothesis: the folds of both sets come from one distribution.
+    Null hypothesis: the folds of both sets come from one distribution. The folds of A are never exchanged.
 
     Args:
-        folded: A, and the folds of both sets in the place of those of B.
-        num_folds: Number of these folds that are of the first set.
-        power: Power to which mean distances are compared, as for :func:`weigh_evidence`.
+        folded: A, and as B the folds of the first set followed by those of the second set.
+        num_folds: Number of folds of the first set.
+        power: Power of the mean distances that are compared, see :func:`weigh_evidence`.
         averaging: How the distances of neurons become one number.
 
     Returns:
@@ -494,39 +535,45 @@ def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Avera
     in_first = _relabelings(replace(folded, sizes_a=sizes_first, sizes_b=sizes_second), NUM_RELABELINGS)
     if in_first is None:
         return None
-    # Masks over the folds of A and of both sets. Those of A stay where they are in all relabelings.
+    # Masks cover the folds of A, then the folds of both sets.
     num_relabelings, num_exchanged = in_first.shape
     num_folds_a = len(folded.sizes_a)
     is_of_a = torch.arange(num_folds_a + num_exchanged) < num_folds_a
     in_a = is_of_a.expand(num_relabelings, -1)
-    to_second = folded.distances(in_a, torch.nn.functional.pad(~in_first, (num_folds_a, 0)))
-    to_first = folded.distances(in_a, torch.nn.functional.pad(in_first, (num_folds_a, 0)))
-    mean_to_second = mean_over_neurons(averaging.terms(to_second)).pow(power)
+    first_folds = torch.nn.functional.pad(in_first, (num_folds_a, 0))
+    second_folds = torch.nn.functional.pad(~in_first, (num_folds_a, 0))
+    to_first = folded.distances(in_a, first_folds)
+    to_second = folded.distances(in_a, second_folds)
     mean_to_first = mean_over_neurons(averaging.terms(to_first)).pow(power)
+    mean_to_second = mean_over_neurons(averaging.terms(to_second)).pow(power)
     excess = mean_to_first - mean_to_second
-    # Values that differ by rounding are equal.
+    # Relabelings whose values differ only by rounding count as ties.
     rounding = 1e-9 * mean_to_first.amax()
     p_value = float((excess >= excess[0] - rounding).double().mean())
     test = permutation_test(to_first - to_second, folded.slices, averaging.weights, exact=False, shifts=None)
     return FartherTest(p_value, test)
 
 
-def _differs(interval: Interval) -> bool:
-    return interval.excludes_zero or interval.low > 0
+def _differs(evidence: Evidence) -> bool:
+    """Return True if the distance is significantly above 0."""
+    interval = evidence.interval
+    return interval is not None and (interval.excludes_zero or interval.low > 0)
 
 
 @dataclass(frozen=True, eq=False)
 class _Figures:
-    """Powers of the distance, on which noise is additive: of the whole, of each layer and of each neuron.
+    """Distances over all neurons, of each layer and of each neuron, on the scale of ``power``.
 
-    All are NaN if noise is additive on no scale, such as for weights below 0.
+    Each tensor of figures has the shape ``(1 + layers + N,)``. The figure over all neurons comes first, then those of
+    the layers, then those of the neurons. All figures are NaN if noise adds to no power of the distance, as with
+    weights below 0.
 
     Attributes:
         averaging: How the distances of neurons become one number.
         jackknifed: Figures debiased by the jackknife; negative if smaller than their noise.
-        centre: Figures debiased by the relabelings of a test, if these vary less.
+        centre: Figures debiased by relabelings if ``power`` is 2 and there is a test, otherwise ``jackknifed``.
         upper: Estimates from which the upper ends of intervals are computed.
-        sides: Pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``.
+        sides: Pseudo-values over all neurons and of each layer, ``(folds, 1 + layers)``, for A and for B.
 
     """
 
@@ -538,8 +585,9 @@ class _Figures:
 
     @classmethod
     def of(cls, values: Tensor, folded: FoldedSides, power: int, averaging: Averaging) -> _Figures:
-        """Compute the figures and their noise by the jackknife, or from noise that is known."""
+        """Compute the figures, and debias them by the jackknife or by the noise that ``folded`` has estimated."""
         if averaging.why_noisy:
+            # Such an average can't be debiased. Weights of NaN make all figures NaN.
             averaging = Averaging(torch.full_like(values, nan))
         if folded.noise is None:
             bias, sides = _jackknifed_noise(folded, power, averaging)
@@ -550,35 +598,23 @@ class _Figures:
         return cls(averaging, jackknifed, jackknifed, jackknifed, sides)
 
     def jackknife(self, figure: int) -> Jackknife:
-        """Return the jackknife of one figure."""
-        a, b = self.sides
-        if a is not None:
-            a = (a[0][:, figure], a[1])
-        if b is not None:
-            b = (b[0][:, figure], b[1])
+        """Return the jackknife of the figure at this index."""
+        a = _column(self.sides[0], figure)
+        b = _column(self.sides[1], figure)
         variance, freedom = variance_of([side for side in (a, b) if side is not None])
         return Jackknife(float(self.jackknifed[figure]), variance, freedom, (a, b))
 
 
 def _jackknifed_noise(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[Tensor, PseudoValuesOfSets]:
-    """Compute noise by leaving out one fold at a time, on the scale of ``power``.
+    """Estimate the noise of the figures by leaving out one fold at a time, on the scale of ``power``.
 
     Returns:
-        The bias of all figures, and the pseudo-values of the whole and of the layers.
+        The bias of all figures, and the pseudo-values over all neurons and of each layer.
 
     """
-    num_folds_a = len(folded.sizes_a)
-    num_folds = num_folds_a + len(folded.sizes_b)
-    is_of_a = torch.arange(num_folds) < num_folds_a
-    if folded.paired:
-        # A fold is left out of both sets at once, so that the noise that its pairs share cancels.
-        is_left_out = torch.eye(num_folds_a, dtype=torch.bool).repeat(1, 2)
-    else:
-        is_left_out = torch.eye(num_folds, dtype=torch.bool)
-    # The first row has all folds.
-    in_a = torch.cat([is_of_a[None], is_of_a & ~is_left_out])
-    in_b = torch.cat([~is_of_a[None], ~is_of_a & ~is_left_out])
+    in_a, in_b = _leave_one_out(folded)
     value, *values_without = _figures_of(folded.distances(in_a, in_b), folded.slices, averaging).pow(power)
+    num_folds_a = len(folded.sizes_a)
     a = _pseudo_values(value, values_without[:num_folds_a], folded.sizes_a)
     b = None
     if not folded.paired:
@@ -586,18 +622,33 @@ def _jackknifed_noise(folded: FoldedSides, power: int, averaging: Averaging) -> 
     bias = torch.zeros_like(value)
     for side in (a, b):
         if side is not None:
-            pseudo_values, ratios = side
-            bias += value - (pseudo_values / ratios[:, None]).sum(0)
+            debiased = (side.values / side.ratios[:, None]).sum(0)
+            bias += value - debiased
     num_columns = 1 + len(folded.slices)
     return bias, (_first_columns(a, num_columns), _first_columns(b, num_columns))
+
+
+def _leave_one_out(folded: FoldedSides) -> tuple[Tensor, Tensor]:
+    """Return masks of the folds in A and in B: all folds in the first row, then one fold less in each row."""
+    num_folds_a = len(folded.sizes_a)
+    num_folds = num_folds_a + len(folded.sizes_b)
+    if folded.paired:
+        # A fold is left out of both sets at once, so that the noise that its pairs share cancels.
+        is_left_out = torch.eye(num_folds_a, dtype=torch.bool).repeat(1, 2)
+    else:
+        is_left_out = torch.eye(num_folds, dtype=torch.bool)
+    is_of_a = torch.arange(num_folds) < num_folds_a
+    in_a = torch.cat([is_of_a[None], is_of_a & ~is_left_out])
+    in_b = torch.cat([~is_of_a[None], ~is_of_a & ~is_left_out])
+    return in_a, in_b
 
 
 def _pseudo_values(value: Tensor, values_without: Sequence[Tensor], sizes: Tensor) -> PseudoValues | None:
     """Return the pseudo-values of the folds of a set; None for a single fold, which is taken as exact.
 
     Args:
-        value: Figures with all folds.
-        values_without: Figures without each fold.
+        value: Figures of all folds.
+        values_without: Figures without one fold, for each fold.
         sizes: Number of images of each fold.
 
     """
@@ -606,24 +657,27 @@ def _pseudo_values(value: Tensor, values_without: Sequence[Tensor], sizes: Tenso
     stacked = torch.stack(list(values_without))
     ratios = (sizes.double().sum() / sizes).to(stacked)
     pseudo_values = ratios[:, None] * value - (ratios[:, None] - 1) * stacked
-    return pseudo_values, ratios
+    return PseudoValues(pseudo_values, ratios)
 
 
 def _first_columns(side: PseudoValues | None, count: int) -> PseudoValues | None:
-    if side is None:
-        return None
-    pseudo_values, ratios = side
-    return pseudo_values[:, :count], ratios
+    """Return the pseudo-values of the first figures."""
+    return None if side is None else PseudoValues(side.values[:, :count], side.ratios)
+
+
+def _column(side: PseudoValues | None, figure: int) -> PseudoValues | None:
+    """Return the pseudo-values of one figure."""
+    return None if side is None else PseudoValues(side.values[:, figure], side.ratios)
 
 
 def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tuple[Tensor, PseudoValuesOfSets]:
-    """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
+    """Return the bias of all figures, and the influences on them, which have the variance of pseudo-values."""
     influences_a, influences_b = noise.influences
     a = _figures_of_influences(influences_a, folded.slices, averaging)
     b = _figures_of_influences(influences_b, folded.slices, averaging)
     if folded.paired and a is not None and b is not None:
-        # The units of both sets hold the same pairs.
-        a = (a[0] + b[0], a[1])
+        # The units of both sets hold the same pairs, so their influences are not independent.
+        a = PseudoValues(a.values + b.values, a.ratios)
         b = None
     bias = _figures_of(noise.bias[None], folded.slices, averaging)[0]
     return bias, (a, b)
@@ -632,15 +686,18 @@ def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tup
 def _figures_of_influences(
     side: PseudoValues | None, slices: Sequence[slice], averaging: Averaging
 ) -> PseudoValues | None:
-    """Return the influences of the units of a set on the whole and on the layers."""
+    """Return the influence of each unit of a set on the figure over all neurons and on those of the layers."""
     if side is None:
         return None
-    influences, ratios = side
-    return _first_columns((_figures_of(influences, slices, averaging), ratios), 1 + len(slices))
+    influences = PseudoValues(_figures_of(side.values, slices, averaging), side.ratios)
+    return _first_columns(influences, 1 + len(slices))
 
 
 def variance_of(sides: Sequence[PseudoValues]) -> tuple[float, float]:
-    """Return the variance of a sum of means of pseudo-values, and its degrees of freedom (Welch-Satterthwaite)."""
+    """Return the variance of the sum of the means of independent sets, and its degrees of freedom.
+
+    The degrees of freedom are those of Welch and Satterthwaite.
+    """
     total = 0.0
     spread = 0.0
     for pseudo_values, ratios in sides:
@@ -653,27 +710,35 @@ def variance_of(sides: Sequence[PseudoValues]) -> tuple[float, float]:
 
 
 def _figures_of(distances: Tensor, slices: Sequence[slice], averaging: Averaging) -> Tensor:
-    """Return the figures of the whole, of each layer and of each neuron, ``(P, 1 + layers + N)``."""
+    """Return the averages over all neurons and over each layer, and the terms of neurons, ``(P, 1 + layers + N)``."""
     terms = averaging.terms(distances)
-    layers = [mean_over_neurons(terms[:, rows])[:, None] for rows in slices]
-    return torch.cat([mean_over_neurons(terms)[:, None], *layers, terms], 1)
+    return torch.cat([_means(terms, slices), terms], -1)
+
+
+def _means(terms: Tensor, slices: Sequence[slice]) -> Tensor:
+    """Average terms ``(..., N)`` over all neurons, then over those of each layer, ``(..., 1 + layers)``."""
+    means = [mean_over_neurons(terms[..., columns]) for columns in (slice(None), *slices)]
+    return torch.stack(means, -1)
 
 
 def _root(figures: Tensor, power: int) -> Tensor:
-    """Invert ``power``; negative figures become 0."""
+    """Return the root of figures on the scale of ``power``; negative figures become 0."""
     inverted: Tensor = figures.clamp(min=0).pow(1 / power)
     return inverted
 
 
 def _relabelings(folded: FoldedSides, count: int) -> Tensor | None:
-    """Draw relabelings of folds, balanced if the sets have about the same size; None if there are too few.
+    """Draw relabelings of the folds.
+
+    If the sets have about the same size, each relabeling keeps the number of folds of each set. Otherwise it keeps
+    about the number of images.
 
     Args:
         folded: Both sets in folds.
         count: Maximum number of relabelings.
 
     Returns:
-        Masks of the folds that each relabeling puts in A, bool, ``(P, K)``.
+        Masks of the folds that each relabeling puts in A, bool, ``(P, K)``; None if there are too few relabelings.
 
     """
     sizes_a = folded.sizes_a
@@ -685,19 +750,32 @@ def _relabelings(folded: FoldedSides, count: int) -> Tensor | None:
     if max(images_a, images_b) <= UNEQUAL * min(images_a, images_b):
         return relabelings(len(sizes_a), len(sizes_b), count)
     if images_a <= images_b:
-        in_smaller = relabelings_of_size(sizes_a, sizes_b, count)
-        in_a = in_smaller
-        num_smaller = len(sizes_a)
-    else:
-        in_smaller = relabelings_of_size(sizes_b, sizes_a, count)
-        # The columns of A come first again.
-        in_a = ~in_smaller.roll(len(sizes_a), 1)
-        num_smaller = len(sizes_b)
-    # Relabelings that exchange the same large folds are nearly the same.
-    different = torch.unique(in_smaller[:, num_smaller:], dim=0)
-    if len(different) < _LEAST_RELABELINGS:
+        return _relabelings_of_smaller(sizes_a, sizes_b, count)
+    in_b = _relabelings_of_smaller(sizes_b, sizes_a, count)
+    if in_b is None:
         return None
-    return in_a
+    # Move the columns of A to the front.
+    return ~in_b.roll(len(sizes_a), 1)
+
+
+def _relabelings_of_smaller(sizes_smaller: Tensor, sizes_larger: Tensor, count: int) -> Tensor | None:
+    """Draw relabelings that keep about the number of images of the smaller set.
+
+    Args:
+        sizes_smaller: Number of images of each fold of the smaller set.
+        sizes_larger: Number of images of each fold of the larger set.
+        count: Maximum number of relabelings.
+
+    Returns:
+        Masks of the folds in the smaller set, bool, ``(P, K)``, its own folds first; None if there are too few.
+
+    """
+    in_smaller = relabelings_of_size(sizes_smaller, sizes_larger, count)
+    # Relabelings that move the same large folds are nearly the same, so only different choices of these folds count.
+    choices_of_large_folds = torch.unique(in_smaller[:, len(sizes_smaller) :], dim=0)
+    if len(choices_of_large_folds) < _LEAST_RELABELINGS:
+        return None
+    return in_smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -705,10 +783,11 @@ class Relabeled:
     """Distances under relabelings of the folds.
 
     Attributes:
-        in_a: Mask of the folds in A, ``(P, K)``. The first row has the observed sets.
+        in_a: Mask of the folds in A, ``(P, K)``. The first row is the observed assignment.
         distances: Distance of each neuron, ``(P, N)``.
-        noise: Variance of the distance relative to the observed sets, whose numbers of images differ, ``(P,)``.
-        overlap: Share of the observed difference, squared, that relabeled sets keep: a mean over relabelings.
+        noise: Noise of each relabeling divided by the noise of the observed sets, ``(P,)``. It is not 1 if a relabeling
+            changes the number of images of A.
+        overlap: Share of the observed difference that relabeled sets keep: its mean square over relabelings.
 
     """
 
@@ -724,7 +803,7 @@ class Relabeled:
         in_a_double = in_a.double()
         images_a = in_a_double @ sizes
         images_b = sizes.sum() - images_a
-        # Numbers of images of the observed set A.
+        # Number of images of each fold of the observed A; 0 for folds of B.
         observed_a = in_a[0].double() * sizes
         observed_in_a = in_a_double @ observed_a
         observed_in_b = observed_a.sum() - observed_in_a
@@ -734,17 +813,24 @@ class Relabeled:
         return cls(in_a, distances, products[0] / products, float(overlap))
 
     def null(self, figures: Tensor) -> Tensor:
-        """Return how much noise adds to the squares of figures, ``(P, F)``; shape ``(F,)``.
+        """Estimate how much noise adds to the squares of figures, shape ``(F,)``.
 
-        Relabeled sets still differ by a share of the observed difference, which is subtracted.
+        Relabeled sets still differ by a share of the observed difference. This share is subtracted.
+
+        Args:
+            figures: Figures of each relabeling, ``(P, F)``.
+
         """
         squares = figures.square() / self.noise.to(figures)[:, None]
         return (squares.mean(0) - self.overlap * squares[0]).clamp(min=0) / (1 - self.overlap)
 
 
 def _relabeled(folded: FoldedSides) -> Relabeled | None:
-    """Return the distances under relabelings for a test; None if there is no test, or there are too few relabelings."""
-    if folded.num_relabelings == 0:
+    """Return the distances under relabelings.
+
+    None if a set is taken as exact, if ``folded`` has no test, or if there are too few relabelings.
+    """
+    if any(folded.exact) or folded.num_relabelings == 0:
         return None
     in_a = _relabelings(folded, folded.num_relabelings or NUM_RELABELINGS)
     if in_a is None:
@@ -753,9 +839,9 @@ def _relabeled(folded: FoldedSides) -> Relabeled | None:
 
 
 def _null_mean_of_halves(folded: FoldedSides, power: int, averaging: Averaging) -> float | None:
-    """Return the mean distance of halves of A, scaled to the numbers of images of the two sets.
+    """Return the mean distance between random halves of A, scaled to the sizes of the two sets.
 
-    None if A has too few folds, and if there is no test.
+    None if A is taken as exact or has fewer than 10 folds, for pairs, for an empty B, and if ``folded`` has no test.
     """
     num_folds = len(folded.sizes_a)
     images_a = float(folded.sizes_a.sum())
@@ -766,13 +852,13 @@ def _null_mean_of_halves(folded: FoldedSides, power: int, averaging: Averaging) 
     half = relabelings(num_folds // 2, num_folds - num_folds // 2, _HALVES)
     distances = mean_over_neurons(averaging.terms(folded.between_folds_of_a(half, ~half)))
     images = (half.double() @ folded.sizes_a.double()).to(distances)
-    # Variance at the sizes of the two sets, relative to that at the sizes of the halves.
+    # Noise at the sizes of the two sets, divided by the noise at the sizes of the halves.
     noise = (1 / images_a + 1 / images_b) / (1 / images + 1 / (images_a - images))
     return float((distances * noise.pow(1 / power)).mean())
 
 
 def test_relabeled(folded: FoldedSides, relabeled: Relabeled, power: int, weights: Tensor | None) -> PermutationTest:
-    """Test if the observed sets, the first row of the relabelings, are farther apart than relabeled ones."""
+    """Test if the observed sets are farther apart than relabeled sets. The first relabeling is the observed one."""
     distances = relabeled.distances
     in_a = relabeled.in_a
     noise = relabeled.noise.to(distances)[:, None]
@@ -781,7 +867,7 @@ def test_relabeled(folded: FoldedSides, relabeled: Relabeled, power: int, weight
     is_exact = len(in_a) == num_possible
     shifts = None
     if folded.shifts is not None:
-        # The noise of a difference of means is the root of 1/images for each power.
+        # Shifts are differences of means, so they scale with the root of the noise, whatever the power.
         signed = folded.shifts(in_a, ~in_a) / noise.sqrt()
         weights_of_shifts = weights if signed.shape == distances.shape else None
         shifts = layer_shifts(signed, folded.shift_slices, weights_of_shifts)
@@ -791,52 +877,65 @@ def test_relabeled(folded: FoldedSides, relabeled: Relabeled, power: int, weight
 def _debiased_by_relabelings(
     values: Tensor, figures: _Figures, folded: FoldedSides, relabeled: Relabeled, test: PermutationTest
 ) -> _Figures:
-    """Debias the squares of the whole, of each layer and of each neuron by relabelings.
+    """Debias the squared distances over all neurons, of each layer and of each neuron by relabelings.
 
-    The mean over relabelings is subtracted. If the difference is in few neurons, the noise of all other neurons hides
-    it from the whole, so that nothing may be left of a difference that the test finds. The mean of the neurons' own
-    debiased distances does not have this gap, but is too large if nothing differs. So it is weighted by the p-value.
+    The averages over all neurons and over each layer are estimated in two ways, and the larger estimate is used:
 
-    Neurons of pairs are debiased by the jackknife. If they differ, noise adds less to them than under relabelings.
+    - The noise of the average is subtracted. If only few neurons differ, the noise of all other neurons can hide their
+      difference, even if the test finds it.
+    - The debiased distances of the neurons are averaged. This average finds a difference in few neurons, but it is too
+      large if nothing differs. So it is multiplied by a weight that is smaller for larger p-values.
     """
-    observed = figures.averaging.terms(values)
+    terms = figures.averaging.terms(values)
     relabeled_terms = figures.averaging.terms(relabeled.distances)
-    # Neurons of the whole, and of each layer.
-    columns = [slice(None), *folded.slices]
-    # Squares of each neuron.
     if folded.paired:
-        neurons = figures.jackknifed[len(columns) :]
+        # If pairs differ, noise adds less to their neurons than under relabelings, so the jackknife is used.
+        first_neuron = 1 + len(folded.slices)
+        neurons = figures.jackknifed[first_neuron:]
     else:
-        neurons = observed.square() - relabeled.null(relabeled_terms).to(observed)
-    # Squares of the whole and of each layer, in two ways.
-    observed_means = torch.stack([mean_over_neurons(observed[rows]) for rows in columns])
-    relabeled_means = torch.stack([mean_over_neurons(relabeled_terms[:, rows]) for rows in columns], 1)
-    by_means = observed_means.square() - relabeled.null(relabeled_means).to(observed)
-    means_of_neurons = torch.stack([mean_over_neurons(_root(neurons[rows], 2)) for rows in columns])
-    by_neurons = _weighted_squares(means_of_neurons, test)
-    debiased = torch.cat([torch.maximum(by_means, by_neurons), neurons])
+        neurons = terms.square() - relabeled.null(relabeled_terms).to(terms)
+    means = _means(terms, folded.slices)
+    noise_of_means = relabeled.null(_means(relabeled_terms, folded.slices)).to(means)
+    debiased_means = means.square() - noise_of_means
+    means_of_debiased = _means(_root(neurons, 2), folded.slices)
+    largest = torch.maximum(debiased_means, _weighted_squares(means_of_debiased, test))
+    debiased = torch.cat([largest, neurons])
     centre = torch.where(figures.jackknifed.isnan(), torch.nan, debiased)
     upper = centre
     if folded.paired:
-        # For pairs, relabelings subtract too much and the jackknife too little, so the interval spans both.
+        # For pairs, relabelings subtract too much and the jackknife too little, so the interval contains both.
         upper = torch.maximum(centre, figures.jackknifed)
     return replace(figures, centre=centre, upper=upper)
 
 
-def _weighted_squares(means_of_neurons: Tensor, test: PermutationTest) -> Tensor:
-    """Return the squares of mean debiased distances of neurons, weighted by how small the p-values are.
+def _weighted_squares(means: Tensor, test: PermutationTest) -> Tensor:
+    """Square mean debiased distances, after multiplying them by a weight that decreases with the p-value.
 
     Args:
-        means_of_neurons: Mean over all neurons, and over those of each layer, ``(1 + layers,)``.
-        test: The test, with the p-values of all neurons and of each layer.
+        means: Mean debiased distance over all neurons, and over those of each layer, ``(1 + layers,)``.
+        test: The test, with the p-value over all neurons and of each layer.
 
     Returns:
-        The weighted squares; minus infinity if the weight is 0. Shape ``(1 + layers,)``.
+        The weighted squares, ``(1 + layers,)``; minus infinity if the weight is 0.
 
     """
-    p_values = torch.tensor([test.p_value, *test.layers.tolist()]).to(means_of_neurons)
+    p_values = torch.tensor([test.p_value, *test.layers.tolist()]).to(means)
     weight = (1 - p_values / _LARGEST_P_OF_NEURONS).clamp(min=0)
-    return torch.where(weight > 0, (weight * means_of_neurons).square(), -torch.inf)
+    return torch.where(weight > 0, (weight * means).square(), -torch.inf)
+
+
+def _intervals(
+    figures: _Figures, folded: FoldedSides, power: int, confidence: float, test: PermutationTest | None
+) -> list[Interval | None]:
+    """Return the interval of the distance over all neurons, then that of each layer."""
+    p_values: list[float | None] = [None] * (1 + len(folded.slices))
+    if test is not None:
+        p_values = [test.p_value, *test.layers.tolist()]
+    num_folds = max(len(folded.sizes_a), len(folded.sizes_b))
+    intervals = []
+    for index, p_value in enumerate(p_values):
+        intervals.append(_interval(figures, index, power, confidence, num_folds, p_value))
+    return intervals
 
 
 def _interval(
@@ -844,7 +943,7 @@ def _interval(
 ) -> Interval | None:
     """Return the interval around a debiased figure; None if the variance is unknown.
 
-    It holds 0 if and only if the test at the same level finds no difference.
+    If there is a test, the interval contains 0 if and only if the test at the same level finds no difference.
     """
     jackknife = figures.jackknife(figure)
     if isnan(jackknife.variance):

@@ -1,4 +1,4 @@
-"""Features: spatial means of single images, as a value and a file."""
+"""Features: spatial means of single images, with a file format."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Features(Stored):
-    """Spatial means of N neurons, image by image.
+    """Spatial means of N neurons for each image of a set.
 
-    They are the real set of the metrics MIND, CMMD and PRDC, and an index of images in which :func:`rank` finds the
-    closest. In memory and in a file they take ``4 N`` bytes per image.
+    Features are the real set of the metrics MIND, CMMD and PRDC. They are also an index, in which :func:`rank` finds
+    the closest images. In memory and in a file, they take ``4 N`` bytes per image.
 
     Args:
         values: Features, shape ``(images, N)``; kept as float32, on the CPU.
@@ -36,7 +36,8 @@ class Features(Stored):
         weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: Image preprocessing; None if unknown.
         names: Names of the images; empty if unknown.
-        pictures: Small pictures of the images, uint8, ``(images, values)``, to detect duplicates; None without any.
+        pictures: Small pictures of the images, uint8, ``(images, values)``, to detect duplicates; None without
+            pictures.
         fingerprint: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
@@ -85,7 +86,7 @@ class Features(Stored):
         return list(self.neurons)[-1]
 
     def select(self, layers: Sequence[str]) -> Self:
-        """Select layers, in the order of this value; ValueError if a layer is missing."""
+        """Select layers. The neurons keep their order. Raise ValueError if a layer is missing."""
         if list(layers) == list(self.neurons):
             return self
         positions = self.neurons.positions(layers)
@@ -97,7 +98,7 @@ class Features(Stored):
         described["num_images"] = self.num_images
         arrays = {}
         for layer, columns in self.neurons.slices.items():
-            # Features are stored as little-endian bytes of float32, (images, 4 n).
+            # The file format has no float32 arrays, so features are stored as their bytes, (images, 4 n).
             values = self.values[:, columns].numpy().astype("<f4", copy=False)
             arrays[array_name("features", layer)] = np.ascontiguousarray(values).view(np.uint8)
         if self.names:
@@ -119,7 +120,7 @@ class Features(Stored):
                 raise ValueError(f"it has features of {len(packed)} images, but is of {num_images}")
             values = np.ascontiguousarray(packed).view("<f4").astype(np.float32)
             columns.append(torch.from_numpy(values))
-        # Features of a single layer are not copied.
+        # This avoids a copy of the features of a single layer.
         fields["values"] = columns[0] if len(columns) == 1 else torch.cat(columns, 1)
         pictures = arrays.arrays.get("pictures")
         if pictures is not None:

@@ -35,9 +35,14 @@ _PICKLE = (
 
 
 def is_statistics(path: str | os.PathLike[str]) -> bool:
-    """True if a path or an address names a file of ``mu`` and ``sigma``, by its suffix and the names of its arrays.
+    """Return True if a path or an address names a file of FID statistics, or a pickle that may hold such statistics.
 
-    At an address, only the name of the first array is read, which needs no random access; OSError if it can't be.
+    An ``.npz`` is recognized by the names of its arrays, ``mu`` and ``sigma``. At an address, only the name of the
+    first array is read, since that needs no random access.
+
+    Raises:
+        OSError: If the address can't be read.
+
     """
     suffix = suffix_of(str(path))
     is_remote = is_address(path)
@@ -48,7 +53,7 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     if is_remote:
         with open_file(str(path), forwards=True) as file, asking(str(path)):
             head = file.read(64)
-        # A zip file begins with the header of the first member. The length of its name is at byte 26, the name at 30.
+        # A zip file begins with the header of its first member. The length of its name is at byte 26, the name at 30.
         length = int.from_bytes(head[26:28], "little")
         name = head[30 : 30 + length]
         return name.decode("ascii", "replace") in _MEMBERS
@@ -56,21 +61,22 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
         with zipfile.ZipFile(path) as archive:
             return set(archive.namelist()) >= _MEMBERS
     except Exception:
-        # Damage is reported when the file is read.
+        # A damaged file raises an error when it is read.
         return False
 
 
 def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
     """Read a mean and a covariance: ``mu`` and ``sigma`` of an ``.npz``.
 
-    ADM, EDM, clean-fid, pytorch-fid and dgm-eval write such ``.npz``. They record neither the network nor the number of
-    images. The network is taken to be that of the DNA or images that they are compared with, and ``num_images`` is 0.
+    ADM, EDM, clean-fid, pytorch-fid and dgm-eval write such files. The files record neither the network nor the number
+    of images. So ``num_images`` is 0, and the network is assumed to be that of the DNA or the images with which the
+    statistics are compared.
 
     Args:
         path: The file.
 
     Returns:
-        A DNA of one layer, ``"features"``, of an unnamed extractor.
+        A DNA with one layer, ``"features"``, and an unnamed extractor.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -96,12 +102,12 @@ def save_fid_statistics(dna: LayerGaussianDNA, path: str | os.PathLike[str]) -> 
     """Write an ``.npz`` of ``mu`` and ``sigma``, float64, in the format of ADM, clean-fid and pytorch-fid.
 
     Args:
-        dna: DNA of one layer; :meth:`~torchmetrics_dna.dna.base.DNA.select` selects one.
-        path: The file, replaced atomically.
+        dna: DNA of one layer. Use :meth:`~torchmetrics_dna.dna.base.DNA.select` to select a layer.
+        path: The file. An existing file is replaced atomically.
 
     Raises:
         ValueError: If the DNA has several layers.
-        OSError: If it can't be written.
+        OSError: If the file can't be written.
 
     """
     if len(dna.neurons) != 1:
@@ -112,17 +118,17 @@ def save_fid_statistics(dna: LayerGaussianDNA, path: str | os.PathLike[str]) -> 
 
 
 def is_unnamed(dna: DNA) -> bool:
-    """True for statistics of an unknown network."""
+    """Return True for statistics of an unknown network."""
     return dna.extractor == UNNAMED
 
 
 def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
-    """Assign statistics of an unknown network to an extractor's only layer; other DNAs are returned unchanged.
+    """Assign statistics of an unknown network to the only layer of an extractor. Other DNAs are returned unchanged.
 
     Args:
         dna: The DNA.
         neurons: Neurons of the extractor.
-        origin: Fields to set: ``extractor``, ``weights_digest`` and so on.
+        origin: Fields of the DNA to set: ``extractor``, ``weights_digest`` and so on.
 
     Raises:
         ValueError: If the numbers of neurons differ.

@@ -1,8 +1,9 @@
 """Two sets in folds: distances between any combinations of folds, for tests, jackknives and intervals.
 
 A permutation test assigns some folds of both sets to A and the others to B. A jackknife leaves out one fold. Two masks
-describe P such combinations of the K folds: ``in_a`` and ``in_b``, bool, ``(P, K)``. The folds of set A come first. A
-fold may be in neither. Counts of folds are added as integers, so distances do not depend on the order of the work.
+describe P combinations of the K folds: ``in_a`` and ``in_b``, bool, ``(P, K)``. The folds of set A come first. A fold
+that is left out is in neither mask. Counts of folds are added as integers, so distances do not depend on the order of
+the additions.
 """
 
 from __future__ import annotations
@@ -34,59 +35,76 @@ if TYPE_CHECKING:
     Folds = tuple[Tensor | None, Tensor | None]
     Side = Features | LayerGaussianDNA | None
 
-# Number of relabelings for fd, a fifth of those of other distances: each takes an eigendecomposition per layer.
+# Number of relabelings for fd. It is a fifth of the usual number, since each takes an eigendecomposition per layer.
 LAYER_RELABELINGS = 200
-# Number of images per set and neuron of a layer. With fewer, intervals cover too little.
+# Smallest number of images per set for each neuron of a layer. With fewer images, the coverage of intervals is too low.
 _IMAGES = 3
-# Number of bytes of the spatial means of both sets, at most.
+# Largest number of bytes for the spatial means of both sets.
 _BYTES = 1 << 30
-# Seconds of one core per relabeling and cube of a matrix's size, and seconds that a test takes at most.
+# Seconds per relabeling on one core, divided by the cube of the size of the matrix.
 _SECONDS = 5e-10
+# Largest number of seconds that a test may take.
 _LONGEST_TEST = 10
-# Number of float64 values at a time: 2 MB, which fit the cache.
+# Number of float64 values that are processed at a time. These 2 MB fit the cache.
 _CELLS = 1 << 18
-# Single precision has all whole numbers up to this one.
+# Single precision represents all whole numbers up to this number.
 _MOST_SINGLE = 1 << 24
-# Smaller differences are 0 up to rounding: in bins, or relative to the largest mean.
+# Smaller differences are taken as rounding: in bins, or relative to the largest mean.
 _ROUNDING = 1e-9
+
+
+class PseudoValues(NamedTuple):
+    """Contributions of the units of a set to a distance. Their spread is the sampling noise of the set.
+
+    A unit is a fold or an image. Contributions are pseudo-values of a jackknife, or influences.
+
+    Attributes:
+        values: Contribution of each unit to each distance, ``(units, N)``; to a single distance, ``(units,)``.
+        ratios: Number of images of the set divided by that of each unit, ``(units,)``.
+
+    """
+
+    values: Tensor
+    ratios: Tensor
 
 
 class Noise(NamedTuple):
     """Sampling noise of the distances of all columns; NaN where it is unknown.
 
     Attributes:
-        bias: Expected increase of each distance by noise, float64, ``(N,)``.
-        influences: For A and for B, the influence of each unit on the distances, ``(units, N)``, and the number of all
-            images divided by that of the unit, ``(units,)``. A unit is an image or a fold. None for a set that is taken
-            as exact.
+        bias: Expected increase of each distance due to noise, float64, ``(N,)``.
+        influences: Influences of the images or folds of A, and of those of B, on the distances; None for a set that is
+            taken as exact.
 
     """
 
     bias: Tensor
-    influences: tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None]
+    influences: tuple[PseudoValues | None, PseudoValues | None]
 
 
 @dataclass(frozen=True, eq=False)
 class FoldedSides:
     """Two sets in folds, with functions that compute distances between combinations of the folds.
 
-    A set without folds, such as published statistics, is one fold that is taken as exact: it is never left out or
-    exchanged, so its noise is not in the interval, and there is no test.
+    A set without folds, such as published statistics, is one fold that is taken as exact. The fold is never left out or
+    exchanged. So the interval does not include the noise of this set, and there is no test.
 
     Attributes:
-        distances: Function of two masks, ``(P, K)`` each, that returns the distance of each neuron between their folds,
-            float64, ``(P, N)``. Its bins may be wider than those of the DNAs.
-        sizes_a: Number of images of each non-empty fold of A, int64; of the whole set if it has no folds.
-        sizes_b: Likewise for B.
+        distances: Function of two masks, ``(P, K)`` each. It returns the distance of each neuron between the folds in
+            the masks, float64, ``(P, N)``. It may use wider bins than the DNAs.
+        sizes_a: Number of images of each non-empty fold of A, int64. For a set without folds, that of the whole set.
+        sizes_b: Number of images of each non-empty fold of B, like ``sizes_a``.
         slices: Columns of each layer in the distances.
-        exact: True for a set without folds, for A and for B. A single fold, of images of one group, is not exact.
+        exact: Two values, for A and for B: True if the set has no folds. A set whose images are one group has a single
+            fold, and is not exact.
         noise: Function that returns the noise of the distances; None to estimate it by the jackknife.
         num_relabelings: Largest number of relabelings of a test; 0 for no test, None for the default.
-        limits: A line for each part of the evidence that is missing, with the reason.
-        shifts: Function of two masks that returns the signed shifts of means, ``(P, N')``; None for no test of them.
+        limits: One line for each part of the evidence that is missing, with the reason.
+        shifts: Function of two masks. It returns the signed differences of means, ``(P, N')``. None to test without
+            shifts.
         shift_slices: Columns of each layer in the shifts.
         paired: True if fold k of A and fold k of B hold the same pairs of images.
-        distances_in_a: Function of two masks of the folds of A alone; None to use ``distances``.
+        distances_in_a: Function like ``distances``, with masks of the folds of A alone; None to use ``distances``.
 
     """
 
@@ -104,14 +122,20 @@ class FoldedSides:
     distances_in_a: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def between_folds_of_a(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distance of each neuron between folds of A, ``(P, N)``, from masks ``(P, folds of A)``."""
+        """Return the distance of each neuron between some folds of A and other folds of A, ``(P, N)``.
+
+        Args:
+            first: Mask of the first folds, ``(P, folds of A)``.
+            second: Mask of the second folds, ``(P, folds of A)``.
+
+        """
         if self.distances_in_a is not None:
             return self.distances_in_a(first, second)
         num_folds_b = len(self.sizes_b)
         return self.distances(_with_unselected(first, num_folds_b), _with_unselected(second, num_folds_b))
 
     def as_pairs(self) -> FoldedSides:
-        """Return the sets as pairs; TooFewImagesError unless each fold holds as many images of A as of B."""
+        """Return the sets as pairs; TooFewImagesError unless fold k of A has as many images as fold k of B."""
         if any(self.exact) or not torch.equal(self.sizes_a, self.sizes_b):
             a, b = self.sizes_a.tolist(), self.sizes_b.tolist()
             raise TooFewImagesError(
@@ -126,11 +150,12 @@ class PlanOfLayers:
     """Plan of the evidence for fd of some layers between two sets.
 
     Attributes:
-        neurons: The layers.
+        neurons: The neurons of these layers.
         tested: True if there is a permutation test.
         debiased: Names of the layers that are debiased.
-        limits: A line for each part of the evidence that is missing, with the reason.
-        by_fold: True if the units of the variance are folds, whose images belong together. Otherwise they are images.
+        limits: One line for each part of the evidence that is missing, with the reason.
+        by_fold: True if images of a fold belong together, so that the variance is that of folds. Otherwise it is that
+            of images.
 
     """
 
@@ -164,12 +189,12 @@ def plan_for(
     """Plan fd of some layers between two sets.
 
     Args:
-        neurons: The layers.
+        neurons: The neurons of these layers.
         num_images: Numbers of images of the sets that are not taken as exact; None for a stream of unknown length.
-        tested: False if a set is taken as exact, so that there is no test.
+        tested: False if there is no test, since a set is taken as exact.
         by_fold: True if images of a fold belong together.
-        name: Name of the distance, for the reasons.
-        noun: Noun for an image of the sets, for the reasons.
+        name: Name of the distance, for the limits.
+        noun: Noun for an image of the sets, for the limits.
 
     """
     reason = why_not_kept(neurons, num_images, "watch fewer layers", noun)
@@ -180,21 +205,11 @@ def plan_for(
     smaller = min(sizes)
     larger = max(sizes)
     limits: list[str] = []
-    # With 50 and 100 images, the test rejects a true null hypothesis too often.
-    if tested and larger > UNEQUAL * smaller:
-        tested = False
-        limits.append(
-            f"{name} has no test here, since a test of {smaller:,} and {larger:,} {noun}s finds too much; give sets of"
-            " which one is at most half as large again, or test dna-emd"
-        )
-    # For FID of 10,000 images, a test would take 15 minutes.
-    seconds = LAYER_RELABELINGS * _SECONDS * sum(min(width, smaller) ** 3 for width in neurons.values())
-    if tested and seconds > _LONGEST_TEST:
-        tested = False
-        limits.append(
-            f"{name} has no test here, since that would take about {seconds:.0f} s; test dna-emd, watch fewer"
-            f" layers, or give fewer {noun}s"
-        )
+    if tested:
+        reason = _why_untested(neurons, smaller, larger, noun)
+        if reason:
+            tested = False
+            limits.append(f"{name} has no test here, since {reason}")
     debiased = [layer for layer, width in neurons.items() if smaller >= _IMAGES * width]
     not_debiased = [layer for layer in neurons if layer not in debiased]
     if not_debiased:
@@ -210,17 +225,40 @@ def plan_for(
     return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)
 
 
-def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
-    """Fold both sets for dna-emd, in the unit of the bins of the DNAs.
+def _why_untested(neurons: Neurons, smaller: int, larger: int, noun: str) -> str:
+    """Return the reason why fd has no test; empty if it has one.
 
-    Folds may have fewer and wider bins than the DNAs. Distances are evaluated once in each of these wider bins.
+    Args:
+        neurons: The neurons of the layers.
+        smaller: Number of images of the smaller set.
+        larger: Number of images of the larger set.
+        noun: Noun for an image.
+
+    """
+    # With 50 and 100 images, the test rejects a true null hypothesis too often.
+    if larger > UNEQUAL * smaller:
+        return (
+            f"a test of {smaller:,} and {larger:,} {noun}s finds too much; give sets of which one is at most half as"
+            " large again, or test dna-emd"
+        )
+    # For FID of 10,000 images, a test would take 15 minutes.
+    seconds = LAYER_RELABELINGS * _SECONDS * sum(min(width, smaller) ** 3 for width in neurons.values())
+    if seconds > _LONGEST_TEST:
+        return f"that would take about {seconds:.0f} s; test dna-emd, watch fewer layers, or give fewer {noun}s"
+    return ""
+
+
+def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
+    """Fold both sets for dna-emd. The unit of the distances is the bin of the DNAs.
+
+    Folds may have fewer and wider bins than the DNAs. The cumulative counts are then compared once per wider bin.
     """
     num_folds_a = len(_filled(a))
     folds: list[Any] = [*_filled(a), *_filled(b)]
     num_bins = min(fold.num_bins for fold in folds)
     folds = [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
     check_comparable(*folds)
-    # Distances of wider bins, in the bins of the DNAs.
+    # Width of the bins of the folds, in bins of the DNAs.
     scale = a.num_bins / num_bins
     if not a.self_ranging:
         counts = torch.stack([fold.counts for fold in folds])
@@ -228,7 +266,7 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
     counts_a = _ranged_counts(a, folds[:num_folds_a])
     counts_b = _ranged_counts(b, folds[num_folds_a:])
     low, high = a.ranged_counts().bounds()
-    # The folds of A are the first and the second set, so that wide bins of B don't hide how they differ.
+    # Between folds of A, A is both sets, so that wide bins of B do not hide differences between these folds.
     cumulative_in_a = cache(partial(Cumulative.of_own_ranges, counts_a, counts_a, low, high))
 
     def distances_in_a(first: Tensor, second: Tensor) -> Tensor:
@@ -242,7 +280,7 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
 
 
 def _folded_cumulative(a: DNA, b: DNA, build: Callable[[], Cumulative], scale: float) -> FoldedSides:
-    """Return the folds of both sets for dna-emd as cumulative counts, which are built on first use."""
+    """Fold both sets for dna-emd, given the function that builds their cumulative counts on first use."""
     cumulative = cache(build)
 
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
@@ -257,12 +295,12 @@ def _folded_cumulative(a: DNA, b: DNA, build: Callable[[], Cumulative], scale: f
 
 
 def _with_unselected(masks: Tensor, count: int) -> Tensor:
-    """Append ``count`` folds to masks ``(P, folds)``; no mask selects them."""
+    """Append ``count`` folds that no mask selects to masks ``(P, folds)``."""
     return torch.cat([masks, torch.zeros(len(masks), count, dtype=torch.bool)], 1)
 
 
 def _ranged_counts(dna: HistogramDNA, folds: Sequence[HistogramDNA]) -> RangedCounts:
-    """Return the counts of the folds of a DNA in the same bins: those of the range of all folds."""
+    """Return the counts of the folds of a DNA in common bins, which divide the range of all folds."""
     ranges = dna.known_ranges.union(*(fold.known_ranges for fold in folds))
     counts = torch.stack([fold.counts_within(ranges) for fold in folds])
     return RangedCounts(counts, ranges.minimum.to(counts.device), ranges.maximum.to(counts.device))
@@ -285,7 +323,7 @@ def folded_frechet(a: DNA, b: DNA) -> FoldedSides:
 def _folded_neurons(
     a: DNA, b: DNA, distances: Callable[[Tensor, Tensor], Tensor], shifts: Callable[[Tensor, Tensor], Tensor]
 ) -> FoldedSides:
-    """Fold two DNAs, given functions of two masks that return a column for each neuron."""
+    """Fold both sets for a distance of neurons. The functions take two masks, and return a column per neuron."""
     slices = list(a.neurons.slices.values())
     return FoldedSides(
         distances,
@@ -301,7 +339,15 @@ def _folded_neurons(
 def _folded_images(
     distance: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
 ) -> FoldedSides:
-    """Fold both sets for a distance of sets; it takes features, the fold of each image, and two masks."""
+    """Fold both sets for a distance of sets.
+
+    Args:
+        distance: Function of the features of all images, the fold of each image, and two masks.
+        a: Features of the first set.
+        b: Features of the second set.
+        folds: Fold of each image of both sets.
+
+    """
     fold_of_image, sizes_a, sizes_b = _numbered_folds(folds, [a.num_images, b.num_images])
     features = torch.cat([a.values, b.values])
     distances = partial(distance, features, fold_of_image)
@@ -310,10 +356,15 @@ def _folded_images(
 
 
 def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: PlanOfLayers) -> FoldedSides:
-    """Fold both sets for fd from the features of all images; each column is a layer.
+    """Fold both sets for fd from the features of all images. Each column of the distances is a layer.
 
-    A set is features of at least the layers of the plan, or None if the plan needs none; or, without folds, a DNA that
-    is taken as exact, such as published statistics.
+    Args:
+        a: Features of at least the layers of the plan; None if the plan needs no features. A set without folds may be a
+            DNA, such as published statistics, which is taken as exact.
+        b: The second set, as ``a``.
+        folds: Fold of each image of both sets; None for a set without folds.
+        plan: Plan of the evidence.
+
     """
     neurons = plan.neurons
     columns_of_layers = list(neurons.slices.values())
@@ -356,40 +407,47 @@ def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: PlanOfLayers) -> 
 
 def _noise(sides: tuple[Side, Side], folds: Folds, plan: PlanOfLayers) -> Noise:
     """Estimate the noise of fd of each layer; NaN for layers that the plan does not debias."""
-    layers = list(plan.neurons)
-    bias = torch.full((len(layers),), torch.nan, dtype=torch.float64)
-    influences: list[Tensor | None] = []
-    for folds_of_side in folds:
-        if folds_of_side is None:
-            influences.append(None)
-        else:
-            influences.append(bias.new_full((len(folds_of_side), len(layers)), torch.nan))
-    for i, layer in enumerate(layers):
+    a, b = sides
+    folds_a, folds_b = folds
+    num_layers = len(plan.neurons)
+    bias = torch.full((num_layers,), torch.nan, dtype=torch.float64)
+    influences_a = _unknown_influences(folds_a, num_layers)
+    influences_b = _unknown_influences(folds_b, num_layers)
+    for i, layer in enumerate(plan.neurons):
         if layer not in plan.debiased:
             continue
-        estimate = layer_frechet_estimate(_layer_values(sides[0], layer), _layer_values(sides[1], layer), folds)
+        estimate = layer_frechet_estimate(_layer_values(a, layer), _layer_values(b, layer), folds)
         bias[i] = estimate.bias
-        for influence_on_layers, influence in zip(influences, estimate.influences, strict=True):
-            if influence_on_layers is not None and influence is not None:
-                influence_on_layers[:, i] = influence
-    of_a = _by_unit(influences[0], folds[0], plan.by_fold)
-    of_b = _by_unit(influences[1], folds[1], plan.by_fold)
-    return Noise(bias, (of_a, of_b))
+        influence_a, influence_b = estimate.influences
+        if influences_a is not None and influence_a is not None:
+            influences_a[:, i] = influence_a
+        if influences_b is not None and influence_b is not None:
+            influences_b[:, i] = influence_b
+    by_unit_a = _by_unit(influences_a, folds_a, plan.by_fold)
+    by_unit_b = _by_unit(influences_b, folds_b, plan.by_fold)
+    return Noise(bias, (by_unit_a, by_unit_b))
+
+
+def _unknown_influences(folds: Tensor | None, num_layers: int) -> Tensor | None:
+    """Return NaN for each image and layer, ``(images, layers)``; None for a set that is taken as exact."""
+    if folds is None:
+        return None
+    return torch.full((len(folds), num_layers), torch.nan, dtype=torch.float64)
 
 
 def _layer_values(side: Side, layer: str) -> Tensor | tuple[Tensor, Tensor]:
-    """Return the features of a layer, or its mean and covariance."""
+    """Return the features of a layer. For a DNA, return the mean and the covariance of the layer."""
     if isinstance(side, LayerGaussianDNA):
         return side.by_layer()[layer]
     assert side is not None
     return side.select([layer]).values
 
 
-def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> tuple[Tensor, Tensor] | None:
-    """Return the influence of each unit, an image or a fold, and the number of all images divided by that of the unit.
+def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> PseudoValues | None:
+    """Return the influences of the units of a set, which are images or folds.
 
     Args:
-        influences: Influence of each image on the layers, ``(images, layers)``; None for a set that is exact.
+        influences: Influence of each image on the layers, ``(images, layers)``; None for a set that is taken as exact.
         folds: Fold of each image, ``(images,)``.
         by_fold: True if units are folds.
 
@@ -398,19 +456,22 @@ def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> 
         return None
     num_images = len(influences)
     if not by_fold:
-        return influences, influences.new_full((num_images,), num_images)
+        return PseudoValues(influences, influences.new_full((num_images,), num_images))
     _, fold_of_image, sizes = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
     sums = influences.new_zeros(len(sizes), influences.shape[1])
     sums.index_add_(0, fold_of_image, influences)
-    return sums / sizes[:, None], num_images / sizes.double()
+    return PseudoValues(sums / sizes[:, None], num_images / sizes.double())
 
 
 def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Number the folds of A and then B from 0; return the fold of each image, and the sizes of the folds of A and B.
+    """Number the folds of A, then those of B, from 0.
 
     Args:
-        sides: Fold of each image of A and of B; None for a set without folds, which is one fold.
+        sides: Fold of each image of A and of B; None for a set without folds, which becomes one fold.
         num_images: Number of images of A and of B, for a set without folds.
+
+    Returns:
+        The fold of each image, and the number of images of each fold of A and of each fold of B.
 
     """
     fold_of_image: list[Tensor] = []
@@ -426,7 +487,7 @@ def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Te
 
 
 def _filled(dna: DNA) -> list[DNA]:
-    """Return the non-empty folds; the DNA itself if it has no folds."""
+    """Return the non-empty folds. If there are none, return the DNA itself as one fold."""
     filled = [fold for fold in dna.folds if fold.num_images]
     return filled or [replace(dna, folds=())]
 
@@ -437,12 +498,12 @@ def _sizes(folds: list[DNA]) -> Tensor:
 
 
 class Cumulative(NamedTuple):
-    """Cumulative counts of folds, which are computed once for the distances between all combinations of the folds.
+    """Cumulative counts of folds. They are computed once, for the distances between all combinations of the folds.
 
     Attributes:
-        counts: Whole numbers or dyadic fractions, ``(K, N, num_bins)``, in single precision if it represents all their
-            sums.
-        totals: Number of counts of each neuron, float64, ``(K, N)``.
+        counts: Cumulative counts, ``(K, N, num_bins)``: whole numbers or dyadic fractions. They are in single precision
+            if single precision represents all sums of the counts exactly.
+        totals: Number of values that were counted, per fold and neuron, float64, ``(K, N)``.
 
     Example:
         >>> folds = Cumulative.of(torch.tensor([[[4, 0, 0]], [[0, 4, 0]], [[0, 0, 4]]]))
@@ -456,11 +517,11 @@ class Cumulative(NamedTuple):
 
     @classmethod
     def of(cls, counts: Tensor) -> Cumulative:
-        """Add up the counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins."""
-        # Counts are integers below 2^53, so sums are exact.
+        """Compute the cumulative counts from the integer counts of the folds, ``(K, N, num_bins)``, in common bins."""
+        # Counts are integers below 2^53, so their sums are exact in double precision.
         cumulative = counts.cumsum(2).double()
         totals = cumulative[:, :, -1].clone()
-        # Single precision takes half the time, and is exact if no matrix product rounds and all sums fit.
+        # Single precision takes half the time. It is exact if matrix products do not round and no sum is too large.
         is_exact = counts.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
         if is_exact and float(totals.sum(0).max()) < _MOST_SINGLE:
             cumulative = cumulative.float()
@@ -468,22 +529,22 @@ class Cumulative(NamedTuple):
 
     @classmethod
     def of_own_ranges(cls, a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> Cumulative:
-        """Add up the counts of the folds of two self-ranging sets, in the middle of equal bins between bounds."""
+        """Compute the cumulative counts of two self-ranging sets, at the middle of equal bins between the bounds."""
         totals = torch.cat([a.counts.sum(2), b.counts.sum(2)]).double()
         counts = torch.cat(counts_in_nodes(a, b, low, high))
         return cls(counts, totals)
 
     def emd(self, in_a: Tensor, in_b: Tensor) -> Tensor:
-        """Compute the EMD, Eq. (3), of each neuron between folds in A and in B, in bins, float64, ``(P, N)``."""
+        """Compute the EMD, Eq. (3), of each neuron between the folds in A and in B, in bins, float64, ``(P, N)``."""
         device = self.counts.device
         in_a = in_a.to(device)
         in_b = in_b.to(device)
-        # Weight of one count of A or B in its cumulative shares, (P, N).
+        # Share that one count adds to the cumulative shares of A and of B, (P, N).
         weight_a = 1 / (in_a.double() @ self.totals)
         weight_b = 1 / (in_b.double() @ self.totals)
         _, num_neurons, num_bins = self.counts.shape
         num_pairs = len(in_a)
-        # If each fold is in A or B, the sums of B follow from those of A, so one matrix product is enough.
+        # If each fold is in A or in B, the sums of B follow from those of A, and one matrix product is enough.
         is_partition = bool((in_a ^ in_b).all())
         compiled = None
         if is_partition and self.counts.dtype == torch.float32:
@@ -500,31 +561,38 @@ class Cumulative(NamedTuple):
             scale_a = weight_a[:, rows, None]
             scale_b = weight_b[:, rows, None]
             if is_partition:
-                # With S the sums of all folds, the sums of B are S - sums_a.
-                scale_a = scale_a + scale_b
-                subtracted = counts.sum(0).double()
+                # The sums of B are sums_of_all - sums_a, so a * sums_a - b * sums_b is
+                # (a + b) * sums_a - b * sums_of_all.
+                sums_of_all = counts.sum(0).double()
+                distances[:, rows] = _summed_differences(sums_a, scale_a + scale_b, sums_of_all, scale_b)
             else:
-                subtracted = torch.tensordot(in_b.to(counts), counts, 1).double()
-            difference = sums_a.double().mul_(scale_a).addcmul_(subtracted, scale_b, value=-1)
-            distances[:, rows] = difference.abs_().sum(2)
+                sums_b = torch.tensordot(in_b.to(counts), counts, 1).double()
+                distances[:, rows] = _summed_differences(sums_a, scale_a, sums_b, scale_b)
         return torch.where(distances > _ROUNDING, distances, 0)
 
     def sums(self) -> tuple[Tensor, Tensor]:
-        """Sum the activations of each neuron in each fold, in bins below the upper end, and count them, ``(K, N)``.
+        """Return the sum and the number of the values of each neuron in each fold, ``(K, N)``.
 
-        The absolute difference of two means is at most the EMD.
+        A value is the distance from the upper end of the range, in bins. The absolute difference of the means of two
+        sets is at most the EMD.
         """
         return self.counts.sum(2, dtype=torch.float64), self.totals
 
 
+def _summed_differences(first: Tensor, scale_first: Tensor, second: Tensor, scale_second: Tensor) -> Tensor:
+    """Return the sum over bins of ``|first * scale_first - second * scale_second|``, ``(P, N)``; may write to first."""
+    difference = first.double().mul_(scale_first).addcmul_(second, scale_second, value=-1)
+    return difference.abs_().sum(2)
+
+
 def shift_of_folds(sums: Tensor, totals: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
-    """Compute the signed difference of the mean of each neuron, float64, ``(P, N)``; 0 where only rounding is left.
+    """Compute the mean of each neuron in A minus its mean in B, float64, ``(P, N)``; 0 within rounding.
 
     Args:
         sums: Sum of the values of each fold, ``(K, N)``.
         totals: Number of values of each fold, ``(K, N)`` or ``(K, 1)``.
-        in_a: Folds in A.
-        in_b: Folds in B.
+        in_a: Mask of the folds in A, ``(P, K)``.
+        in_b: Mask of the folds in B, ``(P, K)``.
 
     Example:
         >>> sums, sizes = torch.tensor([[2.0], [8.0], [1.0]]), torch.tensor([[1.0], [2.0], [1.0]])
@@ -547,11 +615,11 @@ def frechet_of_folds(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Tens
     """Compute the 1-D Fréchet distance of each neuron between folds, in squared activations, ``(P, N)``.
 
     Args:
-        means: Mean of the spatial means of each fold's images, ``(K, N)``.
-        variances: Their unbiased variance, ``(K, N)``.
+        means: Mean of the spatial means over the images of each fold, ``(K, N)``.
+        variances: Unbiased variance of the spatial means over the images of each fold, ``(K, N)``.
         sizes: Number of images of each fold, ``(K,)``.
-        in_a: Folds in A.
-        in_b: Folds in B.
+        in_a: Mask of the folds in A, ``(P, K)``.
+        in_b: Mask of the folds in B, ``(P, K)``.
 
     Returns:
         The distances; NaN where A or B has fewer than two images.
@@ -560,7 +628,7 @@ def frechet_of_folds(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Tens
     means = means.double()
     variances = variances.double()
     sizes = sizes.to(means)[:, None]
-    # Centre the means, to avoid cancellation in sums of squares.
+    # Centred means avoid cancellation in the sums of squares.
     centred = means - (sizes * means).sum(0) / sizes.sum()
     sums = sizes * centred
     squares = variances * (sizes - 1).clamp(min=0) + sizes * centred.square()
@@ -574,8 +642,8 @@ def _mean_and_deviation(sizes: Tensor, sums: Tensor, squares: Tensor, selected: 
 
     Args:
         sizes: Number of images of each fold, ``(K, 1)``.
-        sums: Sum of their values, ``(K, N)``.
-        squares: Sum of the squares of their values, ``(K, N)``.
+        sums: Sum of the values of the images of each fold, ``(K, N)``.
+        squares: Sum of the squares of these values, ``(K, N)``.
         selected: 1 for selected folds, otherwise 0, float64, ``(P, K)``.
 
     """
@@ -588,14 +656,14 @@ def _mean_and_deviation(sizes: Tensor, sums: Tensor, squares: Tensor, selected: 
 def layer_frechet_of_folds(features: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
     """Compute the Fréchet distance (fd) of one layer between folds, in squared activations, ``(P,)``.
 
-    For few images, it is computed from their Gram matrix ``(images, images)``; for many, from covariances ``(n, n)``.
-    Both equal :func:`layer_frechet_distance` up to rounding.
+    For few images, the distance is computed from their Gram matrix ``(images, images)``. For many images, it is
+    computed from covariances ``(n, n)``. Both equal :func:`layer_frechet_distance` up to rounding.
 
     Args:
-        features: Spatial means of the layer's neurons for each image, shape ``(images, n)``.
-        folds: Fold of each image, from 0 to K - 1, shape ``(images,)``.
-        in_a: Folds in A; each row has two images or more.
-        in_b: Folds in B.
+        features: Spatial means of the neurons of the layer for each image, ``(images, n)``.
+        folds: Fold of each image, from 0 to K - 1, ``(images,)``.
+        in_a: Mask of the folds in A, ``(P, K)``. Each row has two images or more.
+        in_b: Mask of the folds in B, ``(P, K)``. Each row has two images or more.
 
     Example:
         >>> features = torch.tensor([[0.0], [2.0], [3.0], [5.0]])
@@ -604,13 +672,13 @@ def layer_frechet_of_folds(features: Tensor, folds: Tensor, in_a: Tensor, in_b: 
 
     """
     features = features.double()
-    # Centre the features, to avoid cancellation in products.
+    # Centred features avoid cancellation in the products.
     features = features - features.mean(0)
     images_in_a = in_a[:, folds]
     images_in_b = in_b[:, folds]
     num_images, num_neurons = features.shape
     distances = []
-    # With so few images, A or B has fewer images than neurons.
+    # With so few images, A or B has at most as many images as neurons.
     if num_images <= 2 * num_neurons:
         products = features @ features.T
         for is_in_a, is_in_b in zip(images_in_a, images_in_b, strict=True):
@@ -626,7 +694,7 @@ def layer_frechet_of_folds(features: Tensor, folds: Tensor, in_a: Tensor, in_b: 
 def kernel_of_folds(features: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
     """Compute the unbiased kernel distance (squared MMD, with KID's cubic kernel) between folds, ``(P, 1)``.
 
-    Arguments are those of :func:`layer_frechet_of_folds`.
+    The arguments are those of :func:`layer_frechet_of_folds`.
     """
     num_folds = in_a.shape[1]
     kernels, diagonal = _kernel_by_folds(features.double(), folds, num_folds, _cubic_kernel)
@@ -649,8 +717,8 @@ def _mean_kernel(kernels: Tensor, diagonal: Tensor, sizes: Tensor, selected: Ten
     """Return the mean of a kernel over pairs of different images of selected folds, ``(P,)``.
 
     Args:
-        kernels: Sum of the kernel over pairs of images of two folds, ``(K, K)``.
-        diagonal: Sum over images with themselves, ``(K,)``.
+        kernels: Sum of the kernel over all pairs of an image of one fold and an image of another fold, ``(K, K)``.
+        diagonal: Sum of the kernel of each image with itself, ``(K,)``.
         sizes: Number of images of each fold, ``(K,)``.
         selected: 1 for selected folds, otherwise 0, float64, ``(P, K)``.
 
@@ -661,7 +729,7 @@ def _mean_kernel(kernels: Tensor, diagonal: Tensor, sizes: Tensor, selected: Ten
 
 
 def cmmd_of_folds(embeddings: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
-    """Compute CMMD between folds; arguments and result are those of :func:`kernel_of_folds`."""
+    """Compute CMMD between folds, ``(P, 1)``. The arguments are those of :func:`layer_frechet_of_folds`."""
     num_folds = in_a.shape[1]
     kernels, _ = _kernel_by_folds(unit_rows(embeddings), folds, num_folds, kernel_less_one)
     sizes = folds.bincount(minlength=num_folds).double()
@@ -681,7 +749,7 @@ folded_cmmd = partial(_folded_images, cmmd_of_folds)
 def _kernel_by_folds(
     features: Tensor, folds: Tensor, num_folds: int, kernel: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Sum a kernel over pairs of images by folds, ``(K, K)``, and over images with themselves, ``(K,)``."""
+    """Sum a kernel over all pairs of images of two folds, ``(K, K)``, and over each image with itself, ``(K,)``."""
     device = features.device
     sums = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=device)
     diagonal = torch.zeros(num_folds, dtype=torch.float64, device=device)
@@ -695,10 +763,16 @@ def _kernel_by_folds(
 
 
 def _layer_frechet_of_products(products: Tensor, is_in_a: Tensor, is_in_b: Tensor) -> Tensor:
-    """Compute fd of two sets, masks ``(images,)``, from the Gram matrix of all images, ``(images, images)``.
+    """Compute fd of two sets from the Gram matrix of all images.
 
-    The trace of the root of the product of two covariances is the sum of the singular values of the centred
-    cross-Gram matrix of the two sets.
+    The distance has the trace of the square root of the product of both covariances. This trace is the sum of the
+    singular values of the centred cross-Gram matrix of the sets, scaled by their degrees of freedom.
+
+    Args:
+        products: Gram matrix, ``(images, images)``.
+        is_in_a: Mask of the images in A, ``(images,)``.
+        is_in_b: Mask of the images in B, ``(images,)``.
+
     """
     a = is_in_a.nonzero()[:, 0]
     b = is_in_b.nonzero()[:, 0]
@@ -717,9 +791,9 @@ def _layer_frechet_of_products(products: Tensor, is_in_a: Tensor, is_in_b: Tenso
 
 
 def _moments(features: Tensor, masks: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the mean and unbiased covariance of the images that each row of the mask ``(P, images)`` selects.
+    """Yield the mean and the unbiased covariance of the images that each row of the masks ``(P, images)`` selects.
 
-    Sums are updated from one row to the next by the images that are added or removed.
+    From one row to the next, only images that are added or removed change the sums.
     """
     num_neurons = features.shape[1]
     sums = features.new_zeros(num_neurons)

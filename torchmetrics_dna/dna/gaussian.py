@@ -31,11 +31,12 @@ class GaussianDNA(DNA):
 
     Args:
         mean: Means, shape ``(N,)``; kept as float64.
-        var: Unbiased variance, shape ``(N,)``; kept as float64; 0 for one image.
+        var: Unbiased variances, shape ``(N,)``; kept as float64; 0 for a single image.
         neurons: The N neurons, in order.
         num_images: Number of images.
         extractor: Name of the extractor.
-        statistics: ``"means"`` for moments of spatial means over images, ``"activations"`` for all activations.
+        statistics: ``"means"`` if the mean and the variance are those of spatial means over images. ``"activations"``
+            if they are those of all activations.
         weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
@@ -79,9 +80,16 @@ class GaussianDNA(DNA):
     def from_moments(
         cls, moments: Tensor, neurons: Neurons, num_images: int, extractor: str, **common: Any
     ) -> GaussianDNA:
-        """Build from sums and sums of squares of spatial means over images, ``(2, N)``, or more exact ones, ``(4, N)``.
+        """Build a DNA from the moments of spatial means over images, see ``image_moments`` in ``binning.moments``.
 
-        See ``image_moments`` in ``binning.moments``.
+        Args:
+            moments: Sums over images of the four moments, ``(4, N)``. Or sums and sums of squares of the spatial means,
+                ``(2, N)``, which are less exact.
+            neurons: The N neurons, in order.
+            num_images: Number of images.
+            extractor: Name of the extractor.
+            common: Further arguments of the DNA.
+
         """
         return cls(*mean_and_variance(moments, num_images), neurons, num_images, extractor, **common)
 
@@ -128,15 +136,15 @@ class GaussianDNA(DNA):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerGaussianDNA(DNA):
-    """Mean and covariance, over images, of the spatial means of each layer's neurons (the statistics of fd).
+    """Mean and covariance, over images, of the spatial means of each layer's neurons. These are the statistics of fd.
 
     Args:
         mean: Means, shape ``(N,)``; kept as float64.
-        cov: Unbiased covariance of each layer, ``{layer: (n, n)}``; kept as float64 and symmetric; 0 for one image.
+        cov: Unbiased covariance of each layer, ``{layer: (n, n)}``; kept as float64; 0 for a single image.
         neurons: The N neurons, in order.
-        num_images: Number of images; 0 also if unknown.
+        num_images: Number of images; 0 if unknown.
         extractor: Name of the extractor.
-        sample: Values of single images of the set, for the outlier scores of :class:`DNARealism`; None without them.
+        sample: Values of single images of the set, for the outlier scores of :class:`DNARealism`; None without values.
         weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
@@ -174,7 +182,7 @@ class LayerGaussianDNA(DNA):
         object.__setattr__(self, "cov", covs)
 
     def _check_shapes(self) -> None:
-        """Raise ValueError unless there are a mean of each neuron and a covariance of each layer."""
+        """Raise ValueError unless each neuron has a mean, and each layer a covariance."""
         shape_of_mean = tuple(self.mean.shape)
         shapes = {layer: tuple(cov.shape) for layer, cov in self.cov.items()}
         expected_shapes = {layer: (n, n) for layer, n in self.neurons.items()}
@@ -190,7 +198,7 @@ class LayerGaussianDNA(DNA):
         return not self.num_images and any(bool(cov.any()) for cov in self.cov.values())
 
     def to_gaussian(self) -> GaussianDNA:
-        """Return the mean and variance of each neuron: the diagonals."""
+        """Return the mean and the variance of each neuron."""
         var = torch.cat([cov.diagonal() for cov in self.cov.values()]).clamp(min=0)
         folds = tuple(fold for fold in self.folds if isinstance(fold, GaussianDNA))
         return GaussianDNA(self.mean, var, self.neurons, self.num_images, folds=folds, notes=self.notes, **self.origin)
@@ -280,23 +288,35 @@ def check_moments(values: Tensor, field: str) -> None:
 
 
 def _merged_mean(mean_a: Tensor, mean_b: Tensor, count_a: int, count_b: int) -> tuple[Tensor, Tensor]:
-    """Merge the means of two sets; return the mean of both, and the shift from A to B."""
+    """Merge the means of A and B. Return the mean of both, and the difference of the means, B minus A."""
     shift = mean_b - mean_a
     return mean_a + shift * (count_b / max(1, count_a + count_b)), shift
 
 
 def _merged_spread(spread_a: Tensor, spread_b: Tensor, squares: Tensor, count_a: int, count_b: int) -> Tensor:
-    """Merge unbiased (co)variances, given the squares of the shift of the means (Chan et al., 1979)."""
+    """Merge unbiased variances or covariances of A and B (Chan et al., 1979).
+
+    Args:
+        spread_a: Variances or covariance of A.
+        spread_b: Variances or covariance of B.
+        squares: Squares of the difference of the means, or its outer product with itself.
+        count_a: Number of images of A.
+        count_b: Number of images of B.
+
+    """
     total = count_a + count_b
     scatter = spread_a * (count_a - 1) + spread_b * (count_b - 1) + squares * (count_a * count_b / max(1, total))
     return scatter / max(1, total - 1)
 
 
 def _symmetric(cov: Tensor, layer: str) -> Tensor:
-    """Return the covariance of a layer with equal triangles, which may differ by rounding.
+    """Return an exactly symmetric covariance of a layer, given one that is symmetric up to rounding.
 
-    ValueError if it is not finite, or the triangles differ by more. A tensor on the meta device has no values to check.
+    Raises:
+        ValueError: If the covariance is not finite, or not symmetric up to rounding.
+
     """
+    # A tensor on the meta device has no values.
     if cov.is_meta:
         return cov
     tolerance = 1e-6 * float(cov.abs().max())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from types import NoneType
@@ -35,8 +35,8 @@ class HistogramDNA(DNA):
     Args:
         counts: Histograms, shape ``(N, num_bins)``, int64.
         neurons: The N neurons, in order.
-        ranges: Activation ranges, whose bounds the histograms span; None if unknown, since official files don't keep
-            them.
+        ranges: Activation ranges. The bins of a histogram divide the bounds of its range. None if unknown, since
+            official files don't store ranges.
         num_images: Number of images that were counted.
         extractor: Name of the extractor.
         weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
@@ -92,7 +92,7 @@ class HistogramDNA(DNA):
 
     @property
     def self_ranging(self) -> bool:
-        """True if the histograms determined their own range (margin rule ``"auto"``)."""
+        """True if the histograms have determined their own ranges (margin rule ``"auto"``)."""
         return self.ranges is not None and self.ranges.margin == "auto"
 
     @property
@@ -101,11 +101,11 @@ class HistogramDNA(DNA):
         return self._grid(self.known_ranges, self.num_bins)
 
     def to_gaussian(self) -> GaussianDNA:
-        """Compute the mean and variance of all activations of each neuron, from the centers of their bins.
+        """Compute the mean and variance of all activations of each neuron, from the centers of the bins.
 
-        The error of the mean is at most half a bin, and far less where a neuron fills many bins; that of the variance
-        is at most a quarter of a squared bin plus a bin times the standard deviation. Values beyond the bounds count
-        in the end bins.
+        The error of the mean is at most half a bin, and far less if a neuron fills many bins. The error of the variance
+        is at most a quarter of a squared bin plus a bin times the standard deviation. Activations beyond the bounds
+        count in the first and in the last bin.
 
         Raises:
             ValueError: If the ranges are unknown.
@@ -126,7 +126,7 @@ class HistogramDNA(DNA):
         return replace(self, counts=self.counts[positions.to(self.counts.device)], neurons=neurons, ranges=ranges)
 
     def rebin(self, num_bins: int) -> HistogramDNA:
-        """Merge bins into fewer, wider ones; equal to counting with that many bins.
+        """Merge bins into fewer, wider bins. The result equals a count with that number of bins.
 
         Args:
             num_bins: A divisor of the current number of bins, 2 or more.
@@ -159,7 +159,7 @@ class HistogramDNA(DNA):
         return distances
 
     def ranged_counts(self) -> RangedCounts:
-        """Return the counts of a self-ranging histogram with its ranges, on the device of the counts."""
+        """Return the counts of self-ranging histograms with their ranges, on the device of the counts."""
         device = self.counts.device
         ranges = self.known_ranges
         return RangedCounts(self.counts, ranges.minimum.to(device), ranges.maximum.to(device))
@@ -170,6 +170,19 @@ class HistogramDNA(DNA):
 
     @override
     def _absorb(self, other: HistogramDNA) -> dict[str, Any]:
+        self._check_sums(other)
+        ranges = self.ranges
+        if self.self_ranging:
+            union = self.known_ranges.union(other.known_ranges)
+            ranges = replace(union, name=self.known_ranges.name)
+            regrid_(self.counts, self.grid, self._grid(ranges, self.num_bins))
+        # Regridding copies the counts, so one layer at a time takes less memory.
+        for rows in self.neurons.slices.values():
+            self.counts[rows] += other.counts_within(ranges, rows).to(self.counts.device)
+        return {"counts": self.counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
+
+    def _check_sums(self, other: HistogramDNA) -> None:
+        """Raise ValueError if the counts of both DNAs together are too large to be added exactly."""
         for layer, rows in self.neurons.slices.items():
             # All neurons of a layer have the same number of values.
             first_neuron = rows.start
@@ -180,15 +193,6 @@ class HistogramDNA(DNA):
                     f"Layer {layer!r} would have {values:.4g} values of each neuron, more than the 2^53 that add up"
                     " exactly"
                 )
-        ranges = self.ranges
-        if self.self_ranging:
-            union = self.known_ranges.union(other.known_ranges)
-            ranges = replace(union, name=self.known_ranges.name)
-            regrid_(self.counts, self.grid, self._grid(ranges, self.num_bins))
-        # Layer by layer, since regridding copies the counts.
-        for rows in self.neurons.slices.values():
-            self.counts[rows] += other.counts_within(ranges, rows).to(self.counts.device)
-        return {"counts": self.counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
 
     @override
     def _copy(self) -> HistogramDNA:
@@ -230,32 +234,19 @@ class HistogramDNA(DNA):
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
-        described = header["dna"]
-        neurons = arrays.neurons
-        num_bins = check_type("num_bins", described["num_bins"], int)
-        ranges = None
-        if described["ranges"] is not None:
-            minimum = arrays.flat("minimum")
-            maximum = arrays.flat("maximum")
-            name = check_type("ranges_name", header.get("ranges_name"), str, NoneType)
-            ranges = ActivationRanges(minimum, maximum, neurons, described["ranges"]["margin"], name)
-            if ranges.digest != described["ranges"]["digest"]:
-                raise ValueError("its ranges are not what their digest says")
-        planes_of_layers = arrays.parts("counts")
-        # All layers are checked before memory is allocated.
-        for layer, planes in planes_of_layers.items():
-            num_values = check_type("num_values", described["num_values"][layer], int)
-            check_planes(planes, (neurons[layer], num_bins), num_values)
-        counts = torch.zeros(neurons.total, num_bins, dtype=torch.int64)
-        for layer, planes in planes_of_layers.items():
-            # This is a view of the counts.
-            counts_of_layer = counts[neurons.slices[layer]].numpy()
-            for significance, plane in enumerate(planes):
-                counts_of_layer += plane.astype("int64") << (8 * significance)
+        num_bins = check_type("num_bins", header["dna"]["num_bins"], int)
+        ranges = _decode_ranges(header, arrays)
+        counts = _decode_counts(header["dna"], arrays, num_bins)
         return super()._decode(header, arrays, counts=counts, ranges=ranges, **fields)
 
     def counts_within(self, ranges: ActivationRanges | None, rows: slice = slice(None)) -> Tensor:
-        """Return the counts of a slice of neurons; self-ranging ones are regridded to wider ranges."""
+        """Return the counts of a slice of the neurons. Counts of self-ranging histograms are regridded to ``ranges``.
+
+        Args:
+            ranges: Ranges that contain those of this DNA.
+            rows: The slice.
+
+        """
         if ranges is None or not self.self_ranging or ranges.digest == self.known_ranges.digest:
             return self.counts[rows]
         counts = self.counts[rows].clone()
@@ -264,7 +255,7 @@ class HistogramDNA(DNA):
         return counts
 
     def _grid(self, ranges: ActivationRanges, num_bins: int) -> Grid:
-        """Return the bins of self-ranging histograms of these ranges, on the device of the counts."""
+        """Return the bins of self-ranging histograms with these ranges, on the device of the counts."""
         device = self.counts.device
         return dyadic_grid(ranges.minimum.to(device), ranges.maximum.to(device), num_bins)
 
@@ -285,8 +276,39 @@ class HistogramDNA(DNA):
         return f"HistogramDNA({images}, {self.extractor!r}, {self.num_bins} bins, {self.neurons!r}, ranges {ranges})"
 
 
+def _decode_ranges(header: Mapping[str, Any], arrays: ByLayer) -> ActivationRanges | None:
+    """Return the activation ranges of a file; None if it has none."""
+    described = header["dna"]["ranges"]
+    if described is None:
+        return None
+    minimum = arrays.flat("minimum")
+    maximum = arrays.flat("maximum")
+    name = check_type("ranges_name", header.get("ranges_name"), str, NoneType)
+    ranges = ActivationRanges(minimum, maximum, arrays.neurons, described["margin"], name)
+    if ranges.digest != described["digest"]:
+        raise ValueError("its ranges are not what their digest says")
+    return ranges
+
+
+def _decode_counts(described: Mapping[str, Any], arrays: ByLayer, num_bins: int) -> Tensor:
+    """Return the counts of a file, ``(N, num_bins)``."""
+    neurons = arrays.neurons
+    planes_of_layers = arrays.parts("counts")
+    # All layers are checked before memory is allocated.
+    for layer, planes in planes_of_layers.items():
+        num_values = check_type("num_values", described["num_values"][layer], int)
+        check_planes(planes, (neurons[layer], num_bins), num_values)
+    counts = torch.zeros(neurons.total, num_bins, dtype=torch.int64)
+    for layer, planes in planes_of_layers.items():
+        # This is a view of the counts.
+        counts_of_layer = counts[neurons.slices[layer]].numpy()
+        for significance, plane in enumerate(planes):
+            counts_of_layer += plane.astype("int64") << (8 * significance)
+    return counts
+
+
 def in_same_bins(*dnas: HistogramDNA) -> list[HistogramDNA]:
-    """Bring comparable DNAs to the same bins, without folds; self-ranging ones are regridded to their union."""
+    """Return comparable DNAs in the same bins, without folds. Self-ranging DNAs are regridded to their joint range."""
     ranges = dnas[0].ranges
     if ranges is not None and dnas[0].self_ranging:
         ranges = ranges.union(*(dna.known_ranges for dna in dnas[1:]))
@@ -294,10 +316,10 @@ def in_same_bins(*dnas: HistogramDNA) -> list[HistogramDNA]:
 
 
 def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
-    """Compute the dna-emd of each neuron, in bins, float64, ``(pairs, N)``; pairs ordered as in ``combinations``.
+    """Compute the EMD of each neuron between all pairs of DNAs, in bins, float64, ``(pairs, N)``.
 
-    Between self-ranging DNAs, the unit is the bin of the joint range of all DNAs, with its margin, under fixed bounds:
-    it is the same for all pairs, so that the matrix is symmetric.
+    The pairs are in the order of ``itertools.combinations``. Between self-ranging DNAs, the unit is the bin that the
+    joint range of all DNAs would have with fixed bounds. It is the same for all pairs, so that the matrix is symmetric.
     """
     if not dnas[0].self_ranging:
         return torch.stack([a.distances(b) for a, b in combinations(dnas, 2)])
@@ -308,16 +330,17 @@ def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
 
 
 def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Crop histograms to the bins that A or B fills, and group these for drawing.
+    """Crop the histograms of each neuron to the bins that A or B fills, and group these bins for drawing.
 
     Args:
-        a: A histogram DNA of known ranges.
+        a: A histogram DNA with known ranges.
         b: A histogram DNA in the same bins.
-        groups: Maximum number of groups to draw.
+        groups: Maximum number of groups per neuron.
 
     Returns:
-        Shares of A and B, ``(N, 2, groups)``; the number of leading groups in use, ``(N,)``; the activations at the
-        start of the first and the end of the last of these, ``(N, 2)``.
+        Three tensors: the shares of A and of B in each group, ``(N, 2, groups)``; the number of groups in use, which
+        come first, ``(N,)``; and the activations at the start of the first and at the end of the last group in use,
+        ``(N, 2)``.
 
     """
     bins = torch.arange(a.num_bins)
@@ -325,7 +348,7 @@ def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tens
     first_bin = torch.where(is_filled, bins, a.num_bins).amin(1)
     last_bin = torch.where(is_filled, bins, -1).amax(1)
     num_filled = last_bin - first_bin + 1
-    # Divisions that round up.
+    # These divisions round up.
     bins_per_group = -(-num_filled // groups)
     num_used = -(-num_filled // bins_per_group)
     group_of_bin = ((bins - first_bin[:, None]) // bins_per_group[:, None]).clamp(0, groups - 1)

@@ -1,8 +1,9 @@
-"""Identity: the network, preparation and settings that must be equal in values that are merged or compared."""
+"""Identity of a value: network, preparation and settings, which must be equal if values are merged or compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.extractors.build import untagged
@@ -17,24 +18,24 @@ if TYPE_CHECKING:
 # Names of properties in errors and in files of jobs.
 _WEIGHTS = "weights (digest)"
 EXTRACTOR_DIGEST = "extractors (digest)"
-# Reason for different digests of weights whose names differ.
+# Explanation of an error about weights, if the names of their tensors differ.
 _RENAMED = "of tensors with other names, as by weight norm, pruning, or their removal: do either before all images"
 
 
 class Identity(NamedTuple):
-    """Network, preparation of images, and settings that images were counted with.
+    """Network, image preprocessing and settings by which a value was computed.
 
-    Each DNA, each side of a metric, each job in parts, and each file about neurons has an identity. :func:`check_same`
-    compares identities. A value of None is unknown, and so is a setting that an identity does not have.
+    Each DNA, each set of a metric, each job in parts, and each file about neurons has an identity. :func:`check_same`
+    compares identities. None means that a value is unknown. A setting that is missing is unknown, too.
 
     In JSON, an identity is the list of its fields.
 
     Attributes:
         weights_digest: Digest of the weights of the network.
-        preparation: Preparation of images: resize, input size, crop and so on. In it, None is a known value.
+        preparation: Image preprocessing: resize, input size, crop and so on. In this mapping, None is a known value.
         settings: All other properties, such as the neurons and the number of bins, in types of JSON. The keys are the
             names of the properties in errors.
-        fingerprint: Fingerprint of a network that is a module of the user's.
+        fingerprint: Fingerprint of the network, if it is a module of the user's.
 
     """
 
@@ -57,21 +58,21 @@ class Identity(NamedTuple):
         ranges: ActivationRanges | str | None = None,
         **more: Any,
     ) -> Identity:
-        """Build the identity of an extractor, and of the values that are counted with it.
+        """Build the identity of an extractor, or of a value that is computed with the extractor.
 
         Args:
             extractor: Name of the extractor.
             weights_digest: Digest of its weights.
-            preparation: Preparation of images.
+            preparation: Image preprocessing.
             fingerprint: Fingerprint of the network.
             neurons: The neurons.
-            kind: Representation of the images, such as ``"histogram"``.
+            kind: Representation of DNA, such as ``"histogram"``.
             num_bins: Number of bins.
-            ranges: Activation ranges, or a text in their place.
+            ranges: Activation ranges, or a text that identifies them.
             more: Further settings.
 
         """
-        # Self-ranging histograms have different ranges, but are comparable.
+        # Self-ranging histograms are comparable although their ranges differ.
         if isinstance(ranges, ActivationRanges):
             ranges = "auto" if ranges.margin == "auto" else ranges.digest
         settings = {
@@ -87,7 +88,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any]) -> Identity:
-        """Build the identity of settings alone, of an unknown network."""
+        """Build an identity that has settings, but no known network."""
         return cls(None, None, settings)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Identity:
@@ -96,9 +97,9 @@ class Identity(NamedTuple):
 
     @property
     def properties(self) -> dict[str, Any]:
-        """All known values except for the fingerprint, by the names that errors use, in the order of comparison."""
+        """All known values except for the fingerprint, by their names in errors, in the order of comparison."""
         properties = dict(self.settings)
-        # The digest of the extractor changes with each other property, so it is compared last.
+        # The digest of the extractor changes with any other property, so an error about that property is clearer.
         extractor_digest = properties.pop(EXTRACTOR_DIGEST, None)
         properties[_WEIGHTS] = self.weights_digest
         if self.preparation is not None:
@@ -109,14 +110,14 @@ class Identity(NamedTuple):
 
 
 def description_of(neurons: Neurons) -> str:
-    """Return a text that two indices of neurons share only if they are equal."""
+    """Return a text that differs for any two indices of neurons that differ."""
     return f"{neurons!r}, digest {neurons.digest}"
 
 
 def check_same(message: str, *identities: Identity, remedy: str = "", error: type[Exception] = ValueError) -> None:
-    """Raise an error that names the first property in which identities differ, and its values.
+    """Raise an error if identities differ. The error names the first property that differs, and its values.
 
-    A property that is unknown to one identity matches any value. Fingerprints are compared last, within rounding.
+    A property that is unknown in one identity matches any value. Fingerprints are compared last, within rounding.
 
     Args:
         message: Beginning of the error's text.
@@ -125,16 +126,13 @@ def check_same(message: str, *identities: Identity, remedy: str = "", error: typ
         error: Type of the error.
 
     """
-    known = [identity.properties for identity in identities]
-    names = {name: None for properties in known for name in properties}
+    properties_of_identities = [identity.properties for identity in identities]
+    # A dictionary keeps each name once, in the order of comparison.
+    names = dict.fromkeys(chain(*properties_of_identities))
     for name in names:
-        values = _distinct([properties.get(name) for properties in known])
-        if len(values) < 2:
-            continue
-        reason = ""
-        if name == _WEIGHTS and names_differ(*values):
-            reason = f" ({_RENAMED})"
-        raise error(f"{message}, their {name} differ: {' and '.join(map(repr, values))}{reason}{remedy}")
+        values = _distinct([properties.get(name) for properties in properties_of_identities])
+        if len(values) > 1:
+            raise error(f"{message}, {_difference(name, values)}{remedy}")
     fingerprints = _distinct([identity.fingerprint for identity in identities])
     difference = _difference_of_fingerprints(fingerprints)
     if difference is not None:
@@ -145,15 +143,23 @@ def check_same(message: str, *identities: Identity, remedy: str = "", error: typ
 
 
 def check_model_named(extractor: str) -> None:
-    """Raise ValueError if the model that computed embeddings is not named. A file must name it."""
+    """Raise ValueError if the model that computed embeddings is not named, since a file must name the model."""
     if extractor == IDENTITY:
         raise ValueError(
             f"A file tells what made its embeddings: give the feature {IDENTITY}:MODEL, such as {IDENTITY}:clip-vit-b32"
         )
 
 
+def _difference(name: str, values: Sequence[Any]) -> str:
+    """Describe a property that differs, with its values."""
+    description = f"their {name} differ: {' and '.join(map(repr, values))}"
+    if name == _WEIGHTS and names_differ(*values):
+        description += f" ({_RENAMED})"
+    return description
+
+
 def _distinct(values: Iterable[Any]) -> list[Any]:
-    """Return the different values among some that may be equal or unknown."""
+    """Return each known value once."""
     distinct: list[Any] = []
     for value in values:
         if value is not None and value not in distinct:
@@ -162,10 +168,10 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 
 def _difference_of_fingerprints(fingerprints: Sequence[Mapping[str, Any]]) -> str | None:
-    """Describe the first difference beyond rounding between two fingerprints; None if there is none."""
+    """Describe the first difference between two fingerprints that exceeds rounding; None if there is none."""
     for i, fingerprint in enumerate(fingerprints):
-        for other in fingerprints[:i]:
-            largest_difference = furthest_layer(other, fingerprint)
+        for earlier_fingerprint in fingerprints[:i]:
+            largest_difference = furthest_layer(earlier_fingerprint, fingerprint)
             if largest_difference is None:
                 continue
             layer, difference = largest_difference

@@ -1,4 +1,4 @@
-"""ImageSample: spatial means and properties of a sample of single images of a set, for outlier scores."""
+"""ImageSample: spatial means and image properties of single images of a set, for outlier scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.files.container import Arrays
     from torchmetrics_dna.neurons.index import Neurons
 
-# Number of images of a sample: enough for percentiles of a tenth.
+# Number of images of a sample. It is enough for percentiles in steps of 0.1.
 MOST = 1000
 # Names of the arrays in a file.
 _MEANS = "sample"
@@ -33,13 +33,13 @@ _PROPERTIES = "sample_properties"
 class ImageSample:
     """Values of up to 1,000 single images of a set.
 
-    If a set has more images, those with the smallest hashes of their values are kept. So the sample of a merged set
-    does not depend on the order in which its parts are merged.
+    If a set has more images, the sample has the images with the smallest hashes of their values. So the sample of a
+    merged set does not depend on the order in which sets are merged.
 
     Attributes:
         means: Spatial means of layers, float32, ``{layer: (images, n)}``.
         properties: Image properties, float32, ``(images, properties)``; None if they were not measured.
-        version: Version of the definitions of these properties.
+        version: Version of the definitions of the properties.
 
     """
 
@@ -77,7 +77,7 @@ class ImageSample:
         return replace(ImageSample.of(means, properties), version=self.version)
 
     def select(self, neurons: Neurons) -> ImageSample | None:
-        """Return the sample of whole layers that are among these neurons; None if there are none."""
+        """Return the sample with only those layers of which all neurons are selected; None if there are none."""
         means = {layer: values for layer, values in self.means.items() if neurons.get(layer) == values.shape[1]}
         if not means:
             return None
@@ -94,7 +94,7 @@ class ImageSample:
 
     @classmethod
     def decode(cls, described: Any, arrays: ByLayer) -> ImageSample:
-        """Return the sample that :meth:`encode` encoded."""
+        """Build the sample that :meth:`encode` encoded."""
         check_type("sample", described, dict)
         count = check_type("num_images", described.get("num_images"), int)
         version = check_type("properties", described.get("properties"), int, NoneType)
@@ -113,12 +113,12 @@ class ImageSample:
 
 
 def _packed(values: Tensor) -> NDArray[np.uint8]:
-    """Return float32 values as bytes, since the file format has no arrays of float32."""
+    """Return float32 values as bytes, since the file format has no float32 arrays."""
     return np.ascontiguousarray(values.numpy(), "<f4").view(np.uint8)
 
 
 def _unpacked(packed: NDArray[Any], count: int, width: int) -> Tensor:
-    """Return float32 values ``(count, width)`` from their bytes; ValueError if there are others, or NaN."""
+    """Return float32 values ``(count, width)`` from their bytes; ValueError for another shape or type, or NaN."""
     if packed.dtype != np.uint8 or packed.shape != (count, 4 * width):
         raise ValueError(
             f"its sample is {packed.dtype} of shape {packed.shape}, expected uint8 of {(count, 4 * width)}"

@@ -1,6 +1,6 @@
 """Load and describe DNA files in the native or the official format, on disk, at addresses or on the hub.
 
-Modules that need torch are imported where they are used, since importing torch takes seconds.
+Functions import modules that need torch when they are called, since an import of torch takes seconds.
 """
 
 from __future__ import annotations
@@ -30,17 +30,22 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
     """Read a DNA of any representation.
 
     Args:
-        path: A file that ``save`` wrote; the stem (or either file) of the official implementation's ``.json`` and
-            ``.npz``; or any of these on the Hugging Face hub, as ``hub:OWNER/REPO/path`` or
-            ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository; or statistics of FID, see
-            :func:`~torchmetrics_dna.dna.fid_statistics.load_fid_statistics`; or these or a file of ``save`` at an
-            address, such as ``s3://bucket/x.dna.npz``.
-        ranges: Activation ranges, or the path of a file of them, for official histograms, which don't keep theirs.
+        path: The path of one of these:
+
+            - A file that ``save`` wrote.
+            - A ``.json`` and an ``.npz`` of the official implementation: either file, or their path without a suffix.
+            - Statistics of FID, see :func:`~torchmetrics_dna.dna.fid_statistics.load_fid_statistics`.
+
+            A file on the Hugging Face hub has the path ``hub:OWNER/REPO/path`` or ``hub:datasets/OWNER/REPO/path``.
+            ``@REVISION`` may follow the repository. Files of ``save`` and statistics of FID may also be at an address,
+            such as ``s3://bucket/x.dna.npz``.
+        ranges: Activation ranges of an official histogram, or the path of their file, since official files don't store
+            ranges.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        OSError: If the hub can't be reached, and its cache does not have the file, or an address can't be read.
-        ValueError: If it is not a DNA file, is damaged, or has ranges other than ``ranges``.
+        OSError: If an address can't be read, or if the hub can't be reached and its cache does not have the file.
+        ValueError: If the file is not a DNA file or is damaged, or if its ranges differ from ``ranges``.
 
     """
     from torchmetrics_dna.dna import DNA
@@ -49,7 +54,7 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
 
     if suffix_of(str(path)) in PICKLES:
-        # This raises the error for pickles before anything is fetched.
+        # This raises the error for pickles before a file is downloaded.
         return load_fid_statistics(path)
     with _local_copy(path) as file:
         if is_official(file):
@@ -73,10 +78,12 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
 
 
 def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
-    """Merge the DNAs of several files, with at most two in memory at a time; errors as of :func:`load_dna`.
+    """Merge the DNAs of several files. At most two DNAs are in memory at a time.
+
+    Errors are those of :func:`load_dna`.
 
     Warns:
-        UserWarning: If two files hold equal DNAs, so that the same images may be counted twice.
+        UserWarning: If two files hold equal DNAs, since the same images may then be counted twice.
 
     """
     from torchmetrics_dna.dna.base import merged
@@ -84,11 +91,12 @@ def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
     path_of_digest: dict[str, str] = {}
 
     def load(path: str | os.PathLike[str]) -> DNA:
+        """Read a DNA, and warn if an earlier file holds an equal DNA."""
         dna = load_dna(path)
-        equal = path_of_digest.get(dna.digest)
-        if equal is not None and dna.num_images:
+        equal_file = path_of_digest.get(dna.digest)
+        if equal_file is not None and dna.num_images:
             warn(
-                f"{str(path)!r} and {equal!r} hold equal DNAs: are their {dna.num_images} images the same?"
+                f"{str(path)!r} and {equal_file!r} hold equal DNAs: are their {dna.num_images} images the same?"
                 " They are counted twice",
             )
         path_of_digest[dna.digest] = str(path)
@@ -103,12 +111,12 @@ def given_dna(
     ranges: Ranges = None,
     argument: str = "reference",
 ) -> list[_D]:
-    """Return a list with the DNA that a user gave, or an empty list without one.
+    """Return a list with the DNA that the user passed, or an empty list if there is none.
 
     Args:
-        reference: The DNA, or the path of its file.
-        representation: Class of the DNA.
-        ranges: Activation ranges for an official histogram.
+        reference: The DNA, or the path of its file; None if there is none.
+        representation: Class that the DNA must have.
+        ranges: Activation ranges of an official histogram.
         argument: Name of the argument, for errors.
 
     Raises:
@@ -133,7 +141,7 @@ def given_dna(
 
 
 def describe(path: str) -> dict[str, Any]:
-    """Check a DNA file that :func:`load_dna` reads, and return a JSON-serializable description of it."""
+    """Read a DNA file as :func:`load_dna` does, and return a JSON-serializable description."""
     if not is_address(path) and not path.startswith(PREFIX):
         _check_dna_file(path)
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
@@ -167,7 +175,7 @@ def describe(path: str) -> dict[str, Any]:
 
 
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
-    """True if an argument that may also be images is the path of a DNA file."""
+    """Return True if an argument is the path of a DNA file. Otherwise, it is images."""
     from torchmetrics_dna.dna.fid_statistics import is_statistics
     from torchmetrics_dna.images.arrays import holds_images
 
@@ -180,7 +188,7 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
         return text.endswith(".dna.npz") or is_statistics(text)
     is_file = Path(text).is_file()
     if text.endswith(".npz"):
-        # Generated samples are often .npz files, too.
+        # An .npz may also hold images, such as generated samples.
         return is_official(text) or not is_file or is_container(text) or not holds_images(text)
     if Path(text).is_dir():
         return False
@@ -188,7 +196,7 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
 
 
 def _check_dna_file(path: str | os.PathLike[str]) -> None:
-    """Raise FileNotFoundError unless a file or an official pair exists."""
+    """Raise FileNotFoundError unless a file, or a pair of official files, exists."""
     from torchmetrics_dna.extractors.presets import PRESETS
 
     if Path(path).is_file() or is_official(path):
@@ -206,12 +214,12 @@ def _check_dna_file(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def _local_copy(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
-    """Yield a local path of a DNA; a file at an address is deleted when the context exits."""
+    """Yield a local path of a DNA. The copy of a file at an address is deleted when the context exits."""
     if str(path).startswith(PREFIX):
         yield _fetched(str(path))
     elif is_address(path):
         with TemporaryDirectory() as folder:
-            # The format is recognized by the suffix.
+            # The suffix is kept, since the format is recognized by it.
             file = Path(folder, f"x{suffix_of(path)}")
             download(path, file)
             try:
@@ -223,7 +231,7 @@ def _local_copy(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]
 
 
 def _fetched(reference: str) -> Path:
-    """Fetch a file from the hub, or both files of an official pair into the same folder, and return a local path."""
+    """Download a file from the hub, and return its local path. For official files, download both files of the pair."""
     from torchmetrics_dna.dna.fid_statistics import is_statistics
 
     if not reference.endswith(".npz"):

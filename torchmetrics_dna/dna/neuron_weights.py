@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NeuronWeights(Stored):
-    r"""Weights :math:`W^n` of Eq. (5), with their neurons and extractor.
+    r"""Weights :math:`W^n` of Eq. (5), with the neurons and the extractor that they are for.
 
     Args:
-        weights: Weights, shape ``(N,)``; kept as float64. The plain mean is ``1/N`` each.
+        weights: Weights, shape ``(N,)``; kept as float64. Weights of ``1/N`` give the plain mean.
         neurons: The N neurons, in order.
         extractor: Name of the extractor.
-        weights_digest: Digest of the extractor's own weights; None if unknown.
+        weights_digest: Digest of the weights of the extractor itself; None if unknown.
         name: Purpose of the weights, for display.
 
     Raises:
@@ -65,7 +65,16 @@ class NeuronWeights(Stored):
         weights_digest: str | None = None,
         name: str = "",
     ) -> NeuronWeights:
-        """Weigh a selection of neurons equally, by flat indices, such as those of :func:`select_neurons`, or a list."""
+        """Give selected neurons equal weights, and all other neurons a weight of 0.
+
+        Args:
+            chosen: Flat indices of the selected neurons, such as those of :func:`select_neurons`.
+            neurons: The N neurons, in order.
+            extractor: Name of the extractor.
+            weights_digest: Digest of the weights of the extractor; None if unknown.
+            name: Purpose of the weights, for display.
+
+        """
         if isinstance(chosen, int):
             raise TypeError(f"Argument `chosen` expected to be a tensor or a list, but got {chosen}")
         weights = torch.zeros(neurons.total, dtype=torch.float64)

@@ -30,18 +30,19 @@ _UNTESTABLE = (
 
 
 class Finding(NamedTuple):
-    """Figures of a distance, over all neurons or of one layer; ``reporting/figures.py`` has the form of each.
+    """Figures of a distance, over all neurons or of one layer.
 
     Attributes:
         value: The distance.
-        interval: Confidence interval around the debiased distance; None without folds of images, and for fd with fewer
-            than two images per neuron of a layer and set.
-        p_value: P-value of a permutation test, for a layer corrected for the number of layers; None without folds of
-            both sets, and for fd where the test would take too long.
-        error: Standard error of the value over draws of images, or else its standard deviation over subsets; None if
-            neither is known, and of layers.
-        null_mean: Mean distance of samples of the same distribution, of this size; None without a test, and of layers.
-        ratio_to_null: The value divided by this, if the difference is significant; it grows with the number of images.
+        interval: Confidence interval of the distance; None without folds of images, and for fd of too few images.
+        p_value: P-value of the permutation test. The p-value of a layer is corrected for the number of layers. None if
+            there is no test.
+        error: Standard error of the value over draws of images, or else its standard deviation over subsets of images.
+            None if neither is known, and for a layer.
+        null_mean: Mean distance of samples of the same distribution, of these sizes; None without a test, and for a
+            layer.
+        ratio_to_null: The value divided by ``null_mean``, if the difference is significant. The ratio grows with the
+            number of images.
 
     """
 
@@ -54,7 +55,7 @@ class Finding(NamedTuple):
 
     @property
     def debiased(self) -> float | None:
-        """Distance corrected for sampling noise; 0 if nothing is left, None without an interval."""
+        """Debiased distance; 0 if it is within sampling noise, None without an interval."""
         if self.interval is None:
             return None
         return self.interval.value
@@ -71,21 +72,27 @@ class Finding(NamedTuple):
 
 
 class FewDiffer(NamedTuple):
-    """Number of neurons or layers that differ where the mean over all neurons does not."""
+    """Number of neurons or layers that differ, if the mean over all neurons does not.
+
+    Attributes:
+        number: The number.
+        what: ``"neuron"`` or ``"layer"``.
+
+    """
 
     number: int
     what: str
 
     @property
     def number_in_words(self) -> str:
-        """The number with a verb: "1 neuron differs", or "3 layers differ"."""
+        """Number with a verb: "1 neuron differs", or "3 layers differ"."""
         if self.number == 1:
             return f"1 {self.what} differs"
         return f"{self.number:,} {self.what}s differ"
 
     @property
     def in_words(self) -> str:
-        """The finding, as it stands in tables and legends."""
+        """Text for tables and legends."""
         return f"no shift on average, but {self.number_in_words}"
 
 
@@ -95,11 +102,12 @@ class Result:
 
     Attributes:
         distance: Registry entry of the distance.
-        values: Distances per neuron, shape ``(N,)``, per layer, or of the sets, shape ``(1,)``; float64.
+        values: Distance of each neuron, ``(N,)``, of each layer, ``(layers,)``, or of the sets, ``(1,)``; float64.
         neurons: The neurons, in the order of ``values``.
         averaging: How the values become one number.
         evidence: Debiased distances, intervals and a test; None without folds of images.
-        spread: Standard deviation over subsets of images; 0 for a single subset, None if it is not a mean over subsets.
+        spread: Standard deviation over subsets of images; 0 for a single subset, None if the distance is not a mean
+            over subsets.
         limits: One line for each part of the evidence that is missing, with the reason.
 
     """
@@ -127,14 +135,14 @@ class Result:
 
     @cached_property
     def weighted(self) -> Tensor:
-        """Terms whose mean is the distance."""
+        """Values, scaled so that their mean is the distance over all neurons or layers."""
         return self.averaging.terms(self.values)
 
     @property
     def mean(self) -> Tensor:
         """Distance over all neurons or layers, a scalar on the device of the values.
 
-        Without weights, image properties are left out if there are layers of a network.
+        Image properties are left out if there are layers of a network, and neurons have no weights.
         """
         terms = self.weighted
         if self._averaged is not None:
@@ -143,7 +151,7 @@ class Result:
 
     @property
     def layer_means(self) -> dict[str, Tensor]:
-        """Distance of each layer, scalars on the device of the values; empty for a distance of sets."""
+        """Distance of each layer, as scalars on the device of the values; empty for a distance of sets."""
         if self.distance.granularity == "set":
             return {}
         return {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
@@ -172,7 +180,10 @@ class Result:
 
     @property
     def findings(self) -> dict[str | None, Finding]:
-        """Figures over all neurons, with the key None, and of each layer; a published metric has only the former."""
+        """Figures over all neurons, with the key None, and figures of each layer, with the name of the layer as key.
+
+        A published metric has no figures of layers.
+        """
         findings: dict[str | None, Finding] = {None: self.overall}
         if self.distance.protocol is None:
             findings.update(self.layers)
@@ -180,6 +191,7 @@ class Result:
 
     @property
     def _test(self) -> PermutationTest | None:
+        """Permutation test; None without evidence or without a test."""
         return None if self.evidence is None else self.evidence.test
 
     @cached_property
@@ -189,17 +201,20 @@ class Result:
 
     @property
     def debiased(self) -> float | None:
-        """Distance corrected for sampling noise; see :class:`Finding`."""
+        """Debiased distance; 0 if it is within sampling noise, None without an interval."""
         return None if self.interval is None else self.interval.value
 
     @property
     def interval(self) -> Interval | None:
-        """Confidence interval around the debiased distance."""
+        """Confidence interval of the distance; None if there is none."""
         return None if self.evidence is None else self.evidence.interval
 
     @property
     def standard_error(self) -> float | None:
-        """Standard error of the value over draws of images, by the jackknife; None without an interval, and at 0."""
+        """Standard error of the value over draws of images, by the jackknife.
+
+        None without an interval, and if the value is 0.
+        """
         if self.evidence is None or self.interval is None or not self.value:
             return None
         variance = self.evidence.jackknife.variance
@@ -213,17 +228,17 @@ class Result:
 
     @property
     def p_value(self) -> float | None:
-        """P-value of the permutation test: share of random relabelings of folds that are at least as far apart."""
+        """P-value of the permutation test of the folds; None without a test."""
         if self._test is None:
             return None
         return self._test.p_value
 
     @property
     def null_mean(self) -> float | None:
-        """Mean distance of samples of the same distribution, of this size.
+        """Mean distance of samples of the same distribution, of these sizes; None without a test.
 
-        It is taken over relabelings, or over halves of A if the difference is significant, since relabelings of sets
-        that differ still differ.
+        It is the mean over permutations of the folds. If the difference is significant, permuted sets still differ, so
+        the mean over halves of A is used.
         """
         if self.evidence is None:
             return None
@@ -233,9 +248,9 @@ class Result:
 
     @property
     def ratio_to_null(self) -> float | None:
-        """The value divided by the null mean, if the difference is significant; it grows with the number of images.
+        """The value divided by the null mean, if the difference is significant. It grows with the number of images.
 
-        None for distances of layers and of sets, and where A has too few folds.
+        None if the difference is not significant, for distances of layers and of sets, and if A has too few folds.
         """
         if self.evidence is None or self.distance.granularity != "neuron":
             return None
@@ -249,7 +264,8 @@ class Result:
     def few_differ(self) -> FewDiffer | None:
         """Number of neurons or layers that differ, if the difference is significant, but no larger than the null mean.
 
-        The sampling noise of all other neurons then hides these few in the mean. None otherwise.
+        The mean then does not show the few neurons that differ, because of the sampling noise of all other neurons.
+        None otherwise.
         """
         test = self._test
         null_mean = self.null_mean
@@ -264,9 +280,10 @@ class Result:
         return FewDiffer(1, "layer or neuron")
 
     def p_value_of_at_least(self, distance: float) -> float | None:
-        """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
+        """Return the p-value of the hypothesis that the distance of the populations is at least ``distance``.
 
-        A p-value of 0.05 or less shows that they are closer. A large :attr:`p_value` does not show that.
+        A p-value of 0.05 or less shows that the populations are closer. A large :attr:`p_value` does not show that. The
+        test uses the variance of the jackknife.
 
         Args:
             distance: A distance above 0.
@@ -280,7 +297,7 @@ class Result:
         """
         if not distance > 0:
             raise ValueError(f"Argument `distance` expected to be above 0, but got {distance}")
-        # Equal sets have no distance.
+        # The sets are equal.
         if not self.values.any():
             return 0.0
         if self.evidence is None or self.interval is None:
@@ -294,15 +311,25 @@ class Result:
         return student_tail(excess / jackknife.variance**0.5, jackknife.freedom)
 
     def tested(self, folded: FoldedSides, confidence: float = 0.95) -> Result:
-        """Return the result with evidence from folds, if enough of them have images."""
-        averaging = self.averaging
-        if self.distance.granularity == "neuron" and self._averaged is not None:
-            weights = torch.zeros(len(self.values), dtype=torch.float64)
-            weights[self._averaged] = 1 / len(self._averaged)
-            averaging = Averaging(weights)
+        """Return the result with evidence from folds. If too few folds have images, return the result itself."""
+        averaging = self._averaging_of_terms
         evidence = weigh_evidence(self.values, folded, self.distance.power, averaging, confidence)
         if evidence is None:
             return self
+        limits = self._limits(folded, evidence, averaging)
+        return replace(self, evidence=evidence, limits=tuple(limits))
+
+    @property
+    def _averaging_of_terms(self) -> Averaging:
+        """Averaging of all terms. Neurons that :attr:`mean` leaves out have a weight of 0."""
+        if self.distance.granularity != "neuron" or self._averaged is None:
+            return self.averaging
+        weights = torch.zeros(len(self.values), dtype=torch.float64)
+        weights[self._averaged] = 1 / len(self._averaged)
+        return Averaging(weights)
+
+    def _limits(self, folded: FoldedSides, evidence: Evidence, averaging: Averaging) -> list[str]:
+        """Return one line for each part of the evidence that is missing or doubtful, with the reason."""
         limits = list(folded.limits)
         if not limits and evidence.test is None and not any(folded.exact):
             limits.append(_UNTESTABLE)
@@ -318,18 +345,18 @@ class Result:
                 f"{self.distance.name} is {number(self.value)}, but equal sets of this size give"
                 f" {number(self.value - evidence.centre)}; B may be a part of A, or the features may hardly vary"
             )
-        return replace(self, evidence=evidence, limits=tuple(limits))
+        return limits
 
     @property
     def _terms(self) -> Neurons:
-        """Terms per layer: its neurons, or one for a distance of layers."""
+        """Index of the values: the neurons, or one value per layer for a distance of layers."""
         if self.distance.granularity == "neuron":
             return self.neurons
         return Neurons(dict.fromkeys(self.neurons, 1))
 
     @cached_property
     def _averaged(self) -> Tensor | None:
-        """Indices of the terms in the mean; None for all."""
+        """Indices of the values that enter the mean; None for all values."""
         if not self.averaging.is_plain or self.distance.granularity == "set":
             return None
         terms = self._terms

@@ -25,12 +25,12 @@ from torchmetrics_dna.version import __version__
 
 _KIND = "result"
 _TEXT = "values"
-# Types of arrays in a file, by the dtypes of tensors.
+# Type of the array in a file for each dtype of tensors.
 _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "float64": "<f8"}
 _DTYPES = {name: getattr(torch, name) for name in _STORED}
-# Largest integer up to which float64 holds all of them exactly.
+# float64 represents all integers up to this number exactly.
 _MOST_INTEGER = 2**53
-# Modules of the classes of results, which are imported when a file is read.
+# Module of each class of results. It is imported when a file is read.
 _HOMES = {
     "Averaging": "dna.averaging",
     "Causes": "images.changes",
@@ -44,28 +44,30 @@ _HOMES = {
     "Jackknife": "dna.evidence",
     "Measured": "jobs.measure",
     "Nearest": "singles.nearest",
-    "OddImages": "comparisons.odd_images",
-    "OddSets": "comparisons.odd_sets",
+    "Outliers": "comparisons.outliers",
+    "OutlierSets": "comparisons.outlier_sets",
     "PermutationTest": "functional.permutation",
     "PixelDifferences": "images.pixel_differences",
     "Ranking": "singles.ranking",
     "Result": "dna.result",
     "Versions": "comparisons.versions",
 }
-# Fields of results under their names in files of version 0.3.
-_EARLIER_NAMES = {"further": "farther"}
+# Current names of classes and fields that have other names in files of version 0.3.
+_EARLIER_CLASSES = {"OddImages": "Outliers", "OddSets": "OutlierSets"}
+_EARLIER_FIELDS = {"further": "farther", "lacks": "why_untested", "odd": "outliers"}
 
 
 class Saved:
-    """Base of results that can be saved: dataclasses of plain values, tensors, DNAs and other results."""
+    """Base class of results that can be saved. They are dataclasses of plain values, tensors, DNAs and results."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result to one file, without images; name it ``*.result.npz``.
+        """Write the result to one file, without images. Name the file ``*.result.npz``.
 
-        Words, tables, plots and reports can be made from the file later. Equal results of one release give equal bytes.
+        Verdicts, tables, plots and reports can later be made from the file. Equal results of the same release give
+        equal bytes.
 
         Raises:
-            OSError: If the file can't be written; an existing one then stays as it was.
+            OSError: If the file can't be written. An existing file then stays as it was.
 
         """
         encoder = _Encoder()
@@ -79,7 +81,7 @@ class Saved:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, of another version, or holds something else.
+            ValueError: If the file is damaged, was written by another version, or holds another class.
 
         """
         header, arrays = read_container(path, "a result, as its `save` writes it")
@@ -102,7 +104,7 @@ class Saved:
 
 
 def _registered(name: str, by_publication: bool) -> Distance | None:
-    """Return the registered distance of this name, or the metric as it was published; None if there is none."""
+    """Return the registered distance of this name, or the published metric of this name; None if there is none."""
     record = DISTANCES.get(name)
     if record is None or not by_publication:
         return record
@@ -112,12 +114,17 @@ def _registered(name: str, by_publication: bool) -> Distance | None:
 class _Encoder:
     """Encoder of values as json, and of tensors and DNAs as ``arrays``.
 
-    An object that several values share is written once. Other places refer to it by its number.
+    An object that several values share is written once. Later references to the object are its number.
+
+    Attributes:
+        arrays: Arrays that were encoded, by name.
+
     """
 
     def __init__(self) -> None:
         self.arrays: Arrays = {}
-        # Number and value of each object by its id. The value is kept, since the id of a freed object may be reused.
+        # Number and value of each encoded object, by its id. The value is kept alive, since ids of freed objects are
+        # reused.
         self._seen: dict[int, tuple[int, Any]] = {}
 
     def encode(self, value: Any) -> Any:
@@ -142,7 +149,7 @@ class _Encoder:
         return entry
 
     def _entry(self, value: Any) -> dict[str, Any]:
-        """Return the entry of an object that is encoded for the first time: its tag and its content."""
+        """Return the entry of an object that was not encoded before: a dictionary of its tag and its content."""
         class_name = type(value).__name__
         place = str(len(self.arrays))
         if isinstance(value, Tensor):
@@ -166,9 +173,9 @@ class _Encoder:
         return {class_name: {name: self.encode(getattr(value, name)) for name in names}}
 
     def _changed(self, record: Distance) -> list[Any]:
-        """Return the fields in which a distance differs from the registered one of its name, as a list of one dict.
+        """Return the fields in which a distance differs from the registered distance of the same name.
 
-        The list is empty if no field differs.
+        They are one dictionary in a list. The list is empty if no field differs.
         """
         error = TypeError(f"A result of {record.name} by functions that no registered distance has can't be saved")
         registered = _registered(record.name, record.protocol is not None)
@@ -186,7 +193,7 @@ class _Encoder:
 
 
 class _Decoder:
-    """Decoder of values that :class:`_Encoder` encoded; any exception means that the file is damaged."""
+    """Decoder of values that :class:`_Encoder` encoded. Any exception means that the file is damaged."""
 
     def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays
@@ -194,7 +201,7 @@ class _Decoder:
         self._objects: list[Any] = []
 
     def decode(self, value: Any) -> Any:
-        """Return the value of json types."""
+        """Return the value that was encoded in these json types."""
         if isinstance(value, list):
             return [self.decode(item) for item in value]
         if not isinstance(value, dict):
@@ -226,15 +233,16 @@ class _Decoder:
             representation = DNA._representations()[described["kind"]]
             arrays = ByLayer(below(self._arrays, f"{place}/"), Neurons.from_list(described["layers"]))
             return representation._decode({"dna": described, **remarks}, arrays)
-        if tag not in _HOMES:
+        class_name = _EARLIER_CLASSES.get(tag, tag)
+        if class_name not in _HOMES:
             raise ValueError(f"it holds a {tag!r}, which this version does not know")
-        module = import_module(f"torchmetrics_dna.{_HOMES[tag]}")
-        result_class = getattr(module, tag)
-        decoded = {_EARLIER_NAMES.get(name, name): self.decode(item) for name, item in content.items()}
+        module = import_module(f"torchmetrics_dna.{_HOMES[class_name]}")
+        result_class = getattr(module, class_name)
+        decoded = {_EARLIER_FIELDS.get(name, name): self.decode(item) for name, item in content.items()}
         return result_class(**decoded)
 
     def _distance(self, content: list[Any]) -> Distance:
-        """Return the registered distance of an entry, with the fields in which that of the result differs."""
+        """Return the registered distance of an entry, with the fields that were encoded as different."""
         name, by_publication, *changed = content
         record = _registered(name, by_publication)
         if record is None:

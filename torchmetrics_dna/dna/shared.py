@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 def has_means(dna: DNA) -> bool:
-    """True if the means of neurons are known; False for histograms of unknown ranges."""
+    """Return True if the means of neurons are known. They are unknown for histograms of unknown ranges."""
     return not (isinstance(dna, HistogramDNA) and dna.ranges is None)
 
 
 def as_gaussian(dna: DNA) -> GaussianDNA:
-    """Return the mean and variance of each neuron: of all activations for histograms, else of spatial means."""
+    """Return the mean and variance of each neuron. For histograms, they are those of all activations.
+
+    For other representations, they are those of spatial means.
+    """
     if isinstance(dna, GaussianDNA):
         return dna
     assert isinstance(dna, (HistogramDNA, LayerGaussianDNA))
@@ -31,7 +34,7 @@ def as_gaussian(dna: DNA) -> GaussianDNA:
 def shared_neurons(*dnas: DNA) -> Neurons:
     """Return the neurons that can be compared between DNAs.
 
-    Properties of files are left out if a DNA has only images in memory.
+    Image properties that need a file are left out if the images of a DNA were not read from files.
     """
     neurons = dnas[0].neurons
     if LAYER not in neurons:
@@ -45,7 +48,7 @@ def shared_neurons(*dnas: DNA) -> Neurons:
 
 
 def _are_above_zero(dna: DNA) -> bool:
-    """True if any image has a value above 0; without files, all file properties are 0."""
+    """Return True if any image has a value above 0. Without files, all properties that need a file are 0."""
     if isinstance(dna, HistogramDNA):
         is_above = dna.bin_edges()[:, :-1] > 0
         return bool(dna.counts[is_above].any())

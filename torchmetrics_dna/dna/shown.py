@@ -13,46 +13,47 @@ if TYPE_CHECKING:
 
 
 class Shown(Saved):
-    """Base class of results. A result holds figures; a module of ``reporting`` makes sentences and tables of them."""
+    """Base class of results. A result holds figures. A module of ``reporting`` turns them into sentences and tables."""
 
     #: Name of the module of ``reporting`` that shows results of this class.
     SHOWN_BY: ClassVar[str]
 
     @property
     def _shown_by(self) -> Any:
+        """Module of ``reporting`` that shows the result."""
         # The module imports the class of the result, so it is imported when a result is first shown.
         return import_module(f"torchmetrics_dna.reporting.{self.SHOWN_BY}")
 
     @property
     def verdict_lines(self) -> list[str]:
-        """The result in sentences, at most four."""
+        """Result as a list of at most four sentences."""
         lines: list[str] = self._shown_by.sentences(self)
         return lines
 
     @property
     def verdict(self) -> str:
-        """The result in sentences, one per line."""
+        """Result as a text of at most four sentences, one per line."""
         return "\n".join(self.verdict_lines)
 
     @property
     def table(self) -> Table:
-        """The result as a table."""
+        """Result as a table."""
         table: Table = self._shown_by.table(self)
         return table
 
     @property
     def tables(self) -> list[Table]:
-        """The result as tables, one of which is :attr:`table`."""
+        """Result as several tables, including :attr:`table`."""
         tables: list[Table] = self._shown_by.tables(self)
         return tables
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the result as records in plain types, as a csv file has them."""
+        """Return the result as records in plain types. These are the rows of a csv file."""
         rows: list[dict[str, Any]] = self._shown_by.rows(self)
         return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole result in plain types, as a json file has it."""
+        """Return the whole result in plain types. This is the content of a json file."""
         whole: dict[str, Any] = self._shown_by.whole(self)
         return whole
 

@@ -1,15 +1,15 @@
-"""Read and write files of the official implementation (vdna): a ``.json`` and an ``.npz`` of one stem."""
+"""Read and write files of the official implementation (vdna): a ``.json`` and an ``.npz`` of the same name."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from reprlib import repr as brief
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,24 +25,24 @@ from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
 
-# Official files hold int32, and larger counts would wrap.
+# Counts in official files are int32, so larger counts would overflow.
 _LARGEST = np.iinfo(np.int32).max
-# Version of vdna with this format.
+# Version of vdna that writes this format.
 _VERSION = "0.1.1"
 _RANGES = "activation-ranges"
 _KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
 
 
 def load_vdna(path: str | os.PathLike[str], ranges: Ranges) -> DNA | ActivationRanges:
-    """Read files of the official implementation; pickles in them are never loaded.
+    """Read files of the official implementation. Pickles in the files are never loaded.
 
     Args:
-        path: Stem of the files, or either file.
-        ranges: Activation ranges (or the path of a file of them) that a histogram was counted with, which official
-            files don't store. Without them it can be merged and compared only with others without ranges.
+        path: Path of either file, or their path without a suffix.
+        ranges: Activation ranges of a histogram, or the path of their file, since official files don't store ranges. A
+            histogram without ranges can be merged and compared only with histograms without ranges.
 
     Returns:
-        A DNA; or activation ranges, with the official margin rule ``"scale"``, for the kind ``activation-ranges``.
+        A DNA. If the files hold activation ranges, the ranges with the official margin rule ``"scale"``.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -54,36 +54,24 @@ def load_vdna(path: str | os.PathLike[str], ranges: Ranges) -> DNA | ActivationR
         raise FileNotFoundError(f"There are no official files {str(path)!r}: expected a .json and an .npz of one stem")
     about, npz = pair
     with refusing(about, "an official file"):
-        described = read_json(about, dict)
-        kind = described["type"]
-        layers = check_type("neurons_list", described["neurons_list"], dict)
-        neurons = Neurons({layer: check_type("neurons_list", n, int) for layer, n in layers.items()})
-        settings = described["data_settings"]
-        common: dict[str, Any] = {
-            "num_images": check_type("num_images", described["num_images"], int),
-            "extractor": check_type("feature_extractor_name", described["feature_extractor_name"], str),
-            "preparation": {"resize": settings["resize_mode"], "crop": settings["crop_to_square_pre_resize"]},
-        }
-        num_bins = check_type("hist_nb_bins", described["distribution"].get("hist_nb_bins", 0), int)
-        if kind not in _KINDS:
-            raise ValueError(f"it is of kind {brief(kind)}, expected one of {', '.join(_KINDS)}")
+        described = _read_description(about)
     with refusing(npz, "an official file"):
-        value = _value(npz, kind, neurons, num_bins, common)
+        value = _value(described, _Arrays(npz, described.neurons))
     return with_ranges(value, ranges) if isinstance(value, DNA) else value
 
 
 def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> None:
     """Write the two files that the official implementation reads.
 
-    Official files are lossy: they keep Gaussians as float32, histograms without ranges, and no digests.
+    Official files are lossy: they store Gaussians as float32, histograms without ranges, and no digests.
 
     Args:
         value: A DNA of whole layers, or activation ranges.
-        path: Stem of the files.
+        path: Path of the files without a suffix.
 
     Raises:
-        ValueError: If the official format can't hold it: another representation, counts above 2^31 - 1, only some
-            neurons of a layer, or a stem with a dot, which vdna would truncate.
+        ValueError: If the official format can't hold the value: another representation, counts above 2^31 - 1, or only
+            some neurons of a layer. Also if the name has a dot, since vdna would cut it off there.
 
     """
     stem = Path(path)
@@ -104,59 +92,119 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> No
 
 
 def with_ranges(dna: DNA, ranges: Ranges) -> DNA:
-    """Return histograms with the activation ranges that they span, if any are given; other DNAs as they are."""
+    """Return a histogram with its activation ranges, if ranges are given. Other DNAs are returned as they are."""
     if ranges is None or not isinstance(dna, HistogramDNA):
         return dna
     loaded = ranges if isinstance(ranges, ActivationRanges) else ActivationRanges.load(ranges)
     return replace(dna, ranges=loaded.restrict(dna.neurons))
 
 
-def _value(npz: Path, kind: str, neurons: Neurons, num_bins: int, common: dict[str, Any]) -> DNA | ActivationRanges:
-    """Read the value of the arrays of an official ``.npz``."""
+class _Described(NamedTuple):
+    """Content of an official ``.json``.
 
-    def by_layer(prefix: str, dtype: str, shape: Callable[[int], tuple[int, ...]]) -> dict[str, Tensor]:
-        """Read the array of each layer, and check its type and its shape, a function of the number of neurons."""
-        arrays = read_npz(npz, [f"{prefix}{layer}" for layer in neurons])
+    Attributes:
+        kind: Representation, one of ``_KINDS``.
+        neurons: The neurons.
+        num_bins: Number of bins of a histogram; 0 for other representations.
+        origin: Number of images, extractor and preparation, as arguments of a DNA.
+
+    """
+
+    kind: str
+    neurons: Neurons
+    num_bins: int
+    origin: dict[str, Any]
+
+
+def _read_description(path: Path) -> _Described:
+    """Read an official ``.json``, and check it."""
+    described = read_json(path, dict)
+    kind = described["type"]
+    layers = check_type("neurons_list", described["neurons_list"], dict)
+    neurons = Neurons({layer: check_type("neurons_list", n, int) for layer, n in layers.items()})
+    settings = described["data_settings"]
+    origin = {
+        "num_images": check_type("num_images", described["num_images"], int),
+        "extractor": check_type("feature_extractor_name", described["feature_extractor_name"], str),
+        "preparation": {"resize": settings["resize_mode"], "crop": settings["crop_to_square_pre_resize"]},
+    }
+    num_bins = check_type("hist_nb_bins", described["distribution"].get("hist_nb_bins", 0), int)
+    if kind not in _KINDS:
+        raise ValueError(f"it is of kind {brief(kind)}, expected one of {', '.join(_KINDS)}")
+    return _Described(kind, neurons, num_bins, origin)
+
+
+class _Arrays(NamedTuple):
+    """Arrays of an official ``.npz``, in which each layer has its own arrays.
+
+    Attributes:
+        path: Path of the file.
+        neurons: The layers and their numbers of neurons.
+
+    """
+
+    path: Path
+    neurons: Neurons
+
+    def by_layer(self, prefix: str, dtype: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """Read one array of each layer, and check its type and its shape."""
+        arrays = read_npz(self.path, [f"{prefix}{layer}" for layer in shapes])
         tensors = {}
-        for layer, width in neurons.items():
+        for layer, shape in shapes.items():
             name = f"{prefix}{layer}"
             array = arrays[name]
-            expected = shape(width)
-            if array.dtype.str != dtype or array.shape != expected:
+            if array.dtype.str != dtype or array.shape != shape:
                 raise ValueError(
-                    f"its array {name!r} is {array.dtype.str} of shape {array.shape}, expected {dtype} of {expected}"
+                    f"its array {name!r} is {array.dtype.str} of shape {array.shape}, expected {dtype} of {shape}"
                 )
             tensors[layer] = torch.from_numpy(array.copy())
         return tensors
 
-    def by_neuron(prefix: str, dtype: str) -> Tensor:
+    def by_neuron(self, prefix: str, dtype: str) -> Tensor:
         """Read one value of each neuron."""
-        layers = by_layer(prefix, dtype, lambda width: (width,))
+        layers = self.by_layer(prefix, dtype, {layer: (width,) for layer, width in self.neurons.items()})
         return torch.cat(list(layers.values()))
 
-    if kind == _RANGES:
-        return ActivationRanges(by_neuron("min-", "<f4"), by_neuron("max-", "<f4"), neurons, "scale")
-    if kind == "gaussian":
-        return GaussianDNA(by_neuron("mu-", "<f4"), by_neuron("var-", "<f4"), neurons, **common)
-    if kind == "layer-gaussian":
-        cov = by_layer("sigma-", "<f8", lambda width: (width, width))
-        for layer, cov_of_layer in cov.items():
-            if (cov_of_layer.diagonal() < 0).any():
+    def covariances(self) -> dict[str, Tensor]:
+        """Read the covariance of each layer."""
+        shapes = {layer: (width, width) for layer, width in self.neurons.items()}
+        covariances = self.by_layer("sigma-", "<f8", shapes)
+        for layer, cov in covariances.items():
+            if (cov.diagonal() < 0).any():
                 raise ValueError(f"its array 'sigma-{layer}' has a negative variance")
-        return LayerGaussianDNA(by_neuron("mu-", "<f8"), cov, neurons, **common)
-    counts_of_layers = by_layer("", "<i4", lambda width: (width, num_bins))
-    counts = torch.cat([part.long() for part in counts_of_layers.values()])
-    if (counts < 0).any():
-        raise ValueError("it has negative counts: more than 2^31 - 1 were written to it, and wrapped")
-    return HistogramDNA(counts, neurons, None, **common)
+        return covariances
+
+    def counts(self, num_bins: int) -> Tensor:
+        """Read the counts of each neuron, ``(N, num_bins)``."""
+        shapes = {layer: (width, num_bins) for layer, width in self.neurons.items()}
+        counts_of_layers = self.by_layer("", "<i4", shapes)
+        counts = torch.cat([counts_of_layer.long() for counts_of_layer in counts_of_layers.values()])
+        if (counts < 0).any():
+            raise ValueError("it has negative counts: more than 2^31 - 1 were written to it, and wrapped")
+        return counts
+
+
+def _value(described: _Described, arrays: _Arrays) -> DNA | ActivationRanges:
+    """Build the value that official files hold."""
+    neurons = described.neurons
+    if described.kind == _RANGES:
+        return ActivationRanges(arrays.by_neuron("min-", "<f4"), arrays.by_neuron("max-", "<f4"), neurons, "scale")
+    if described.kind == "gaussian":
+        mean = arrays.by_neuron("mu-", "<f4")
+        return GaussianDNA(mean, arrays.by_neuron("var-", "<f4"), neurons, **described.origin)
+    if described.kind == "layer-gaussian":
+        cov = arrays.covariances()
+        return LayerGaussianDNA(arrays.by_neuron("mu-", "<f8"), cov, neurons, **described.origin)
+    return HistogramDNA(arrays.counts(described.num_bins), neurons, None, **described.origin)
 
 
 def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
     """Return the arrays that the official implementation would write."""
 
     def split(prefix: str, values: Tensor, dtype: type) -> dict[str, Any]:
-        parts = value.neurons.split(values.cpu())
-        return {f"{prefix}{layer}": part.numpy().astype(dtype) for layer, part in parts.items()}
+        """Return the values of each layer under their name in the file."""
+        layers = value.neurons.split(values.cpu())
+        return {f"{prefix}{layer}": of_layer.numpy().astype(dtype) for layer, of_layer in layers.items()}
 
     if isinstance(value, ActivationRanges):
         return split("min-", value.minimum, np.float32) | split("max-", value.maximum, np.float32)
@@ -179,8 +227,8 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
 
 def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
     """Return the json that the official implementation would write."""
-    preparation: Mapping[str, Any] = {}
     kind = _RANGES
+    preparation: Mapping[str, Any] = {}
     notes = ""
     num_images = 0
     extractor = "NotFilled"
@@ -188,36 +236,36 @@ def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
         kind = value.kind
         preparation = value.preparation or {}
         notes = value.notes
-        num_images, extractor = value.num_images, value.extractor
-    is_histogram = isinstance(value, HistogramDNA)
-    name = kind
-    bins = 0
-    distribution = {}
-    if isinstance(value, HistogramDNA):
-        bins = value.num_bins
-        name = f"histogram-{bins}"
-        distribution = {"hist_nb_bins": bins}
+        num_images = value.num_images
+        extractor = value.extractor
+    num_bins = value.num_bins if isinstance(value, HistogramDNA) else None
     return {
         "time_of_compute": f"{datetime.now():%I:%M%p on %B %d, %Y}",
         "vdna_version": _VERSION,
-        "distribution": distribution,
+        "distribution": {} if num_bins is None else {"hist_nb_bins": num_bins},
         "type": kind,
-        "name": name,
+        "name": kind if num_bins is None else f"histogram-{num_bins}",
         "data_settings": {
             "source": "NotFilled",
             "crop_to_square_pre_resize": preparation.get("crop", "none"),
             "resize_mode": preparation.get("resize", "clean"),
         },
-        "extraction_settings": {
-            "average_feats_spatially": kind in ("gaussian", "layer-gaussian"),
-            "accumulate_spatial_feats_in_hist": is_histogram,
-            "accumulate_sample_feats_in_hist": is_histogram,
-            "keep_only_min_max": kind == _RANGES,
-            "normalise_feats": is_histogram,
-            "hist_nb_bins": bins,
-            "description": notes,
-        },
+        "extraction_settings": _extraction_settings(kind, num_bins, notes),
         "num_images": num_images,
         "feature_extractor_name": extractor,
         "neurons_list": dict(value.neurons),
+    }
+
+
+def _extraction_settings(kind: str, num_bins: int | None, notes: str) -> dict[str, Any]:
+    """Return the settings by which the official implementation would compute a representation."""
+    is_histogram = num_bins is not None
+    return {
+        "average_feats_spatially": kind in ("gaussian", "layer-gaussian"),
+        "accumulate_spatial_feats_in_hist": is_histogram,
+        "accumulate_sample_feats_in_hist": is_histogram,
+        "keep_only_min_max": kind == _RANGES,
+        "normalise_feats": is_histogram,
+        "hist_nb_bins": num_bins or 0,
+        "description": notes,
     }

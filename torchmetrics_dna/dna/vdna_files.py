@@ -1,4 +1,7 @@
-"""Find the two files of the official implementation (vdna), a ``.json`` and an ``.npz`` of one stem; needs no torch."""
+"""Find the two files of the official implementation (vdna): a ``.json`` and an ``.npz`` of the same name.
+
+This module does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ from torchmetrics_dna.files.container import is_container
 
 
 def is_official(path: str | os.PathLike[str]) -> bool:
-    """True if a path is either of the two files of the official implementation, or their stem and no file itself."""
+    """Return True if a path is either of the two files of the official implementation, or their path without suffix."""
     pair = vdna_pair(path)
     return pair is not None and not is_container(pair[1])
 
 
 def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
-    """Return the ``.json`` and ``.npz`` of a path that is either of them or their stem; None unless both exist."""
+    """Return the ``.json`` and the ``.npz``, given either file or their path without suffix; None unless both exist."""
     stem = Path(path)
-    # An existing file is never a stem.
+    # The path of an existing file must be that of one of the two files.
     if stem.is_file():
         if stem.suffix not in (".json", ".npz"):
             return None

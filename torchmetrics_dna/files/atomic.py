@@ -1,4 +1,4 @@
-"""Atomic writes of files."""
+"""Atomic writes of files, and lock files."""
 
 from __future__ import annotations
 
@@ -19,22 +19,29 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
 def final_name(name: str) -> str:
-    """Return the name of the file that a temporary file was to replace; the name of any other file as it is."""
+    """Return the name of the file that a temporary file would have replaced.
+
+    The name of any other file is returned as it is.
+    """
     match = _TEMPORARY.fullmatch(name)
     return match[1] if match else name
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path, whose file replaces ``path`` atomically after it is flushed to disk.
+    """Yield a temporary path to write to. At the end of the block, the temporary file replaces ``path`` atomically.
 
-    The new file gets the mode of an existing file at ``path``. Until then only its owner may read it. On errors, the
-    temporary file is removed and an existing file is unchanged. For a symbolic link, its target is replaced or created.
-    Errors are those of :func:`check_folder`.
+    Before that, the temporary file is flushed to disk. If ``path`` exists, the new file gets the mode of the existing
+    file. While it is written, only its owner may read it. If the block raises an error, the temporary file is removed
+    and an existing file is unchanged. If ``path`` is a symbolic link, its target is replaced or created.
+
+    Raises:
+        OSError: If the file can't be written, see :func:`check_folder`.
+
     """
     check_folder(Path(path))
     path = Path(os.path.realpath(path))
-    # The name is unique, since other threads may write the same file. `final_name` parses it.
+    # Use a unique name, because other threads may write the same file. `final_name` parses this name.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     mode = None
     if path.exists():
@@ -48,14 +55,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.chmod(mode)
         temporary.replace(path)
     except OSError as err:
-        # The error of a full disk names no file.
+        # Name the final file in the error. The error of a full disk names no file.
         is_unnamed = err.filename is None and err.errno is not None
         if is_unnamed or err.filename == str(temporary):
             err.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    # The file is in place. Not every system can flush a folder.
+    # Ignore errors: the file is in place, and not every system can flush a folder.
     with suppress(OSError):
         _flush(path.parent)
 
@@ -65,24 +72,24 @@ def check_folder(path: Path) -> None:
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        PermissionError: If it is not writable.
-        FileExistsError: If something other than a file exists there, such as a folder or a device.
+        PermissionError: If the folder is not writable.
+        FileExistsError: If the path exists but is not a file, such as a folder or a device.
 
     """
-    # Other paths are kept as they were passed, for messages.
+    # Resolve only links, so that messages show other paths as they were passed.
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} to")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"The folder {str(path.parent)!r} may not be written to")
-    # After the resolution above, a path is still a link only if the link is cyclic.
+    # A path that is still a link after it was resolved above is a cyclic link.
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise FileExistsError(f"{str(path)!r} is a folder or a device, expected a file")
 
 
 def _flush(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to disk."""
+    """Flush a file to disk. For a folder, flush its list of files."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -91,25 +98,28 @@ def _flush(path: Path) -> None:
 
 
 def file_lock(path: Path) -> FileLock:
-    """Return a lock whose ``acquire`` creates a file. It raises filelock's Timeout if any process holds the lock.
+    """Return a lock that is not acquired yet, so that the caller can release it if ``acquire`` is interrupted.
 
-    The lock is not acquired here, so that the caller can release it if ``acquire`` is interrupted.
+    The method ``acquire`` creates the file at ``path``. It raises ``filelock.Timeout`` if the lock is held already.
     """
-    # The import takes a moment, and warns where there is no fcntl.
+    # Import filelock only here: the import takes a moment, and warns on systems without fcntl.
     from filelock import FileLock
 
-    # Another thread may release the lock at the end of the process, so it is not local to this thread.
+    # Share the lock among threads, because another thread may release it at the end of the process.
     return FileLock(path, timeout=0, thread_local=False)
 
 
 def unlock(held: FileLock) -> None:
-    """Delete the file of a lock, then release it. A forked process does not hold the lock, so it does nothing."""
+    """Delete the file of a lock, then release the lock. Do nothing if this process does not hold the lock.
+
+    A forked process does not hold the locks of its parent.
+    """
     if not held.is_locked:
         return
     try:
-        # Windows can't delete an open file.
+        # Ignore errors, because Windows can't delete an open file.
         with suppress(OSError):
             Path(held.lock_file).unlink()
     finally:
-        # This releases the lock even if it was acquired several times.
+        # Release the lock even if it was acquired several times.
         held.release(force=True)

@@ -1,6 +1,7 @@
-"""The container of DNA files: an npz of plain arrays and one json, which is whole and unchanged or refused.
+"""Reader and writer of the container of DNA files: an npz file of arrays and one json header.
 
-docs/format.md is the specification; this is its writer and its reader.
+A file that is truncated, damaged or changed raises an error when it is read. The container is specified in
+docs/format.md.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -32,29 +33,31 @@ from torchmetrics_dna.files.damage import (
 )
 
 FORMAT = "torchmetrics_dna"
-# Versions of the format. The second one has folds of images.
+# Versions of the format. Version 2 has folds of images.
 VERSIONS = (1, 2)
 Arrays = dict[str, NDArray[Any]]
 
-# Suffixes of files that other programs read in another way.
+# Suffixes of other file formats.
 _OTHERS = (".json", ".csv", ".html", ".pt", ".pkl")
 _HEADER = "dna.json"
 _MARK = b"sha256:"
-# Number of bytes at the end of a file: the mark and a checksum in hexadecimal digits.
-_TAIL = len(_MARK) + 64
-# Number of lists or objects of a header, at most: each takes 30 times the memory of its text.
+# Number of hexadecimal digits of a checksum.
+_SUM = 64
+# Number of bytes of the mark and the checksum at the end of a file.
+_TAIL = len(_MARK) + _SUM
+# Maximum number of lists and objects in a header. Each takes 30 times the memory of its text.
 _MOST_NESTED = 100_000
 # Lock for parsing headers of arrays. numpy parses them as literals, and CPython before 3.11.8 and 3.12.3 may fail to
 # parse literals in two threads at once (gh-106905).
 _PARSING = Lock()
-# Number of bytes that are read at a time.
+# Number of bytes that are read at a time for the checksum.
 _CHUNK = 1 << 20
-# Level of compression of byte planes: within 2% of the smallest size, in less than half the time.
+# Compression level of arrays. Files are at most 2% larger than at the highest level, in less than half the time.
 _LEVEL = 4
 
 
 def content_digest(dna: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return 16 hexadecimal digits of the sha256 of the description and the arrays of a DNA."""
+    """Return the digest of a DNA: 16 hexadecimal digits of the SHA-256 of its description and its arrays."""
     sha = hashlib.sha256(json.dumps(dna, sort_keys=True, separators=(",", ":")).encode())
     for name in sorted(arrays):
         sha.update(f"\n{name}\n".encode())
@@ -65,17 +68,17 @@ def content_digest(dna: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -
 def write_container(
     path: str | os.PathLike[str], dna: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], **remarks: Any
 ) -> None:
-    """Write a DNA file; equal content gives equal bytes.
+    """Write a DNA file. Equal content gives equal bytes.
 
     Args:
-        path: Where to; an existing file is replaced when the new one is complete.
-        dna: What the DNA is, in json's types.
+        path: Path of the file. An existing file is replaced when the new file is complete.
+        dna: Description of the DNA, as json values.
         arrays: ``uint8`` or ``float64`` arrays by name.
-        remarks: More keys of the header, which do not change what the DNA is.
+        remarks: Further keys of the header, which are not a part of the digest.
 
     Raises:
-        OSError: If it can't be written.
-        ValueError: If the name ends like that of another format, or all but the arrays is too long.
+        OSError: If the file can't be written.
+        ValueError: If the file name has the suffix of another format, or the header is too long.
 
     """
     if Path(path).suffix in _OTHERS:
@@ -83,7 +86,7 @@ def write_container(
         raise ValueError(f"Expected the name of a .npz file, but got {str(path)!r}; {write}")
     header = {
         "format": FORMAT,
-        "format_version": VERSIONS["folds" in dna],
+        "format_version": VERSIONS[1] if "folds" in dna else VERSIONS[0],
         "digest": content_digest(dna, arrays),
         **remarks,
         "dna": dna,
@@ -93,6 +96,7 @@ def write_container(
     _check_header(text)
     unpacked = sum(array.nbytes for array in arrays.values())
     with replacing(path) as temporary:
+        # Arrays that are compressed too well would be taken for a zip bomb when they are read. Do not compress them.
         for level in (_LEVEL, 0):
             _write_zip(temporary, text, arrays, level)
             if unpacked <= most_unpacked(temporary.stat().st_size):
@@ -100,12 +104,17 @@ def write_container(
 
 
 def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, Any], Arrays]:
-    """Read the header and the arrays of a DNA file, and check that they are what was written.
+    """Read the header and the arrays of a DNA file, and check that they are unchanged since they were written.
+
+    No content of a file is executed. A file can't take more memory than :func:`most_unpacked` allows for its size.
+
+    Args:
+        path: Path of the file.
+        what: Expected content of the file, for error messages.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no DNA file, or a damaged, dishonest or newer one. Nothing in a file is ever executed, and
-            it may not take more memory than its own size justifies.
+        ValueError: If the file is not a DNA file, is damaged or manipulated, or has a newer format version.
 
     """
     with refusing(path, what), Path(path).open("rb") as file:
@@ -125,7 +134,7 @@ def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, A
 
 
 def read_npz(path: str | os.PathLike[str], names: Iterable[str]) -> Arrays:
-    """Read arrays of any npz file by name. Nothing else is read. Errors are of any type, for :func:`refusing`."""
+    """Read only these arrays of an npz file, by name. Errors are of any type, so call it within :func:`refusing`."""
     with zipfile.ZipFile(path) as archive:
         return _read_arrays(archive, names)
 
@@ -134,49 +143,56 @@ def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
     """Read the header of an npy array at the current position of a file.
 
     Returns:
-        The shape, whether the first axis is innermost, and the dtype.
+        The shape, whether the array is in Fortran order, and the dtype.
 
     Raises:
-        ValueError: If there is no array, or its header is damaged, or longer than any that is needed. A header that is
-            too long is not read.
+        ValueError: If there is no array, or its header is damaged or too long. A header that is too long is not read.
 
     """
     try:
         version = npy.read_magic(file)
     except ValueError as err:
         raise ValueError("it does not begin as a .npy array does") from err
-    read = npy.read_array_header_1_0
-    if version != (1, 0):
-        # The header of version 1.0 has at most 64 kB. Others may claim any size.
-        length = file.read(4)
-        size = int.from_bytes(length, "little")
-        check_header(size, "the header of its array")
-        read = npy.read_array_header_2_0
-        file = io.BytesIO(length + file.read(size))
+    if version == (1, 0):
+        return _parsed_header(npy.read_array_header_1_0, file)
+    # A header of version 1.0 has at most 64 kB. Headers of later versions may claim any size.
+    length = file.read(4)
+    size = int.from_bytes(length, "little")
+    check_header(size, "the header of its array")
+    return _parsed_header(npy.read_array_header_2_0, io.BytesIO(length + file.read(size)))
+
+
+def _parsed_header(read: Callable[[IO[bytes]], Any], file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Parse the header of an array with a function of numpy. Raise ValueError if the header is damaged."""
     try:
         with _PARSING:
-            return read(file)
+            shape, is_fortran, dtype = read(file)
     except ValueError as err:
         raise ValueError("the header of its array is damaged") from err
+    return shape, is_fortran, dtype
 
 
 def below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
-    """Return the arrays whose names begin with a prefix, by their names without it."""
+    """Return the arrays whose names begin with a prefix. The prefix is removed from the names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def is_container(path: str | os.PathLike[str]) -> bool:
-    """True if a file begins as a DNA file does: it is a zip that starts with the header, and it may be damaged."""
+    """Return True if a file begins as a DNA file: it is a zip archive whose first member is the header.
+
+    The file may still be damaged.
+    """
     with Path(path).open("rb") as file:
         start = file.read(30 + len(_HEADER))
     return start.startswith(b"PK\x03\x04") and start.endswith(_HEADER.encode())
 
 
 def plain_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """Return a member of a zip that can be unpacked in parts.
+    """Return the entry of a zip archive's member.
 
     Raises:
-        ValueError: If it is missing, or its compression unpacks zip bombs as a whole.
+        ValueError: If there is no such member. Also if the member is compressed by a method other than deflate. For
+            other methods, zipfile does not limit the size of unpacked blocks, so that a zip bomb could fill the memory.
 
     """
     member = archive.NameToInfo.get(name)
@@ -188,54 +204,59 @@ def plain_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 def _declared(arrays: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
-    """Return the dtype and shape of each array, as in a header."""
+    """Return the dtype and shape of each array by name, as written in the header."""
     return {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
 
 
 def _write_zip(path: Path, header: bytes, arrays: Mapping[str, NDArray[Any]], level: int) -> None:
-    """Write the header and the arrays at a level of compression, and a checksum at the end."""
+    """Write the header and the arrays at a compression level, and a checksum at the end."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
         archive.writestr(_member(_HEADER), header, zipfile.ZIP_DEFLATED, level)
         for name, array in arrays.items():
             info = _member(f"{name}.npy")
             info.compress_type = zipfile.ZIP_DEFLATED
             info._compresslevel = level  # type: ignore[attr-defined]
-            # By its size, zipfile decides if the member needs zip64.
+            # Set the size, because zipfile derives from it if the member needs zip64.
             info.file_size = array.nbytes
             with archive.open(info, "w") as member:
                 npy.write_array(member, array, version=(1, 0), allow_pickle=False)
-        archive.comment = _MARK + b"0" * 64
+        archive.comment = _MARK + b"0" * _SUM
+    # Overwrite the zeros at the end of the comment with the checksum of all bytes before them.
     with path.open("r+b") as file:
-        checksum = _sum_before(file, 64)
-        file.seek(-64, os.SEEK_END)
+        checksum = _sum_before(file, _SUM)
+        file.seek(-_SUM, os.SEEK_END)
         file.write(checksum)
 
 
 def _member(name: str) -> zipfile.ZipInfo:
     """Return the entry of a member of a new file."""
-    # The date is 1 January 1980, so that equal content gives equal bytes.
+    # Keep the default date, 1 January 1980, so that equal content gives equal bytes.
     info = zipfile.ZipInfo(name)
-    # The system is Unix, for which these are the permissions of a file.
+    # The number 3 stands for Unix. The permissions are those of a Unix file.
     info.create_system = 3
     info.external_attr = 0o644 << 16
     return info
 
 
 def _check_sum(file: BinaryIO) -> None:
-    """Raise ValueError unless a file ends with the mark of DNA files and the checksum of all bytes before it."""
-    file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+    """Raise ValueError unless a file ends with the mark of DNA files and a valid checksum.
+
+    The checksum is that of all bytes before it.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL))
     tail = file.read()
     if len(tail) != _TAIL or not tail.startswith(_MARK):
         file.seek(0)
         if file.read(2) != b"PK":
             raise ValueError("it is no .npz file of this package")
         raise ValueError("it does not end in a checksum, so it is truncated, damaged or something else")
-    if _sum_before(file, 64) != tail[-64:]:
+    if _sum_before(file, _SUM) != tail[-_SUM:]:
         raise ValueError("its checksum is wrong, so it was damaged or changed after it was written")
 
 
 def _sum_before(file: BinaryIO, end: int) -> bytes:
-    """Return the sha256 of a file without its last ``end`` bytes, in hexadecimal digits."""
+    """Return the hexadecimal SHA-256 of a file without its last ``end`` bytes."""
     sha = hashlib.sha256()
     num_left = file.seek(0, os.SEEK_END) - end
     file.seek(0)
@@ -249,7 +270,13 @@ def _sum_before(file: BinaryIO, end: int) -> bytes:
 
 
 def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
-    """Read and check the header of a DNA file."""
+    """Read the header of a DNA file.
+
+    Raises:
+        ValueError: If the header is too long, is not json, or has another format or an unknown version.
+        KeyError: If a required key is missing.
+
+    """
     with archive.open(plain_member(archive, _HEADER)) as member:
         text = member.read(MOST_HEADER + 1)
     _check_header(text)
@@ -267,8 +294,9 @@ def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def _check_header(text: bytes) -> None:
-    """Raise ValueError if a header is longer than any that is needed."""
-    if len(text) > MOST_HEADER or text.count(b"[") + text.count(b"{") > _MOST_NESTED:
+    """Raise ValueError if a header has too many bytes, or too many lists and objects."""
+    num_brackets = text.count(b"[") + text.count(b"{")
+    if len(text) > MOST_HEADER or num_brackets > _MOST_NESTED:
         raise ValueError(
             f"the header {_HEADER} has more than {MOST_HEADER} bytes, or more than {_MOST_NESTED} brackets; shorten"
             " the notes"
@@ -276,7 +304,12 @@ def _check_header(text: bytes) -> None:
 
 
 def _read_arrays(archive: zipfile.ZipFile, names: Iterable[str]) -> Arrays:
-    """Read arrays by name; ValueError if they would unpack to more than the size of their file justifies."""
+    """Read arrays by name.
+
+    Raises:
+        ValueError: If the unpacked arrays are larger than :func:`most_unpacked` allows for the size of their file.
+
+    """
     members = {name: plain_member(archive, f"{name}.npy") for name in names}
     assert archive.fp is not None
     file_size = archive.fp.seek(0, os.SEEK_END)
@@ -285,11 +318,12 @@ def _read_arrays(archive: zipfile.ZipFile, names: Iterable[str]) -> Arrays:
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, size: int) -> NDArray[Any]:
-    """Read the array of a member of this size; ValueError if its header claims another size."""
+    """Read an array. Raise ValueError if its shape does not agree with the size of its member in bytes."""
     with archive.open(f"{name}.npy") as member:
-        shape, fortran, dtype = read_npy_header(member)
-        if dtype.hasobject or member.tell() + dtype.itemsize * prod(shape) != size:
+        shape, is_fortran, dtype = read_npy_header(member)
+        expected_size = member.tell() + dtype.itemsize * prod(shape)
+        if dtype.hasobject or expected_size != size:
             raise ValueError(f"its array {name!r} does not have {dtype} of shape {shape}")
-        # Reading to the end checks the sum of the member. Reading more could unpack a bomb.
+        # Read to the end, so that zipfile checks the checksum of the member. Never read more, as a zip bomb may follow.
         content = member.read(size)
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")

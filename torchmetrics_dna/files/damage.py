@@ -1,4 +1,7 @@
-"""Convert errors of damaged files to one kind of error."""
+"""Errors of damaged files, and limits on the size of files and images.
+
+Parsers raise errors of many types, which :func:`refusing` converts to ValueError. The limits protect against zip bombs.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,20 @@ from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
-# Number of characters of a reason that is quoted in an error.
+# Maximum number of characters of a text from outside that an error quotes.
 _MOST_REASON = 300
-# Formats of files by their first bytes.
+# File format by the first bytes of a file.
 _BEGINNINGS = {b"PK": "a .npz or .zip", b"\x89PNG": "an image", b"\xff\xd8": "an image", b"{": "json", b"[": "json"}
 
 
 @contextmanager
 def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Convert any error of parsing a file to a ValueError of one line that names the file and the expected format.
+    """Convert all errors that are raised while a file is parsed to a ValueError of one line.
 
-    Parsers raise too many types to list: zipfile alone has ten, and numpy passes on errors of Python's tokenizer. An
-    OSError is unchanged if the system can't read the file.
+    The message has the name of the file and ``what``, the expected format. All types of errors are converted, because
+    parsers raise too many to list. For example, zipfile raises ten types, and numpy may raise errors of Python's
+    tokenizer. If the file does not exist, a FileNotFoundError is raised. Other errors of the operating system that name
+    a file are not changed.
     """
     try:
         yield
@@ -41,7 +46,10 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 
 def _other_kind(path: str | os.PathLike[str], err: Exception) -> str:
-    """Return the format of a file that could not be read as text or as an archive; empty if it is unknown."""
+    """Return the format of a file that is not in the expected format. The text is empty if the format is unknown.
+
+    Only errors of decoding text and of opening a zip archive are evidence of another format.
+    """
     if not isinstance(err, (UnicodeDecodeError, zipfile.BadZipFile)) or not Path(path).is_file():
         return ""
     with Path(path).open("rb") as file:
@@ -56,7 +64,7 @@ def _other_kind(path: str | os.PathLike[str], err: Exception) -> str:
 
 
 def truncated(text: str) -> str:
-    """Truncate a text from outside to 300 characters; a server may send any length."""
+    """Truncate a text from outside to 300 characters. For example, the error message of a server may be long."""
     if len(text) <= _MOST_REASON:
         return text
     return f"{text[:_MOST_REASON]}..."
@@ -77,7 +85,10 @@ def reason_of(err: Exception) -> str:
 
 
 def first_line(err: Exception) -> str:
-    """Return the first line of an error that is not empty, or else its type; libraries may append pages of text."""
+    """Return the first line of an error message that is not empty. Return the type of an error without a message.
+
+    Some libraries append pages of text to a message.
+    """
     for line in str(err).splitlines():
         text = line.strip()
         if text:
@@ -86,40 +97,59 @@ def first_line(err: Exception) -> str:
 
 
 def read_json(path: str | os.PathLike[str], kind: type) -> Any:
-    """Read an object or list from a json file; call it within :func:`refusing`."""
+    """Read an object or a list from a json file.
+
+    Args:
+        path: Path of the file.
+        kind: Expected type, ``dict`` or ``list``.
+
+    Raises:
+        Exception: If the file can't be read or parsed. Use :func:`refusing` to convert the error.
+
+    """
     return parse_json(Path(path).read_bytes(), kind)
 
 
 def parse_json(text: bytes, kind: type) -> Any:
-    """Parse an object or list of json."""
+    """Parse an object or a list from a json text. Arguments and errors are those of :func:`read_json`."""
     return check_type("content", json.loads(text.decode()), kind)
 
 
 def check_type(name: str, value: Any, *types: type) -> Any:
-    """Return the value if its type is exactly one of ``types`` (True is no integer); ValueError otherwise."""
+    """Return a value if its type is one of ``types``. An instance of a subclass is not accepted: True is no integer.
+
+    Raises:
+        ValueError: If the value has another type. ``name`` is its name in the message.
+
+    """
     if type(value) not in types:
         expected = " or ".join(kind.__name__ for kind in types)
         raise ValueError(f"its {name} is {brief(value)}, expected {expected}")
     return value
 
 
-# Name of an environment variable, so that worker processes inherit it.
+# Environment variable with the maximum number of pixels. Worker processes inherit environment variables.
 MAX_PIXELS = "TORCHMETRICS_DNA_MAX_PIXELS"
-# Largest number of bytes of the header of a DNA, an array or a tar member.
+# Maximum size in bytes of the header of a DNA file, an array or a tar member.
 MOST_HEADER = 1 << 22
-# Largest number of files per pattern.
+# Maximum number of files that match a pattern.
 MOST_FILES = 1_000_000
-# The largest camera sensors have 151 megapixels.
+# Default maximum number of pixels of an image. The largest camera sensors have 151 megapixels.
 _DEFAULT_PIXELS = "160000000"
 _LIFT = f"to read it, set the environment variable {MAX_PIXELS} to a larger number"
-# Number of bytes that a file may always unpack to.
+# Number of bytes to which any file may be unpacked, whatever its compression ratio.
 _FREE = 64_000_000
-# Compression ratio above which a file is taken for a zip bomb.
+# Compression ratio above which larger files are taken for zip bombs.
 _MOST_RATIO = 100
 
 
 def max_pixels() -> int:
-    """Return the maximum number of pixels of an image."""
+    """Return the maximum number of pixels of an image.
+
+    Raises:
+        ValueError: If the environment variable is not a number.
+
+    """
     limit = os.environ.get(MAX_PIXELS, _DEFAULT_PIXELS)
     if not limit.isdecimal():
         raise ValueError(f"Environment variable {MAX_PIXELS} expected to be a number, but got {limit!r}")
@@ -127,7 +157,7 @@ def max_pixels() -> int:
 
 
 def most_bytes() -> int:
-    """Return the maximum number of bytes of an image, compressed or not: 4 per pixel."""
+    """Return the maximum size of an image in bytes: 4 per pixel. The limit also applies to a compressed image file."""
     return 4 * max_pixels()
 
 
@@ -138,12 +168,12 @@ def check_pixels(pixels: int) -> None:
 
 
 def beyond(fault: str) -> str:
-    """Append the remedy, the environment variable, to an error text."""
+    """Append a remedy to an error message: to set the environment variable to a larger number."""
     return f"{fault}; {_LIFT}"
 
 
 def check_size(num_bytes: int) -> None:
-    """Raise ValueError if a file, or its claimed uncompressed size, exceeds the limit of an image."""
+    """Raise ValueError if an image file, or its uncompressed content, exceeds the maximum size of an image."""
     if num_bytes > most_bytes():
         raise ValueError(
             beyond(f"it has {num_bytes} bytes, more than {most_bytes()} (4 for each pixel that is allowed)")
@@ -151,7 +181,7 @@ def check_size(num_bytes: int) -> None:
 
 
 def check_header(num_bytes: float, what: str) -> None:
-    """Raise ValueError if a header exceeds the limit."""
+    """Raise ValueError if a header exceeds its maximum size. ``what`` describes the header in the message."""
     if num_bytes > MOST_HEADER:
         raise ValueError(f"{what} has {num_bytes:.0f} bytes or more, expected {MOST_HEADER} at most")
 
@@ -163,11 +193,11 @@ def check_files(count: int, pattern: str) -> None:
 
 
 def most_unpacked(file_size: int) -> int:
-    """Return the maximum plausible uncompressed size of a file."""
+    """Return the size in bytes to which a file of ``file_size`` bytes may be unpacked."""
     return _FREE + _MOST_RATIO * file_size
 
 
 def check_unpacked(file_size: int, num_bytes: int) -> None:
-    """Raise ValueError if the claimed uncompressed size of a file is implausible."""
+    """Raise ValueError if a file would be unpacked to more bytes than :func:`most_unpacked` returns."""
     if num_bytes > most_unpacked(file_size):
         raise ValueError(f"it would unpack from {file_size} to {num_bytes} bytes, as a zip bomb does")

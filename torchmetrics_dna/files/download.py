@@ -1,4 +1,7 @@
-"""Fetch files from the Hugging Face hub and from plain addresses, through the caches of huggingface_hub and torch."""
+"""Download files from the Hugging Face hub and from URLs.
+
+Files of the hub are cached by huggingface_hub, and files of other URLs are stored in the cache of torch.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 from reprlib import repr as brief
-from typing import Any
+from typing import Any, NamedTuple
 
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import first_line
@@ -20,64 +23,88 @@ _REMEDY = "give its local path instead"
 
 
 def is_reference(path: object) -> bool:
-    """True if a path is a reference for :func:`fetch`, not a local path."""
+    """Return True if a path is a reference for :func:`fetch` rather than a local path."""
     return isinstance(path, (str, os.PathLike)) and str(path).startswith((PREFIX, *_SCHEMES))
 
 
 def fetch(reference: str, *, sha256: str = "", is_fixed: bool = False, remedy: str = _REMEDY) -> Path:
-    """Return the local copy of a file; if the cache lacks it, or has it damaged, download and check it.
+    """Return the path of a file in the cache. If the cached file is missing or damaged, download it and check it.
 
     Args:
-        reference: ``hub:OWNER/REPO/path/in/repo``; a revision may follow the repository as in
-            ``hub:OWNER/REPO@main/path``, and a repository of datasets is ``hub:datasets/OWNER/REPO/path``.
-            Or an address, ``https://...``.
-        sha256: SHA-256 of the file, or its first digits, if known; the hub provides that of its files.
-        is_fixed: Whether the file never changes, so that the hub is not queried for a newer one.
-        remedy: Use of a copy from elsewhere, for the error message.
+        reference: Reference to the file. It is an address, ``https://...``, or ``hub:OWNER/REPO/path/in/repo``. The
+            repository may be followed by a revision, as in ``hub:OWNER/REPO@main/path``. A dataset repository is
+            written as ``hub:datasets/OWNER/REPO/path``.
+        sha256: Expected SHA-256 of the file, or its first digits. If it is empty, a file of the hub is checked against
+            the hash that the hub provides.
+        is_fixed: Whether the file never changes. If True, the hub is not queried for a newer version of a cached file.
+        remedy: Advice on how to use a copy of the file from elsewhere, for the error message.
 
     Raises:
         ValueError: If ``reference`` has another form.
-        OSError: If the file can't be fetched: missing, no access, no network, no space, truncated, a wrong hash, or
-            ``HF_HUB_OFFLINE`` is set and the cache lacks it. Nothing of it is then left in the cache.
+        OSError: If the file can't be fetched. For example, there is no such file, no access, no network or no space
+            left, or the file is truncated or has a wrong hash. Also if ``HF_HUB_OFFLINE`` is set and the file is not in
+            the cache. No part of the file is left in the cache.
 
     """
     from huggingface_hub.errors import HFValidationError
 
-    is_address = reference.startswith(_SCHEMES)
-    if is_address:
-        file_name = reference.rpartition("/")[2]
-        place = reference
-    else:
-        parts = _parts(reference)
-        file_name = parts["filename"]
-        place = f"the hub repository {parts['repo_id']!r}"
+    # Raise the error for a reference of another form here, because the errors below are converted.
+    location = _Location.of(reference)
     try:
-        if is_address:
+        if location.hub_arguments is None:
             return _from_address(reference, sha256)
-        return _from_hub(parts, sha256, is_fixed)
+        return _from_hub(location.hub_arguments, sha256, is_fixed)
     except HFValidationError as err:
         raise ValueError(f"{reference!r} names no file of a hub repository: {err}") from err
     except Exception as err:
         # Errors of httpx, urllib and others have no common base class.
         raise OSError(
-            f"Can't fetch {file_name!r} of {place} ({first_line(err)}); download it where there is a network, and"
-            f" {remedy}"
+            f"Can't fetch {location.file_name!r} of {location.place} ({first_line(err)}); download it where there is a"
+            f" network, and {remedy}"
         ) from err
 
 
+class _Location(NamedTuple):
+    """Location of a file.
+
+    Attributes:
+        file_name: Name of the file in error messages.
+        place: Place of the file in error messages: its address or its hub repository.
+        hub_arguments: Arguments of huggingface_hub; None for a file at an address.
+
+    """
+
+    file_name: str
+    place: str
+    hub_arguments: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, reference: str) -> _Location:
+        """Parse a reference. Raise ValueError if it has another form than :func:`fetch` expects."""
+        if reference.startswith(_SCHEMES):
+            return cls(reference.rpartition("/")[2], reference, None)
+        arguments = _hub_arguments(reference)
+        return cls(arguments["filename"], f"the hub repository {arguments['repo_id']!r}", arguments)
+
+
 def cached(reference: str) -> Path | None:
-    """Return the local copy of a file, or None if the cache lacks it; without network access."""
+    """Return the path of a file in the cache, without network access. Return None if the file is not in the cache."""
     if reference.startswith(_SCHEMES):
         path = _checkpoint(reference)
         return path if path.is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
-    local = try_to_load_from_cache(**_parts(reference))
-    return Path(local) if isinstance(local, str) else None
+    cached_path = try_to_load_from_cache(**_hub_arguments(reference))
+    return Path(cached_path) if isinstance(cached_path, str) else None
 
 
-def _parts(reference: str) -> dict[str, Any]:
-    """Parse a reference into arguments of huggingface_hub."""
+def _hub_arguments(reference: str) -> dict[str, Any]:
+    """Return the arguments of huggingface_hub for a reference.
+
+    Raises:
+        ValueError: If the reference does not begin with ``hub:`` or has no path.
+
+    """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise ValueError(f"Expected hub:OWNER/REPO/path or hub:OWNER/REPO@REVISION/path, but got {reference!r}")
@@ -85,30 +112,42 @@ def _parts(reference: str) -> dict[str, Any]:
     return {"repo_id": match["repo"], "filename": match["file"], "repo_type": kind, "revision": match["revision"]}
 
 
-def _from_hub(parts: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
-    """Return the local copy of a file of the hub, see :func:`fetch`; ``parts`` are arguments of huggingface_hub."""
+def _from_hub(arguments: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
+    """Return the path of a file of the hub in the cache, see :func:`fetch`.
+
+    Args:
+        arguments: Arguments of huggingface_hub.
+        sha256: As for :func:`fetch`.
+        is_fixed: As for :func:`fetch`.
+
+    """
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT, HF_HUB_OFFLINE
     from huggingface_hub.utils import http_backoff
 
-    cached_path = try_to_load_from_cache(**parts)
+    cached_path = try_to_load_from_cache(**arguments)
     intact_path: Path | None = None
     if isinstance(cached_path, str) and _is_intact(Path(cached_path), sha256, HF_HUB_OFFLINE):
         intact_path = Path(cached_path)
     if intact_path is not None and is_fixed:
-        # The file of a fixed reference never changes, so the hub need not be asked for a newer one.
         return intact_path
     if intact_path is None:
-        # Fail fast without a server, because hf_hub_download retries for half a minute. Any answer will do.
-        http_backoff("HEAD", hf_hub_url(**parts), max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
-    path = Path(hf_hub_download(**parts))
+        # Request any response first, to fail fast if there is no connection: hf_hub_download retries for half a minute.
+        url = hf_hub_url(**arguments)
+        http_backoff("HEAD", url, max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
+    path = Path(hf_hub_download(**arguments))
     if path != intact_path:
         check_content(path, sha256)
     return path
 
 
 def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
-    """True if a cached file has the expected hash; otherwise delete it, and raise OSError if offline."""
+    """Return True if a cached file has the expected hash. Delete a file with another hash.
+
+    Raises:
+        OSError: If the file has another hash and can't be downloaded again, because the hub is in offline mode.
+
+    """
     try:
         check_content(path, sha256)
     except OSError:
@@ -119,33 +158,48 @@ def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
 
 
 def check_content(path: Path, sha256: str) -> None:
-    """Verify the hash of a cached file, or that in its name for the hub; delete the file and raise OSError if wrong."""
-    content = hashlib.sha256()
-    expected = sha256
+    """Check the hash of a cached file. Delete a file with another hash.
+
+    Without an expected SHA-256, the hash in the file name is expected. Only files of the hub have a hash in their name,
+    and other files are not checked.
+
+    Raises:
+        OSError: If the file has another hash.
+
+    """
     blob = path.resolve()
-    # In the hub's cache, only the targets of symlinks are named by their hash.
-    is_hashed = path.is_symlink() and len(blob.name) in (40, 64)
-    if is_hashed and not sha256:
+    # In the cache of the hub, only the targets of symbolic links are named by their hash.
+    is_named_by_hash = path.is_symlink() and len(blob.name) in (40, 64)
+    expected = sha256
+    if is_named_by_hash and not sha256:
         expected = blob.name
-        # Small files are named by the hash of their git blob, large files by their SHA-256.
-        if len(expected) == 40:
-            content = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode(), usedforsecurity=False)
     if not expected:
         return
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            content.update(chunk)
-    if not content.hexdigest().startswith(expected):
+    # Small files of the hub are named by the SHA-1 of their git blob, and large files by their SHA-256.
+    is_git_hash = not sha256 and len(expected) == 40
+    actual = _git_hash(path) if is_git_hash else _sha256(path)
+    if not actual.startswith(expected):
         path.unlink()
-        if is_hashed:
+        if is_named_by_hash:
             blob.unlink(missing_ok=True)
-        raise OSError(f"its hash is {content.hexdigest()[:16]}..., but {expected[:16]}... was expected")
+        raise OSError(f"its hash is {actual[:16]}..., but {expected[:16]}... was expected")
+
+
+def _sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _git_hash(path: Path) -> str:
+    """Return the SHA-1 of a file as a git blob."""
+    content = path.read_bytes()
+    header = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
 
 
 def _from_address(address: str, sha256: str) -> Path:
-    """Return the local copy of a file at an address, see :func:`fetch`."""
-    from urllib.request import Request, urlopen
-
+    """Return the path of a file at an address in the cache, see :func:`fetch`."""
     import torch
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
@@ -155,22 +209,34 @@ def _from_address(address: str, sha256: str) -> Path:
     if HF_HUB_OFFLINE:
         raise OSError(f"HF_HUB_OFFLINE is set, and {path} is not there")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with urlopen(Request(address, method="HEAD")) as answer:
-        size = answer.headers.get("Content-Length")
-    if size is not None and not size.isdecimal():
-        raise OSError(f"the server says that its Content-Length is {brief(size)}, expected a number of bytes")
+    expected_size = _content_length(address)
     with replacing(path) as temporary:
         torch.hub.download_url_to_file(address, str(temporary))
-        if size is not None and temporary.stat().st_size != int(size):
-            raise OSError(f"the connection was cut after {temporary.stat().st_size} of {size} bytes")
+        size = temporary.stat().st_size
+        if expected_size is not None and size != expected_size:
+            raise OSError(f"the connection was cut after {size} of {expected_size} bytes")
         check_content(temporary, sha256)
     return path
 
 
-def _checkpoint(address: str) -> Path:
-    """Return the path of a file in torch's cache, by torch's rule but without importing torch.
+def _content_length(address: str) -> int | None:
+    """Return the size in bytes that a server reports for a file, or None if it reports no size."""
+    from urllib.request import Request, urlopen
 
-    The name begins with a hash of the address, since torch's own names collide for files of the same name.
+    with urlopen(Request(address, method="HEAD")) as response:
+        length = response.headers.get("Content-Length")
+    if length is None:
+        return None
+    if not length.isdecimal():
+        raise OSError(f"the server says that its Content-Length is {brief(length)}, expected a number of bytes")
+    return int(length)
+
+
+def _checkpoint(address: str) -> Path:
+    """Return the path in torch's cache for a file at an address. torch is not imported if it is not loaded.
+
+    The file name begins with a hash of the address. torch's own file names would collide for two addresses that end in
+    the same file name.
     """
     torch = sys.modules.get("torch")
     if torch is not None:

@@ -1,4 +1,4 @@
-"""Tables of results as comma-separated values, Markdown, LaTeX and html."""
+"""Tables of results, rendered as comma-separated values, Markdown, LaTeX and html."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from torchmetrics_dna.files.visible import number, visible
 
 Cell = str | int | float | None
-# A number with its error or interval, a p-value such as "≤ 0.001", or a dash.
+# Text of a cell that counts as a number: a number with its error or interval, a p-value such as "≤ 0.001", or a dash.
 _NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)?%?( ± [\d.,]+(e[+-]\d+)?)?( ?[\[(][\d.,e+ -]+\])?( n\.s\.)?")
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -23,7 +23,7 @@ _LATEX = {
     "±": r"$\pm$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
-    # The default encoding of LaTeX's fonts has other signs in the place of these.
+    # In the default font encoding of LaTeX, the next three characters would be printed as other characters.
     "<": "$<$",
     ">": "$>$",
     "|": "$|$",
@@ -34,14 +34,14 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header, for people to read.
+    """Table of results for people to read.
 
     Attributes:
-        header: Names of the columns.
-        rows: Cells by row: words (str), counts (int), or figures (float, None for a dash).
+        header: Name of each column.
+        rows: Cells of each row: a text (str), a count (int), a number (float), or None for a dash.
         title: Title above the table.
-        notes: Lines below the table.
-        bold: Row and column of each cell in bold.
+        notes: Lines of text below the table.
+        bold: Row and column of each cell that is printed in bold.
 
     """
 
@@ -53,18 +53,25 @@ class Table:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Cell]], title: str = "", notes: Sequence[str] = ()) -> Table:
-        """Make a table of rows of cells by column; columns without any cell are left out.
+        """Make a table from rows, which are dicts from a column to its cell.
+
+        Columns in which all cells are None are left out.
 
         Example:
             >>> Table.of([{"set": "a", "p": None}, {"set": "b", "p": None}]).header
             ['set']
 
         """
-        header = [column for column in rows[0] if any(row[column] is not None for row in rows)]
-        return cls(header, [[row[column] for column in header] for row in rows], title, notes)
+        header = []
+        for column in rows[0]:
+            has_cells = any(row[column] is not None for row in rows)
+            if has_cells:
+                header.append(column)
+        cells_of_rows = [[row[column] for column in header] for row in rows]
+        return cls(header, cells_of_rows, title, notes)
 
     def without(self, column: str) -> Table:
-        """Return the table without a column, if it has it."""
+        """Return the table without the column of this name. A table without such a column is not changed."""
         columns = [i for i, name in enumerate(self.header) if name != column]
         return replace(
             self,
@@ -74,7 +81,7 @@ class Table:
         )
 
     def markdown(self) -> str:
-        r"""Render as Markdown, numbers to the right.
+        r"""Render the table as Markdown. Columns of numbers are aligned to the right.
 
         Example:
             >>> print(Table(["set", "dna-emd"], [["real_2", 0.12345]]).markdown())
@@ -86,10 +93,11 @@ class Table:
         header, *rows = self._marked(escaped_markdown, "**{}**")
         marks = ["--:" if are_numbers else "---" for are_numbers in self._are_numbers()]
         lines = [f"| {' | '.join(line)} |" for line in (header, marks, *rows)]
-        return "\n".join([*lines, *(f"\n{escaped_markdown(note)}" for note in self.notes)])
+        notes = [f"\n{escaped_markdown(note)}" for note in self.notes]
+        return "\n".join(lines + notes)
 
     def latex(self) -> str:
-        r"""Render as a LaTeX ``tabular`` of the package booktabs, with the notes in a paragraph below it.
+        r"""Render the table as a LaTeX ``tabular`` with rules of the booktabs package. Notes are a paragraph below it.
 
         Example:
             >>> print(Table(["set", "dna-emd"], [["real_2", 0.12345]], notes=["100% of B"]).latex())
@@ -106,21 +114,27 @@ class Table:
             \par}
 
         """
-        header, *rows = (" & ".join(line) + r" \\" for line in self._marked(escaped_latex, r"\textbf{{{}}}"))
+        cells_of_lines = self._marked(escaped_latex, r"\textbf{{{}}}")
+        header, *rows = [" & ".join(cells) + r" \\" for cells in cells_of_lines]
         alignment = "".join("r" if are_numbers else "l" for are_numbers in self._are_numbers())
         lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", header, r"\midrule"]
-        # LaTeX would read a bracket or a star after the end of a row as an option of that end.
-        lines += ["{}" + row if row.startswith(("[", "*")) else row for row in rows]
+        for row in rows:
+            # A bracket or a star at the start of a row needs protection. Otherwise, LaTeX would read it as an option of
+            # the line break above.
+            starts_as_option = row.startswith(("[", "*"))
+            lines.append("{}" + row if starts_as_option else row)
         lines += [r"\bottomrule", r"\end{tabular}"]
         if self.notes:
-            # A cell of the table would not break a long note into lines.
+            # Use a paragraph, because LaTeX does not break a long note in a cell into lines.
             lines += [r"\par\smallskip", r"{\footnotesize\noindent"]
             lines += [escaped_latex(note) for note in self.notes]
             lines.append(r"\par}")
         return "\n".join(lines)
 
     def html(self) -> str:
-        """Render as an html table with its title as the caption, numbers to the right; all text is escaped.
+        """Render the table as html, with its title as the caption. All text is escaped.
+
+        Columns of numbers are aligned to the right.
 
         Example:
             >>> print(Table(["set"], [["<i>a"]]).html())
@@ -129,34 +143,36 @@ class Table:
             </tbody></table>
 
         """
-        sides = ["right" if are_numbers else "left" for are_numbers in self._are_numbers()]
-
-        def row(line: list[str], tag: str) -> str:
-            cells = zip(line, sides, strict=True)
-            return "".join(f'<{tag} style="text-align: {side}">{cell}</{tag}>' for cell, side in cells)
-
-        header, *rows = self._marked(lambda text: escape(visible(text)), "<b>{}</b>")
-        caption = f"<caption>{escape(visible(self.title))}</caption>" if self.title else ""
-        body = "\n".join(f"<tr>{row(line, 'td')}</tr>" for line in rows)
-        notes = "".join(f"<p>{escape(visible(note))}</p>" for note in self.notes)
-        return f"<table>{caption}<thead><tr>{row(header, 'th')}</tr></thead><tbody>\n{body}\n</tbody></table>{notes}"
+        alignments = ["right" if are_numbers else "left" for are_numbers in self._are_numbers()]
+        header, *rows = self._marked(_escaped_html, "<b>{}</b>")
+        caption = f"<caption>{_escaped_html(self.title)}</caption>" if self.title else ""
+        head = _html_row(header, alignments, "th")
+        body = "\n".join(_html_row(cells, alignments, "td") for cells in rows)
+        notes = "".join(f"<p>{_escaped_html(note)}</p>" for note in self.notes)
+        return f"<table>{caption}<thead>{head}</thead><tbody>\n{body}\n</tbody></table>{notes}"
 
     def _lines(self) -> list[list[str]]:
-        """Return the cells of the header and of all rows as texts."""
+        """Return the header and all rows as lists of texts, one per cell."""
         lines = [list(self.header)]
         for row in self.rows:
             lines.append([f"{cell:,}" if isinstance(cell, int) else number(cell) for cell in row])
         return lines
 
     def _marked(self, escaped: Callable[[str], str], mark: str) -> list[list[str]]:
-        """Return the header and all rows with cells escaped; ``mark`` formats cells in bold."""
-        header, *rows = ([escaped(text) for text in line] for line in self._lines())
+        """Return the header and all rows as lists of texts, one per cell, in the syntax of a document format.
+
+        Args:
+            escaped: Function that escapes a text.
+            mark: Format of a cell in bold.
+
+        """
+        header, *rows = [list(map(escaped, line)) for line in self._lines()]
         for row, column in self.bold:
             rows[row][column] = mark.format(rows[row][column])
         return [header, *rows]
 
     def _are_numbers(self) -> list[bool]:
-        """Return whether all cells of each column are numbers, dashes or p-values such as "≤ 0.001"."""
+        """Return True for each column in which all cells are numbers, see ``_NUMBER``."""
         _, *rows = self._lines()
         if not rows:
             return [False] * len(self.header)
@@ -164,8 +180,21 @@ class Table:
         return [all(map(_NUMBER.fullmatch, column)) for column in columns]
 
 
+def _html_row(cells: Sequence[str], alignments: Sequence[str], tag: str) -> str:
+    """Return a row of an html table from escaped cells. The tag of a cell is "td", or "th" in the header."""
+    html = ""
+    for cell, alignment in zip(cells, alignments, strict=True):
+        html += f'<{tag} style="text-align: {alignment}">{cell}</{tag}>'
+    return f"<tr>{html}</tr>"
+
+
+def _escaped_html(text: str) -> str:
+    """Escape a text for html, control characters included."""
+    return escape(visible(text))
+
+
 def as_markdown(sentences: Sequence[str], tables: Sequence[Table]) -> str:
-    """Render sentences, and tables with their titles, as Markdown."""
+    """Render sentences, followed by tables with their titles, as Markdown."""
     parts = [escaped_markdown(sentence) for sentence in sentences]
     for table in tables:
         if table.title:
@@ -175,26 +204,31 @@ def as_markdown(sentences: Sequence[str], tables: Sequence[Table]) -> str:
 
 
 def as_html(sentences: Sequence[str], tables: Sequence[Table]) -> str:
-    """Render sentences and tables as html; all text is escaped."""
+    """Render sentences, followed by tables, as html. All text is escaped."""
     paragraphs = [f"<p>{sentence_in_html(sentence)}</p>" for sentence in sentences]
-    return "\n".join([*paragraphs, *(table.html() for table in tables)])
+    rendered_tables = [table.html() for table in tables]
+    return "\n".join(paragraphs + rendered_tables)
 
 
 def sentence_in_html(sentence: str) -> str:
-    """Render a sentence as html, with what is between backticks as code.
+    """Render a sentence as html. Text between backticks is rendered as code.
 
     Example:
         >>> print(sentence_in_html("a<b: use `diff`"))
         a&lt;b: use <code>diff</code>
 
     """
-    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(visible(sentence)))
+    return re.sub("`([^`]+)`", r"<code>\1</code>", _escaped_html(sentence))
 
 
 def as_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    """Render records as comma-separated values, in full precision; no cell is a formula to a spreadsheet.
+    """Render records as comma-separated values. Numbers have their full precision.
 
-    All have the same columns, by default those of the first.
+    Texts that a spreadsheet would evaluate as a formula are quoted.
+
+    Args:
+        records: Rows, which are dicts from a column to its value. All rows have the same columns.
+        columns: Order of the columns. By default, that of the first row.
 
     Example:
         >>> print(as_csv([{"image": "=1+1.png", "score": 0.1}]), end="")
@@ -206,13 +240,12 @@ def as_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) ->
     writer = csv.DictWriter(text, columns or list(records[0]), lineterminator="\n")
     writer.writeheader()
     for record in records:
-        cells = {key: _without_formula(value) if isinstance(value, str) else value for key, value in record.items()}
-        writer.writerow(cells)
+        writer.writerow({column: _without_formula(value) for column, value in record.items()})
     return text.getvalue()
 
 
 def escaped_markdown(text: str) -> str:
-    """Escape text from outside, so that neither Markdown nor html in it takes effect."""
+    """Escape a text so that Markdown and html syntax in it has no effect."""
     shown = visible(text)
     for sign in "\\`*_[]<>|#":
         shown = shown.replace(sign, f"\\{sign}")
@@ -220,9 +253,10 @@ def escaped_markdown(text: str) -> str:
 
 
 def escaped_latex(text: str) -> str:
-    r"""Escape the text of a cell, so that no command in it takes effect.
+    r"""Escape the text of a cell so that LaTeX commands in it have no effect.
 
-    Numbers get a minus and powers of ten, their intervals are small, and a dash alone is longer.
+    Numbers are typeset with a minus sign and powers of ten, and their intervals in a smaller font. A single dash, which
+    stands for a missing number, becomes an en dash.
 
     Example:
         >>> print(escaped_latex("-1.2e-05 ± 3e-06"), escaped_latex("a-b_1"), escaped_latex("-"))
@@ -241,8 +275,10 @@ def escaped_latex(text: str) -> str:
     return re.sub(r" ([\[(].*[\])])", r" {\\scriptsize \1}", with_minus)
 
 
-def _without_formula(text: str) -> str:
-    """Quote a text that a spreadsheet would take for a formula."""
-    if text.startswith(("=", "+", "-", "@")):
-        return f"'{visible(text)}"
-    return visible(text)
+def _without_formula(value: Any) -> Any:
+    """Quote a text that a spreadsheet would evaluate as a formula. Return other types of values as they are."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith(("=", "+", "-", "@")):
+        return f"'{visible(value)}"
+    return visible(value)

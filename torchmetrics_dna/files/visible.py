@@ -11,11 +11,12 @@ from typing import Any
 
 from torchmetrics_dna.options import argument
 
-# Name of `in_known_letters` as a handler of encoding errors.
+# Name under which `in_known_letters` is registered as a handler of encoding errors.
 ERRORS = "torchmetrics_dna"
-# Smallest p-value that is shown: the resolution of a thousand permutations.
+# Smallest p-value that is shown. It is the resolution of a test with a thousand permutations.
 LEAST_P = 0.001
-# Control characters, line separators, bidirectional overrides, and surrogates. UTF-8 can't encode surrogates.
+# Characters that are escaped: control characters, line separators, bidirectional overrides, and surrogates, which UTF-8
+# can't encode.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ASCII = {
@@ -44,7 +45,9 @@ def visible(text: str) -> str:
 
 
 def strict_json(document: Any, **settings: Any) -> str:
-    r"""Return json that any parser reads: without NaN and infinity, and with bytes that are not UTF-8 as ``\\xff``.
+    r"""Return a json text that any parser reads.
+
+    NaN and infinity become null. Bytes of file names that are not UTF-8 are escaped, as in ``\\xff``.
 
     Example:
         >>> print(strict_json({"caf\udce9": float("inf")}))
@@ -68,7 +71,10 @@ def _strict(value: Any) -> Any:
 
 
 def in_known_letters(error: UnicodeError) -> tuple[str, int]:
-    r"""Write what an encoding lacks in ASCII: a handler of encoding errors for :func:`codecs.register_error`.
+    r"""Replace characters that an encoding can't encode by ASCII.
+
+    This is a handler of encoding errors for :func:`codecs.register_error`. It returns the replacement, and the position
+    at which encoding continues.
 
     Example:
         >>> import codecs
@@ -83,14 +89,15 @@ def in_known_letters(error: UnicodeError) -> tuple[str, int]:
 
 
 def _in_ascii(letter: str) -> str:
-    """Return a letter in ASCII. Python stores bytes of names that are not UTF-8 as surrogates."""
+    """Return a character in ASCII."""
+    # Python represents the bytes of a file name that are not UTF-8 as surrogates.
     if "\udc80" <= letter <= "\udcff":
         return f"\\x{ord(letter) & 0xFF:02x}"
     return _ASCII.get(letter) or letter.encode("unicode_escape").decode()
 
 
 def shortened(text: str, length: int) -> str:
-    """Cut the middle out of a text that is too long.
+    """Remove the middle of a text that is longer than ``length`` characters.
 
     Example:
         >>> shortened("generated/samples_017.png", 15)
@@ -104,33 +111,40 @@ def shortened(text: str, length: int) -> str:
 
 
 def number(value: float | str | None, digits: int = 3, *, zeros: bool = False, error: float | None = None) -> str:
-    """Format with so many significant digits, below a billion all before the point; None as a dash, text unchanged.
+    """Format a number for display.
 
-    With ``zeros``, trailing ones are kept, so that the numbers of a column have one precision. With an ``error``, the
-    number has as many decimals as two digits of that.
+    Args:
+        value: The number. None is shown as a dash, and a text is returned as it is.
+        digits: Number of significant digits. Below a billion, all digits before the decimal point are shown.
+        zeros: Whether to keep trailing zeros, so that all numbers of a column have the same precision.
+        error: Standard error, which is shown with two significant digits. The number then has as many decimals as the
+            error, and ``digits`` is ignored. None or 0 for no error.
 
     Example:
         >>> number(8.5824), number(12345.6), number(8.5824, 2), number(1.0, zeros=True), number(None)
         ('8.58', '12,346', '8.6', '1.00', '-')
-        >>> number(34.567, error=0.123), number(1234.5, error=678.9)
-        ('34.57 ± 0.12', '1,234 ± 679')
+        >>> number(34.567, error=0.123), number(1234.5, error=678.9), number(34.567, error=float("inf"))
+        ('34.57 ± 0.12', '1,234 ± 679', '34.6 ± inf')
 
     """
     if value is None:
         return "-"
     if isinstance(value, str):
         return value
-    if error:
+    if error and isfinite(error):
         decimals = max(0, 1 - floor(log10(error)))
         return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
     if 10**digits - 0.5 <= abs(value) < 10**9:
-        return f"{value:,.0f}"
-    flag = "#" if zeros else ""
-    return f"{value:{flag}.{digits}g}".removesuffix(".")
+        shown = f"{value:,.0f}"
+    else:
+        flag = "#" if zeros else ""
+        shown = f"{value:{flag}.{digits}g}".removesuffix(".")
+    # An error that is infinite or undefined has no decimals.
+    return f"{shown} ± {error}" if error else shown
 
 
 def percent(share: float) -> str:
-    """Return a share in per cent.
+    """Format a share as a percentage.
 
     Example:
         >>> percent(0.95), percent(0.9999)
@@ -141,7 +155,7 @@ def percent(share: float) -> str:
 
 
 def images_in_words(count: int, noun: str = "image") -> str:
-    """Format a number of images, or of what else the noun says.
+    """Format a number of images, or of other items that ``noun`` names in the singular.
 
     Example:
         >>> images_in_words(1), images_in_words(2000), images_in_words(2, "row")
@@ -154,13 +168,13 @@ def images_in_words(count: int, noun: str = "image") -> str:
 
 
 def bins_in_words(bins: float) -> str:
-    """Return a distance in bins in words, with three digits, as in "1 bin" or "2.13 bins"."""
+    """Format a distance in bins with three digits, as in "1 bin" or "2.13 bins"."""
     shown = number(bins)
     return "1 bin" if shown == "1" else f"{shown} bins"
 
 
 def in_words(value: Any) -> str:
-    """Format a json value, without what is None within a dict."""
+    """Format a json value as text. Keys of a dict whose value is None are left out."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {in_words(inner)}" for key, inner in value.items() if inner is not None)
     if isinstance(value, (list, tuple)):
@@ -169,7 +183,9 @@ def in_words(value: Any) -> str:
 
 
 def p_figure(p: float | None, name: str = "") -> str:
-    """Format a p-value or q with two digits; None as a dash. With a name, as in running text.
+    """Format a p-value or q-value with two digits. None is shown as a dash.
+
+    With a name, the text can be part of a sentence.
 
     Example:
         >>> p_figure(0.0123), p_figure(0.0004), p_figure(1.0), p_figure(0.0123, "p"), p_figure(0.0004, "p")
@@ -184,23 +200,28 @@ def p_figure(p: float | None, name: str = "") -> str:
 
 
 def plain_name(name: str) -> str:
-    """Return the same text for all spellings of a distance, such as "dna-emd", "dna_emd" and "DNAEMD"."""
+    """Return a text that is the same for all spellings of a distance, such as "dna-emd", "dna_emd" and "DNAEMD"."""
     return str(name).lower().replace("-", "").replace("_", "")
 
 
-def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
-    """Return the error text for names that are no distances, or for none at all."""
-    known = list(known)
-    unknown = [str(name) for name in unknown]
-    meant = []
-    for word in unknown:
-        with_word = [name for name in known if word in name.split("-")]
-        similar = with_word or get_close_matches(word, known, 1, 0.7)
-        meant += similar[:1]
-    hint = ""
-    if "fid" in map(str.lower, unknown):
-        hint = "; FID is fd of the feature inception_fid, or fid of compare"
-    elif meant:
-        hint = f"; did you mean {', '.join(map(repr, meant))}?"
-    got = ", ".join(map(repr, unknown)) or "none"
-    return f"{argument('metrics')} expected to be any of {', '.join(known)}, but got {got}{hint}"
+def unknown_metrics(unknown: Sequence[str], allowed: Iterable[str]) -> str:
+    """Return the error message for names of unknown distances, or for an empty list of names."""
+    names = [str(name) for name in unknown]
+    allowed = list(allowed)
+    got = ", ".join(map(repr, names)) or "none"
+    hint = _hint_for_unknown_metrics(names, allowed)
+    return f"{argument('metrics')} expected to be any of {', '.join(allowed)}, but got {got}{hint}"
+
+
+def _hint_for_unknown_metrics(names: Sequence[str], allowed: Sequence[str]) -> str:
+    """Return which distances may be meant, as the end of a message. The text is empty if none is similar."""
+    if "fid" in map(str.lower, names):
+        return "; FID is fd of the feature inception_fid, or fid of compare"
+    suggestions: list[str] = []
+    for name in names:
+        with_word = [distance for distance in allowed if name in distance.split("-")]
+        similar = with_word or get_close_matches(name, allowed, 1, 0.7)
+        suggestions += similar[:1]
+    if not suggestions:
+        return ""
+    return f"; did you mean {', '.join(map(repr, suggestions))}?"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.functional.odd import PropertyTails, standardized_properties, tail_of
+from torchmetrics_dna.functional.flagging import PropertyTails, standardized_properties, tail_of
 from torchmetrics_dna.functional.outliers import LayerGaussian, gaussians_of_means, left_out_distances, outlier_distance
 
 # Smallest mean excess of the values in a tail. Without it, the mean excess of equal values would be 0.

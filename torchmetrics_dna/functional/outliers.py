@@ -263,7 +263,7 @@ def _floor(mean: Tensor) -> Tensor:
     return mean.square().mean(-1) * _FLOOR + torch.finfo(torch.float32).tiny
 
 
-class FewOff(NamedTuple):
+class OutlierTest(NamedTuple):
     """Result of the test for a small number of outliers, relative to the images of a reference.
 
     Attributes:
@@ -283,7 +283,7 @@ class FewOff(NamedTuple):
     fewest: int | None
 
 
-def few_are_off(scores: Tensor, typical: Tensor) -> FewOff:
+def outlier_test(scores: Tensor, typical: Tensor) -> OutlierTest:
     r"""Test if some images have higher outlier scores than the images of a reference, and estimate their share.
 
     The statistic is the sum of :math:`\max(z, 0)^2` over the images, with :math:`z = (x - m) / (1.4826\, d)`. Here, x
@@ -307,7 +307,7 @@ def few_are_off(scores: Tensor, typical: Tensor) -> FewOff:
     Example:
         >>> typical = 1 + torch.rand(100, generator=torch.Generator().manual_seed(0)) / 4
         >>> scores = torch.cat([typical[:55], torch.full((5,), 3.0)])
-        >>> few_are_off(scores, typical).p_value, few_are_off(scores[:55], typical).p_value > 0.05
+        >>> outlier_test(scores, typical).p_value, outlier_test(scores[:55], typical).p_value > 0.05
         (0.004, True)
 
     """
@@ -319,7 +319,7 @@ def few_are_off(scores: Tensor, typical: Tensor) -> FewOff:
     scores = scores.detach().cpu().double()
     typical = typical.detach().cpu().double()
     share, low, high = _share(scores, typical)
-    return FewOff(_p_value(scores, typical), share, low, high, fewest_images(len(scores), len(typical)))
+    return OutlierTest(_p_value(scores, typical), share, low, high, fewest_images(len(scores), len(typical)))
 
 
 def score_limit(typical: Tensor, share: float = 0.05) -> float:
@@ -362,7 +362,7 @@ def check_typical(typical: Tensor) -> None:
 
 
 def _p_value(scores: Tensor, typical: Tensor) -> float:
-    """Return the p-value of :func:`few_are_off`."""
+    """Return the p-value of :func:`outlier_test`."""
     tiny = torch.finfo(torch.float64).tiny
     logs = torch.cat([scores, typical]).clamp(min=tiny).log()
     offsets = logs - logs.quantile(0.5)

@@ -1,4 +1,4 @@
-"""Images in archives: zips, tars, packed or not, and shards of WebDataset."""
+"""Images in archives: zip files, tar files (also compressed ones), and shards of WebDataset."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 # Value of the argument `column` that selects all images of a sample.
 _ALL = "*"
-# Modules that unpack compressed tars, by the first bytes of the file. Unlike tarfile, they verify checksums.
+# Modules that decompress tar files, by the first bytes of the file. Unlike tarfile, these modules verify checksums.
 _PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma"}
-# Types of headers whose content, such as a long name, tarfile reads into memory.
+# Types of tar headers with additional content, such as a long name. tarfile reads the whole content into memory.
 _LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-# Bytes that are read at a time: enough for few calls, and little memory.
+# Number of bytes that are read at a time.
 _CHUNK = 1 << 20
-# Columns of a tar that an error lists at most.
+# Maximum number of columns that an error lists.
 _MOST_COLUMNS = 10
 _NOT_PLAIN = (
     "it is a link, a sparse file or a device; pack what it leads to: `tar --dereference --hard-dereference`, or `zip`"
@@ -43,7 +43,7 @@ _CUT = "it is no tar, or damaged, or has been cut off; copy it anew"
 
 
 def open_zips(files: Sequence[str], label: str, _: Reading) -> ImageSource:
-    """Open the images of zips, searched like folders."""
+    """Open the images of zip files as one set. Hidden files and folders are left out, as in a folder."""
     sources = []
     for archive in map(_Zip, files):
         name = public(archive.path)
@@ -54,10 +54,10 @@ def open_zips(files: Sequence[str], label: str, _: Reading) -> ImageSource:
 
 
 def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
-    """Open the images of tars.
+    """Open the images of tar files as one set.
 
-    A single local unpacked tar is indexed first, by reading only its headers. Several or packed tars are streams, since
-    indexing them means reading all of them.
+    A single local file without compression is indexed: only its headers are read. Other tar files are streams, because
+    an index would require reading their whole content first.
     """
     path = files[0]
     if len(files) > 1 or is_address(path) or _is_packed(path):
@@ -65,7 +65,7 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
     with refusing(path, "a tar"):
         places_by_member = _index_of_tar(path, reading.column)
     members = sorted(places_by_member, key=natural_key)
-    # An array is compact, and there may be millions of images.
+    # Use an array to save memory, because there may be millions of images.
     places = np.array([places_by_member[member] for member in members], np.int64).reshape(-1, 2)
     return ImageSource(
         Names(members, f"{path}/"),
@@ -77,7 +77,10 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
 
 
 def _index_of_tar(path: str, column: str | None) -> dict[str, tuple[int, int]]:
-    """Return the offset and the size of each image of an unpacked tar by its name; size -1 if it is not plain."""
+    """Return the offset and the size of each image in a tar file without compression, by its name.
+
+    The size is -1 for a member that is not a plain file.
+    """
     places = dict[str, tuple[int, int]]()
     for name, info, _ in _images(path, column):
         size = info.size if _is_plain(info) else -1
@@ -86,7 +89,12 @@ def _index_of_tar(path: str, column: str | None) -> dict[str, tuple[int, int]]:
 
 
 def _add(name: str, files: set[str]) -> None:
-    """Add a file of an archive to the earlier ones; ValueError if it is a duplicate, or leads out of the archive."""
+    """Add the name of a file in an archive to the set of earlier names.
+
+    Raises:
+        ValueError: If the name is a duplicate, or lies outside of the archive.
+
+    """
     path = posixpath.normpath(name)
     if path.startswith("../"):
         raise ValueError(f"its file {name!r} leads out of it; pack it anew, from the folder that all files are in")
@@ -97,7 +105,7 @@ def _add(name: str, files: set[str]) -> None:
 
 
 class _Zip:
-    """Images of a zip, reopened in every process, since file positions must not be shared."""
+    """Images of a zip file. Each process opens the file itself, because processes must not share a file position."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -109,23 +117,26 @@ class _Zip:
                 _add(name, files)
 
     def fetch(self, index: int) -> BytesIO:
+        """Read an image file. Raise ValueError if it is not a plain file, or too large."""
         member = plain_member(self._archive(), self.names[index])
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ValueError(_NOT_PLAIN)
         check_size(member.file_size)
         check_unpacked(member.compress_size, member.file_size)
         with self._archive().open(member) as file:
-            # Without a limit, `read` would go beyond the size that the header claims, if the claim is false.
+            # Pass the size as a limit. Without a limit, `read` returns more if the size in the header is wrong.
             return BytesIO(file.read(member.file_size))
 
     def stamp(self, index: int) -> str:
+        """Return a text that changes if an image changes: its size and checksum."""
         member = self._archive().getinfo(self.names[index])
         return f"{member.file_size} {member.CRC:08x}"
 
     def _archive(self) -> zipfile.ZipFile:
+        """Return the open archive of this process."""
         process = os.getpid()
         if process not in self._opened:
-            # A ZipFile closes the file itself if it is made from a path.
+            # Pass a local path instead of a file, so that the ZipFile closes the file.
             file: Any = open_file(self.path) if is_address(self.path) else self.path
             self._opened[process] = zipfile.ZipFile(file)
         return self._opened[process]
@@ -135,12 +146,19 @@ class _Zip:
 
 
 def _fetch(path: str, places: np.ndarray[Any, Any], index: int) -> BytesIO:
-    """Read an image of an unpacked tar at its place: its offset, and its size, or -1 if it is not plain."""
+    """Read an image of a tar file without compression.
+
+    Args:
+        path: Path of the tar file.
+        places: Offset and size of each image. The size is -1 for a member that is not a plain file.
+        index: Index of the image.
+
+    """
     offset, size = places[index].tolist()
     if size < 0:
         raise ValueError(_NOT_PLAIN)
     check_size(size)
-    # The file is reopened because processes must not share a file position.
+    # Open the file anew, because processes must not share a file position.
     with Path(path).open("rb") as file:
         file.seek(offset)
         content = file.read(size)
@@ -150,13 +168,14 @@ def _fetch(path: str, places: np.ndarray[Any, Any], index: int) -> BytesIO:
 
 
 def _stamp(path: str, places: np.ndarray[Any, Any], index: int) -> str:
+    """Return a text that changes if an image changes. Arguments are those of :func:`_fetch`."""
     offset, size = places[index].tolist()
     return f"{size} {offset} {Path(path).stat().st_mtime_ns}"
 
 
 def _stream(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the content of each image of a tar, or its name and the error if it can't be read."""
-    # The compressed size of a single member is unknown, but it is at most the size of the whole file.
+    """Yield the name and the content of each image of a tar file. For an unreadable image, the content is an error."""
+    # Compare the size of a member with that of the whole file, because its own compressed size is unknown.
     file_size = None if is_address(path) else Path(path).stat().st_size
     for name, info, archive in _images(path, reading.column):
         try:
@@ -169,7 +188,13 @@ def _stream(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
 
 
 def _check_member(info: tarfile.TarInfo, file_size: int | None) -> None:
-    """Raise ValueError unless a member of a tar of this size (None if unknown) is a plain file of plausible size."""
+    """Raise ValueError unless a member of a tar file is a plain file that is not too large.
+
+    Args:
+        info: Header of the member.
+        file_size: Size of the tar file in bytes. None if it is unknown.
+
+    """
     if not _is_plain(info):
         raise ValueError(_NOT_PLAIN)
     check_size(info.size)
@@ -178,43 +203,53 @@ def _check_member(info: tarfile.TarInfo, file_size: int | None) -> None:
 
 
 def _images(path: str, column: str | None) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
-    """Yield the names, headers and archive of the images of a tar.
+    """Yield the name and the header of each image of a tar file, and the archive from which the image can be read.
 
     WebDataset stores the files of a sample next to each other. ``7.jpg``, ``7.json`` and ``7.mask.png`` are one sample:
-    they share the name up to the first dot. The rest of the name is the column. The column ``"*"`` selects all images.
-    So does None, but then each sample may have only one image.
+    they share the name up to the first dot. The text after this dot is the column of a file.
+
+    Args:
+        path: Path or address of the tar file.
+        column: Column of the images. ``"*"`` and None select images of all columns. With None, each sample may have
+            only one image.
 
     Raises:
         ValueError: If a file is a duplicate, a sample has several images, or no file is in the column.
 
     """
     files = set[str]()
-    columns_seen = set[str]()
+    all_columns = set[str]()
     last_name = ""
+    has_named_column = column not in (None, _ALL)
     for info, archive in _members(path):
         if info.isdir():
             continue
-        if column in (None, _ALL):
-            is_image = is_image_member(info.name)
-        else:
+        if has_named_column:
             _, column_of_file = _sample_and_column(info.name)
-            columns_seen.add(column_of_file)
-            is_hidden = PurePosixPath(info.name).name.startswith(".")
-            is_image = not is_hidden and column_of_file.lower() == str(column).lower()
-        if not is_image:
+            all_columns.add(column_of_file)
+        if not _is_selected(info.name, column):
             continue
         if column is None:
             _check_not_of_one_sample(last_name, info.name)
         last_name = info.name
         _add(info.name, files)
         yield info.name, info, archive
-    if columns_seen and not files:
-        listed = ", ".join(sorted(columns_seen)[:_MOST_COLUMNS])
+    if all_columns and not files:
+        listed = ", ".join(sorted(all_columns)[:_MOST_COLUMNS])
         raise ValueError(f"There is no column {column!r} in {public(path)!r}, which has {listed}")
 
 
+def _is_selected(name: str, column: str | None) -> bool:
+    """Return True if a file of a tar file is an image in the column, see :func:`_images`."""
+    if column is None or column == _ALL:
+        return is_image_member(name)
+    is_hidden = PurePosixPath(name).name.startswith(".")
+    _, column_of_file = _sample_and_column(name)
+    return not is_hidden and column_of_file.lower() == column.lower()
+
+
 def _sample_and_column(name: str) -> tuple[str, str]:
-    """Split the name of a file in a tar at the first dot of its last part, as WebDataset does.
+    """Split the path of a file in a tar file at the first dot of the file name, as WebDataset does.
 
     Example:
         >>> _sample_and_column("train/7.mask.png")
@@ -227,7 +262,7 @@ def _sample_and_column(name: str) -> tuple[str, str]:
 
 
 def _check_not_of_one_sample(first: str, second: str) -> None:
-    """Raise ValueError if two images that follow each other in a tar are parts of one sample."""
+    """Raise ValueError if two successive images of a tar file belong to the same sample."""
     first_sample, first_column = _sample_and_column(first)
     sample, column = _sample_and_column(second)
     # Names such as 7.1.png and 7.2.png are numbered files rather than columns.
@@ -240,32 +275,36 @@ def _check_not_of_one_sample(first: str, second: str) -> None:
 
 
 def _is_plain(info: tarfile.TarInfo) -> bool:
-    """True for a file whose bytes are all in a row."""
+    """Return True for a regular file whose content is stored in one piece."""
     return info.isreg() and not info.issparse()
 
 
 def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    """Yield the headers of a tar in order. The file of a header can only be read before the next header is yielded."""
+    """Yield each header of a tar file and the archive, in order.
+
+    The file of a header can only be read before the next header is yielded.
+    """
     with _buffered(path) as buffered:
         packing = _packing(buffered)
         file: Any = import_module(packing).open(buffered) if packing else buffered
         mode: Any = "r|" if packing or is_address(path) else "r:"
         with tarfile.open(fileobj=file, mode=mode, tarinfo=_Header, bufsize=_CHUNK) as archive:
             while info := archive.next():
-                # Otherwise tarfile keeps all headers in memory.
+                # Remove the headers that tarfile collects, because they would fill the memory.
                 archive.members = []  # type: ignore[attr-defined]
                 yield info, archive
-            # Reading to the end verifies the checksum of a packed file.
-            rest: Any = archive.fileobj
-            while block := rest.read(_CHUNK):
-                if block.count(0) < len(block):
+            # Read to the end, which verifies the checksum of a compressed file. Only zeros may follow the last member.
+            remaining_file: Any = archive.fileobj
+            while block := remaining_file.read(_CHUNK):
+                num_zeros = block.count(0)
+                if num_zeros < len(block):
                     raise ValueError("it goes on after its end mark, as joined tars do; join what is in them")
 
 
 class _Header(tarfile.TarInfo):
-    """Header of a tar that raises an error if it is damaged, missing, or too long.
+    """Header of a member of a tar file, which raises an error if it is damaged, missing or too long.
 
-    tarfile itself treats a damaged or missing header as the end of the archive, and reads long names of any size.
+    The headers of tarfile do not: a damaged or missing header ends the archive, and names of any length are read.
     """
 
     @classmethod
@@ -278,7 +317,7 @@ class _Header(tarfile.TarInfo):
         except tarfile.HeaderError as err:
             raise tarfile.ReadError(_CUT) from err
 
-    # All versions of tarfile call this method before they read further.
+    # Override this private method, because all versions of tarfile call it before they read the content of a header.
     def _proc_member(self, tarfile_: tarfile.TarFile) -> Any:
         if self.size < 0:
             raise tarfile.ReadError(_CUT)
@@ -288,12 +327,16 @@ class _Header(tarfile.TarInfo):
 
 
 def _buffered(path: str) -> BufferedReader:
+    """Open a file that is read forwards, with a buffer."""
     file: Any = open_file(path, forwards=True)
     return file if isinstance(file, BufferedReader) else BufferedReader(file, _CHUNK)
 
 
 def _packing(file: BufferedReader) -> str | None:
-    """Return the module that unpacks a file, without reading from it; None if it is not packed."""
+    """Return the name of the module that decompresses a file. Return None for a file without compression.
+
+    The position in the file does not change.
+    """
     start = file.peek(6)
     for mark, module in _PACKINGS.items():
         if start.startswith(mark):
@@ -302,5 +345,6 @@ def _packing(file: BufferedReader) -> str | None:
 
 
 def _is_packed(path: str) -> bool:
+    """Return True if a file is compressed."""
     with _buffered(path) as file:
         return _packing(file) is not None

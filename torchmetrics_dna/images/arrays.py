@@ -1,4 +1,4 @@
-"""Arrays of images in files: ``.npy``, and ``.npz`` in the format of samples of ADM and others."""
+"""Arrays of images in ``.npy`` and ``.npz`` files, such as the sample batches that ADM publishes."""
 
 from __future__ import annotations
 
@@ -29,67 +29,85 @@ from torchmetrics_dna.options import written
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
-# Name that numpy.savez gives to an unnamed array, as in the samples of ADM.
+# Name that numpy.savez gives to an array without a name. The sample batches of ADM have this name.
 _USUAL = "arr_0"
 _CUT = "it has been cut off; copy it anew"
-# Bytes that are read at a time: enough for few calls, and little memory.
+# Number of bytes that are read at a time.
 _CHUNK = 1 << 20
-# Lengths of the name and of the extra field in the local header of a zip member (section 4.3.7 of the specification).
+# Beginning of the local header of a zip member, with the lengths of its name and its extra field (section 4.3.7 of the
+# zip specification).
 _LOCAL = struct.Struct("<26xHH")
 
 
 class _Stored(NamedTuple):
-    """Place and format of an array in a file.
+    """Location and format of an array in a file.
 
     Attributes:
         path: Path or address of the file.
         shape: Shape of the array: a batch of images, or a single image.
-        dtype: Its type.
-        fortran: Whether its first axis is innermost.
-        offset: Position of its first byte in the file; None if the array can't be memory-mapped.
+        dtype: Dtype of the array.
+        is_fortran: Whether the array is in Fortran order.
+        offset: Position of the first value in the file, in bytes. None if the array can't be memory-mapped.
 
     """
 
     path: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    fortran: bool
+    is_fortran: bool
     offset: int | None
 
     @property
     def num_images(self) -> int:
+        """Number of images in the array."""
         return self.shape[0] if len(self.shape) == 4 else 1
 
     def fetch(self, index: int) -> NDArray[Any]:
-        order: Any = "F" if self.fortran else "C"
-        # Mapping a file anew for each image is fast because nothing is read yet.
+        """Read an image from the memory-mapped file."""
+        order: Any = "F" if self.is_fortran else "C"
+        # Map the file anew for each image. This is fast, because only the image itself is read.
         array = np.memmap(self.path, self.dtype, "r", self.offset or 0, self.shape, order)
         return np.array(array[index] if array.ndim == 4 else array)
 
     def stamp(self, _: int = 0) -> str:
+        """Return a text that changes if the file changes."""
         return stamp_of([self.path].__getitem__, 0)
 
 
 def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
-    """Open arrays of images; local uncompressed ones are memory-mapped, others are streamed."""
-    stored = {file: _stored(file, reading.column) for file in files}
-    formats = {public(file): ArrayFormat(array.shape, held_by(array.dtype)) for file, array in stored.items()}
-    if all(array.offset is not None for array in stored.values()):
+    """Open the arrays of images in files as one set.
+
+    Local arrays without compression are memory-mapped. If any array is compressed or at an address, all are streamed.
+    """
+    arrays: dict[str, _Stored] = {}
+    formats: dict[str, ArrayFormat] = {}
+    for file in files:
+        array = _stored(file, reading.column)
+        arrays[file] = array
+        formats[public(file)] = ArrayFormat(array.shape, held_by(array.dtype))
+    if all(array.offset is not None for array in arrays.values()):
         sources = []
-        for file, array in stored.items():
+        for file, array in arrays.items():
             _check_sum(file, reading.column, array.stamp())
             names = [f"{file}/{i}" for i in range(array.num_images)]
             sources.append(ImageSource(names, array.fetch, file, array.stamp, [file]))
         return replace(joined(sources, label), arrays=formats)
-    count = sum(array.num_images for array in stored.values())
+    count = sum(array.num_images for array in arrays.values())
     return stream_of(files, label, reading, _read, count=count, decoded=True, arrays=formats)
 
 
 def read_arrays(path: str, column: str | None) -> dict[str, Any]:
-    """Read all arrays of numbers in a file by name; the array of a local ``.npy`` is memory-mapped.
+    """Read all arrays of numbers in a file.
+
+    Args:
+        path: Path or address of a ``.npy`` or ``.npz`` file.
+        column: Name of the required array, or None.
+
+    Returns:
+        The arrays by name. The name is empty for the array of a ``.npy`` file, which is memory-mapped if it is local.
 
     Raises:
-        ValueError: If there are no arrays of numbers, or the one named ``column`` holds something else.
+        ValueError: If there are no arrays of numbers, or the array named ``column`` does not hold numbers.
 
     """
     with open_file(path) as file:
@@ -104,7 +122,7 @@ def read_arrays(path: str, column: str | None) -> dict[str, Any]:
 
 
 def _read_npz(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the arrays of numbers in an archive by name, and what the other arrays hold."""
+    """Return the arrays of numbers in an archive by name, and the types of values in all other arrays by name."""
     arrays = dict[str, Any]()
     types_of_others = dict[str, str]()
     for member_name in archive.namelist():
@@ -123,14 +141,14 @@ def _read_npz(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, str]]
 
 
 def _read_npy(path: str, file: BinaryIO) -> NDArray[Any]:
-    """Read the array of a ``.npy`` file that was opened; memory-map it if it is local."""
+    """Read the array of an open ``.npy`` file. The array of a local file is memory-mapped."""
     shape, _, dtype = read_npy_header(file)
     if not _is_of_numbers(dtype):
         raise ValueError(f"it holds {held_by(dtype)} of shape {shape}, expected numbers")
     end = file.tell() + dtype.itemsize * prod(shape)
     if file.seek(0, os.SEEK_END) < end:
         raise ValueError(_CUT)
-    # A file without values can't be mapped.
+    # An array without values can't be memory-mapped.
     if prod(shape) and not is_address(path):
         array: NDArray[Any] = np.load(path, mmap_mode="r")
         return array
@@ -139,12 +157,12 @@ def _read_npy(path: str, file: BinaryIO) -> NDArray[Any]:
 
 
 def _is_of_numbers(dtype: np.dtype[Any]) -> bool:
-    """True for booleans and for integer, floating point and complex numbers."""
+    """Return True for booleans and for integer, floating point and complex numbers."""
     return dtype.kind in "biufc"
 
 
 def read_safetensors(path: str, _: str | None) -> dict[str, Any]:
-    """Read all tensors of a file by name."""
+    """Read all tensors of a ``.safetensors`` file by name."""
     from safetensors.torch import load
 
     with open_file(path) as file:
@@ -152,19 +170,23 @@ def read_safetensors(path: str, _: str | None) -> dict[str, Any]:
 
 
 def refuse_embeddings(files: Sequence[str], *_: object) -> Images:
-    """Raise ValueError, since such files hold no images."""
+    """Raise ValueError, because ``.safetensors`` files hold embeddings instead of images."""
     raise ValueError(f"{public(files[0])!r} holds no images; {EMBEDDINGS}")
 
 
 def holds_images(path: str | os.PathLike[str]) -> bool:
-    """True if a local ``.npz`` may hold images or other inputs: an array of two axes or more, but no mean of FID's."""
+    """Return True if a local ``.npz`` file may hold images or other inputs.
+
+    The file must have an array with at least two axes. A file with an array ``mu`` has the statistics of an FID, unless
+    it also has the array ``arr_0``.
+    """
     try:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
             axes = _axes(archive)
         if f"{_USUAL}.npy" in axes:
             return True
-        is_of_fid = "mu.npy" in axes
-        return not is_of_fid and max(axes.values()) >= 2
+        has_fid_statistics = "mu.npy" in axes
+        return not has_fid_statistics and max(axes.values()) >= 2
     except Exception:
         # The error is reported when the file is read.
         return False
@@ -172,7 +194,13 @@ def holds_images(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def _opened(path: str, column: str | None) -> Iterator[tuple[BinaryIO, IO[bytes], zipfile.ZipInfo | None]]:
-    """Open a file and return its array of images, which is a member of an ``.npz``."""
+    """Open a file and its array of images.
+
+    Yields:
+        The file, a file of the array alone, and the entry of the array in the archive. For a ``.npy`` file, both files
+        are the same, and the entry is None.
+
+    """
     is_npy = suffix_of(path) == ".npy"
     with open_file(path, forwards=is_npy) as file:
         if is_npy:
@@ -185,9 +213,14 @@ def _opened(path: str, column: str | None) -> Iterator[tuple[BinaryIO, IO[bytes]
 
 
 def _stored(path: str, column: str | None) -> _Stored:
-    """Return the layout of the array in a file; ValueError if it is not an array of images."""
+    """Return the location and format of the array of images in a file.
+
+    Raises:
+        ValueError: If the array does not hold images, or its values are not complete.
+
+    """
     with refusing(public(path), "an array of images"), _opened(path, column) as (file, array, info):
-        shape, fortran, dtype = read_npy_header(array)
+        shape, is_fortran, dtype = read_npy_header(array)
         _check_format(shape, dtype)
         offset = None
         if not is_address(path):
@@ -196,31 +229,31 @@ def _stored(path: str, column: str | None) -> _Stored:
             end = offset + dtype.itemsize * prod(shape)
             if file.seek(0, os.SEEK_END) < end:
                 raise ValueError(_CUT)
-        elif fortran:
+        elif is_fortran:
             raise ValueError("its first axis is not the outermost; save `numpy.ascontiguousarray(imgs)`")
-    return _Stored(path, shape, dtype, fortran, offset)
+    return _Stored(path, shape, dtype, is_fortran, offset)
 
 
 def _check_format(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise ValueError unless an array is an image or a batch of images of a plausible size."""
+    """Raise ValueError unless an array is an image or a batch of images that are not too large."""
     images = ArrayFormat(shape, held_by(dtype))
     images.check("Images", 4)
     height_and_width = shape[-3:][:2]
     check_pixels(prod(height_and_width))
     bytes_of_image = dtype.itemsize * prod(shape[-3:])
-    # An array of three axes is more likely a batch of grey images than one image of that size.
+    # If a single image is too large, the array is more likely a batch of greyscale images. Report the shape instead.
     if len(shape) == 3 and bytes_of_image > most_bytes():
         images.check("Images", 4, channels=3)
     check_size(bytes_of_image)
 
 
 def _offset_in_file(file: BinaryIO, array: IO[bytes], member: zipfile.ZipInfo | None) -> int | None:
-    """Return the offset in a file at which the values of an array begin; None if they are compressed.
+    """Return the position in a file at which the values of an array begin. Return None for a compressed array.
 
     Args:
         file: The ``.npy`` or ``.npz`` file.
-        array: The array in it, whose header was read.
-        member: The member of the ``.npz`` that holds the array; None for a ``.npy``.
+        array: The file of the array alone. Its header was read already.
+        member: The entry of the array in a ``.npz`` file. None for a ``.npy`` file.
 
     """
     offset = array.tell()
@@ -228,25 +261,35 @@ def _offset_in_file(file: BinaryIO, array: IO[bytes], member: zipfile.ZipInfo | 
         return offset
     if member.compress_type != zipfile.ZIP_STORED:
         return None
-    # The local header has a name and an extra field of its own, so its length must be read from the file.
+    # Read the length of the local header from the file, because its extra field may differ from that of the entry.
     file.seek(member.header_offset)
-    num_name, num_extra = _LOCAL.unpack(file.read(_LOCAL.size))
-    length: int = _LOCAL.size + num_name + num_extra
-    return offset + member.header_offset + length
+    name_length, extra_length = _LOCAL.unpack(file.read(_LOCAL.size))
+    header_length: int = _LOCAL.size + name_length + extra_length
+    return offset + member.header_offset + header_length
 
 
-# The stamp is part of the cache key, so that a changed file is checked again.
+# The stamp is an argument, and so a part of the cache key, so that a changed file is checked again.
 @lru_cache(64)
 def _check_sum(path: str, column: str | None, stamp: str) -> None:  # noqa: ARG001
-    """Raise ValueError if the checksum of an ``.npz`` member is wrong, which memory maps do not verify."""
+    """Raise ValueError if the checksum of an array in an ``.npz`` file is wrong. Memory maps do not verify it."""
     with refusing(path, "an array of images"), _opened(path, column) as (_, array, info):
-        # A .npy file has no checksum. Of a member, zipfile verifies it at the end.
-        while info is not None and array.read(_CHUNK):
+        # A .npy file has no checksum.
+        if info is None:
+            return
+        # zipfile verifies the checksum when the array was read to its end.
+        while array.read(_CHUNK):
             pass
 
 
 def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
-    """Return the name of the member of an ``.npz`` that has the images; ValueError if that is not clear."""
+    """Return the name of the archive member with the array of images.
+
+    The array is ``column``, or else ``arr_0``, or else the only array with four axes.
+
+    Raises:
+        ValueError: If there is no such array.
+
+    """
     names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     if column is not None:
         check_column(names, column, path)
@@ -266,17 +309,18 @@ def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
 
 
 def _axes(archive: zipfile.ZipFile) -> dict[str, int]:
-    """Return the number of axes of each array, by its member."""
+    """Return the number of axes of each array, by the name of its archive member."""
     axes = dict[str, int]()
     for name in archive.namelist():
         if name.endswith(".npy"):
             with archive.open(plain_member(archive, name)) as member:
-                axes[name] = len(read_npy_header(member)[0])
+                shape, _, _ = read_npy_header(member)
+            axes[name] = len(shape)
     return axes
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """Stream the images of an array, with one in memory at a time."""
+    """Yield the index and the pixels of each image of an array. Only one image is in memory at a time."""
     with _opened(path, reading.column) as (_, file, _):
         shape, _, dtype = read_npy_header(file)
         if len(shape) == 3:
@@ -286,13 +330,18 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
         for i in range(num_images):
             data = _read_exactly(file, size)
             yield str(i), np.frombuffer(data, dtype).reshape(shape_of_image)
-        # Reading beyond the last image also makes zipfile verify the checksum.
+        # Read beyond the last image, so that zipfile verifies the checksum.
         if file.read(1):
             raise ValueError("it goes on after its last image; copy it anew")
 
 
 def _read_exactly(file: IO[bytes], size: int) -> bytes:
-    """Read so many bytes, in several calls if a call returns fewer; ValueError if the file ends before."""
+    """Read ``size`` bytes. A single call of ``read`` may return fewer bytes.
+
+    Raises:
+        ValueError: If the file ends before.
+
+    """
     data = b""
     while len(data) < size:
         block = file.read(size - len(data))

@@ -1,4 +1,7 @@
-"""Cells of an image, in fractions of its sides, that a layer's positions stand for."""
+"""Cells of an image that correspond to the positions of a layer.
+
+A cell is a rectangle. Its edges are fractions of the width and height of the image.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,24 @@ Crop = Literal["none", "center"]
 
 # Cell of the whole image: left, top, right and bottom.
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-# Tokens that may precede those of the patches. A class token and four registers are usual, and 8 leaves room for more.
+# Maximum number of tokens before those of the patches. Usual networks have a class token and up to four registers.
 _MOST_PREFIXES = 8
 
 
 def cells_of(positions: Sequence[int], size: tuple[int, int] | None) -> Tensor:
-    """Return the cell of the input that each position of a layer corresponds to; the input is a square by default.
+    """Return the cell of the input image that corresponds to each position of a layer.
 
-    A grid ``(h, w)`` divides the image evenly. Tokens are the patches of the largest grid with the input's aspect ratio
-    that leaves 0 to 8 tokens; these come first (class token, registers) and correspond to the whole image. So does a
-    position of any other layout. A cell is left, top, right and bottom in fractions, float32,
-    ``(number of positions, 4)``; one row if there are none.
+    The positions of a grid ``(h, w)`` divide the image evenly. The tokens of a transformer are assigned to the largest
+    grid of square patches that leaves at most 8 tokens. These 8 tokens precede the patches (class token, registers) and
+    correspond to the whole image. Positions of any other layout correspond to the whole image, too.
+
+    Args:
+        positions: Shape of the positions of the layer: ``(h, w)`` for a grid, ``(tokens,)`` for tokens.
+        size: Height and width of the input image. None for a square image.
+
+    Returns:
+        Left, top, right and bottom edge of each cell, as fractions, float32, ``(number of positions, 4)``. For a layer
+        without positions, one row with the whole image.
 
     Example:
         >>> cells_of((1, 2), size=None).tolist()
@@ -45,11 +55,14 @@ def cells_of(positions: Sequence[int], size: tuple[int, int] | None) -> Tensor:
 
 
 def _grid_of_tokens(num_tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Return rows and columns of the largest grid of square patches that tokens may be; None if there is none.
+    """Return the number of rows and columns of the grid of patches to which tokens belong.
 
     Args:
-        num_tokens: Number of tokens, up to 8 of which may be prefixes.
-        size: Height and width of the input.
+        num_tokens: Number of tokens, of which up to 8 may precede the patches.
+        size: Height and width of the input image.
+
+    Returns:
+        Rows and columns of the largest possible grid of square patches. None if there is no such grid.
 
     """
     height, width = size
@@ -65,7 +78,7 @@ def _grid_of_tokens(num_tokens: int, size: tuple[int, int]) -> tuple[int, int] |
 
 
 def _grid(rows: int, columns: int) -> Tensor:
-    """Return the cells of a grid, row by row, ``(rows * columns, 4)``."""
+    """Return the cells of a grid ``(rows * columns, 4)``, row by row."""
     left = torch.arange(columns).repeat(rows)
     top = torch.arange(rows).repeat_interleave(columns)
     edges = torch.stack([left, top, left + 1, top + 1], 1)
@@ -73,7 +86,10 @@ def _grid(rows: int, columns: int) -> Tensor:
 
 
 def seen_of(height: int, width: int, crop: Crop) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of what is seen of an image, in pixels: all, or its largest central square."""
+    """Return the top, left, height and width of the visible part of an image in pixels.
+
+    With ``crop="none"``, the whole image is visible. With ``"center"``, this is the largest central square.
+    """
     if crop == "none":
         return 0, 0, height, width
     side = min(height, width)

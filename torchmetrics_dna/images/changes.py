@@ -1,4 +1,4 @@
-"""Changes of images by an amount, such as blur and compression, and what they are called; deterministic."""
+"""Deterministic changes of images by an amount, such as blur and compression, and their descriptions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-# Shorter side of an image, in pixels, for which the amounts in `CHANGES` are chosen.
+# Shorter side in pixels of the images for which the amounts in `CHANGES` were chosen.
 _SIDE = 224
-# Direction of a warm tint in RGB: more red, less blue.
+# Direction of a warm tint in RGB: more red and less blue.
 _WARM = np.array([1.0, 0.1, -1.0])
 
 
@@ -22,13 +22,13 @@ def change_image(image: NDArray[np.uint8], name: str, amount: float, seed: int =
     """Change an image.
 
     Args:
-        image: Image, shape ``(H, W, 3)``, uint8.
-        name: One of ``CHANGES``.
-        amount: Amount of the change, in the unit that its description names.
-        seed: Seed of noise.
+        image: Image ``(H, W, 3)``, uint8.
+        name: Name of the change, a key of ``CHANGES``.
+        amount: Amount of the change, in the unit of its description.
+        seed: Seed for changes that add noise.
 
     Returns:
-        The changed image. It has the same shape, except after ``"resize"``, which makes it smaller.
+        The changed image, uint8. It has the same shape as the image, except for ``"resize"``.
 
     Raises:
         ValueError: If there is no such change.
@@ -117,14 +117,15 @@ class Change(NamedTuple):
     """Change of images.
 
     Attributes:
-        apply: Function of an image, an amount and a random generator. Its result is rounded and clipped to bytes.
-        words: Description of an image after the change, with a placeholder for the amount.
-        moves: Property of images that changes most, with a sign, such as ``"sharpness -"``; empty if there is none.
-        none: Amount that changes nothing.
-        most: Largest amount that a search tries.
+        apply: Function of an image, an amount and a random generator. The result is rounded and clipped to bytes.
+        words: Description of a changed image, with a placeholder for the amount.
+        moves: Property of images that changes most, and its sign, such as ``"sharpness -"``. Empty if there is none.
+        none: Amount that does not change an image.
+        most: Amount of the strongest change that a search tries.
         power: Exponent with which the amount grows from ``none`` to ``most``.
-        of_colour: Whether the change has no effect on a grey image.
-        scale: Function of the shorter side of an image in pixels that returns a factor of the amount; None for 1.
+        of_colour: Whether the change has no effect on greyscale images.
+        scale: Function that returns a factor for the amount. Its argument is the shorter side of an image in pixels.
+            None for the factor 1.
 
     """
 
@@ -138,7 +139,11 @@ class Change(NamedTuple):
     scale: Callable[[float], float] | None = None
 
     def amount(self, place: float, side: float = _SIDE) -> float:
-        """Return the amount at a place between none (0) and most (1), for images with this shorter side in pixels.
+        """Return an amount between ``none`` and ``most``.
+
+        Args:
+            place: Relative strength of the change, from 0 for ``none`` to 1 for ``most``.
+            side: Shorter side of the images in pixels.
 
         Example:
             >>> [round(CHANGES["blur"].amount(place, 448), 2) for place in (1 / 3, 1)]
@@ -151,7 +156,7 @@ class Change(NamedTuple):
         return float(self.none + (self.most - self.none) * place**self.power) * factor
 
     def in_words(self, amount: float) -> str:
-        """Describe an image after the change, with its amount.
+        """Return the description of a changed image, with the amount.
 
         Example:
             >>> CHANGES["blur"].in_words(1.42), CHANGES["JPEG compression"].in_words(8)
@@ -162,7 +167,8 @@ class Change(NamedTuple):
 
 
 _of_colour = partial(Change, of_colour=True)
-# Changes are in the order in which a camera and a file format make them. Two changes are applied in this order.
+# Changes by name, in the order in which a camera and a file format would cause them. Two changes are applied in this
+# order.
 CHANGES: dict[str, Change] = {
     "brighter": Change(_brighter, "brightened by {} grey levels", "brightness +", 0, 120),
     "darker": Change(_darker, "darkened by {}%", "brightness -", 0, 90),
@@ -185,19 +191,20 @@ CHANGES: dict[str, Change] = {
 
 @dataclass(frozen=True)
 class Causes:
-    """Changes that were applied to images of A, and the distances to B after them.
+    """Result of a search for changes of A that explain its difference from B.
 
-    There are no names if no change took half of the distance.
+    Changes explain the difference if they reduce the squared distance by at least half.
 
     Attributes:
-        names: Names of one change, or of two in the order in which they were applied; empty for none.
-        amounts: Their amounts, see ``CHANGES``.
-        bins: Debiased dna-emd between images of A and of B: without a change, with the change that takes more of it,
-            and with both changes.
-        num_images: Number of these images of A.
-        is_rejected: True if each change that was checked clearly takes less than half.
-        likeliest: The change after which properties of images are closest to those of B, and its amount; None if no
-            change was searched for.
+        names: Names of the changes that explain the difference: one, or two in the order in which they are applied.
+            Empty if no change does.
+        amounts: Amount of each change, see ``CHANGES``.
+        bins: Debiased dna-emd between images of A and of B: without a change, after the first change that was found,
+            and after both changes.
+        num_images: Number of the images of A that were changed.
+        is_rejected: True if each candidate change clearly reduces the squared distance by less than half.
+        likeliest: Name and amount of the change after which the properties of images are closest to those of B. None if
+            no change was searched for.
 
     """
 
@@ -210,6 +217,6 @@ class Causes:
 
     @property
     def in_words(self) -> str:
-        """Description of images after them, as in "blurred by about 1.1 px and with noise of about 4 grey levels"."""
-        pairs = zip(self.names, self.amounts, strict=True)
-        return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
+        """Description of changed images, as in "blurred by about 1.1 px and with noise of about 4 grey levels"."""
+        descriptions = [CHANGES[name].in_words(amount) for name, amount in zip(self.names, self.amounts, strict=True)]
+        return " and ".join(descriptions)

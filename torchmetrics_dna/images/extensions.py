@@ -1,4 +1,4 @@
-"""Extensions of image files. The modules of paths and of file formats both import them from here."""
+"""Extensions of image files. This is a separate module, because both `paths` and `kinds` import them."""
 
 EXTENSIONS = (
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png",

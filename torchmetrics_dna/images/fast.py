@@ -1,4 +1,4 @@
-"""Choose between the compiled functions for images and plain ones. Their results are equal to the last bit."""
+"""Choose between the compiled and the uncompiled functions for images. Their results are equal to the last bit."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from typing import Any
 
 from torchmetrics_dna.extras import loaded, optional
 
-# Images that take longer to resize and measure without numba than numba takes to load its cache.
+# Number of images above which loading numba's cache takes less time than it saves.
 _WORTH_LOADING = 200
-# Images that take longer to resize and measure without numba than numba takes to compile.
+# Number of images above which compiling the functions takes less time than it saves.
 _WORTH_COMPILING = 1000
 
 
 def compiled_images() -> Any:
-    """Return the compiled functions; None if numba is not loaded in this process, or would have to compile them."""
+    """Return the module of compiled functions.
+
+    Return None if the module is not loaded in this process, or its functions are not compiled yet.
+    """
     module = loaded("images.cpu")
     if module is None or not module.is_ready():
         return None
@@ -21,7 +24,7 @@ def compiled_images() -> Any:
 
 
 def prepare(num_images: int | None) -> None:
-    """Load or compile the functions if there are enough images for this to save time.
+    """Load or compile the functions if there are enough images to save time.
 
     Call this before worker processes are forked, so that they inherit the functions.
 

@@ -1,4 +1,7 @@
-"""Inputs other than images: tensors, or tuples and dicts of tensors, batch first, with the structure of an example."""
+"""Inputs of a network other than images: tensors, or tuples and dicts of tensors.
+
+Their first axis is the batch. Their structure is that of an example.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,18 @@ from torch import Tensor
 from torchmetrics_dna.images.noun import ROW
 from torchmetrics_dna.images.tensors import check_dense, held_by, tensor_of
 
-# A batch of inputs. A batch of images is a tensor, too.
+# Type of a batch of inputs. This includes batches of images, which are tensors.
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
-# Largest length of an axis that counts as bands. Hyperspectral cameras have up to about 250.
+# Maximum length of an axis that counts as bands. Hyperspectral cameras have up to about 250 bands.
 _MOST_BANDS = 256
 _TYPES_OF_ROWS = ("float16", "bfloat16", "float32", "float64")
 
 
 def mapped(function: Callable[..., Any], *inputs: Any) -> Any:
-    """Apply a function to all tensors of inputs, or to corresponding tensors of several inputs.
+    """Apply a function to each tensor of inputs. With several inputs, apply it to their corresponding tensors.
 
-    Unlike torch's pytrees, any mapping is a dict, such as what tokenizers return, and a list becomes a tuple.
+    Each mapping counts as a dict, such as the result of a tokenizer, and a list becomes a tuple. Pytrees of torch
+    support neither.
 
     Example:
         >>> mapped(len, {"x": torch.zeros(2, 3), "more": (torch.zeros(2),)})
@@ -35,12 +39,12 @@ def mapped(function: Callable[..., Any], *inputs: Any) -> Any:
     if isinstance(first, Tensor):
         return function(*inputs)
     if isinstance(first, Mapping):
-        return {name: mapped(function, *(each[name] for each in inputs)) for name in first}
+        return {name: mapped(function, *map(itemgetter(name), inputs)) for name in first}
     return tuple(mapped(function, *parts) for parts in zip(*inputs, strict=True))
 
 
 def tensors_of(inputs: Any) -> list[Tensor]:
-    """Return all tensors of inputs, in order."""
+    """Return all tensors of inputs as a list."""
     tensors: list[Tensor] = []
     mapped(tensors.append, inputs)
     return tensors
@@ -52,7 +56,7 @@ def count_of(inputs: Any) -> int:
 
 
 def is_table(source: Any) -> bool:
-    """True for a DataFrame of pandas or polars."""
+    """Return True for a DataFrame of pandas or polars."""
     return hasattr(source, "to_numpy") and hasattr(source, "columns")
 
 
@@ -65,7 +69,7 @@ def check_not_sparse(source: Any, noun: str) -> None:
 
 
 def check_rows(array: Any) -> None:
-    """Raise ValueError unless an array in a file holds rows of embeddings: floating point numbers ``(N, D)``."""
+    """Raise ValueError unless an array holds rows of embeddings, which are floating point numbers ``(N, D)``."""
     type_ = _name_of_dtype(array) if isinstance(array, Tensor) else held_by(array.dtype)
     shape = tuple(array.shape)
     if type_ in _TYPES_OF_ROWS and len(shape) == 2 and 0 not in shape:
@@ -92,11 +96,12 @@ def called(module: Callable[..., Any], inputs: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Structure, numbers of axes and dtypes of inputs. Their shapes are free.
+    """Structure of inputs, with the number of axes and the dtype of each tensor. The lengths of axes may vary.
 
     Attributes:
-        like: One input as a batch, with its tensors on the meta device.
-        noun: ``"input"``; or ``"row"`` for embeddings. Rows of any floating point type are converted to float32.
+        like: A batch of one input. Its tensors are on the meta device, so that they have no values.
+        noun: Noun for an input in messages: ``"input"``, or ``"row"`` for embeddings. Rows of any floating point dtype
+            are converted to float32.
 
     """
 
@@ -105,7 +110,13 @@ class Example:
 
     @classmethod
     def of(cls, example: Any, noun: str = "input") -> Example:
-        """Make an example from a batch; TypeError or ValueError unless it consists of tensors of one length."""
+        """Make an example from a batch of inputs.
+
+        Raises:
+            TypeError: If the batch is not a tensor, or a tuple or a dict of tensors.
+            ValueError: If its tensors differ in length, are empty, or are not dense.
+
+        """
 
         def first_without_values(tensor: Tensor) -> Tensor:
             return tensor[:1].to("meta")
@@ -116,7 +127,7 @@ class Example:
 
     @property
     def dtypes(self) -> str:
-        """Dtypes in words.
+        """Dtypes of all tensors as a text.
 
         Example:
             >>> Example.of((torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))).dtypes
@@ -127,55 +138,78 @@ class Example:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of one input of the example's size."""
+        """Memory that one input of the same shape as the example takes, in bytes."""
         return sum(tensor.nbytes for tensor in tensors_of(self.like))
 
     @property
     def bands(self) -> int:
-        """Number of bands: the length of axis 1 of the largest tensor, if it is 2 to 256 and a grid follows; else 0."""
+        """Number of bands, or 0 if the inputs have no bands.
+
+        Bands are axis 1 of the largest tensor. The axis must have a length from 2 to 256, and at least two axes must
+        follow it.
+        """
         largest = max(tensors_of(self.like), key=Tensor.numel)
         if largest.ndim <= 3 or not 2 <= largest.shape[1] <= _MOST_BANDS:
             return 0
         return largest.shape[1]
 
     def has_names_of(self, inputs: Mapping[Any, Any]) -> bool:
-        """True if the inputs are a dict with the names of the example, rather than several sets by name."""
+        """Return True if a dict has all names of the example. Otherwise, it is a dict of several sets by name."""
         return isinstance(self.like, Mapping) and self.like.keys() <= inputs.keys()
 
     def check(self, inputs: Any) -> None:
-        """Check a batch, but not its values.
+        """Check the structure of a batch. Its values are not checked.
 
         Raises:
-            TypeError: If its structure is not that of the example.
-            ValueError: If a number of axes or a dtype differs, its parts have several lengths, or it is empty.
+            TypeError: If the structure is not that of the example.
+            ValueError: If a tensor has another number of axes or dtype than in the example, or is empty. Also if the
+                tensors differ in length.
 
         """
         _check_like(inputs, self.like, _ARGUMENT)
         _check_lengths(inputs, "imgs")
 
     def batch(self, source: Any) -> Any:
-        """Convert a batch to tensors; None if the source is no batch.
+        """Convert a batch of arrays or tensors to tensors. The rows of a DataFrame of numbers are a batch, too.
 
-        The rows of a table (a DataFrame) are a batch if they are numbers. Errors are those of :meth:`check`.
+        Returns:
+            The batch. None if the source is not a batch.
+
+        Raises:
+            TypeError: If the structure is not that of the example.
+            ValueError: If the batch does not fit the example, see :meth:`check`.
+
         """
         if isinstance(self.like, Tensor) and is_table(source):
             source = source.to_numpy()
-        types: tuple[type, ...]
-        if isinstance(self.like, Tensor):
-            types = (Tensor, np.ndarray)
-        elif isinstance(self.like, Mapping):
-            types = (Mapping,)
-        else:
-            types = (tuple,)
-        if not isinstance(source, types):
+        if not isinstance(source, self._types_of_batch):
             return None
-        batch = self._taken(source, _ARGUMENT)
+        batch = self._select(source, _ARGUMENT)
         self.check(batch)
         return batch
 
-    def _taken(self, item: Any, subject: str) -> Any:
-        """Select the inputs in an item as tensors; ValueError for rows of other than floating point numbers."""
-        inputs = _taken(item, self.like, subject)
+    @property
+    def _types_of_batch(self) -> tuple[type, ...]:
+        """Types of batches with the structure of the example."""
+        if isinstance(self.like, Tensor):
+            return Tensor, np.ndarray
+        if isinstance(self.like, Mapping):
+            return (Mapping,)
+        return (tuple,)
+
+    def _select(self, item: Any, subject: str) -> Any:
+        """Select the inputs in an item and convert them to tensors.
+
+        Args:
+            item: Item of a dataset, or a batch.
+            subject: Subject of error messages, with a placeholder for the part that is wrong.
+
+        Raises:
+            TypeError: If the item has no inputs with the structure of the example.
+            ValueError: If the inputs are rows, but not floating point numbers.
+
+        """
+        inputs = _select(item, self.like, subject)
         if self.noun != ROW:
             return inputs
         if not inputs.is_floating_point():
@@ -185,13 +219,13 @@ class Example:
         return inputs.float()
 
     def singles(self, item: Any) -> Iterator[Any]:
-        """Yield the inputs of an item of a dataset, without the batch axis.
+        """Yield the single inputs of an item of a dataset, without a batch axis.
 
-        The item is one input or a batch. Arrays become tensors. Whatever follows the inputs in a tuple, such as a
-        label, is ignored, and so are further names of a dict. If the example has no names, the input may be the value
+        The item is one input or a batch. Arrays are converted to tensors. Values after the inputs in a tuple, such as
+        labels, are ignored, and so are other keys of a dict. If the example is not a dict, the input may be the value
         of ``"image"`` in a dict. Errors are those of :meth:`check`.
         """
-        inputs = self._taken(item, _ITEM)
+        inputs = self._select(item, _ITEM)
         is_batch = tensors_of(inputs)[0].ndim == tensors_of(self.like)[0].ndim
         if is_batch:
             _check_like(inputs, self.like, _ITEM)
@@ -203,7 +237,7 @@ class Example:
             yield inputs
 
     def single(self, item: Any) -> Any:
-        """Return the only input of an item, see :meth:`singles`; ValueError for a batch of more."""
+        """Return the only input of an item, see :meth:`singles`. Raise ValueError for a batch of several inputs."""
         first, *others = self.singles(item)
         if others:
             raise ValueError(f"expected one input, but got a batch of {1 + len(others)}; give a list of single inputs")
@@ -212,13 +246,19 @@ class Example:
 
 # Example of rows of embeddings.
 ROWS = Example(torch.empty(1, 1, device="meta"), ROW)
-# Subjects of messages, with a placeholder for the part that is wrong.
+# Subjects of error messages, with a placeholder for the part that is wrong.
 _ARGUMENT = "Argument `imgs{}`"
 _ITEM = "it{}"
 
 
 def _check_tensors(inputs: Any, name: str) -> None:
-    """Raise TypeError or ValueError unless all parts of the inputs are dense tensors with an axis of the batch."""
+    """Check that inputs consist of dense tensors with a batch axis.
+
+    Raises:
+        TypeError: If a part of the inputs is not a tensor, or a tuple or a dict of tensors.
+        ValueError: If a tensor has no axis or is not dense.
+
+    """
     if isinstance(inputs, Tensor):
         check_dense(inputs, f"Argument `{name}`")
         if not inputs.ndim:
@@ -234,7 +274,7 @@ def _check_tensors(inputs: Any, name: str) -> None:
 
 
 def _check_lengths(inputs: Any, name: str) -> None:
-    """Raise ValueError unless all tensors of the inputs have one length, and none is empty."""
+    """Raise ValueError if the tensors of inputs differ in the length of their first axis, or a tensor is empty."""
     shapes = [tuple(tensor.shape) for tensor in tensors_of(inputs)]
     listed = ", ".join(map(str, shapes))
     if len({shape[0] for shape in shapes}) > 1:
@@ -244,13 +284,17 @@ def _check_lengths(inputs: Any, name: str) -> None:
 
 
 def _check_like(inputs: Any, like: Any, subject: str, path: str = "") -> None:
-    """Raise TypeError or ValueError unless inputs have the structure, numbers of axes and dtypes of an example.
+    """Check that inputs have the same structure, numbers of axes and dtypes as an example.
 
     Args:
         inputs: Inputs, or a part of them.
-        like: The corresponding part of the example.
-        subject: Subject of messages, with a placeholder for the part.
-        path: The part, such as ``"[0]['x']"``.
+        like: Corresponding part of the example.
+        subject: Subject of error messages, with a placeholder for the path.
+        path: Path of the part in the inputs, such as ``"[0]['x']"``.
+
+    Raises:
+        TypeError: If the structure differs.
+        ValueError: If a number of axes or a dtype differs, or a tensor is not dense.
 
     """
     if isinstance(like, Tensor) and isinstance(inputs, Tensor):
@@ -267,7 +311,7 @@ def _check_like(inputs: Any, like: Any, subject: str, path: str = "") -> None:
 
 
 def _check_tensor_like(tensor: Tensor, like: Tensor, subject: str, path: str) -> None:
-    """Raise ValueError unless a tensor is dense, and has the number of axes and the dtype of an example."""
+    """Raise ValueError unless a tensor is dense and has the same number of axes and dtype as that of the example."""
     name = subject.format(path)
     check_dense(tensor, name)
     if tensor.ndim != like.ndim:
@@ -287,7 +331,10 @@ def _check_tensor_like(tensor: Tensor, like: Tensor, subject: str, path: str) ->
 
 
 def _remedy_of_missing_axis(tensor: Tensor, like: Tensor, path: str) -> str:
-    """Return how a tensor gets the axis that it lacks, as the end of a message; empty if it lacks no single axis."""
+    """Return the indexing that adds a missing axis to a tensor, as the end of a message.
+
+    The text is empty unless exactly one axis is missing.
+    """
     if tensor.ndim != like.ndim - 1:
         return ""
     is_single_input = tensor.shape == like.shape[1:]
@@ -299,14 +346,17 @@ def _remedy_of_missing_axis(tensor: Tensor, like: Tensor, path: str) -> str:
     return f"; give `imgs{path}[None]`"
 
 
-def _taken(item: Any, like: Any, subject: str, path: str = "") -> Any:
-    """Select the inputs in an item as tensors; TypeError if it has none like the example.
+def _select(item: Any, like: Any, subject: str, path: str = "") -> Any:
+    """Select the inputs in an item and convert them to tensors.
 
     Args:
         item: Item of a dataset, or a part of it.
-        like: The corresponding part of the example.
-        subject: Subject of messages, with a placeholder for the part.
-        path: The part, such as ``"[0]['x']"``.
+        like: Corresponding part of the example.
+        subject: Subject of error messages, with a placeholder for the path.
+        path: Path of the part in the item, such as ``"[0]['x']"``.
+
+    Raises:
+        TypeError: If the item has no inputs with the structure of the example.
 
     """
     # In datasets of MONAI, an input without names is the value of "image", and a label is another value.
@@ -321,20 +371,20 @@ def _taken(item: Any, like: Any, subject: str, path: str = "") -> Any:
             return torch.as_tensor(item).detach()
     elif isinstance(like, Mapping):
         if isinstance(item, Mapping) and like.keys() <= item.keys():
-            return {key: _taken(item[key], part, subject, f"{path}[{key!r}]") for key, part in like.items()}
+            return {key: _select(item[key], part, subject, f"{path}[{key!r}]") for key, part in like.items()}
     elif isinstance(item, (tuple, list)) and item and len(item) >= len(like):
-        return tuple(_taken(item[i], part, subject, f"{path}[{i}]") for i, part in enumerate(like))
+        return tuple(_select(item[i], part, subject, f"{path}[{i}]") for i, part in enumerate(like))
     raise TypeError(
         f"{subject.format(path)} expected to be {_in_words(like)}, as in the example, but got {_in_words(item)}"
     )
 
 
 def _without_labels(item: Sequence[Any], like: Any) -> Any:
-    """Return the first part of a sequence if labels may follow it, else the sequence as the inputs themselves."""
+    """Remove the labels that follow the inputs in a tuple or a list. Return a sequence without labels as it is."""
     first = item[0]
     if isinstance(like, Tensor):
-        is_array = isinstance(first, (int, float, list))
-        return item if is_array else first
+        is_list_of_numbers = isinstance(first, (int, float, list))
+        return item if is_list_of_numbers else first
     if isinstance(like, Mapping):
         return first
     is_tuple_of_inputs = isinstance(first, (tuple, list)) and len(first) == len(like)
@@ -342,7 +392,7 @@ def _without_labels(item: Sequence[Any], like: Any) -> Any:
 
 
 def _parts(inputs: Any) -> dict[Any, Any] | None:
-    """Return the parts of a dict by name, or of a tuple by index; None for others."""
+    """Return the parts of a dict by name, or those of a tuple by index. Return None for other types."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
     if isinstance(inputs, tuple):
@@ -351,7 +401,7 @@ def _parts(inputs: Any) -> dict[Any, Any] | None:
 
 
 def _in_words(inputs: Any) -> str:
-    """Describe the type of inputs."""
+    """Return the type of inputs as a text."""
     if isinstance(inputs, Mapping):
         return f"a dict with {', '.join(map(repr, inputs)) or 'nothing'}"
     if isinstance(inputs, (tuple, list)):

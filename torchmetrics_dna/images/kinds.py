@@ -1,4 +1,4 @@
-"""File formats of images, and their registry. This module does not import torch, so that the help texts are fast."""
+"""File formats of images, and their registry. This module does not import torch, so that help texts appear fast."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 
 class FileKind(NamedTuple):
-    """A format of files that hold images.
+    """File format of images.
 
     Attributes:
-        name: Name of the format in lists.
-        suffixes: Suffixes of such files, in lower case.
-        opener: Function that opens some files of the format as one set. Its arguments are the files, the label of the
-            set, and the options for reading.
-        options: Those of ``"column"`` and ``"fps"`` that apply to the format.
-        arrays: Function that returns the arrays in a file by name, which may be inputs other than images, such as
-            embeddings. Its arguments are the file, and the column or None. None for a format without arrays.
+        name: Name of the format in messages.
+        suffixes: Suffixes of the files, in lower case.
+        opener: Function that opens files of the format as one set. Its arguments are the paths of the files, the label
+            of the set, and the options for reading.
+        options: Names of the options that apply to the format, out of ``"column"`` and ``"fps"``.
+        arrays: Function that returns the arrays in a file by name. The arrays may be inputs other than images, such as
+            embeddings. Its arguments are the path of the file, and the column or None. None for a format without
+            arrays.
 
     """
 
@@ -35,21 +36,26 @@ class FileKind(NamedTuple):
     arrays: Callable[[str, str | None], Mapping[str, Any]] | None = None
 
     def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
-        """Open files as one set of images, called ``label``."""
+        """Open files as one set of images with the name ``label``."""
         images = self.opener(files, label, reading)
-        # Arrays in .npy files have no names, so no column can be chosen.
+        # The array of a .npy file has no name, so the option `column` does not apply to it.
         has_options = not all(file.endswith(".npy") for file in files)
         images.options = frozenset(self.options) if has_options else frozenset()
         return images
 
 
 def _function(path: str) -> Lazy:
-    """Return a function of this package that is imported when it is first called, such as ``"sources:open_lists"``."""
+    """Return a function of this package that is imported when it is first called.
+
+    Args:
+        path: Module and name of the function, such as ``"sources:open_lists"``.
+
+    """
     return Lazy(f"torchmetrics_dna.images.{path}")
 
 
 def _format_of_arrays(name: str, suffixes: tuple[str, ...], opener: str, arrays: str) -> FileKind:
-    """Return a format whose files hold arrays by name."""
+    """Return a format whose files may hold several arrays, each with a name."""
     return FileKind(name, suffixes, _function(opener), ("column",), _function(arrays))
 
 
@@ -73,7 +79,10 @@ KINDS = Registry(
 
 
 def unquoted(words: Sequence[str]) -> str:
-    """Return a remedy if words are several image files, as a shell expands a pattern; else an empty text."""
+    """Return a remedy if all words are paths of image files. The text is empty if they are not.
+
+    A shell replaces a pattern without quotes by the paths of the files that match it.
+    """
     are_images = all(word.lower().endswith(EXTENSIONS) and Path(word).is_file() for word in words)
     if len(words) < 2 or not are_images:
         return ""

@@ -1,14 +1,15 @@
-"""Find duplicates and near-duplicates of images, and compute the similarity of pictures.
+"""Find duplicates and near-duplicates of images, and compute the similarity of images.
 
 Duplicates have equal digests of their pixels.
 
-Near-duplicates are frames of a clip, or copies, mirrored or not. They have nearly equal thumbnails and the same
-details. Pages of different words and charts of different figures are therefore no near-duplicates, although their
-thumbnails may be. Images of hardly more than one colour, such as blank tiles, are never near-duplicates.
+Near-duplicates are similar frames of a clip, or copies of an image, mirrored or not. They have nearly equal thumbnails
+and the same details. Thumbnails alone are not enough: pages with different words, or charts of different data, may have
+nearly equal thumbnails. Images with a nearly uniform colour, such as blank tiles, are never near-duplicates.
 
-The similarity (``likeness``) of two pictures of any size is the correlation of their pixels after alignment. It is
-computed for the mirrored picture and for crops, too. Compression, noise, blur, resizing, brightness and contrast hardly
-change it. Colours do. It is NaN for pictures that show nothing: hardly more than one colour, or a smooth gradient.
+The similarity (``likeness``) of two images is the correlation of their pixels after alignment. The images may have
+different sizes. The similarity is also computed for mirror images and crops. Compression, noise, blur, resizing,
+brightness and contrast hardly change the similarity, but colours do. It is NaN if two images correlate, but one of them
+has no content: its colour is nearly uniform, or it is a smooth gradient.
 """
 
 from __future__ import annotations
@@ -36,74 +37,78 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Settings:
-    """Sizes and limits of this module.
+    """Sizes and thresholds of this module. Differences are in grey levels from 0 to 255.
 
-    Those of near-duplicates were chosen by docs/experiments/nearly_equal.py, on pages, forms, charts and tiles, and on
-    changed copies of these. Those of similarity were chosen by docs/experiments/likeness.py, on photographs, drawings
-    and portraits. Differences are in grey levels of 256.
+    The values for near-duplicates were chosen by docs/experiments/nearly_equal.py, with pages, forms, charts and tiles,
+    and with changed copies of them. The values for similarity were chosen by docs/experiments/likeness.py, with
+    photographs, drawings and portraits.
     """
 
     # Near-duplicates.
 
-    # Pixels of a side of a thumbnail in colour.
+    # Height and width of a colour thumbnail.
     colour_side: int = 12
-    # Pixels of a side of a thumbnail in grey, for details.
+    # Height and width of a greyscale thumbnail, which shows details.
     grey_side: int = 24
-    # Largest RMS difference of colours. Frames that are 1 pixel of 200 apart reach it, and so do 2 of 120 photographs.
+    # Largest RMS difference of colour thumbnails. Frames that are moved by 1 of 200 pixels have this difference, and so
+    # do 2 of 120 photographs.
     most_difference: float = 5.0
-    # The same limit relative to the contrast of the picture with less contrast.
+    # Largest RMS difference of colour thumbnails, relative to the contrast of the thumbnail with less contrast.
     most_relative_difference: float = 0.5
-    # Smallest correlation of details that the set does not have in common. Copies of half the size have more, and
-    # forms that are filled in differently have 0.61.
+    # Smallest correlation of details, without the details that are common to a set. Copies of half the size have a
+    # larger correlation, and forms with different entries have 0.61.
     least_detail_correlation: float = 0.75
-    # Smallest correlation of all details. Frames of a camera at rest have only details in common.
+    # Smallest correlation of all details. It is required because all details of frames of a static camera are common.
     least_full_detail_correlation: float = 0.95
-    # Number of images of a set from which its common details are computed without the other set.
+    # Smallest number of images of a set from which its common details are computed. In smaller sets, the images of the
+    # other set are used, too.
     least_images: int = 10
-    # RMS of details below which compression decides how they correlate. Forms have 3.0.
+    # RMS of details below which they are ignored, because compression would determine their correlation. That of forms
+    # is 3.0.
     least_details: float = 2.0
-    # RMS difference from one colour, up to which an image is left out. The smallest of 120 photographs is 3.0.
+    # RMS difference from the mean colour, up to which an image is left out. The smallest of 120 photographs is 3.0.
     least_contrast: float = 2.0
-    # Images of the first set that are compared at a time. This bounds the memory of the distances.
+    # Number of images of the first set that are compared at a time. This limits the memory of the distances.
     rows_at_once: int = 512
-    # Factor of limits for prefilters, which must not exclude a pair because of rounding.
+    # Factor for the thresholds of prefilters, which must not exclude a pair because of rounding.
     rounding: float = 1.001
 
     # Similarity.
 
-    # Pixels of a side at which pictures are compared.
+    # Height and width at which images are compared.
     compared_side: int = 16
-    # Sides of the crops that are tried first, as shares of the picture, and the number of offsets along each axis.
+    # Sizes of the crops that are tried first, as shares of the image, and the number of offsets along each axis.
     crops: tuple[tuple[float, int], ...] = ((0.9, 3), (0.8, 4), (0.7, 4))
-    # Steps of size and offset by which the best crop is refined, as shares of the picture.
+    # Steps of size and offset by which the best crop is refined, as shares of the image.
     steps: tuple[float, ...] = (0.06, 0.03, 0.015, 0.0075)
-    # Correlation from which the best crop is refined. Below it, two pictures are not similar.
+    # Smallest correlation for which the best crop is refined. With a smaller correlation, two images are not similar.
     least_correlation: float = 0.7
-    # RMS difference from a smooth gradient, up to which a picture shows nothing.
+    # RMS difference from a smooth gradient, up to which an image has no content.
     least_deviation: float = 2.0
 
 
 _SETTINGS = _Settings()
-# Number of values of a thumbnail in colour, which come first.
+# Number of values of a colour thumbnail. They precede those of the greyscale thumbnail.
 _COLOURS = 3 * _SETTINGS.colour_side**2
-# Number of values of a thumbnail in colour and in grey.
+# Number of values of both thumbnails of an image.
 THUMBNAIL = _COLOURS + _SETTINGS.grey_side**2
-# Pixels of a side of a small picture, and the number of its values.
+# Height and width of a small picture, and the number of its values.
 SIDE = 32
 PICTURE = 3 * SIDE**2
-# Number of images of a set up to which near-duplicates are searched: the time grows with its square.
+# Maximum number of images of a set in which near-duplicates are searched. The time grows with the square of the number.
 MOST = 20_000
-# Digests need no resized images, but loading requires a size.
+# Size to which images are resized when digests are computed. It has no effect, because digests are those of the
+# original images.
 _ANY_SIZE = (8, 8)
 
 
 class _Alignment(NamedTuple):
-    """Crops of pictures and the targets that they are compared with, one per pair of pictures.
+    """Alignment of pairs of pictures: a crop of one picture, and the whole other picture as its target.
 
     Attributes:
-        correlations: Correlation of each crop and its target, ``(pairs,)``.
-        crops: The crops, see :func:`_cut`, ``(pairs, 4)``.
-        targets: The other pictures as a whole, mirrored or not, ``(pairs, values)``.
+        correlations: Correlation of each crop with its target, ``(pairs,)``.
+        crops: Position and size of each crop, see :func:`_cut`, ``(pairs, 4)``.
+        targets: Values of the whole other pictures, mirrored or not, ``(pairs, values)``.
         pictures: The pictures that are cropped, ``(pairs, 3, SIDE, SIDE)``.
 
     """
@@ -115,14 +120,20 @@ class _Alignment(NamedTuple):
 
     def take(self, pairs: Tensor) -> _Alignment:
         """Select pairs by their index."""
-        return _Alignment(*(part[pairs] for part in self))
+        return _Alignment(*(field[pairs] for field in self))
 
 
 def _cut(pictures: Tensor, crops: Tensor) -> Tensor:
-    """Cut a crop out of each picture ``(n, 3, SIDE, SIDE)``, and reduce it to ``(n, values)``.
+    """Cut a crop out of each picture, and reduce the crops to the size at which pictures are compared.
 
-    A crop is a row of width, height, and offset of its centre to the right and down, as shares of the picture. A single
-    row is used for all pictures.
+    Args:
+        pictures: The pictures, ``(n, 3, SIDE, SIDE)``.
+        crops: Width, height, offset to the right and offset downwards of each crop, as shares of the picture,
+            ``(n, 4)``. An offset is that of the centre. A single row is used for all pictures.
+
+    Returns:
+        The values of the reduced crops, ``(n, values)``.
+
     """
     width, height, right, down = crops.expand(len(pictures), 4).unbind(1)
     zero = torch.zeros_like(width)
@@ -136,7 +147,7 @@ def _cut(pictures: Tensor, crops: Tensor) -> Tensor:
 
 @cache
 def _all_crops() -> Tensor:
-    """Return the crops that are tried first, one per row; the first is the whole picture."""
+    """Return the crops that are tried first, one per row. The first row is the whole picture."""
     crops = [(1.0, 1.0, 0.0, 0.0)]
     for scale, num_offsets in _SETTINGS.crops:
         offsets = np.linspace(scale - 1, 1 - scale, num_offsets).tolist()
@@ -146,7 +157,10 @@ def _all_crops() -> Tensor:
 
 @cache
 def _smooth() -> Tensor:
-    """Return an orthonormal basis of polynomials of degree 2 in each channel, ``(18, values)``."""
+    """Return an orthonormal basis of the smooth gradients, ``(18, values)``.
+
+    Smooth gradients are polynomials of degree 2 in each channel.
+    """
     axis = torch.linspace(-1, 1, _SETTINGS.compared_side, dtype=torch.float64)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     terms = torch.stack([torch.ones_like(x), x, y, x * y, x.square(), y.square()]).flatten(1)
@@ -155,17 +169,17 @@ def _smooth() -> Tensor:
 
 
 def small(image: Pixels, side: int) -> Tensor:
-    """Reduce an image to a few pixels.
+    """Reduce an image to a small square.
 
     Args:
-        image: Grey or RGB image ``(H, W, C)``, uint8 or in [0, 1].
+        image: Greyscale or RGB image ``(H, W, C)``, uint8 or floating point in [0, 1].
         side: Height and width of the result.
 
     Returns:
-        The pixels, uint8, ``(3 * side**2,)``: all of red, then green, then blue.
+        The pixels, uint8, ``(3 * side**2,)``: all values of red, then of green, then of blue.
 
     """
-    # Skipping pixels is fast, and 256 pixels per side are enough for the averages that follow.
+    # Skip pixels first, which is fast. At least 256 pixels per side are enough for the averages that follow.
     step = max(1, min(image.shape[:2]) // 256)
     pixels = np.ascontiguousarray(as_rgb(as_bytes(image[::step, ::step])))
     reduced = Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX)
@@ -174,12 +188,12 @@ def small(image: Pixels, side: int) -> Tensor:
 
 
 def small_picture(image: Pixels) -> Tensor:
-    """Reduce an image to the small picture from which its similarity to others is computed, ``(PICTURE,)``."""
+    """Reduce an image to the small picture ``(PICTURE,)`` from which its similarity to other images is computed."""
     return small(image, SIDE)
 
 
 def thumbnail(image: Pixels) -> Tensor:
-    """Reduce an image to the thumbnails that find near-duplicates, in colour and in grey, ``(THUMBNAIL,)``."""
+    """Reduce an image to its colour and greyscale thumbnails ``(THUMBNAIL,)``, which detect near-duplicates."""
     side = _SETTINGS.grey_side
     fine = small(image, side).view(3, side, side).float()
     in_colour = avg_pool2d(fine, side // _SETTINGS.colour_side)
@@ -190,16 +204,16 @@ def thumbnail(image: Pixels) -> Tensor:
 def likeness(a: Tensor, b: Tensor) -> Tensor:
     """Compute the similarity of pairs of small pictures.
 
-    The similarity is the largest correlation of the pixels of both, over mirrored pictures and over crops of either.
-    For similar pictures, it is the smaller of this correlation and the correlation of the pixels without their smooth
-    gradients.
+    The similarity is the correlation of the pixels after alignment. The alignment with the largest correlation is
+    chosen, among crops of either picture and their mirror images. For similar pictures, the correlation of the pixels
+    without smooth gradients is computed, too, and the smaller correlation is returned.
 
     Args:
-        a: Small pictures, uint8, ``(pairs, PICTURE)``.
-        b: The other picture of each pair, likewise.
+        a: First small picture of each pair, uint8, ``(pairs, PICTURE)``.
+        b: Second small picture of each pair, uint8, ``(pairs, PICTURE)``.
 
     Returns:
-        Similarities from -1 to 1, float32, ``(pairs,)``; NaN where a picture shows nothing.
+        Similarities from -1 to 1, float32, ``(pairs,)``. NaN for similar pictures of which one has no content.
 
     Example:
         >>> picture = torch.randint(0, 256, (1, PICTURE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -217,13 +231,21 @@ def likeness(a: Tensor, b: Tensor) -> Tensor:
         return similarities
     refined = _refined(alignment.take(similar))
     crops = _cut(refined.pictures, refined.crops)
-    of_details = _correlation(_detail(refined.targets), _detail(crops), _SETTINGS.least_deviation)
-    similarities[similar] = torch.minimum(refined.correlations, of_details)
+    detail_correlations = _correlation(
+        _without_gradients(refined.targets), _without_gradients(crops), _SETTINGS.least_deviation
+    )
+    similarities[similar] = torch.minimum(refined.correlations, detail_correlations)
     return similarities
 
 
 def _aligned(whole: Tensor, pictures: Tensor) -> _Alignment:
-    """Find the crop of each picture that correlates most with the whole of another picture, or its mirror image."""
+    """Find the crop of each picture that has the largest correlation with the whole other picture, or its mirror image.
+
+    Args:
+        whole: The other picture of each pair, ``(pairs, 3, SIDE, SIDE)``.
+        pictures: The picture of each pair that is cropped, ``(pairs, 3, SIDE, SIDE)``.
+
+    """
     crops = _all_crops()
     targets = _cut(whole, crops[:1])
     mirrored_targets = _cut(whole.flip(3), crops[:1])
@@ -233,23 +255,27 @@ def _aligned(whole: Tensor, pictures: Tensor) -> _Alignment:
         all_correlations.append(_correlation(targets, cut))
         all_correlations.append(_correlation(mirrored_targets, cut))
     correlations, best = torch.stack(all_correlations).max(0)
+    # Each crop has two successive correlations, of which the second one is with the mirror image.
     is_mirrored = best % 2 == 1
     best_targets = torch.where(is_mirrored[:, None], mirrored_targets, targets)
     return _Alignment(correlations, crops[best // 2], best_targets, pictures)
 
 
 def _better(a: _Alignment, b: _Alignment) -> _Alignment:
-    """Return the alignment with the larger correlation of each pair."""
-    is_second = b.correlations > a.correlations
-    parts = []
-    for of_a, of_b in zip(a, b, strict=True):
-        condition = is_second.view(-1, *[1] * (of_a.ndim - 1))
-        parts.append(torch.where(condition, of_b, of_a))
-    return _Alignment(*parts)
+    """Return the alignment with the larger correlation for each pair."""
+    is_b_better = b.correlations > a.correlations
+    fields = []
+    for field_of_a, field_of_b in zip(a, b, strict=True):
+        condition = is_b_better.view(-1, *[1] * (field_of_a.ndim - 1))
+        fields.append(torch.where(condition, field_of_b, field_of_a))
+    return _Alignment(*fields)
 
 
 def _refined(alignment: _Alignment) -> _Alignment:
-    """Improve crops by coordinate search: change a size or an offset by a step wherever this raises the correlation."""
+    """Improve crops by a coordinate search.
+
+    Each size and offset is changed by a step. The change is kept for the crops whose correlation increases.
+    """
     correlations = alignment.correlations
     crops = alignment.crops
     for step, column, sign in product(_SETTINGS.steps, range(4), (1, -1)):
@@ -257,7 +283,7 @@ def _refined(alignment: _Alignment) -> _Alignment:
         moved[:, column] += sign * step
         sizes = moved[:, :2].clamp_(max=1)
         offsets = moved[:, 2:]
-        # A crop must lie within the picture.
+        # Limit the offsets, because a crop must lie within the picture.
         moved[:, 2:] = torch.minimum(offsets.abs(), 1 - sizes) * offsets.sign()
         moved_correlations = _correlation(alignment.targets, _cut(alignment.pictures, moved))
         is_better = moved_correlations > correlations
@@ -266,15 +292,15 @@ def _refined(alignment: _Alignment) -> _Alignment:
     return alignment._replace(correlations=correlations, crops=crops)
 
 
-def _detail(values: Tensor) -> Tensor:
-    """Subtract the smooth gradients of pictures, ``(n, values)``."""
+def _without_gradients(values: Tensor) -> Tensor:
+    """Subtract the smooth gradients from the values of pictures, ``(n, values)``."""
     return values - values @ _smooth().T @ _smooth()
 
 
 def _correlation(a: Tensor, b: Tensor, least_deviation: float = 0.0) -> Tensor:
-    """Compute the correlation of corresponding rows.
+    """Compute the correlation of each row of ``a`` with the same row of ``b``.
 
-    If ``least_deviation`` is above 0, it is NaN where the standard deviation of a row is not larger.
+    If ``least_deviation`` is above 0, the correlation is NaN unless the standard deviations of both rows are larger.
     """
     a = a - a.mean(1, keepdim=True)
     b = b - b.mean(1, keepdim=True)
@@ -283,17 +309,17 @@ def _correlation(a: Tensor, b: Tensor, least_deviation: float = 0.0) -> Tensor:
     correlations: Tensor = (a * b).sum(1) / (norms_a * norms_b).clamp(min=1e-6)
     if least_deviation == 0:
         return correlations
-    shows_nothing = torch.minimum(norms_a, norms_b) <= least_deviation * a.shape[1] ** 0.5
-    return torch.where(shows_nothing, torch.nan, correlations)
+    is_without_content = torch.minimum(norms_a, norms_b) <= least_deviation * a.shape[1] ** 0.5
+    return torch.where(is_without_content, torch.nan, correlations)
 
 
 class Content(NamedTuple):
     """Digests of the readable images of a set.
 
     Attributes:
-        numbers: Indices of the images in the source.
-        digests: Digest of the decoded pixels of each image.
-        unreadable: One line for each image that can't be read.
+        numbers: Index of each readable image in the source.
+        digests: Digest of the decoded pixels of each readable image.
+        unreadable: One error message per unreadable image.
 
     """
 
@@ -303,7 +329,7 @@ class Content(NamedTuple):
 
 
 def contents(images: ImageSource, reading: Reading, channels: int) -> Content:
-    """Compute the digests of all images, decoded to so many channels."""
+    """Compute the digests of all images, decoded to this number of channels."""
     content = Content([], [], [])
     for batch in load_batches(images, _ANY_SIZE, reading=reading, channels=channels, notes=digest_note):
         content.unreadable.extend(batch.unreadable)
@@ -317,39 +343,42 @@ def contents(images: ImageSource, reading: Reading, channels: int) -> Content:
 
 
 def digest_of(image: Pixels | Inputs) -> bytes:
-    """Return a digest of 16 bytes of the type, shape and values of an image ``(H, W, C)`` or another input."""
+    """Return a digest of 16 bytes of an image ``(H, W, C)`` or another input.
+
+    The digest depends on the dtype, shape and values of each array or tensor.
+    """
     blake = hashlib.blake2b(digest_size=16)
-    parts: list[Any] = [image] if isinstance(image, np.ndarray) else tensors_of(image)
-    for part in parts:
-        values = part
-        if isinstance(part, Tensor):
-            # Only values that lie one after the other can be viewed as bytes. A row of a transposed array does not.
-            values = part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        blake.update(f"{part.dtype} {tuple(part.shape)} ".encode())
+    arrays: list[Any] = [image] if isinstance(image, np.ndarray) else tensors_of(image)
+    for array in arrays:
+        values = array
+        if isinstance(array, Tensor):
+            # Make the tensor contiguous, because only contiguous values can be viewed as bytes.
+            values = array.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        blake.update(f"{array.dtype} {tuple(array.shape)} ".encode())
         blake.update(values.tobytes())
     return blake.digest()
 
 
 def digest_note(image: Pixels | Inputs) -> dict[str, Tensor]:
-    """Return the digest of an image, or another input, as a note of a job."""
+    """Return the digest of an image or another input as a note of a job."""
     return {"digest": torch.frombuffer(bytearray(digest_of(image)), dtype=torch.uint8)}
 
 
 def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = None) -> Tensor | None:
-    """Find a near-duplicate of each image among others.
+    """Find a near-duplicate of each image among other images.
 
     Details that all images of a set have in common, such as the lines of a form, are ignored, unless all details of two
     images are equal.
 
     Args:
         thumbnails: Thumbnails of the images, uint8, ``(n, THUMBNAIL)``.
-        others: Thumbnails of the others, uint8, ``(m, THUMBNAIL)``.
-        folds: Fold of each of the images, then of each of the others, ``(n + m,)``. Images of the same fold are not
-            compared. By default, all images are compared with all others.
+        others: Thumbnails of the other images, uint8, ``(m, THUMBNAIL)``.
+        folds: Fold of each image, followed by the fold of each other image, ``(n + m,)``. Images of the same fold are
+            not compared. By default, each image has a fold of its own.
 
     Returns:
-        The row of a near-duplicate of each image among the others, -1 for none, ``(n,)``. None if there are more than
-        ``MOST`` of either.
+        The row of a near-duplicate in ``others`` for each image, or -1 if there is none, ``(n,)``. None if either set
+        has more than ``MOST`` images.
 
     """
     if max(len(thumbnails), len(others)) > MOST:
@@ -365,35 +394,31 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = N
     common_of_candidates = _common_details(candidates, images, is_second=True)
     for start in range(0, len(images.rows), _SETTINGS.rows_at_once):
         part = images.take(slice(start, start + _SETTINGS.rows_at_once))
-        window = candidates.take(_of_similar_brightness(part, candidates))
-        is_close = torch.cdist(part.coarse, window.coarse) <= _MOST_COARSE
-        is_close &= part.folds[:, None] != window.folds
-        part = part.take(is_close.any(1).nonzero()[:, 0])
-        window = window.take(is_close.any(0).nonzero()[:, 0])
-        if not len(part.rows):
+        close_images, close_candidates = _prefiltered(part, candidates)
+        if not len(close_images.rows):
             continue
-        # Of equal candidates, the first one of the set is found.
-        window = window.take(window.rows.argsort())
-        distances = _duplicate_distances(part, window, common, common_of_candidates)
+        distances = _duplicate_distances(close_images, close_candidates, common, common_of_candidates)
         smallest, columns = distances.min(1)
-        duplicates[part.rows] = torch.where(smallest <= _MOST_SQUARED, window.rows[columns], -1)
+        is_duplicate = smallest <= _MOST_SQUARED
+        duplicates[close_images.rows] = torch.where(is_duplicate, close_candidates.rows[columns], -1)
     return duplicates
 
 
-# Largest Euclidean distance of reduced thumbnails of near-duplicates, and their largest squared distance of colours.
+# Largest Euclidean distance of the coarse values of near-duplicates.
 _MOST_COARSE = _SETTINGS.most_difference * _COLOURS**0.5 * _SETTINGS.rounding
+# Largest squared distance of the colour thumbnails of near-duplicates.
 _MOST_SQUARED = _SETTINGS.most_difference**2 * _COLOURS
 
 
 class _Thumbnails(NamedTuple):
-    """Thumbnails of a set, from dark to bright, without those of hardly more than one colour.
+    """Thumbnails of a set, sorted by brightness. Images with a nearly uniform colour are left out.
 
     Attributes:
-        rows: Their rows in the set.
-        values: Their values, uint8, ``(n, THUMBNAIL)``.
-        folds: Fold of each.
-        sums: Sum of the colours of each.
-        coarse: Reduced colours, see :func:`_coarse`.
+        rows: Row of each image in the set.
+        values: Thumbnails of each image, uint8, ``(n, THUMBNAIL)``.
+        folds: Fold of each image.
+        sums: Sum of the values of each colour thumbnail.
+        coarse: Coarse values of each image, see :func:`_coarse`.
 
     """
 
@@ -405,49 +430,61 @@ class _Thumbnails(NamedTuple):
 
     @property
     def colours(self) -> Tensor:
-        """Values of the thumbnails in colour, float32, from -128 to 127."""
+        """Colour thumbnails, float32, with values from -128 to 127."""
         return self.values[:, :_COLOURS].float() - 128
 
     @property
     def grey(self) -> Tensor:
-        """Values of the thumbnails in grey, float32."""
+        """Greyscale thumbnails, float32."""
         return self.values[:, _COLOURS:].float()
 
     def take(self, entries: slice | Tensor) -> _Thumbnails:
         """Select entries, in this order."""
-        return _Thumbnails(*(part[entries] for part in self))
+        return _Thumbnails(*(field[entries] for field in self))
 
 
 def _by_brightness(thumbnails: Tensor, folds: Tensor) -> _Thumbnails:
-    """Sort thumbnails by brightness, and leave out those of hardly more than one colour."""
+    """Sort thumbnails by brightness. Images with a nearly uniform colour are left out."""
     rows = (_deviations(thumbnails) > _SETTINGS.least_contrast).nonzero()[:, 0]
     rows = rows[thumbnails[rows, :_COLOURS].sum(1).argsort()]
     values = thumbnails[rows]
     return _Thumbnails(rows, values, folds[rows], values[:, :_COLOURS].sum(1), _coarse(values))
 
 
-def _of_similar_brightness(part: _Thumbnails, candidates: _Thumbnails) -> slice:
-    """Return the range of candidates whose brightness allows them to be near-duplicates of a part of the images.
+def _prefiltered(images: _Thumbnails, candidates: _Thumbnails) -> tuple[_Thumbnails, _Thumbnails]:
+    """Select the images and the candidates that may be near-duplicates, by their brightness and coarse values.
 
-    Near-duplicates have a similar sum of colours, which excludes most pairs without computing their distance.
+    This excludes most pairs without computing the distance of their colour thumbnails. The selected candidates are in
+    the order of their set, so that the first of several equal candidates is found.
     """
+    candidates = candidates.take(_of_similar_brightness(images, candidates))
+    is_close = torch.cdist(images.coarse, candidates.coarse) <= _MOST_COARSE
+    is_close &= images.folds[:, None] != candidates.folds
+    close_images = images.take(is_close.any(1).nonzero()[:, 0])
+    close_candidates = candidates.take(is_close.any(0).nonzero()[:, 0])
+    return close_images, close_candidates.take(close_candidates.rows.argsort())
+
+
+def _of_similar_brightness(images: _Thumbnails, candidates: _Thumbnails) -> slice:
+    """Return the range of candidates whose brightness is close enough to that of the images."""
     margin = _SETTINGS.most_difference * _COLOURS + 1
-    darkest_and_brightest = part.sums[[0, -1]] + torch.tensor([-1, 1]) * margin
+    darkest_and_brightest = images.sums[[0, -1]] + torch.tensor([-1, 1]) * margin
     first, last = torch.searchsorted(candidates.sums, darkest_and_brightest).tolist()
     return slice(first, last)
 
 
 def _deviations(thumbnails: Tensor) -> Tensor:
-    """Return the RMS difference of each thumbnail from its mean colour, in grey levels."""
+    """Return the RMS difference of each colour thumbnail from its mean colour, in grey levels."""
     colours = thumbnails[:, :_COLOURS].reshape(len(thumbnails), 3, _SETTINGS.colour_side**2).float()
     deviations: Tensor = (colours - colours.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
     return deviations
 
 
 def _coarse(thumbnails: Tensor) -> Tensor:
-    """Reduce thumbnails to fewer values, ``(n, values)``, whose distances are lower bounds of those of colours.
+    """Reduce colour thumbnails to fewer values, ``(n, values)``.
 
-    Mirroring a thumbnail does not change these values.
+    The distance of these values is a lower bound of the distance of the colour thumbnails. The values do not change if
+    an image is mirrored.
     """
     side = _SETTINGS.colour_side
     colours = thumbnails[:, :_COLOURS].reshape(-1, 3, side, side).float() - 128
@@ -457,9 +494,14 @@ def _coarse(thumbnails: Tensor) -> Tensor:
 
 
 def _common_details(thumbnails: _Thumbnails, others: _Thumbnails, is_second: bool = False) -> Tensor:
-    """Return the mean of the thumbnails in grey, or the mean of both sets if there are too few thumbnails.
+    """Return the mean of the greyscale thumbnails of a set. If the set is too small, return the mean of both sets.
 
-    ``is_second`` tells which set comes first in that mean, since the order of a sum changes its last bit.
+    Args:
+        thumbnails: The set.
+        others: The other set.
+        is_second: Whether the other set precedes this set in the mean of both sets. The order of a sum changes its last
+            bit, so it must not depend on the set.
+
     """
     grey = thumbnails.grey
     if len(grey) < _SETTINGS.least_images:
@@ -471,7 +513,18 @@ def _common_details(thumbnails: _Thumbnails, others: _Thumbnails, is_second: boo
 def _duplicate_distances(
     images: _Thumbnails, candidates: _Thumbnails, common: Tensor, common_of_candidates: Tensor
 ) -> Tensor:
-    """Return squared distances of colours, ``(n, m)``; infinite for pairs of one fold, or with other details."""
+    """Return the squared distance between the colour thumbnails of each image and each candidate, ``(n, m)``.
+
+    The distance is infinite if both images are in the same fold, their details differ, or their distance is large
+    relative to their contrast.
+
+    Args:
+        images: Thumbnails of the images.
+        candidates: Thumbnails of the candidates.
+        common: Common details of the images.
+        common_of_candidates: Common details of the candidates.
+
+    """
     a = images.colours
     b = candidates.colours
     distances = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * _products(a, b, _SETTINGS.colour_side)
@@ -479,7 +532,7 @@ def _duplicate_distances(
     is_excluded = images.folds[:, None] == candidates.folds
     is_excluded |= distances > (_SETTINGS.most_relative_difference * contrast).square() * _COLOURS
     is_close = distances.masked_fill(is_excluded, torch.inf) <= _MOST_SQUARED
-    # Details are only compared for images with a close candidate, and for candidates with a close image.
+    # To save time, compare details only for images with a close candidate, and for candidates with a close image.
     rows = is_close.any(1)
     columns = is_close.any(0)
     has_same_details = _have_same_details(images.grey[rows], candidates.grey[columns], common, common_of_candidates)
@@ -489,32 +542,48 @@ def _duplicate_distances(
 
 
 def _have_same_details(grey: Tensor, other_grey: Tensor, common: Tensor, other_common: Tensor) -> Tensor:
-    """Return whether each pair of thumbnails in grey has the same details, or one of them has none, ``(n, m)``."""
+    """Return True for each pair of greyscale thumbnails that have the same details, ``(n, m)``.
+
+    This is also True if one of them has no details other than the common details of its set.
+
+    Args:
+        grey: Greyscale thumbnails.
+        other_grey: The other greyscale thumbnails.
+        common: Common details of the set of the thumbnails.
+        other_common: Common details of the set of the other thumbnails.
+
+    """
     side = _SETTINGS.grey_side
-    own_details = _details(grey - common)
-    other_own_details = _details(other_grey - other_common)
-    are_same = _products(own_details, other_own_details, side) >= _SETTINGS.least_detail_correlation
+    specific_details = _details(grey - common)
+    other_specific_details = _details(other_grey - other_common)
+    correlations = _products(specific_details, other_specific_details, side)
     full_correlations = _products(_details(grey), _details(other_grey), side)
+    are_same = correlations >= _SETTINGS.least_detail_correlation
     are_same |= full_correlations >= _SETTINGS.least_full_detail_correlation
-    both_have_details = own_details.any(1)[:, None] & other_own_details.any(1)
+    both_have_details = specific_details.any(1)[:, None] & other_specific_details.any(1)
     return are_same | ~both_have_details
 
 
 def _details(fine: Tensor) -> Tensor:
-    """Return the details of thumbnails in grey that their colours lack, ``(n, values)``, of norm 1; 0 for too few."""
+    """Return the details of greyscale thumbnails, ``(n, values)``: the differences from the mean of 2 x 2 pixels.
+
+    The details of a thumbnail are divided by their norm. They are 0 if their norm is too small.
+    """
     side = _SETTINGS.grey_side
     pictures = fine.view(-1, 1, side, side)
-    smooth = avg_pool2d(pictures, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    details = (pictures - smooth).flatten(1)
+    means = avg_pool2d(pictures, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    details = (pictures - means).flatten(1)
     norms = details.norm(dim=1, keepdim=True)
     return torch.where(norms > _SETTINGS.least_details * side, details / norms, 0)
 
 
 def _products(a: Tensor, b: Tensor, side: int) -> Tensor:
-    """Return scalar products of pictures of ``side`` pixels, ``(n, m)``; those of mirrored pictures where larger.
+    """Return the scalar product of each picture in ``a`` with each picture in ``b``, or with its mirror image.
 
-    A picture is the sum of a symmetric and an antisymmetric part, and a product the sum of the products of these parts.
-    Mirroring one picture changes the sign of the second product.
+    The larger product of both is returned, ``(n, m)``.
+
+    A picture is the sum of a symmetric and an antisymmetric part. The product of two pictures is the sum of the
+    products of these parts. If one picture is mirrored, the product of the antisymmetric parts changes its sign.
     """
     symmetric_a, antisymmetric_a = _symmetric_parts(a, side)
     symmetric_b, antisymmetric_b = _symmetric_parts(b, side)
@@ -522,7 +591,7 @@ def _products(a: Tensor, b: Tensor, side: int) -> Tensor:
 
 
 def _symmetric_parts(values: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return the left halves of the symmetric and of the antisymmetric parts of pictures, times 2."""
+    """Return the symmetric and the antisymmetric part of each picture, times 2. Only the left half is returned."""
     pictures = values.view(len(values), values.shape[1] // side, side)
     left = pictures[..., : side // 2]
     right = pictures.flip(2)[..., : side // 2]

@@ -1,4 +1,4 @@
-"""Load batches of resized images, decoded by worker processes."""
+"""Load batches of decoded and resized images. Worker processes decode the images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.images.fast import prepare
 from torchmetrics_dna.images.inputs import Inputs, mapped, tensors_of
-from torchmetrics_dna.images.pixels import DEEP_WHITE, TURNED
+from torchmetrics_dna.images.pixels import DEEP_WHITE, TURNED, Pixels
 from torchmetrics_dna.images.properties import properties_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import Resize, resize_image
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
 
-# Number of unreadable images that an error names.
+# Maximum number of unreadable images that an error names.
 _MOST_NAMED = 10
 # Number of images below which starting worker processes costs more time than it saves.
 _FEW = 64
-# Share of the range of 16 bits up to which a warning says that images are dark. Images of 14 bits use 0.25.
+# A warning reports dark images if their largest value is at most this share of the range of 16 bits. The values of
+# 14-bit images take a share of 0.25.
 _FEW_BITS = 0.25
 
 
@@ -45,17 +46,19 @@ class Batch:
     """Batch of images of a source.
 
     Attributes:
-        images: Images ``(B, C, H, W)``, float32 in [0, 1]; of their own type if they are not resized. Other inputs have
-            the structure of the example.
-        unreadable: One line for each image that can't be read.
-        error: Reason why the readable images can't be stacked.
-        properties: Properties of the original images, a column each; None if they are not measured.
-        numbers: Indices in the source; in a stream, numbers of entries.
-        names: Names of the readable images.
-        notes: Values of the ``notes`` callback, by name, ``(B, ...)``.
-        ends: True if a part of the source ends with this batch.
-        lost: Parts of the images that were dropped, see :class:`~torchmetrics_dna.images.pixels.Decoded`.
-        used: Largest share of 16 bits that an image uses.
+        images: Readable images ``(B, C, H, W)``. Resized images are float32 in [0, 1]. Images that are not resized
+            keep their dtype. Inputs other than images have the structure of the example.
+        unreadable: One error message per unreadable image.
+        error: Error message if the images differ in shape or dtype, so that no batch can be made of them.
+        properties: Properties of the original images, one row per image and one column per property. None if
+            properties are not measured.
+        numbers: Index of each readable image in its source. In a stream, the number of its entry.
+        names: Name of each readable image.
+        notes: Values that the ``notes`` callback returned, by name, each of shape ``(B, ...)``.
+        ends: True if this batch is the last one of a part of the source.
+        losses: Statements about dropped parts of the images, see :class:`~torchmetrics_dna.images.pixels.Decoded`.
+        share_of_16_bits: Largest value of the 16-bit images, as a share of the range of 16 bits. 1 if the batch has
+            other images.
 
     """
 
@@ -67,11 +70,14 @@ class Batch:
     names: list[str] = field(default_factory=list)
     notes: Mapping[str, Tensor] = field(default_factory=dict)
     ends: bool = False
-    lost: frozenset[str] = frozenset()
-    used: float = 0.0
+    losses: frozenset[str] = frozenset()
+    share_of_16_bits: float = 0.0
 
     def pin_memory(self) -> Batch:
-        """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
+        """Copy the tensors to page-locked memory, from which they are copied to a GPU asynchronously.
+
+        A :class:`~torch.utils.data.DataLoader` calls this method if it was created with ``pin_memory=True``.
+        """
         properties = None if self.properties is None else self.properties.pin_memory()
         return replace(self, images=mapped(Tensor.pin_memory, self.images), properties=properties)
 
@@ -92,77 +98,104 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Decode and resize all images, in order.
 
-    Streams of files are read in this process and decoded by the workers. Other streams are both read and decoded in
-    this process. Images that are decoded already, such as frames of a video, are resized here by as many threads, so
-    that only a few full images are held.
+    The images of an indexed source are read and decoded by worker processes. A stream of files is read in this process,
+    and its images are decoded by the workers. All other streams are both read and decoded in this process. Images
+    that are decoded already, such as video frames, are resized by threads of this process. Only a small number of
+    full-size images is in memory at the same time.
 
     Args:
         source: The images.
-        size: Height and width; None to leave images as they are, in which case all must have the same size.
+        size: Height and width of the resized images. None to keep the size of the images, which must then all be equal.
         crop: Crop before the resize, see :func:`resize_image`.
-        resize: Method of resizing, see there.
-        reading: Options for reading them. The last batch may be smaller.
-        channels: Number of channels to decode images to.
-        properties: Whether to measure properties of the images, too.
-        notes: Callback that maps each image, as :func:`decode_image` gives it, to values by name.
-        parts: Ranges of images, or of shards of a stream, that no batch crosses, so that results for a part do not
-            depend on the others. By default everything is one part.
-        window: Number of images of windows that parts are cut into; a full window does not wait for the next image.
+        resize: Resize method, see :func:`resize_image`.
+        reading: Options for reading the images, such as the batch size. The last batch of a part may be smaller.
+        channels: Number of channels of the decoded images.
+        properties: Whether to measure properties of the images.
+        notes: Callback that receives the pixels of each image, as :func:`decode_image` returns them. It returns values
+            by name.
+        parts: Ranges of image indices, or of shards of a stream. No batch contains images of two parts, so that the
+            results for one part do not depend on the other parts. By default, all images are one part.
+        window: Number of images per window. Each part is cut into windows, and no batch contains images of two windows.
+            The last batch of a window is returned before the first image of the next window is read.
         pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
 
+    Yields:
+        The batches, in the order of the images.
+
     Warns:
-        UserWarning: Once, if images have an alpha channel that is not opaque, which is dropped, or an EXIF rotation,
-            which is ignored; if all use a small part of 16 bits.
+        UserWarning: Once, if an alpha channel that is not opaque is dropped, or an EXIF rotation is ignored. Also if
+            all images use only a small part of the range of 16 bits.
 
     Raises:
-        ValueError: If an image or a shard is unreadable (unless skipped), or sizes differ without a resize.
+        ValueError: If an image or a shard is unreadable and ``reading`` does not skip unreadable images. Also if images
+            differ in size and are not resized.
 
     """
     reading = reading or Reading()
-    dataset = _Decoded(source, size, crop, resize, channels, properties, notes)
-    items = _items_of_parts(source, parts)
-    num_workers = _num_workers(source, reading)
-    if isinstance(source, ImageStream) and source.of_files and source.decoded:
-        items = map(partial(_in_threads, dataset.load, num_workers), items)
-        num_workers = 0
-    if window is not None:
-        items = chain.from_iterable(_windows(part, window) for part in items)
     if source.example is None:
         prepare(source.count)
-    loader: DataLoader[Any] = DataLoader(
-        Sent(dataset),
-        batch_size=None,
-        # A loop with a variable would keep the images of a chunk in memory until the next chunk is read.
-        sampler=chain.from_iterable(chunked(part, reading.batch_size) for part in items),
-        num_workers=num_workers,
-        worker_init_fn=begin,
-        pin_memory=pin_memory,
-    )
-    warned: set[str] = set()
-    used = 0.0
-    batches = iter(decoded(loader))
+    dataset = _Decoded(source, size, crop, resize, channels, properties, notes)
+    batches = iter(decoded(_data_loader(dataset, reading, parts, window, pin_memory)))
+    reported_losses: set[str] = set()
+    share_of_16_bits = 0.0
     for batch in batches:
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
-            # Objects of this process may have no end, so nothing more is read of them.
-            later_batches = batches if isinstance(source, ImageSource) or source.of_files else ()
-            raise ValueError(refusal(_named(batch, later_batches)))
-        # The warning has no number of images: only those of this pass and this process could be counted.
-        for what in sorted(batch.lost - warned):
-            remedy = ""
-            if what == TURNED:
-                remedy = f"; to rotate them, pass {written('exif_orientation', True)}"
-            warn(f"Images of {source.label!r} {what}{remedy}")
-        warned |= batch.lost
-        used = max(used, batch.used)
+            raise ValueError(refusal(_named(batch, batches, source)))
+        _warn_of_losses(batch.losses - reported_losses, source.label)
+        reported_losses |= batch.losses
+        share_of_16_bits = max(share_of_16_bits, batch.share_of_16_bits)
         yield batch
-    if 0 < used <= _FEW_BITS:
-        white = 2 ** round(used * DEEP_WHITE).bit_length() - 1
-        warn(
-            f"Images of {source.label!r} use {100 * used:.2g}% of 16 bits, so that a network sees them nearly black;"
-            f" give what is white in them, such as {white}, as {written('scale')}",
-        )
+    if 0 < share_of_16_bits <= _FEW_BITS:
+        _warn_of_dark_images(share_of_16_bits, source.label)
+
+
+def _data_loader(
+    dataset: _Decoded, reading: Reading, parts: Sequence[range] | None, window: int | None, pin_memory: bool
+) -> DataLoader[Any]:
+    """Return a loader of the batches of a dataset. The other arguments are those of :func:`load_batches`."""
+    source = dataset.source
+    num_workers = _num_workers(source, reading)
+    items_by_part = _items_of_parts(source, parts)
+    is_decoded_stream_of_files = isinstance(source, ImageStream) and source.of_files and source.decoded
+    if is_decoded_stream_of_files:
+        load_in_threads = partial(_in_threads, dataset.load, num_workers)
+        items_by_part = map(load_in_threads, items_by_part)
+        num_workers = 0
+    if window is not None:
+        items_by_part = chain.from_iterable(_windows(items, window) for items in items_by_part)
+    # Use a generator expression: the variable of a loop would keep the images of a chunk in memory until the next
+    # chunk is read.
+    chunks = chain.from_iterable(chunked(items, reading.batch_size) for items in items_by_part)
+    return DataLoader(
+        Sent(dataset),
+        batch_size=None,
+        sampler=chunks,
+        num_workers=num_workers,
+        worker_init_fn=begin,
+        pin_memory=pin_memory,
+    )
+
+
+def _warn_of_losses(losses: Iterable[str], label: str) -> None:
+    """Warn of parts that were dropped from images of a source."""
+    # The warning has no number of images: only the images of this pass and this process could be counted.
+    for loss in sorted(losses):
+        remedy = ""
+        if loss == TURNED:
+            remedy = f"; to rotate them, pass {written('exif_orientation', True)}"
+        warn(f"Images of {label!r} {loss}{remedy}")
+
+
+def _warn_of_dark_images(share_of_16_bits: float, label: str) -> None:
+    """Warn that the images of a source use only a small share of the range of 16 bits."""
+    # Suggest the largest integer with as many bits as the images use.
+    white = 2 ** round(share_of_16_bits * DEEP_WHITE).bit_length() - 1
+    warn(
+        f"Images of {label!r} use {100 * share_of_16_bits:.2g}% of 16 bits, so that a network sees them nearly black;"
+        f" give what is white in them, such as {white}, as {written('scale')}",
+    )
 
 
 def _num_workers(source: Images, reading: Reading) -> int:
@@ -177,9 +210,16 @@ def _num_workers(source: Images, reading: Reading) -> int:
     return default_workers(_FEW if source.count is None else source.count)
 
 
-def _named(first: Batch, later_batches: Iterable[Batch]) -> list[str]:
-    """Return a line for each unreadable image of a batch and of later ones, until there are more than are named."""
+def _named(first: Batch, later_batches: Iterable[Batch], source: Images) -> list[str]:
+    """Return the error messages of unreadable images.
+
+    Batches after the first are read until there are more messages than an error names.
+    """
     lines = list(first.unreadable)
+    # An object of this process may be endless, so read no more of it.
+    is_object_stream = isinstance(source, ImageStream) and not source.of_files
+    if is_object_stream:
+        return lines
     for batch in later_batches:
         if len(lines) > _MOST_NAMED:
             break
@@ -188,7 +228,12 @@ def _named(first: Batch, later_batches: Iterable[Batch]) -> list[str]:
 
 
 def refusal(lines: Sequence[str]) -> str:
-    """Return the text of an error about unreadable images, from a line for each."""
+    """Return the text of an error about unreadable images.
+
+    Args:
+        lines: One error message per unreadable image.
+
+    """
     text = "; ".join(lines[:_MOST_NAMED])
     if len(lines) > _MOST_NAMED:
         text += "; and more"
@@ -199,7 +244,10 @@ def refusal(lines: Sequence[str]) -> str:
 
 
 def cores() -> int:
-    """Return the number of cores available to this process: its CPU affinity where supported, else all cores."""
+    """Return the number of cores available to this process.
+
+    This is the number of cores in its CPU affinity. On systems without CPU affinity, all cores are counted.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -208,9 +256,10 @@ def cores() -> int:
 def default_workers(num_images: int) -> int:
     """Return the default number of processes that decode images.
 
-    It is 0 for a few images and in a process that may start none, such as of a ``multiprocessing.Pool``, else one per
-    core available to this process, up to 8, divided among the processes of torchrun on this machine. Workers wait for
-    the network, so idle ones cost nothing.
+    The number is 0 for fewer than 64 images. It is also 0 in a process that may not start other processes, such as a
+    worker of a ``multiprocessing.Pool``. Otherwise, the cores available to this process are divided among the processes
+    of torchrun on this machine, and the default is one worker per core, from 1 to 8. Idle workers cost nothing, because
+    they wait for the network.
 
     Example:
         >>> default_workers(10)
@@ -226,7 +275,7 @@ class _Chunk(NamedTuple):
     """Items of a batch.
 
     Attributes:
-        items: Numbers of images, or entries of a stream, loaded or not.
+        items: Indices of images, entries of a stream, or loaded images.
         ends: True if a part ends with this chunk.
 
     """
@@ -236,7 +285,7 @@ class _Chunk(NamedTuple):
 
 
 def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[Iterable[Any]]:
-    """Yield the items of each part: numbers of images, or entries of a stream."""
+    """Yield the items of each part: indices of images, or entries of a stream."""
     if isinstance(source, ImageSource):
         if parts is None:
             parts = [range(len(source))]
@@ -250,7 +299,7 @@ def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[I
 
 
 def _in_threads(load: Callable[[Any], Any], threads: int, items: Iterable[Any]) -> Iterator[Any]:
-    """Load items in order, one for each thread at a time; without threads, in this one."""
+    """Load items in order. Each thread loads one item at a time. With 0 threads, this thread loads the items."""
     if not threads:
         yield from map(load, items)
         return
@@ -265,9 +314,9 @@ def _in_threads(load: Callable[[Any], Any], threads: int, items: Iterable[Any]) 
 
 
 def _windows(items: Iterable[Any], size: int) -> Iterator[Iterable[Any]]:
-    """Yield iterators over the next ``size`` items each, as long as there are items.
+    """Split items into windows: yield one iterator over each ``size`` items.
 
-    They read from one iterator, so each must be at its end before the next one is asked for.
+    All windows read from the same iterator. Exhaust each window before you request the next window.
     """
     remaining = iter(items)
     for first in remaining:
@@ -275,7 +324,10 @@ def _windows(items: Iterable[Any], size: int) -> Iterator[Iterable[Any]]:
 
 
 def chunked(items: Iterable[Any], size: int) -> Iterator[_Chunk]:
-    """Split into chunks of ``size``, without single items if possible: networks may round single images differently.
+    """Split items into chunks of at most ``size``.
+
+    A chunk of a single item is avoided if possible, because networks may round the activations of a single image
+    differently.
 
     Example:
         >>> [len(chunk.items) for chunk in chunked(range(9), 4)]
@@ -296,20 +348,24 @@ def chunked(items: Iterable[Any], size: int) -> Iterator[_Chunk]:
 
 
 class _Sample(NamedTuple):
-    """Preprocessed image with its metadata. The attributes are those of a :class:`Batch`, for one image."""
+    """Preprocessed image with its metadata. Its fields are those of a :class:`Batch`, for one image."""
 
     number: int
     name: str
     image: Inputs
     properties: Tensor | None
     notes: Mapping[str, Tensor]
-    lost: Sequence[str]
-    used: float
+    losses: Sequence[str]
+    share_of_16_bits: float
 
 
 @dataclass(frozen=True)
 class _Decoded(Dataset["Batch"]):
-    """Dataset of batches, indexed by chunks; unreadable images become messages, since workers obscure exceptions."""
+    """Dataset of batches, indexed by chunks.
+
+    Batches hold error messages for unreadable images. The errors are not raised here, because a worker process would
+    change the type and the text of an exception.
+    """
 
     source: Images
     size: tuple[int, int] | None
@@ -328,36 +384,27 @@ class _Decoded(Dataset["Batch"]):
             return Batch(torch.empty(0), [], error)
         if not samples:
             return Batch(torch.empty(0), unreadable, ends=chunk.ends)
-        properties = [sample.properties for sample in samples if sample.properties is not None]
-        return Batch(
-            mapped(lambda *tensors: torch.stack(tensors), *(sample.image for sample in samples)),
-            unreadable,
-            properties=torch.stack(properties) if properties else None,
-            numbers=[sample.number for sample in samples],
-            names=[sample.name for sample in samples],
-            notes={note: torch.stack([sample.notes[note] for sample in samples]) for note in samples[0].notes},
-            ends=chunk.ends,
-            lost=frozenset(what for sample in samples for what in sample.lost),
-            used=max(sample.used for sample in samples),
-        )
+        return _stacked(samples, unreadable, chunk.ends)
 
     def _difference_of_formats(self, samples: Sequence[_Sample]) -> str:
-        """Return the error text for images of different shapes or types, which can't be stacked; empty if they can."""
+        """Return the error message for images of different shapes or dtypes. The text is empty if there are none."""
         shapes: set[str] = set()
-        types: set[str] = set()
+        dtypes: set[str] = set()
         for sample in samples:
             tensors = tensors_of(sample.image)
             shapes.add(" ".join(str(tuple(tensor.shape)) for tensor in tensors))
-            types.add(" ".join(str(tensor.dtype) for tensor in tensors))
+            dtypes.add(" ".join(str(tensor.dtype) for tensor in tensors))
         if len(shapes) > 1:
-            what, values = "shape", shapes
-        elif len(types) > 1:
-            what, values = "type", types
-        else:
-            return ""
+            return self._format_error("shape", shapes)
+        if len(dtypes) > 1:
+            return self._format_error("type", dtypes)
+        return ""
+
+    def _format_error(self, difference: str, values: set[str]) -> str:
+        """Return the error message for images that differ in their shape or type, with two of the values."""
         listed = " and ".join(sorted(values)[:2]).replace("torch.", "")
         return (
-            f"{self._noun.capitalize()}s differ in {what} ({listed}); give the extractor an `input_size`, or pass"
+            f"{self._noun.capitalize()}s differ in {difference} ({listed}); give the extractor an `input_size`, or pass"
             f" {written('batch_size', 1)}"
         )
 
@@ -367,7 +414,12 @@ class _Decoded(Dataset["Batch"]):
         return "image" if self.source.example is None else self.source.example.noun
 
     def load(self, item: int | Entry | _Sample | str) -> _Sample | str:
-        """Load an image by its number or entry; an item that is loaded already is unchanged."""
+        """Load an image by its index or its entry in a stream. Return an item that is loaded already as it is.
+
+        Returns:
+            The image, or an error message if it is unreadable.
+
+        """
         if isinstance(item, (_Sample, str)):
             return item
         source: Any = self.source
@@ -378,16 +430,48 @@ class _Decoded(Dataset["Batch"]):
             number = item
             name = source.names[item]
         try:
-            image, lost, file, used = source.decode(item, self.channels)
-            notes = {} if self.notes is None else self.notes(image)
-            if source.example is not None:
-                return _Sample(number, name, image, None, notes, lost, used)
-            properties = properties_of(image, file) if self.properties else None
-            if self.size is None:
-                pixels = image.transpose(2, 0, 1).copy()
-            else:
-                pixels = resize_image(image, self.size, self.crop, self.resize)
-            return _Sample(number, name, torch.from_numpy(pixels), properties, notes, lost, used)
+            return self._sample(item, number, name)
         except Exception as err:
             # Damaged files make Pillow raise errors of any type.
             return unreadable(name, err, self._noun)
+
+    def _sample(self, item: int | Entry, number: int, name: str) -> _Sample:
+        """Decode and preprocess an image. Errors are of any type."""
+        source: Any = self.source
+        image = source.decode(item, self.channels)
+        notes = {} if self.notes is None else self.notes(image.pixels)
+        properties = None
+        pixels = image.pixels
+        if source.example is None:
+            if self.properties:
+                properties = properties_of(image.pixels, image.file)
+            pixels = self._resized(image.pixels)
+        return _Sample(number, name, pixels, properties, notes, image.losses, image.share_of_16_bits)
+
+    def _resized(self, pixels: Pixels) -> Tensor:
+        """Return the pixels ``(H, W, C)`` of an image as a tensor ``(C, H, W)``, resized if there is a size."""
+        if self.size is None:
+            return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+        return torch.from_numpy(resize_image(pixels, self.size, self.crop, self.resize))
+
+
+def _stacked(samples: Sequence[_Sample], unreadable: list[str], ends: bool) -> Batch:
+    """Return a batch of images of one shape and dtype."""
+    images = mapped(lambda *tensors: torch.stack(tensors), *(sample.image for sample in samples))
+    measured = [sample.properties for sample in samples if sample.properties is not None]
+    properties = torch.stack(measured) if measured else None
+    notes = {}
+    for name in samples[0].notes:
+        notes[name] = torch.stack([sample.notes[name] for sample in samples])
+    losses = frozenset(chain.from_iterable(sample.losses for sample in samples))
+    return Batch(
+        images,
+        unreadable,
+        properties=properties,
+        numbers=[sample.number for sample in samples],
+        names=[sample.name for sample in samples],
+        notes=notes,
+        ends=ends,
+        losses=losses,
+        share_of_16_bits=max(sample.share_of_16_bits for sample in samples),
+    )

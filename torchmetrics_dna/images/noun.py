@@ -1,17 +1,18 @@
-"""Names for what is measured: images, rows of embeddings, or other inputs. This module does not import torch."""
+"""Nouns for the measured items: images, rows of embeddings, or other inputs. This module does not import torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# Name of the feature that uses embeddings as they are. A colon and the model that made them may follow.
+# Name of the feature that uses embeddings without a network. A colon and the name of the model that computed the
+# embeddings may follow.
 IDENTITY = "identity"
 ROW = "row"
 
 
 def is_identity(feature: object) -> bool:
-    """True for the name of the feature of embeddings, with or without the model that made them.
+    """Return True for the feature that uses embeddings, with or without the name of a model.
 
     Example:
         >>> is_identity("identity"), is_identity("identity:clip-vit-b32"), is_identity("resnet18")
@@ -22,10 +23,11 @@ def is_identity(feature: object) -> bool:
 
 
 def noun_of(made: Any) -> str:
-    """Return what was measured: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
+    """Return the noun for the measured items: ``"image"``, ``"row"`` (of embeddings), or ``"input"``.
 
     Args:
         made: A feature, an extractor, or an object with the name of an extractor and its preparation, such as a DNA.
+            A feature may also be the value of ``"feature"`` in a dict.
 
     Example:
         >>> noun_of("identity:clip-vit-b32"), noun_of({"feature": "resnet18"}), noun_of(None)
@@ -45,7 +47,7 @@ def noun_of(made: Any) -> str:
 
 
 def value_of(noun: str) -> str:
-    """Return the noun for the single value of a constant image or other input: "an image of one colour".
+    """Return the noun for the only value of a constant image or input, as in "an image of a single colour".
 
     Example:
         >>> value_of("image"), value_of("row"), value_of("input")

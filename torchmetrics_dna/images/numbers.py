@@ -1,4 +1,8 @@
-"""Numbers of inputs other than images, such as their mean. Single inputs are flagged by them as outliers."""
+"""Numbers that describe inputs other than images, such as their mean.
+
+They correspond to the properties of images. Single inputs are flagged as outliers if their numbers differ from those of
+other inputs.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +20,24 @@ from torchmetrics_dna.images.properties import BANDS, Fault, Property, in_percen
 from torchmetrics_dna.registry import Registry
 
 NUMBERS = "numbers"
-# Largest number of axes, the last ones, along which values have neighbours: those of a volume.
+# Maximum number of axes along which values have neighbours. These are the last axes, such as the three of a volume.
 GRID = 3
-# Largest number of values in which the most frequent one is searched: sorting more takes longer than all other numbers.
+# Approximate number of values in which the most frequent value is searched. Sorting more values would take longer than
+# all other numbers.
 _SAMPLE = 2**16
 
 
 class Values:
-    """Values of the largest tensor of one input without the batch axis.
+    """Values of the largest tensor of one input.
 
     Args:
-        inputs: The input.
-        axes: Number of the last axes, at most, along which values have neighbours.
+        inputs: The input, without the batch axis.
+        axes: Maximum number of axes along which values have neighbours. These are the last axes.
 
     Attributes:
-        grid: The values, float64; absolute values of complex numbers.
-        axes: The axes along which values have neighbours, as negative numbers.
-        flat: The finite values, ``(n,)``; a single 0 if there are none.
+        grid: All values, float64. Complex numbers are replaced by their absolute value.
+        axes: Axes along which values have neighbours, as negative numbers.
+        flat: Finite values, ``(n,)``. If there are none, a single 0.
         spread: Standard deviation of the finite values.
 
     """
@@ -51,7 +56,10 @@ class Values:
 
 
 def _lower_bound_of_share(count: int, num_values: int) -> float:
-    """Return the share of a count, less two standard errors of the count: a few equal values may be chance."""
+    """Return a lower bound for the share of ``count`` among all values.
+
+    The count is decreased by two standard errors, because a small number of equal values may be due to chance.
+    """
     return max(0.0, count - 2 * math.sqrt(count)) / num_values
 
 
@@ -77,7 +85,7 @@ def _share_of_zeros(values: Values) -> float:
 
 
 def _share_of_most_frequent(values: Values) -> float:
-    # An odd step does not always meet the same column of a grid whose width is a power of two.
+    # Make the step odd: an even step could select the same column of each row, if the width is a power of two.
     step = len(values.flat) // _SAMPLE | 1
     sample = values.flat[::step]
     _, counts = torch.unique(sample, return_counts=True)
@@ -85,7 +93,7 @@ def _share_of_most_frequent(values: Values) -> float:
 
 
 def _roughness(values: Values) -> float:
-    """Compute the mean absolute difference of neighbours, in standard deviations."""
+    """Compute the mean absolute difference between neighbours, in standard deviations of the values."""
     if not values.axes or not values.spread:
         return 0.0
     steps = [values.grid.diff(dim=axis).abs().flatten() for axis in values.axes]
@@ -93,7 +101,7 @@ def _roughness(values: Values) -> float:
 
 
 def _difference_of_halves(values: Values, axis: int) -> float:
-    """Compute the difference of the means of the first and the second half along an axis, in standard deviations."""
+    """Compute the mean of the first half along an axis minus that of the second half, in standard deviations."""
     if axis not in values.axes or not values.spread:
         return 0.0
     first, second = values.grid.tensor_split(2, axis)
@@ -111,16 +119,16 @@ def _record(
     least: float = 0.1,
     written: Callable[[float], str] | None = None,
 ) -> Property:
-    """Return the registry entry of a number that is a fault if it is much larger or smaller than that of others."""
+    """Return the registry entry of a number. A much larger or smaller number than that of other inputs is a fault."""
     larger = Fault(least, "has", f"a larger {name}", " than any of {}")
     smaller = Fault(least, "has", f"a smaller {name}", " than any of {}")
     return Property(name, name, measure, written, tails=tails, higher=larger, lower=smaller)
 
 
 _share = partial(_record, tails=log_odds(0.05), least=0.2, written=in_percent)
-# Shift of a logarithm that only avoids that of 0.
+# Shift for a logarithm, which avoids the logarithm of 0.
 _TINY = 1e-12
-#: All numbers by name. Those without ``tails`` are positions, which are judged in deviations of a typical input.
+#: All numbers by name. Numbers without ``tails`` are compared in units of the deviation within a typical input.
 RECORDS = Registry(
     "number",
     (
@@ -137,19 +145,20 @@ RECORDS = Registry(
         ),
     ),
 )
-#: Faults by number and sign.
+#: All faults, by the name of the number and the sign of the difference.
 FAULTS = {name: fault for record in RECORDS.values() for name, fault in record.faults.items()}
 
 
 def input_numbers(inputs: Any, axes: int) -> Tensor:
-    """Measure the numbers of the largest tensor of one input.
+    """Compute the numbers that describe the largest tensor of one input.
 
     Args:
         inputs: The input without the batch axis.
-        axes: Number of the last axes along which values have an order, and thus neighbours and halves.
+        axes: Maximum number of axes along which values have an order, and thus neighbours and halves. These are the
+            last axes.
 
     Returns:
-        A number for each entry of ``RECORDS``, float64.
+        One number for each entry of ``RECORDS``, float64.
 
     Example:
         >>> dict(zip(RECORDS, input_numbers(torch.tensor([[0.0, 0.0], [0.0, 4.0]]), 2).tolist(), strict=True))["mean"]
@@ -162,15 +171,21 @@ def input_numbers(inputs: Any, axes: int) -> Tensor:
 
 
 def number_note(inputs: Any, axes: int = GRID) -> dict[str, Tensor]:
-    """Return the numbers of one input as a note of a job."""
+    """Return the numbers that describe one input as a note of a job."""
     return {NUMBERS: input_numbers(inputs, axes)}
 
 
 def band_note(inputs: Any, bands: int) -> dict[str, Tensor]:
-    """Return the mean and standard deviation of each band of one input as a note of a job.
+    """Return the mean and the standard deviation of each band of one input as a note of a job.
 
-    Bands are the first axis of the largest tensor, or the last axis of an image ``(H, W, C)``. Bytes of an image are
-    divided by 255. Values that are not finite are left out. If the input has another number of bands, all are NaN.
+    Values that are not finite are left out. Without finite values, both numbers of a band are NaN. If the input has
+    another number of bands than ``bands``, all numbers are NaN.
+
+    Args:
+        inputs: The input. Bands are the last axis of an image ``(H, W, C)``, or else the first axis of the largest
+            tensor. A uint8 image is divided by 255.
+        bands: Number of bands.
+
     """
     if isinstance(inputs, np.ndarray):
         white = 255 if inputs.dtype == np.uint8 else 1

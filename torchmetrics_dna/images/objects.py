@@ -1,4 +1,4 @@
-"""Images in memory or in a dataset, and streams from a DataLoader, an iterable, an iterator or a function."""
+"""Images in memory or in a dataset, and streams of images from a DataLoader, an iterable, an iterator or a function."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 _ANEW = "give a list, or a function that makes it anew"
-# Usual names of columns of images, the most likely ones first.
+# Usual names of columns of images, in order of their likelihood.
 _LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "picture", "photo")
 
 
 def open_array(images: Any, label: str) -> ImageSource:
-    """Open an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``, or one image of either."""
+    """Open images in an array ``(B, H, W, C)`` or a tensor ``(B, C, H, W)``. A single image has no axis ``B``."""
     check_unmasked(images, "Images")
     array = ArrayFormat.of(images)
     array.check("Images", 4)
@@ -44,9 +44,21 @@ def open_array(images: Any, label: str) -> ImageSource:
 
 
 def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> ImageSource | ImageStream | None:
-    """Open inputs that are no images: a batch, a sequence of inputs, or a stream of inputs or batches.
+    """Open inputs other than images: a batch, a sequence of inputs, or a stream of inputs or batches.
 
-    Returns None for other objects. Errors of a batch as of :meth:`Example.batch`.
+    Args:
+        source: The inputs.
+        label: Name of the set.
+        example: Structure of the inputs.
+        reading: Options for reading.
+
+    Returns:
+        The inputs. None if ``source`` is of another type.
+
+    Raises:
+        TypeError: If a batch has another structure than the example.
+        ValueError: If a batch does not fit the example, see :meth:`Example.check`.
+
     """
     if isinstance(source, (str, bytes, os.PathLike)):
         return None
@@ -61,26 +73,27 @@ def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> 
 
 
 def _inputs(count: int, fetch: Callable[[int], Any], label: str, example: Example) -> ImageSource:
-    """Return inputs by number, with their names."""
+    """Return a source of inputs. Their names are the noun of the example and their index."""
     names = [f"{example.noun} {i}" for i in range(count)]
     return ImageSource(names, fetch, label, options=frozenset(), example=example)
 
 
 def by_index(source: Any) -> bool:
-    """True for a sequence or a map-style dataset; loaders and iterable datasets may have a length, too."""
+    """Return True for a sequence or a map-style dataset."""
+    # A DataLoader or an IterableDataset has no index, even if it has a length.
     has_index = hasattr(source, "__getitem__") and hasattr(source, "__len__")
     return has_index and not isinstance(source, (DataLoader, IterableDataset))
 
 
 def _row_of(inputs: Any, index: int) -> Any:
-    """Return one input of a batch."""
+    """Return the input at an index of a batch."""
     return mapped(itemgetter(index), inputs)
 
 
 def open_sequence(source: Any, label: str, reading: Reading) -> ImageSource:
-    """Open a sequence or map-style dataset of images, or of rows with one image each."""
+    """Open a sequence or a map-style dataset of images, or of dicts with one image each."""
     first: Any = None
-    # An error is reported when the image is read.
+    # Ignore an error of the first item, because it is reported when the item is read.
     with suppress(Exception):
         if len(source):
             first = source[0]
@@ -92,9 +105,9 @@ def open_sequence(source: Any, label: str, reading: Reading) -> ImageSource:
 
 
 def _by_number(source: Any, fetch: Callable[[int], Any], label: str) -> ImageSource:
-    """Return images by number; paths are the names of images in a list."""
+    """Return a source of the images that ``fetch`` returns by index. In a list, paths are the names of their images."""
     names = [f"image {i}" for i in range(len(source))]
-    # Names and stamps of a dataset would load its images.
+    # A dataset has neither paths as names nor stamps, because they would require loading all of its images.
     if isinstance(source, (list, tuple)):
         for i, image in enumerate(source):
             if isinstance(image, (str, os.PathLike)):
@@ -106,15 +119,19 @@ def _by_number(source: Any, fetch: Callable[[int], Any], label: str) -> ImageSou
 
 
 def _fetch_column(source: Any, column: str, index: int) -> Any:
-    """Return the value of a column in one row."""
+    """Return the value of a column in the row at an index."""
     return source[index][column]
 
 
 def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | None:
-    """Open a stream of images, or batches of images, from an iterable or a function; None for other objects.
+    """Open a stream of images, or of batches of images, from an iterable or a function.
 
-    It is read in this process. A function is called until it returns None or raises StopIteration; if it returns an
-    iterator, that is read.
+    The stream is read in this process. A function is called until it returns None or raises StopIteration. If a
+    function returns an iterator, the images of the iterator are read instead.
+
+    Returns:
+        The stream. None if ``source`` is neither iterable nor callable.
+
     """
     singles = partial(_single, column=_Column(reading.column, label))
     options = frozenset({"column", "num_images"})
@@ -124,42 +141,60 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
 def _stream(
     source: Any, label: str, singles: Callable[[Any], Iterator[Any]], word: str, count: int | None, **settings: Any
 ) -> ImageStream | None:
-    """Open a stream of an iterable or a function; None for other objects.
+    """Open a stream from an iterable or a function.
 
     Args:
         source: The iterable or function.
         label: Name of the set.
         singles: Function that yields the single images of an item.
         word: Noun for a single image.
-        count: Number of images to take at most; None for all.
-        settings: More arguments of :class:`ImageStream`.
+        count: Maximum number of images; None for all.
+        settings: Further arguments of :class:`ImageStream`.
+
+    Returns:
+        The stream. None if ``source`` is neither iterable nor callable.
 
     """
-    shards: list[Callable[[], Iterator[Any]]]
-    # Datasets of Hugging Face consist of shards.
-    if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1 and count is None:
-        parts = [source.shard(num_shards=source.num_shards, index=k) for k in range(source.num_shards)]
-        shards = [partial(iter, part) for part in parts]
-    elif isinstance(source, Iterator):
-        shards = [_Once(source)]
-    elif hasattr(source, "__iter__"):
-        shards = [partial(iter, source)]
-    elif callable(source):
-        shards = [_Calls(source)]
+    # A dataset of Hugging Face can have several shards.
+    has_shards = hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1
+    if has_shards and count is None:
+        shards = _shards_of_dataset(source, label, singles, word)
     else:
-        return None
-    read = []
-    for k, shard in enumerate(shards):
-        start = f"shard {k}, {word}" if len(shards) > 1 else word
-        read.append(Shard(label, partial(_images, shard, singles, start, count)))
-    stream = ImageStream(read, label, count, of_files=False, **settings)
+        items = _items_of(source)
+        if items is None:
+            return None
+        shards = [Shard(label, partial(_images, items, singles, word, count))]
+    stream = ImageStream(shards, label, count, of_files=False, **settings)
     if isinstance(source, DataLoader) and not isinstance(source.dataset, IterableDataset):
         stream.only_whole = _why_only_whole(source)
     return stream
 
 
+def _shards_of_dataset(dataset: Any, label: str, singles: Callable[[Any], Iterator[Any]], word: str) -> list[Shard]:
+    """Return the shards of a dataset of Hugging Face. Other arguments are those of :func:`_stream`."""
+    shards = []
+    for k in range(dataset.num_shards):
+        items = partial(iter, dataset.shard(num_shards=dataset.num_shards, index=k))
+        shards.append(Shard(label, partial(_images, items, singles, f"shard {k}, {word}", None)))
+    return shards
+
+
+def _items_of(source: Any) -> Callable[[], Iterator[Any]] | None:
+    """Return a function that iterates over an iterable or over the values of a function; None for other objects."""
+    if isinstance(source, Iterator):
+        return _Once(source)
+    if hasattr(source, "__iter__"):
+        return partial(iter, source)
+    if callable(source):
+        return _Calls(source)
+    return None
+
+
 def _why_only_whole(loader: DataLoader[Any]) -> str:
-    """Return the reason why a loader can't be split among processes; empty if it reads its dataset in order."""
+    """Return the reason why a loader can't be split among processes.
+
+    The text is empty for a loader that reads its dataset in order, because it can be split.
+    """
     batch_sampler = getattr(loader, "batch_sampler", None)
     for sampler in (loader.sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
         if type(sampler) not in (SequentialSampler, BatchSampler, type(None)):
@@ -171,7 +206,7 @@ def _why_only_whole(loader: DataLoader[Any]) -> str:
 
 
 class _Once:
-    """Iterator, which can be read only once."""
+    """Function that returns an iterator. The second call raises ValueError, because an iterator can't be read twice."""
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator: Iterator[Any] | None = iterator
@@ -185,48 +220,73 @@ class _Once:
 
 
 class _Calls:
-    """Iterator over the return values of a function without arguments."""
+    """Function that returns an iterator over the return values of another function, which has no arguments."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
         self._ended = False
 
     def __call__(self) -> Iterator[Any]:
+        """Yield the return values, until one is None or the function raises StopIteration.
+
+        If the function returns an iterator, yield the items of this iterator instead.
+
+        Raises:
+            ValueError: If values other than an iterator were read before.
+
+        """
         if self._ended:
             raise ValueError(f"the function has given all that it has; {_ANEW}")
         while True:
-            try:
-                value = self._function()
-            except StopIteration:
-                value = None
-            # A function that returns an iterator makes a new one each time, so it can be read again.
+            value = self._next_value()
+            # A function that returns an iterator makes a new one at each call, so it can be read again.
             if isinstance(value, Iterator):
                 yield from value
                 return
-            # This is set before the end, because the reader may stop early.
+            # Set this before the last value, because the reader may stop early.
             self._ended = True
             if value is None:
                 return
             yield value
 
+    def _next_value(self) -> Any:
+        """Call the function. Return None if it raises StopIteration."""
+        try:
+            return self._function()
+        except StopIteration:
+            return None
+
 
 def _images(
     items: Callable[[], Iterable[Any]], singles: Callable[[Any], Iterator[Any]], start: str, count: int | None
 ) -> Iterator[tuple[str, Any]]:
-    """Split items into single images with names. Names begin with ``start``, but paths are names themselves.
+    """Split items into single images, and yield the name and the content of each image.
 
-    With a ``count``, only so many images are taken, and no further item is read. A warning says if there are fewer.
+    Args:
+        items: Function that returns the items.
+        singles: Function that yields the single images of an item.
+        start: Beginning of the names, before the number of an image. An image that is a path or an address has this as
+            its name.
+        count: Maximum number of images; None for all. No further item is read after the last image.
+
+    Warns:
+        UserWarning: If there are fewer images than ``count``.
+
     """
     number = 0
     for image in islice(chain.from_iterable(map(singles, items())), count):
-        yield public(image) if isinstance(image, str) else f"{start} {number}", image
+        name = public(image) if isinstance(image, str) else f"{start} {number}"
+        yield name, image
         number += 1
     if count is not None and number < count:
         warn(f"There are {number} {start}s, fewer than the {count} of `num_images`")
 
 
 def _single(item: Any, column: _Column) -> Iterator[Any]:
-    """Yield the images of an item: itself, or those of a batch, of a row, or of a pipeline's output."""
+    """Yield the images of an item of a stream.
+
+    The item is an image, a batch of images, a dict with an image or a batch, or the output of a pipeline.
+    """
     if is_output(item):
         item = item.images
     if is_row(item):
@@ -245,23 +305,26 @@ def _single(item: Any, column: _Column) -> Iterator[Any]:
 
 
 def is_output(item: Any) -> bool:
-    """True for the output of a pipeline, whose images are its attribute; a dataset may well have one of that name."""
+    """Return True for the output of a pipeline, which has its images in the attribute ``images``.
+
+    A dataset with an attribute of this name is not an output.
+    """
     is_source = hasattr(item, "__getitem__") or hasattr(item, "__iter__") or callable(item)
     return hasattr(item, "images") and (isinstance(item, Mapping) or not is_source)
 
 
 def is_row(item: Any) -> bool:
-    """True for a row of several values, one of which is an image."""
+    """Return True for a dict of several values, one of which is an image."""
     return isinstance(item, Mapping) and not is_file(item)
 
 
 def _is_batch(item: Any) -> bool:
-    """True for an array or tensor of several images."""
+    """Return True for an array or a tensor of several images."""
     return isinstance(item, (np.ndarray, Tensor)) and item.ndim == 4
 
 
 class _Column:
-    """Extractor of images from rows, by a column that is detected in the first row unless it is given."""
+    """Function that returns the image in a row. Without a column, it is detected in the first row."""
 
     def __init__(self, column: str | None, label: str) -> None:
         self._column = column
@@ -269,7 +332,7 @@ class _Column:
         self._resolved: str | None = None
 
     def __call__(self, item: Any) -> Any:
-        """Return the image in a row; other items are images themselves."""
+        """Return the image in a row. An item that is not a row is returned as it is."""
         if not is_row(item):
             return item
         if self._resolved is None:
@@ -284,7 +347,8 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: b
 
     Args:
         row: The first row.
-        column: Name of the column; None for a column with a usual name, or else the only one that holds an image.
+        column: Name of the column. If it is None, a column with a usual name is selected, such as "image", or else the
+            only column that holds an image.
         label: Name of the rows in errors.
         tells: Whether to warn if other columns hold images, too.
 
@@ -300,31 +364,39 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: b
         check_column(row, column, label)
         return column
     name_it = f"name it by {written('column')}"
-    holding_images = [name for name, value in row.items() if _is_image(value)]
-    # Columns with a usual name may hold None in this row, or an array of two axes, which would be boxes elsewhere.
-    by_lower_name = {}
-    for name, value in row.items():
-        if value is None or _is_image(value, least_axes=2):
-            by_lower_name[name.lower()] = name
-    for usual_name in _LIKELY:
-        if usual_name not in by_lower_name:
-            continue
-        chosen = by_lower_name[usual_name]
-        others = [name for name in holding_images if name != chosen]
+    with_image = [name for name, value in row.items() if _is_image(value)]
+    usual_column = _column_with_usual_name(row)
+    if usual_column is not None:
+        others = [name for name in with_image if name != usual_column]
         if tells and others:
-            warn(f"{label!r} has several columns of images; {chosen!r} is read, not {', '.join(others)}; {name_it}")
-        return chosen
-    if len(holding_images) == 1:
-        return holding_images[0]
-    if holding_images:
-        what = f"are several columns that hold an image ({', '.join(holding_images)})"
+            warn(
+                f"{label!r} has several columns of images; {usual_column!r} is read, not {', '.join(others)}; {name_it}"
+            )
+        return usual_column
+    if len(with_image) == 1:
+        return with_image[0]
+    if with_image:
+        what = f"are several columns that hold an image ({', '.join(with_image)})"
     else:
         what = "is no column that holds an image"
     raise ValueError(f"There {what} in {label!r}, which has {_listed(row)}; {name_it}")
 
 
+def _column_with_usual_name(row: Mapping[str, Any]) -> str | None:
+    """Return the column with the most likely name of those that may hold an image. Return None if there is none."""
+    by_lower_name = {}
+    for name, value in row.items():
+        # In a column with a usual name, the first image may be missing, and an array of two axes is a greyscale image.
+        if value is None or _is_image(value, least_axes=2):
+            by_lower_name[name.lower()] = name
+    for usual_name in _LIKELY:
+        if usual_name in by_lower_name:
+            return by_lower_name[usual_name]
+    return None
+
+
 def check_column(columns: Iterable[str], column: str, label: str) -> None:
-    """Raise ValueError that lists the columns unless ``column`` is one of them."""
+    """Raise ValueError if a column does not exist. The message lists the existing columns."""
     columns = list(columns)
     if column not in columns:
         raise ValueError(
@@ -333,7 +405,10 @@ def check_column(columns: Iterable[str], column: str, label: str) -> None:
 
 
 def _is_image(value: Any, least_axes: int = 3) -> bool:
-    """True if a value may be an image or a batch of images; with two axes, it may also be boxes."""
+    """Return True if a value may be an image or a batch of images.
+
+    An array must have at least ``least_axes`` axes. An array with two axes may also hold something else, such as boxes.
+    """
     if isinstance(value, Mapping):
         return is_file(value) and any(value.values())
     if isinstance(value, (bytes, bytearray)):
@@ -348,5 +423,5 @@ def _is_image(value: Any, least_axes: int = 3) -> bool:
 
 
 def _listed(columns: Iterable[str]) -> str:
-    """List names of columns."""
+    """Return the names of columns as a text."""
     return ", ".join(map(str, columns)) or "none"

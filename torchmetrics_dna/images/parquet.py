@@ -1,4 +1,4 @@
-"""Images in a column of Parquet files, read by row groups."""
+"""Images in a column of Parquet files. The files are read in small batches of rows."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ from torchmetrics_dna.images.sets import ImageStream, stream_of
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
-# Names of Arrow's types of lists of floats.
+# Names of Arrow's types for lists of floating point numbers.
 _LIST_OF_FLOATS = re.compile(r"(large_|fixed_size_)?list<[^<]*: (halffloat|float|double)\b")
-# Largest number of rows, and of their bytes, that are read at a time.
+# Maximum number of rows that are read at a time, and of their bytes.
 _MOST_ROWS_AT_ONCE = 32
 _MOST_BYTES_AT_ONCE = 64_000_000
 
 
 def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
-    """Open the images of Parquet files; the first is checked at once."""
+    """Open the images of Parquet files as one stream.
+
+    Raises:
+        ValueError: If the first file is damaged or has no column of images. The other files are checked when they are
+            read.
+
+    """
     parquet = require("pyarrow.parquet", "parquet")
     with refusing(public(files[0]), "Parquet"), _opened(files[0]) as table:
         _column(table, files[0], reading, tells=True)
@@ -37,12 +43,25 @@ def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStr
 
 
 def read_lists(path: str, column: str | None) -> dict[str, Any]:
-    """Read the columns of lists of floats, or one of them, as arrays ``(N, D)`` by name."""
+    """Read columns of lists of floating point numbers as arrays ``(N, D)``.
+
+    Args:
+        path: Path or address of the file.
+        column: Name of the column to read; None for all columns of lists.
+
+    Returns:
+        The arrays by the name of their column. The dict is empty if there is no such column.
+
+    Raises:
+        ValueError: If no column holds lists, or ``column`` holds other values.
+
+    """
     arrays = dict[str, Any]()
     with _opened(path) as table:
         types = {field.name: str(field.type) for field in table.schema_arrow}
         columns_of_lists = [name for name, type_ in types.items() if _LIST_OF_FLOATS.match(type_)]
-        if not columns_of_lists or (column in types and column not in columns_of_lists):
+        is_of_other_type = column in types and column not in columns_of_lists
+        if not columns_of_lists or is_of_other_type:
             listed = ", ".join(f"{name} ({type_})" for name, type_ in types.items() if column in (None, name))
             raise ValueError(f"it has no column of lists of floats, but {listed or 'none'}")
         for name in columns_of_lists:
@@ -52,9 +71,15 @@ def read_lists(path: str, column: str | None) -> dict[str, Any]:
 
 
 def _read_column_of_lists(table: Any, name: str) -> Any:
-    """Read a column of lists of floats as an array ``(N, D)``; ValueError if their lengths differ."""
+    """Read a column of lists of floating point numbers as an array ``(N, D)``.
+
+    Raises:
+        ValueError: If the lists differ in length, or a value is missing. Also if the column would be unpacked to an
+            implausible size.
+
+    """
     for group in range(table.num_row_groups):
-        _unpacked(table, group, name)
+        _unpacked_size(table, group, name)
     values = table.read([name], use_threads=False)[0].combine_chunks()
     flat = values.flatten()
     lengths = {*values.value_lengths().to_pylist()}
@@ -64,20 +89,23 @@ def _read_column_of_lists(table: Any, name: str) -> Any:
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """Yield the images of a file with their numbers."""
+    """Yield the number and the content of each image of a file."""
     with _opened(path) as table:
         column = _column(table, path, reading)
         if column is None:
             return
         for number, value in enumerate(_values(table, column)):
-            # Paths and addresses are only read if the user named their column.
+            # Read paths and addresses only from a column that the user named, because a file is not trusted.
             is_named_text = isinstance(value, str) and reading.column is not None
             yield str(number), value if is_named_text else _content(value)
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
-    """Open a file without Arrow's threads, which do not survive a fork: workers would deadlock."""
+    """Open a file without the threads of Arrow.
+
+    The threads would not exist in a forked worker process, so that the worker would wait for them forever.
+    """
     parquet = require("pyarrow.parquet", "parquet")
     with open_file(path) as file:
         yield parquet.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
@@ -86,17 +114,18 @@ def _opened(path: str) -> Iterator[Any]:
 def _values(table: Any, column: str) -> Iterator[Any]:
     """Yield the values of a column."""
     for group in range(table.num_row_groups):
-        largest_value = _unpacked(table, group, column)
-        num_rows = max(1, min(_MOST_ROWS_AT_ONCE, _MOST_BYTES_AT_ONCE // (largest_value + 1)))
+        # No value is larger than its whole column.
+        most_bytes_of_value = _unpacked_size(table, group, column)
+        num_rows = max(1, min(_MOST_ROWS_AT_ONCE, _MOST_BYTES_AT_ONCE // (most_bytes_of_value + 1)))
         for batch in table.iter_batches(num_rows, [group], [column], use_threads=False):
             yield from batch.column(0).to_pylist()
 
 
-def _unpacked(table: Any, group: int, column: str | None) -> int:
-    """Return the uncompressed size of a column of a row group, or of all columns: an upper bound for each value.
+def _unpacked_size(table: Any, group: int, column: str | None) -> int:
+    """Return the unpacked size of a column in a row group, in bytes. Without a column, return that of all columns.
 
     Raises:
-        ValueError: If the size is implausible for the size in the file.
+        ValueError: If the unpacked size is implausible for the compressed size.
 
     """
     group_metadata = table.metadata.row_group(group)
@@ -111,9 +140,9 @@ def _unpacked(table: Any, group: int, column: str | None) -> int:
 
 
 def _content(value: Any) -> Any:
-    """Return the image in a value, or an error object if it has no bytes.
+    """Return the image in a value. For a value without bytes, return an error, which is raised when it is decoded.
 
-    Only bytes are read, since paths and addresses in a file are not trusted.
+    Paths and addresses are not read, because a file is not trusted.
     """
     if isinstance(value, list) and value:
         value = value[0]
@@ -128,29 +157,53 @@ def _content(value: Any) -> Any:
 
 
 def _column(table: Any, path: str, reading: Reading, tells: bool = False) -> str | None:
-    """Return the column of images, detected by the first row; None without rows."""
+    """Return the name of the column of images.
+
+    Args:
+        table: The file.
+        path: Path or address of the file, for errors.
+        reading: Options with the name of the column. Without a name, the column is detected in the first row.
+        tells: Whether to warn if other columns hold images, too.
+
+    Returns:
+        The name of the column. None if the file has no rows.
+
+    """
     column = reading.column
     for group in range(table.num_row_groups):
         if column is not None:
             check_column(table.schema_arrow.names, column, path)
             return column
-        _unpacked(table, group, None)
+        # Raise an error for an implausible size.
+        _unpacked_size(table, group, None)
         for batch in table.iter_batches(1, [group], use_threads=False):
             if not batch.num_rows:
                 continue
             row = {}
             for name, values in zip(batch.schema.names, batch.columns, strict=True):
                 value = values.to_pylist()[0]
-                # Texts are hidden, because a column of paths or addresses must be named by the user.
+                # Replace texts by an empty text, because a column of paths or addresses must be named by the user.
                 row[name] = "" if isinstance(value, str) else value
             return find_column(row, None, path, tells)
     return None
 
 
 def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
-    """Read the labels of images in another column, by the image's name; ValueError if a file has none."""
+    """Read the labels of images from another column of their Parquet files.
+
+    Args:
+        stream: The images.
+        column: Name of the column of labels.
+
+    Returns:
+        The label of each image, by the name of the image.
+
+    Raises:
+        ValueError: If a file is not a Parquet file, or has no such column.
+
+    """
     labels: dict[str, str] = {}
-    # There is one string per label, however many images have it.
+    # Share one string among all images with the same label, to save memory.
     interned: dict[str, str] = {}
     for label_of_file, _, path in stream.shards:
         if not path.endswith(".parquet"):

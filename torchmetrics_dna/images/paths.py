@@ -1,4 +1,7 @@
-"""Paths and addresses of images, such as ``s3://bucket/x``: their names and order; open, list and write files there."""
+"""Paths and addresses of images: names, natural order, patterns, and access to files.
+
+An address is a URL that fsspec supports, such as ``s3://bucket/x``.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +26,19 @@ from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.files.damage import check_files, reason_of
 from torchmetrics_dna.images.extensions import EXTENSIONS
 
-# Words that arguments take in place of a path.
+# Words that some arguments accept in place of a path.
 _WORDS = ("auto", "pool")
-# Rules of paths.
+# Module with the rules of local paths. A test replaces it by that of another operating system.
 _PATHS: Any = os.path
 
 
 def is_image_name(name: str) -> bool:
-    """True for the name of an image file that is not hidden."""
+    """Return True for the name of an image file that is not hidden."""
     return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
 
 
 def is_image_member(member: str) -> bool:
-    """True for the path of an image in an archive that is neither hidden nor in a hidden folder."""
+    """Return True for the path of an image in an archive that is neither hidden nor in a hidden folder."""
     parts = PurePosixPath(member).parts
     if not parts or member.endswith("/"):
         return False
@@ -47,10 +50,10 @@ def is_image_member(member: str) -> bool:
 
 
 def natural_key(name: str) -> str:
-    """Return a sort key that puts ``img2`` before ``img10``, and ``img02`` before both.
+    """Return a sort key for the natural order, in which ``img2`` precedes ``img10``, and ``img02`` precedes both.
 
-    The key is one string, since there may be millions: numbers are prefixed with their number of digits, and precede
-    text.
+    In the key, a number is prefixed with its number of digits, and numbers precede text. The key is one string to save
+    memory, because there may be millions of names.
 
     Example:
         >>> sorted(["img10", "img2"], key=natural_key)
@@ -63,27 +66,28 @@ def natural_key(name: str) -> str:
             keys.append(_key_of_number(part))
         elif part:
             keys.append(f"\2{part}")
-    # Names with equal keys, such as "img02" and "img2", are ordered by the names.
+    # Append the name to order names with equal numbers, such as "img02" and "img2".
     return "".join([*keys, "\0", name])
 
 
 def _key_of_number(digits: str) -> str:
-    """Return a sort key of a number, by its number of digits and then by the digits."""
+    """Return a sort key of a number: its number of digits, followed by the digits without leading zeros."""
     if not digits.isascii():
-        # Digits of other scripts become those of ASCII.
+        # Convert digits of other scripts to ASCII.
         digits = "".join(str(int(digit)) for digit in digits)
     significant = digits.lstrip("0")
     return f"\1{chr(len(significant))}{significant}"
 
 
 def names_below(names: Sequence[str], roots: Collection[str]) -> list[str]:
-    """Return the names of files below the root that each is in, with ``/`` between folders.
+    """Return the name of each file relative to its root, with ``/`` between folders.
 
-    The spelling of paths does not matter, as in ``./x`` and ``x//y``.
+    A file in several roots is relative to the innermost one. Different spellings of a path are equal, such as ``./x``
+    and ``x``.
 
     Args:
         names: Paths of files.
-        roots: Folders and archives. Without roots, names are those below the folder that all files share.
+        roots: Folders and archives. Without roots, names are relative to the folder that all files share.
 
     Raises:
         ValueError: If a file is below none of the roots.
@@ -103,24 +107,36 @@ def names_below(names: Sequence[str], roots: Collection[str]) -> list[str]:
         except ValueError:
             # The files are on several drives of Windows.
             return [path.replace(_PATHS.sep, "/") for path in paths]
-    root_folders = {_PATHS.normcase(_PATHS.normpath(root)) for root in roots}
-    if _PATHS.curdir in root_folders:
-        root_folders.remove(_PATHS.curdir)
-        root_folders.add("")
-    # Number of characters of the root of each folder.
+    return _relative_to_roots(paths, _normal_roots(roots))
+
+
+def _normal_roots(roots: Iterable[str]) -> set[str]:
+    """Return the normal form of roots, in which the current folder is an empty text."""
+    normal_roots = {_PATHS.normcase(_PATHS.normpath(root)) for root in roots}
+    if _PATHS.curdir in normal_roots:
+        normal_roots.remove(_PATHS.curdir)
+        normal_roots.add("")
+    return normal_roots
+
+
+def _relative_to_roots(paths: Sequence[str], roots: set[str]) -> list[str]:
+    """Return each normalized path relative to the innermost of the normalized roots that it is below."""
+    # Cache the length of the root of each folder, because many files are in one folder.
     lengths: dict[str, int] = {}
-    below: list[str] = []
+    relative_names: list[str] = []
     for path in paths:
         folder = _PATHS.dirname(path)
         if folder not in lengths:
-            lengths[folder] = len(_root_of(folder, root_folders))
-        name_below = path[lengths[folder] :].lstrip(_PATHS.sep)
-        below.append(name_below.replace(_PATHS.sep, "/"))
-    return below
+            lengths[folder] = len(_root_of(folder, roots))
+        name = path[lengths[folder] :].lstrip(_PATHS.sep)
+        relative_names.append(name.replace(_PATHS.sep, "/"))
+    return relative_names
 
 
 def roots_in(archive: str, members: Iterable[str]) -> list[str]:
-    """Return an archive, and the folder in it that all members share if there is one: names are below that.
+    """Return the roots of the members of an archive, see :func:`names_below`.
+
+    The roots are the archive, and the folder in it that all members share if there is one.
 
     Example:
         >>> roots_in("./x.zip", ["photos/cat/1.png", "./photos/2.png"]), roots_in("x.zip", ["1.png", "photos/2.png"])
@@ -128,7 +144,7 @@ def roots_in(archive: str, members: Iterable[str]) -> list[str]:
 
     """
     root = posixpath.normpath(archive)
-    # A set, because many members are in one folder.
+    # Use a set, because many members are in one folder.
     folders_in_archive = {posixpath.dirname(name) for name in members}
     folders = [posixpath.normpath(f"{archive}/{folder}") for folder in folders_in_archive]
     shared = posixpath.commonpath(folders) if folders else root
@@ -136,7 +152,7 @@ def roots_in(archive: str, members: Iterable[str]) -> list[str]:
 
 
 def lies_in_a_root(folder: str, roots: Collection[str]) -> bool:
-    """True if a folder is below one of the roots, as spelled."""
+    """Return True if a folder is below one of the roots. Paths are compared as text, without normalization."""
     parent = posixpath.dirname(folder)
     if parent in roots:
         return True
@@ -146,7 +162,12 @@ def lies_in_a_root(folder: str, roots: Collection[str]) -> bool:
 
 
 def _root_of(folder: str, roots: set[str]) -> str:
-    """Return the nearest root that a folder is, or is in."""
+    """Return the innermost root that is the folder itself or one of its parents.
+
+    Raises:
+        ValueError: If there is none.
+
+    """
     root = folder
     while _PATHS.normcase(root) not in roots:
         parent = _PATHS.dirname(root)
@@ -158,7 +179,7 @@ def _root_of(folder: str, roots: set[str]) -> str:
 
 
 class Names(Sequence[str]):
-    """Lazy sequence of names, since there may be millions: a selection of other names, with a prefix.
+    """Selection of other names, with a prefix. Each name is made on access, because there may be millions.
 
     Example:
         >>> list(Names(["a.png", "b.png", "c.png"], "x.tar/", [2, 0]))
@@ -202,12 +223,14 @@ _NOT_FOUND = (404, 410)
 
 
 def is_address(path: object) -> TypeGuard[str]:
-    """True if a path is an address, such as ``s3://bucket/photos.tar``."""
+    """Return True if a path is an address, such as ``s3://bucket/photos.tar``."""
     return isinstance(path, str) and _ADDRESS.match(path) is not None
 
 
 def public(text: str) -> str:
-    """Remove credentials and the query, such as a signature, from addresses in a text that is shown.
+    """Remove credentials and queries from the addresses in a text, so that it can be shown.
+
+    A query may contain a secret, such as a signature.
 
     Example:
         >>> public("https://me:secret@host/a.png?X-Amz-Signature=1f and s3://bucket/a?.png")
@@ -218,7 +241,10 @@ def public(text: str) -> str:
 
 
 def public_names(files: Sequence[str]) -> list[str]:
-    """Return the names of files as they are shown; with their numbers if they only differ in a query."""
+    """Return the names of files without secrets, see :func:`public`.
+
+    If the names of different files would be equal, their index is appended to all names.
+    """
     names = [public(file) for file in files]
     if len(set(names)) == len(set(files)):
         return names
@@ -227,13 +253,42 @@ def public_names(files: Sequence[str]) -> list[str]:
 
 @contextmanager
 def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
-    """Yield the file system of an address and the path in it; errors become one line that names the address.
+    """Yield the file system of an address, and the path in this file system.
+
+    Errors in the block are converted to an error with one line and the address.
+
+    Args:
+        address: The address.
+        doing: Verb for the action in the block, for errors.
 
     Raises:
         FileNotFoundError: If nothing exists at the address.
         ModuleNotFoundError: If the package for the protocol is missing.
         ValueError: If the protocol is unknown.
         OSError: For all other errors.
+
+    """
+    _check_protocol(address, doing)
+    import fsspec
+
+    try:
+        yield fsspec.url_to_fs(address)
+    except ModuleNotFoundError:
+        raise
+    except Exception as err:
+        name = public(address)
+        cause = _cause_of(err)
+        if isinstance(cause, FileNotFoundError):
+            raise FileNotFoundError(f"There is nothing at {name!r}") from err
+        raise OSError(f"Can't {doing} {name!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
+
+
+def _check_protocol(address: str, doing: str) -> None:
+    """Check that fsspec supports the protocol of an address, and that its package is installed.
+
+    Raises:
+        ModuleNotFoundError: If the package is missing.
+        ValueError: If the protocol is unknown.
 
     """
     protocol = _protocol(address)
@@ -251,19 +306,18 @@ def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
             f"{name!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another that fsspec"
             " knows"
         ) from err
-    try:
-        yield fsspec.url_to_fs(address)
-    except ModuleNotFoundError:
-        raise
-    except Exception as err:
-        cause: Exception = err
-        if isinstance(err, FileNotFoundError):
-            # fsspec raises this error for every HTTP error, with the HTTP error as its cause.
-            http_error = err.__cause__
-            if not isinstance(http_error, Exception) or getattr(http_error, "status", 404) in _NOT_FOUND:
-                raise FileNotFoundError(f"There is nothing at {name!r}") from err
-            cause = http_error
-        raise OSError(f"Can't {doing} {name!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
+
+
+def _cause_of(err: Exception) -> Exception:
+    """Return the HTTP error that caused a FileNotFoundError, unless its status is that of a missing file.
+
+    fsspec raises FileNotFoundError for each HTTP error. All other errors are returned as they are.
+    """
+    cause = err.__cause__
+    if not isinstance(err, FileNotFoundError) or not isinstance(cause, Exception):
+        return err
+    is_missing = getattr(cause, "status", 404) in _NOT_FOUND
+    return err if is_missing else cause
 
 
 def _protocol(address: str) -> str:
@@ -274,8 +328,13 @@ def _protocol(address: str) -> str:
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Check in advance, as far as possible, that a file can be written to a path or an address.
 
-    Raises FileNotFoundError if there is no such folder or bucket, FileExistsError if something other than a file exists
-    there, OSError if the server fails or the place is not writable; others as of :func:`asking`.
+    Raises:
+        FileNotFoundError: If there is no such folder or bucket.
+        FileExistsError: If the path exists but is not a file.
+        OSError: If the path or the address is not writable, or the server fails.
+        ModuleNotFoundError: If the package for the protocol of an address is missing.
+        ValueError: If the protocol of an address is unknown.
+
     """
     if not is_address(path):
         check_folder(Path(path))
@@ -293,7 +352,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a local path to write to; for an address, the file is uploaded when the context exits."""
+    """Yield a local path to write to. For an address, the file is uploaded at the end of the block."""
     if not is_address(path):
         yield Path(path)
         return
@@ -307,13 +366,16 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def download(address: str, path: str | os.PathLike[str]) -> None:
-    """Download a file at an address to a path; errors as of :func:`asking`."""
+    """Download a file at an address to a local path. Errors are those of :func:`asking`."""
     with asking(address) as (system, remote_path):
         system.get_file(remote_path, str(path))
 
 
 def files_below(address: str) -> tuple[str, list[str]] | None:
-    """Return the address of a folder and those of all files in it, which begin with it; None if it is no folder."""
+    """Return the address of a folder, and the addresses of all files in it and its subfolders.
+
+    Return None if the address is not that of a folder.
+    """
     with asking(address) as (system, path):
         if address.startswith("http") or not system.isdir(path):
             return None
@@ -321,28 +383,31 @@ def files_below(address: str) -> tuple[str, list[str]] | None:
 
 
 def check_address(address: str) -> None:
-    """Raise FileNotFoundError, or OSError, unless there is something at an address."""
+    """Raise an error if nothing exists at an address. Errors are those of :func:`asking`."""
     with asking(address) as (system, path):
         system.info(path)
 
 
 def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
-    """Open a file on this machine, or at an address; errors as of :func:`asking`.
+    """Open a local file, or a file at an address. Errors are those of :func:`asking`.
 
-    A file that is only read ``forwards`` does not need a server that supports range requests.
+    Args:
+        path: Path or address of the file.
+        forwards: Whether the file is only read forwards. It is then also read from servers without range requests.
+
     """
     if not is_address(path):
         return Path(path).open("rb")
     with asking(path) as (system, remote_path):
         settings = {}
         if forwards and path.startswith("http"):
-            # Without blocks, fsspec sends no range requests.
+            # Set the block size to 0, so that fsspec sends no range requests.
             settings["block_size"] = 0
         return cast("BinaryIO", system.open(remote_path, "rb", **settings))
 
 
 def read_address(address: str, most: int) -> bytes:
-    """Read a file at an address, up to ``most + 1`` bytes."""
+    """Read a file at an address. At most ``most + 1`` bytes are read, so that the caller can detect a larger file."""
     with open_file(address, forwards=True) as file, asking(address):
         content = bytearray()
         while len(content) <= most:
@@ -354,7 +419,10 @@ def read_address(address: str, most: int) -> bytes:
 
 
 def forget_threads() -> None:
-    """Reset fsspec in a forked process, where its thread is gone, which old versions don't detect."""
+    """Reset fsspec in a forked process.
+
+    The thread of fsspec does not exist in a forked process. Old versions of fsspec do not detect this.
+    """
     asyn = sys.modules.get("fsspec.asyn")
     if asyn is not None and not hasattr(asyn, "reset_after_fork"):
         asyn.iothread[0] = None
@@ -363,7 +431,7 @@ def forget_threads() -> None:
 
 
 def missing(path: str) -> FileNotFoundError:
-    """Return the error for a local path that does not exist, with a similar path that does, or another remedy."""
+    """Return the error for a local path that does not exist, with a remedy, such as a similar path."""
     text = f"There is no file or folder {path!r}"
     similar_words = get_close_matches(path, _WORDS, n=1, cutoff=0.75)
     similar_path = _similar_path(path)
@@ -371,7 +439,7 @@ def missing(path: str) -> FileNotFoundError:
         text += f"; did you mean the word {similar_words[0]!r}?"
     elif similar_path:
         text += f"; there is {similar_path!r}"
-    # Some programs replace two hyphens by a dash.
+    # Word processors replace two hyphens by a dash.
     if path[0] in "\u2013\u2014":
         text += "; options begin with two hyphens"
     if path == "-":
@@ -380,13 +448,13 @@ def missing(path: str) -> FileNotFoundError:
 
 
 def _similar_path(path: str) -> str:
-    """Return a path that exists and may be meant by one that does not; empty if there is none."""
+    """Return an existing path that is similar to a path that does not exist. The text is empty if there is none."""
     with suppress(OSError):
         siblings = {entry.name.lower(): str(entry) for entry in Path(path).parent.iterdir()}
         similar_names = get_close_matches(Path(path).name.lower(), siblings, n=1, cutoff=0.75)
         if similar_names:
             return siblings[similar_names[0]]
-        # Sets have no names on the command line, so "name=path" was meant as the path.
+        # Suggest the path of "name=path", because sets have no names on the command line.
         for part in path.split("=")[1:]:
             if Path(part).exists():
                 return part
@@ -397,7 +465,7 @@ def _similar_path(path: str) -> str:
 
 
 def suffix_of(path: str) -> str:
-    """Return the suffix of a file's name, in lower case; for an address, without its query.
+    """Return the suffix of a file name in lower case. The query of an address is ignored.
 
     Example:
         >>> suffix_of("https://host/photos.TAR?token=x.png")
@@ -411,9 +479,14 @@ def suffix_of(path: str) -> str:
 
 
 def expand(pattern: str) -> list[str]:
-    """Expand a pattern to files: ``{a,b}`` and ``{000..999}`` are enumerated, ``*`` is matched; not an existing file.
+    """Return the files that match a pattern.
 
-    Raises FileNotFoundError if nothing matches, ValueError if braces expand to more files than the limit of one set.
+    Braces are enumerated: ``{a,b}`` and ``{000..999}``. Wildcards such as ``*`` are matched with existing files. The
+    path of an existing file is returned as it is.
+
+    Raises:
+        FileNotFoundError: If nothing matches.
+        ValueError: If braces expand to more files than a set may have.
 
     Example:
         >>> expand("shards/{08..11}.tar")
@@ -422,23 +495,34 @@ def expand(pattern: str) -> list[str]:
     """
     if not is_address(pattern) and os.path.lexists(pattern):
         return [pattern]
-    choices = []
-    # Every second part is the content of braces.
-    for i, part in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
-        choices.append([part] if i % 2 == 0 else _choices_in_braces(part, pattern))
-    check_files(prod(map(len, choices)), public(pattern))
-    # The keys are the files in order, each once.
+    # Use the keys of a dict as a set that keeps the order.
     files: dict[str, None] = {}
-    for parts in itertools.product(*choices):
-        matched = _matched("".join(parts))
+    for pattern_without_braces in _without_braces(pattern):
+        matched = _matched(pattern_without_braces)
         files.update(dict.fromkeys(sorted(matched, key=natural_key)))
     if not files:
         raise FileNotFoundError(f"There are no files {public(pattern)!r}; give the folder, or '**/' for those in it")
     return list(files)
 
 
+def _without_braces(pattern: str) -> Iterator[str]:
+    """Return all patterns without braces that a pattern expands to.
+
+    Raises:
+        ValueError: If there are more than a set may have files.
+
+    """
+    choices = []
+    # Every second part is the content of braces.
+    for i, part in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
+        is_in_braces = i % 2 == 1
+        choices.append(_choices_in_braces(part, pattern) if is_in_braces else [part])
+    check_files(prod(map(len, choices)), public(pattern))
+    return map("".join, itertools.product(*choices))
+
+
 def _choices_in_braces(content: str, pattern: str) -> list[str]:
-    """Return the texts that the content of braces in a pattern stands for."""
+    """Return the texts to which the content of braces in a pattern expands."""
     match = _RANGE.fullmatch(content)
     if match is not None:
         first, last = match.groups()
@@ -447,12 +531,12 @@ def _choices_in_braces(content: str, pattern: str) -> list[str]:
         return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
     if "," in content:
         return content.split(",")
-    # These braces are part of a name.
+    # Braces without a range or a comma are a part of the name.
     return [f"{{{content}}}"]
 
 
 def _matched(text: str) -> list[str]:
-    """Return the files that match a pattern without braces; a pattern without wildcards as it is."""
+    """Return the files that match a pattern without braces. A pattern without wildcards is returned as it is."""
     wildcards = "*" if is_address(text) else "*?["
     if not any(wildcard in text for wildcard in wildcards):
         return [text]

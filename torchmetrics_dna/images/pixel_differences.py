@@ -1,4 +1,7 @@
-"""Compare the pixels of image pairs, and find a change of all pixels that explains the differences exactly."""
+"""Compare the pixels of pairs of images A and B.
+
+If the difference of a pair is a known change of all pixels, such as swapped channels or a gamma, the change is found.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,20 @@ Bytes = NDArray[np.uint8]
 
 LEVELS = 256
 WHITE = LEVELS - 1
-# Number of grey levels by which rounding may change a pixel.
+# Largest difference in grey levels that counts as rounding.
 ROUNDING = 1
-# Share of the pairs that a change must explain.
+# Share of the unequal pairs that a change must explain.
 NEARLY_ALL = 0.95
-# Smallest and largest gamma of the search.
+# Smallest and largest gamma that is searched for.
 GAMMAS = (0.2, 5.0)
-# Number of different grey levels between black and white from which a gamma is estimated.
+# Smallest number of different grey levels, without black and white, from which a gamma is estimated.
 LEAST_LEVELS = 8
-# Number of values that are counted at a time.
+# Number of pixel values that are counted at a time.
 _CHUNK = 1 << 20
-# Black and white of the limited range of video.
+# Grey levels of black and white in the limited range of video.
 _LOW = 16
 _HIGH = 235
-# Interval without values.
+# Empty interval: its lower end is larger than its upper end.
 _EMPTY = (np.inf, -np.inf)
 
 SWAPPED = "swapped channels"
@@ -36,23 +39,23 @@ GAMMA = "gamma"
 
 
 def swap_channels(image: Bytes) -> Bytes:
-    """Exchange the first and the last channel, as in BGR for RGB."""
+    """Reverse the order of the channels, as from RGB to BGR."""
     return image[..., ::-1]
 
 
 def to_limited_range(image: Bytes) -> Bytes:
-    """Map grey levels 0 to 255 to 16 to 235."""
+    """Map the grey levels from 0 to 255 to the range from 16 to 235."""
     levels = np.arange(LEVELS) * (_HIGH - _LOW) / WHITE + _LOW
     return levels.round().astype(np.uint8)[image]
 
 
 def to_full_range(image: Bytes) -> Bytes:
-    """Map grey levels 16 to 235 to 0 to 255, and clip those beyond."""
+    """Map the grey levels from 16 to 235 to the range from 0 to 255. Other grey levels are clipped."""
     levels = (np.arange(LEVELS) - float(_LOW)) * WHITE / (_HIGH - _LOW)
     return levels.round().clip(0, WHITE).astype(np.uint8)[image]
 
 
-#: Changes without an amount, in the order in which they are tried.
+#: Changes without an amount, by name. If several explain the same number of pairs, the first one is reported.
 EXACT_CHANGES: dict[str, Callable[[Bytes], Bytes]] = {
     SWAPPED: swap_channels,
     LIMITED: to_limited_range,
@@ -61,12 +64,13 @@ EXACT_CHANGES: dict[str, Callable[[Bytes], Bytes]] = {
 
 
 class PairDifference(NamedTuple):
-    """Differences between the pixels of two images of one shape.
+    """Differences between the pixels of an image A and an image B of the same shape.
 
     Attributes:
-        counts: Number of values of each absolute difference, int64, ``(256,)``.
-        changes: Names of the changes among ``EXACT_CHANGES`` of A that give B, up to rounding.
-        gammas: The least and the largest gamma that gives B, up to rounding; the first is larger if there is none.
+        counts: Number of pixel values with each absolute difference from 0 to 255, int64, ``(256,)``.
+        changes: Names of the changes in ``EXACT_CHANGES`` that convert A to B, up to rounding.
+        gammas: Smallest and largest gamma that converts A to B, up to rounding. If there is no such gamma, the first is
+            larger than the second.
 
     """
 
@@ -85,18 +89,18 @@ class PixelDifferences:
     """Differences between the pixels of pairs of images, in grey levels.
 
     Attributes:
-        num_pairs: Number of pairs that were compared.
-        num_total: Number of pairs that these were drawn from.
-        num_different: Number of these pairs that differ in at least one pixel.
-        num_other_shapes: Number of pairs whose images differ in size; their pixels were not compared.
-        share: Share of the values that differ, in the pairs that differ. A pixel has a value for each channel.
-        median: Median of the absolute differences of these values: at least half of them are not larger.
+        num_pairs: Number of pairs, which may be a sample of all pairs.
+        num_total: Number of all pairs.
+        num_different: Number of pairs that differ in at least one pixel.
+        num_other_shapes: Number of pairs whose images differ in size, so that their pixels were not compared.
+        share: Share of the pixel values that differ, among the pairs that differ. A pixel has one value per channel.
+        median: Median of the absolute differences above 0.
         largest: Largest absolute difference.
-        change: Name of the change of A that gives B up to rounding in nearly all pairs that differ by more than
-            rounding; None if there is none.
-        amount: Its gamma; None for a change without an amount.
-        num_explained: Number of pairs in which this change gives B.
-        num_unequal: Number of pairs that differ by more than rounding.
+        change: Name of the change that converts A to B, up to rounding, in at least 95% of the unequal pairs. None if
+            there is no such change.
+        amount: Gamma of the change. None for a change without an amount.
+        num_explained: Number of unequal pairs that the change explains.
+        num_unequal: Number of unequal pairs. Their images differ by more than rounding in at least one value.
 
     """
 
@@ -116,15 +120,15 @@ class PixelDifferences:
 def compare_pixels(pairs: Iterable[tuple[Bytes, Bytes]], num_total: int | None = None) -> PixelDifferences:
     """Compare the pixels of pairs of images.
 
-    A change of A explains a pair if it gives every value of B within one grey level. A change is named if it explains
-    at least 95 % of the pairs that differ by more than one grey level.
+    A change explains a pair if it converts A to B with a difference of at most one grey level. A change is reported if
+    it explains at least 95% of the pairs that differ by more than one grey level.
 
     Args:
         pairs: Images ``(H, W, C)`` of A and of B, uint8, of any size.
-        num_total: Number of pairs that these were drawn from; by default their own number.
+        num_total: Number of all pairs, if ``pairs`` is a sample of them. By default, the number of ``pairs``.
 
     Returns:
-        The differences, and the change that explains the most pairs.
+        The differences, and the change that explains most pairs.
 
     Example:
         >>> image = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
@@ -146,7 +150,7 @@ def compare_pixels(pairs: Iterable[tuple[Bytes, Bytes]], num_total: int | None =
         return PixelDifferences(num_pairs, num_total, 0, num_other_shapes)
     counts = np.sum([pair.counts for pair in different], axis=0)
     unequal = [pair for pair in different if pair.largest > ROUNDING]
-    change, amount, num_explained = explaining_change(unequal)
+    explanation = explaining_change(unequal)
     return PixelDifferences(
         num_pairs,
         num_total,
@@ -155,15 +159,15 @@ def compare_pixels(pairs: Iterable[tuple[Bytes, Bytes]], num_total: int | None =
         share=float(counts[1:].sum() / counts.sum()),
         median=median_difference(counts),
         largest=max(pair.largest for pair in different),
-        change=change,
-        amount=amount,
-        num_explained=num_explained,
+        change=explanation.change,
+        amount=explanation.amount,
+        num_explained=explanation.num_pairs,
         num_unequal=len(unequal),
     )
 
 
 def compare_pair(a: Bytes, b: Bytes) -> PairDifference:
-    """Compare the pixels of two images of one shape."""
+    """Compare the pixels of two images of the same shape."""
     joint = joint_counts(a, b)
     levels_a, levels_b = joint.nonzero()
     differences = np.abs(levels_a - levels_b)
@@ -176,7 +180,7 @@ def compare_pair(a: Bytes, b: Bytes) -> PairDifference:
 
 
 def joint_counts(a: Bytes, b: Bytes) -> NDArray[np.int64]:
-    """Count how often each grey level of A is at the place of each grey level of B, shape ``(256, 256)``."""
+    """Count the pixel values for each pair of a grey level in A (row) and in B (column), shape ``(256, 256)``."""
     counts = np.zeros(LEVELS * LEVELS, np.int64)
     values_a = a.reshape(-1)
     values_b = b.reshape(-1)
@@ -188,27 +192,36 @@ def joint_counts(a: Bytes, b: Bytes) -> NDArray[np.int64]:
 
 
 def are_equal(a: Bytes, b: Bytes) -> bool:
-    """True if no value of two images differs by more than rounding."""
+    """Return True if no value of two images differs by more than rounding."""
     return bool((np.maximum(a, b) - np.minimum(a, b)).max() <= ROUNDING)
 
 
 def possible_gammas(levels_a: NDArray[np.int64], levels_b: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the interval of gammas g for which each level b is 255 (a / 255)^g, rounded, within one grey level.
+    """Return the interval of gammas that convert levels of A to levels of B, with a tolerance of one grey level.
 
-    The first end is larger than the second if there is no such gamma, or if A has too few levels to estimate one.
+    A gamma g converts the level a to 255 (a / 255)^g, rounded.
+
+    Args:
+        levels_a: Grey levels in A.
+        levels_b: Grey level in B of the same pixel, for each grey level in A.
+
+    Returns:
+        Lower and upper end of the interval. The lower end is larger than the upper end if there is no such gamma, or if
+        A has too few grey levels for an estimate.
+
     """
-    is_end = (levels_a == 0) | (levels_a == WHITE)
+    is_black_or_white = (levels_a == 0) | (levels_a == WHITE)
     # A gamma does not change black and white.
-    if (np.abs(levels_a - levels_b)[is_end] > ROUNDING).any():
+    if (np.abs(levels_a - levels_b)[is_black_or_white] > ROUNDING).any():
         return _EMPTY
-    inner_a = levels_a[~is_end] / WHITE
-    inner_b = levels_b[~is_end].astype(float)
+    inner_a = levels_a[~is_black_or_white] / WHITE
+    inner_b = levels_b[~is_black_or_white].astype(float)
     if len(np.unique(inner_a)) < LEAST_LEVELS:
         return _EMPTY
-    slack = ROUNDING + 0.5
-    darkest = (inner_b - slack).clip(min=0) / WHITE
-    brightest = (inner_b + slack) / WHITE
-    # The logarithm of black is minus infinity, so that any large gamma gives black.
+    tolerance = ROUNDING + 0.5
+    darkest = (inner_b - tolerance).clip(min=0) / WHITE
+    brightest = (inner_b + tolerance) / WHITE
+    # Ignore divisions by zero: the logarithm of black is minus infinity, so that no gamma is too large.
     with np.errstate(divide="ignore"):
         largest = np.log(darkest) / np.log(inner_a)
     least = np.log(brightest) / np.log(inner_a)
@@ -216,37 +229,58 @@ def possible_gammas(levels_a: NDArray[np.int64], levels_b: NDArray[np.int64]) ->
 
 
 def common_gamma(intervals: Sequence[tuple[float, float]]) -> float | None:
-    """Return the gamma that lies in the most intervals, the middle of where these overlap; None if all are empty."""
-    filled = np.array([interval for interval in intervals if interval[0] <= interval[1]]).reshape(-1, 2)
-    if not len(filled):
-        return None
-    least, largest = filled.T
-    # Whether interval i, in row i, holds the least gamma of interval j, in column j.
-    holds = (least[:, None] <= least) & (least <= largest[:, None])
-    start = least[holds.sum(axis=0).argmax()]
-    holds_start = (least <= start) & (start <= largest)
-    return float((start + largest[holds_start].min()) / 2)
+    """Return the gamma that lies in most intervals. This is the middle of the range that these intervals share.
 
-
-def explaining_change(pairs: Sequence[PairDifference]) -> tuple[str | None, float | None, int]:
-    """Return the change that explains the most pairs, its gamma if it is one, and the number of these pairs.
-
-    The change is None unless it explains nearly all pairs.
+    Return None if all intervals are empty.
     """
+    nonempty = [(lower, upper) for lower, upper in intervals if lower <= upper]
+    if not nonempty:
+        return None
+    lower_ends, upper_ends = np.array(nonempty).T
+    # The range shared by most intervals begins at the lower end of an interval.
+    # Element (i, j) is True if interval i contains the lower end of interval j.
+    contains = (lower_ends[:, None] <= lower_ends) & (lower_ends <= upper_ends[:, None])
+    start = lower_ends[contains.sum(axis=0).argmax()]
+    contains_start = (lower_ends <= start) & (start <= upper_ends)
+    return float((start + upper_ends[contains_start].min()) / 2)
+
+
+class Explanation(NamedTuple):
+    """Change that explains the differences of nearly all pairs.
+
+    Attributes:
+        change: Name of the change. None if no change explains nearly all pairs.
+        amount: Gamma of the change. None for a change without an amount.
+        num_pairs: Number of pairs that the change explains.
+
+    """
+
+    change: str | None = None
+    amount: float | None = None
+    num_pairs: int = 0
+
+
+def explaining_change(pairs: Sequence[PairDifference]) -> Explanation:
+    """Return the change that explains most pairs, if these are nearly all pairs."""
     num_explained = {name: sum(name in pair.changes for pair in pairs) for name in EXACT_CHANGES}
     gamma = common_gamma([pair.gammas for pair in pairs])
     if gamma is not None:
         num_explained[GAMMA] = sum(pair.gammas[0] <= gamma <= pair.gammas[1] for pair in pairs)
     best = max(num_explained, key=num_explained.__getitem__)
     if not pairs or num_explained[best] < NEARLY_ALL * len(pairs):
-        return None, None, 0
+        return Explanation()
     amount = gamma if best == GAMMA else None
-    return best, amount, num_explained[best]
+    return Explanation(best, amount, num_explained[best])
 
 
 def median_difference(counts: NDArray[np.int64]) -> int:
-    """Return the median of the differences above 0, of which there is at least one: half are not larger."""
-    above = counts.copy()
-    above[0] = 0
-    cumulative = above.cumsum()
+    """Return the median of the differences above 0. There must be at least one such difference.
+
+    Args:
+        counts: Number of pixel values with each absolute difference, ``(256,)``.
+
+    """
+    counts_above_0 = counts.copy()
+    counts_above_0[0] = 0
+    cumulative = counts_above_0.cumsum()
     return int(np.searchsorted(cumulative, cumulative[-1] / 2))

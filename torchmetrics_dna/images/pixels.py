@@ -1,4 +1,8 @@
-"""Decode an image of any form to grey, RGB or bands, or refuse it, and detect changes of it without decoding."""
+"""Decode images of all supported types to greyscale, RGB or bands.
+
+An image that can't be decoded without a loss raises an error. :func:`stamp_of` detects changed images without decoding
+them.
+"""
 
 from __future__ import annotations
 
@@ -36,20 +40,20 @@ Pixels: TypeAlias = "NDArray[np.uint8 | np.float32]"
 
 # Value of white in 16 bits.
 DEEP_WHITE = 65535
-# Weights of red, green and blue in grey, of ITU-R 601, as in Pillow.
+# Weights of red, green and blue in a grey value, from ITU-R 601. Pillow uses the same weights.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Brands in the header of HEIC files.
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # First bytes of JPEG XL files.
 _JXL = b"\xff\x0a", b"\0\0\0\x0cJXL "
-# Tags of TIFF.
+# Numbers of TIFF tags.
 _BITS = 258
 _PHOTOMETRIC = 262
 _ORIENTATION = 274
 _SAMPLES = 277
 _EXTRA = 338
 _FORMAT = 339
-# Values of these tags.
+# Values of the TIFF tags above.
 _WHITE_IS_ZERO = 0
 _IS_RGB = 2
 _IS_SIGNED = 2
@@ -58,24 +62,30 @@ _UNSPECIFIED = 0
 _SEPARATE = 2
 # First bytes of TIFF files.
 _TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Types of bands that are read.
+# Supported dtypes of TIFF bands.
 _TYPES = ("uint8", "uint16", "float16", "float32", "float64")
-# Package and module of Pillow's plugins, by format.
+# Package and module of the Pillow plugin for a file format.
 _PLUGINS = {"HEIC": ("pillow-heif", "pillow_heif"), "JPEG XL": ("pillow-jxl-plugin", "pillow_jxl")}
 
 
 class FileFacts(NamedTuple):
-    """Format, such as ``"JPEG"``, and size of the file of an image."""
+    """Metadata of an image file.
+
+    Attributes:
+        format: Format, such as ``"JPEG"``.
+        num_bytes: Size of the file in bytes.
+
+    """
 
     format: str
     num_bytes: int
 
 
 def unwrapped(image: Any) -> Any:
-    """Return the content of an image without containers.
+    """Return the content of an image without its containers.
 
-    An image may be first in a tuple, the bytes of a file, ``{"bytes": ..., "path": ...}`` with either of them, or an
-    address, whose file is read.
+    The image may be the first item of a tuple, or a dict ``{"bytes": ..., "path": ...}`` with at least one value. If
+    its content is an address, the file at the address is read. The bytes of a file are returned as a ``BytesIO``.
     """
     if isinstance(image, (tuple, list)) and image:
         image = image[0]
@@ -90,35 +100,51 @@ def unwrapped(image: Any) -> Any:
 
 
 def is_file(item: Mapping[Any, Any]) -> bool:
-    """True for ``{"bytes": ..., "path": ...}`` or a part of it: the format of an image in Arrow and Parquet."""
+    """Return True for a dict with no other keys than ``"bytes"`` and ``"path"``.
+
+    This is the format of an image in Arrow and Parquet files.
+    """
     return bool(item) and item.keys() <= {"bytes", "path"}
 
 
 def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
-    """Return a text that changes with an image: size and time of a file, or a checksum; empty for an address."""
+    """Return a text that changes if an image changes.
+
+    The text has the size and modification time of a file, or the checksum of an image in memory. It is empty for an
+    address and for an array of Python objects.
+
+    Args:
+        fetch: Function that returns the image at an index.
+        index: Index of the image.
+
+    """
     try:
-        image = fetch(index)
-        if is_address(image):
-            return ""
-        image = unwrapped(image)
-        if isinstance(image, Image.Image):
-            is_unloaded = bool(getattr(image, "fp", None))
-            file_name = getattr(image, "filename", None)
-            image = file_name if is_unloaded and file_name else np.asarray(image)
-        if isinstance(image, (str, os.PathLike)):
-            status = Path(image).stat()
-            return f"{status.st_size} {status.st_mtime_ns}"
-        if isinstance(image, BytesIO):
-            return f"{image.getbuffer().nbytes} {zlib.crc32(image.getbuffer()):08x}"
-        if isinstance(image, Tensor):
-            image = image.detach().cpu().numpy()
-        array = np.ascontiguousarray(image)
-        if array.dtype.hasobject:
-            return ""
-        return f"{array.dtype} {array.shape} {zlib.crc32(array.data):08x}"
+        return _stamp(fetch(index))
     except Exception:
         # The error is reported when the image is read.
         return "unreadable"
+
+
+def _stamp(image: Any) -> str:
+    """Return a text that changes if an image changes, see :func:`stamp_of`. Errors are of any type."""
+    if is_address(image):
+        return ""
+    image = unwrapped(image)
+    if isinstance(image, Image.Image):
+        is_unloaded = bool(getattr(image, "fp", None))
+        file_name = getattr(image, "filename", None)
+        image = file_name if is_unloaded and file_name else np.asarray(image)
+    if isinstance(image, (str, os.PathLike)):
+        status = Path(image).stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+    if isinstance(image, BytesIO):
+        return f"{image.getbuffer().nbytes} {zlib.crc32(image.getbuffer()):08x}"
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().numpy()
+    array = np.ascontiguousarray(image)
+    if array.dtype.hasobject:
+        return ""
+    return f"{array.dtype} {array.shape} {zlib.crc32(array.data):08x}"
 
 
 _ALPHA = "have an alpha channel, which is dropped"
@@ -126,69 +152,96 @@ TURNED = "have an EXIF rotation, which is ignored"
 
 
 class Decoded(NamedTuple):
-    """Pixels of an image, and facts that they do not show.
+    """Decoded image and its metadata.
 
     Attributes:
         pixels: The pixels, ``(H, W, C)``.
-        lost: Parts that were dropped, in words for a set of images: an alpha channel, an EXIF rotation.
-        file: Format and size of its file; None if it was in memory.
-        used: Share of 16 bits that its largest value takes; 1 for images without 16 bits.
+        losses: Statements about parts that were dropped: an alpha channel, an EXIF rotation. In a message, their
+            subject is a set of images.
+        file: Format and size of the image file. None if the image was in memory.
+        share_of_16_bits: Largest value of a 16-bit image, as a share of the range of 16 bits. 1 for other images, and
+            for images with a ``scale``.
 
     """
 
     pixels: Pixels
-    lost: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     file: FileFacts | None = None
-    used: float = 1.0
+    share_of_16_bits: float = 1.0
 
 
 def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False, scale: float | None = None) -> Decoded:
-    """Decode an image of any form to an array ``(H, W, channels)``: uint8, or float32 in [0, 1].
+    """Decode an image of any supported type to an array ``(H, W, channels)`` of uint8, or of float32 in [0, 1].
 
-    For 1 or 3 channels, other colour spaces are converted by Pillow, grey is repeated or RGB becomes grey, and alpha is
-    dropped. Other numbers are bands, as they are. 16-bit grey and arrays of uint16 become float32, divided by 65535, or
-    by ``scale`` and clipped.
+    For 1 or 3 channels, Pillow converts other colour spaces, and alpha channels are dropped. Greyscale is repeated for
+    3 channels, and RGB is converted to greyscale for 1 channel. For other numbers of channels, the bands of the image
+    are returned without a conversion. 16-bit greyscale images and uint16 arrays become float32. They are divided by
+    65535, or by ``scale`` and then clipped.
+
+    Args:
+        image: Path, address or bytes of an image file, Pillow image, array ``(H, W, C)`` or tensor ``(C, H, W)``. It
+            may be wrapped as in :func:`unwrapped`.
+        channels: Number of channels of the result.
+        exif_orientation: Whether to rotate the image by its EXIF tag.
+        scale: Value of white in a 16-bit image. None for 65535.
 
     Raises:
-        ValueError: If it has another number of channels, can't be read without a loss, or has no 16 bits to scale.
-        TypeError: If it is no image.
+        ValueError: If the image has another number of channels or can't be decoded without a loss. Also if ``scale`` is
+            set for an image that does not have 16 bits.
+        TypeError: If it is not an image.
 
     """
     image = unwrapped(image)
     if isinstance(image, (np.ndarray, Tensor)):
-        is_deep = "uint16" in ArrayFormat.of(image).dtype
-        return _scaled(Decoded(_of_array(image, channels)), is_deep, scale)
-    facts = None
+        return _decode_array(image, channels, scale)
     if isinstance(image, (str, os.PathLike, BytesIO)):
-        num_bytes = image.getbuffer().nbytes if isinstance(image, BytesIO) else _checked_size(image)
-        if channels not in (1, 3) and _start(image, 4) in _TIFFS:
-            bands = _read_bands(image, channels, exif_orientation)
-            return decode_image(bands, channels, scale=scale)
-        with opened(image) as file:
-            _check_depth(file, channels)
-            file.load()
-        facts = FileFacts(file.format or "", num_bytes)
-        image = file
-    elif isinstance(image, ImageFile.ImageFile):
+        return _decode_file(image, channels, exif_orientation, scale)
+    if isinstance(image, ImageFile.ImageFile):
         # Pillow has opened a file, and has not converted the image since.
         _check_depth(image, channels)
     if not isinstance(image, Image.Image):
         raise TypeError(f"expected a path, Pillow image, array or tensor, but got {type(image).__name__}")
-    is_turned = _is_turned(image)
-    if is_turned and exif_orientation:
-        image = ImageOps.exif_transpose(image)
+    return _decode_picture(image, channels, exif_orientation, scale)
+
+
+def _decode_array(array: NDArray[Any] | Tensor, channels: int, scale: float | None) -> Decoded:
+    """Decode an array or a tensor. Arguments and errors are those of :func:`decode_image`."""
+    has_16_bits = "uint16" in ArrayFormat.of(array).dtype
+    return _scaled(Decoded(_of_array(array, channels)), has_16_bits, scale)
+
+
+def _decode_file(
+    file: str | os.PathLike[str] | BytesIO, channels: int, exif_orientation: bool, scale: float | None
+) -> Decoded:
+    """Decode an image file. Arguments and errors are those of :func:`decode_image`."""
+    num_bytes = file.getbuffer().nbytes if isinstance(file, BytesIO) else _checked_size(file)
+    if channels not in (1, 3) and _start(file, 4) in _TIFFS:
+        bands = _read_bands(file, channels, exif_orientation)
+        return _decode_array(bands, channels, scale)
+    with opened(file) as picture:
+        _check_depth(picture, channels)
+        picture.load()
+    decoded = _decode_picture(picture, channels, exif_orientation, scale)
+    return decoded._replace(file=FileFacts(picture.format or "", num_bytes))
+
+
+def _decode_picture(image: Image.Image, channels: int, exif_orientation: bool, scale: float | None) -> Decoded:
+    """Decode a Pillow image. Arguments and errors are those of :func:`decode_image`."""
+    losses = []
+    if _is_turned(image):
+        if exif_orientation:
+            image = ImageOps.exif_transpose(image)
+        else:
+            losses.append(TURNED)
     image = _in_usual_mode(image, channels)
-    lost = []
     if channels in (1, 3) and _has_alpha(image):
-        lost.append(_ALPHA)
-    if is_turned and not exif_orientation:
-        lost.append(TURNED)
-    is_deep = image.mode.startswith("I") and channels in (1, 3)
-    return _scaled(Decoded(_of_picture(image, channels), tuple(lost), facts), is_deep, scale)
+        losses.append(_ALPHA)
+    has_16_bits = image.mode.startswith("I") and channels in (1, 3)
+    return _scaled(Decoded(_of_picture(image, channels), tuple(losses)), has_16_bits, scale)
 
 
 def _is_turned(image: Image.Image) -> bool:
-    """True if the EXIF tag of an image says that it is rotated or mirrored."""
+    """Return True if an image must be rotated or mirrored according to its EXIF tag."""
     try:
         return image.getexif().get(_ORIENTATION) in range(2, 9)
     except Exception:
@@ -197,32 +250,37 @@ def _is_turned(image: Image.Image) -> bool:
 
 
 def _in_usual_mode(image: Image.Image, channels: int) -> Image.Image:
-    """Convert an image of a mode from which Pillow can't convert further, or only with a warning or a loss."""
+    """Convert an image to a mode that Pillow converts to greyscale and RGB without an error, a warning or a loss."""
     if image.mode == "La":
         # Pillow can't convert La to RGB.
         return image.convert("LA")
     if image.mode in ("P", "PA") and image.has_transparency_data:
-        # The colours are the same as of a direct conversion, but without its warning.
+        # A direct conversion to RGB gives the same colours, but Pillow warns.
         return image.convert("RGBA")
     if image.mode == "P" and channels != 3:
         return image.convert("RGB")
     return image
 
 
-def _scaled(decoded: Decoded, is_deep: bool, scale: float | None) -> Decoded:
-    """Scale an image of 16 bits to its own white, or note the share of 16 bits that it uses."""
+def _scaled(decoded: Decoded, has_16_bits: bool, scale: float | None) -> Decoded:
+    """Divide a 16-bit image by its value of white. Without a scale, add the share of 16 bits that the image uses.
+
+    Raises:
+        ValueError: If there is a scale, but the image does not have 16 bits.
+
+    """
     if scale is None:
-        if not is_deep:
+        if not has_16_bits:
             return decoded
-        return decoded._replace(used=float(np.max(decoded.pixels)))
-    if not is_deep:
+        return decoded._replace(share_of_16_bits=float(np.max(decoded.pixels)))
+    if not has_16_bits:
         raise ValueError("it has no integers of 16 bits, so no scale applies to it")
     factor = np.float32(DEEP_WHITE / scale)
     return decoded._replace(pixels=(decoded.pixels * factor).clip(0, 1))
 
 
 def as_bytes(image: Pixels) -> NDArray[np.uint8]:
-    """Round an image of floats in [0, 1] to bytes; return bytes as they are."""
+    """Convert an image of floats in [0, 1] to uint8, with rounding. A uint8 image is returned as it is."""
     if image.dtype == np.uint8:
         return image.astype(np.uint8, copy=False)
     return (image * 255).round().astype(np.uint8)
@@ -235,13 +293,13 @@ def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         if image.is_floating_point():
-            # NumPy has no bfloat16.
+            # Convert to float32, because NumPy has no bfloat16.
             image = image.float()
         if image.ndim == 3:
             image = image.movedim(0, -1)
         image = image.numpy()
     pixels: NDArray[Any] = image[..., None] if image.ndim == 2 else image
-    # The name is the same for both byte orders.
+    # Compare the name of the dtype, because it is the same for both byte orders.
     if pixels.dtype.name == "uint16":
         pixels = np.divide(pixels, DEEP_WHITE, dtype=np.float32)
     elif pixels.dtype != np.uint8:
@@ -250,12 +308,12 @@ def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
 
 
 def as_rgb(pixels: Pixels) -> Pixels:
-    """Repeat grey; return RGB as it is."""
+    """Convert a greyscale image to RGB by repeating its channel. An RGB image is returned as it is."""
     return pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)
 
 
 def _with_channels(pixels: Pixels, channels: int) -> Pixels:
-    """Repeat grey for RGB; convert RGB to grey as Pillow does."""
+    """Convert greyscale to RGB by repeating its channel, or RGB to greyscale with Pillow's weights."""
     if pixels.shape[2] == channels:
         return pixels
     if channels == 3:
@@ -266,29 +324,51 @@ def _with_channels(pixels: Pixels, channels: int) -> Pixels:
 
 
 def _of_picture(image: Image.Image, channels: int) -> Pixels:
-    """Return the pixels of a Pillow image as grey, RGB, or its bands as they are."""
+    """Return the pixels of a Pillow image as greyscale or RGB. For other numbers of channels, return its bands.
+
+    Raises:
+        ValueError: If the number of bands differs from ``channels``, or values lie outside of the supported range.
+
+    """
     if channels not in (1, 3):
-        num_bands = len(image.getbands())
-        if num_bands != channels:
-            raise ValueError(
-                f"it has {_channels_in_words(num_bands)} ({image.mode}), but the network takes {channels}; give"
-                f" arrays or TIFFs of {channels} channels, or {own_network(num_bands)}"
-            )
-        return np.array(image)
+        return _bands_of_picture(image, channels)
     if _is_deep(image):
-        # Pillow would clip these values at 255.
-        shades = np.asarray(image)[..., None]
-        if image.mode == "F":
-            return _with_channels(_in_unit_range(shades).astype(np.float32), channels)
-        low, high = int(shades.min()), int(shades.max())
-        if low < 0 or high > DEEP_WHITE:
-            raise ValueError(f"its integer pixels must lie in [0, {DEEP_WHITE}], but got {low} to {high}")
-        return _with_channels(np.divide(shades, DEEP_WHITE, dtype=np.float32), channels)
+        return _with_channels(_deep_shades(image), channels)
     if channels == 3:
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     if image.mode not in ("1", "L", "LA"):
         image = image.convert("RGB")
     return np.array(image if image.mode == "L" else image.convert("L"))[..., None]
+
+
+def _bands_of_picture(image: Image.Image, channels: int) -> Pixels:
+    """Return all bands of a Pillow image without a conversion. Raise ValueError for another number of bands."""
+    num_bands = len(image.getbands())
+    if num_bands != channels:
+        raise ValueError(
+            f"it has {_channels_in_words(num_bands)} ({image.mode}), but the network takes {channels}; give"
+            f" arrays or TIFFs of {channels} channels, or {own_network(num_bands)}"
+        )
+    return np.array(image)
+
+
+def _deep_shades(image: Image.Image) -> NDArray[np.float32]:
+    """Return the pixels ``(H, W, 1)`` of a greyscale image of integers or floats as float32 in [0, 1].
+
+    Pillow's own conversion would clip the values at 255.
+
+    Raises:
+        ValueError: If integers lie outside of the range of 16 bits, or floats outside of [0, 1].
+
+    """
+    shades = np.asarray(image)[..., None]
+    if image.mode == "F":
+        return _in_unit_range(shades).astype(np.float32)
+    low, high = int(shades.min()), int(shades.max())
+    if low < 0 or high > DEEP_WHITE:
+        raise ValueError(f"its integer pixels must lie in [0, {DEEP_WHITE}], but got {low} to {high}")
+    scaled: NDArray[np.float32] = np.divide(shades, DEEP_WHITE, dtype=np.float32)
+    return scaled
 
 
 def _channels_in_words(count: int) -> str:
@@ -297,12 +377,12 @@ def _channels_in_words(count: int) -> str:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """True for images of 16 or 32 bits, and of floats."""
+    """Return True for images whose pixels are integers of more than 8 bits, or floats."""
     return image.mode == "F" or image.mode.startswith("I")
 
 
 def _has_alpha(image: Image.Image) -> bool:
-    """True if a pixel is not opaque."""
+    """Return True if at least one pixel is not opaque."""
     if not image.has_transparency_data or _is_deep(image):
         return False
     if image.mode not in ("LA", "RGBA"):
@@ -312,7 +392,12 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _in_unit_range(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return floating point pixels clamped to [0, 1]; ValueError if one lies more than 0.001 beyond."""
+    """Clamp floating point pixels to [0, 1].
+
+    Raises:
+        ValueError: If a pixel is NaN, or lies more than 0.001 outside of [0, 1].
+
+    """
     low = float(pixels.min())
     high = float(pixels.max())
     # The condition is negated so that it also finds NaN.
@@ -326,13 +411,17 @@ def _in_unit_range(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 class _Limit(int):
-    """Limit of which the double is the limit itself. Pillow only warns up to twice its limit, and refuses above."""
+    """Integer that stays the same if it is multiplied.
+
+    Pillow only warns of images that exceed its limit. It raises an error for images that exceed twice its limit. With
+    this integer as the limit, Pillow raises an error for each image that exceeds the limit.
+    """
 
     def __rmul__(self, _: int) -> int:
         return int(self)
 
 
-# Lock that is held while our limit is in place of Pillow's.
+# Lock that is held while Pillow's limit of pixels is replaced by the limit of this package.
 _SWAPPING = Lock()
 # A process must not be forked while another thread holds the lock.
 if hasattr(os, "register_at_fork"):
@@ -341,7 +430,14 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
-    """Open an image file, not decoded yet, with our limit of pixels in place of Pillow's; ValueError beyond it."""
+    """Open an image file without decoding it.
+
+    The limit of pixels is that of this package, :func:`~torchmetrics_dna.files.damage.max_pixels`, instead of Pillow's.
+
+    Raises:
+        ValueError: If the image has more pixels.
+
+    """
     limit = _Limit(max_pixels())
     try:
         with _SWAPPING:
@@ -358,7 +454,13 @@ def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
 
 
 def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
-    """Open an image file; HEIC and JPEG XL take plugins of Pillow, imported when a file needs them."""
+    """Open an image file. The Pillow plugins for HEIC and JPEG XL are imported when a file needs them.
+
+    Raises:
+        PIL.UnidentifiedImageError: If the format of the file is unknown.
+        ValueError: If the package of the plugin is not installed.
+
+    """
     try:
         return Image.open(file)
     except UnidentifiedImageError:
@@ -388,7 +490,7 @@ def _plugin(name: str, kind: str, package: str) -> Any:
 
 
 def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:
-    """True if the content of a file is an image."""
+    """Return True if the content of a file is an image. A file that can't be read is taken for an image."""
     try:
         with opened(path):
             return True
@@ -400,7 +502,14 @@ def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:
 
 
 def _checked_size(path: str | os.PathLike[str]) -> int:
-    """Return the size of a file; ValueError if it must not be opened: FIFOs block, devices never end."""
+    """Return the size of a file in bytes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is too large, or not a regular file. Reading a FIFO would block, and a device may be
+            endless.
+
+    """
     try:
         status = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
@@ -415,7 +524,10 @@ def _checked_size(path: str | os.PathLike[str]) -> int:
 
 
 def check_no_address(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError if a path that does not exist is an address made a ``Path``, which drops a slash."""
+    """Raise ValueError if a path that does not exist is an address that was converted to a ``Path``.
+
+    The conversion to a ``Path`` replaces ``//`` by ``/``, so that the address is invalid.
+    """
     text = os.fspath(path)
     if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ValueError(f"{text!r} is an address that was made a path; give it as a string")
@@ -429,29 +541,39 @@ def _start(file: str | os.PathLike[str] | BytesIO, size: int) -> bytes:
 
 
 def _read_bands(file: str | os.PathLike[str] | BytesIO, channels: int, exif_orientation: bool) -> NDArray[Any]:
-    """Read the bands of a TIFF, ``(H, W, channels)``, in its type; ValueError if it has another number of them."""
+    """Read the bands of a TIFF, ``(H, W, channels)``, in their own dtype.
+
+    Raises:
+        ValueError: If the TIFF has another number of bands, several pages, another dtype, or too many pixels.
+
+    """
     tifffile = _plugin("tifffile", "a TIFF of bands", "tifffile")
     if isinstance(file, BytesIO):
         file.seek(0)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
-        samples = page.samplesperpixel
-        orientation = getattr(page.tags.get(_ORIENTATION), "value", 1)
         if len(tiff.pages) > 1:
             raise _tiff_with(f"{len(tiff.pages)} pages; save one that has all bands")
-        if samples != channels:
-            raise _tiff_with(
-                f"{_channels_in_words(samples)}, but the network takes {channels}; give images of {channels}"
-                f" channels, or {own_network(samples)}"
-            )
-        if str(page.dtype) not in _TYPES:
-            raise _tiff_with(f"bands of type {page.dtype}; save them as uint8, uint16 or floats in [0, 1]")
-        if exif_orientation and orientation != 1:
-            raise _tiff_with("bands that its orientation tag turns; save it upright")
-        check_pixels(page.imagelength * page.imagewidth)
-        check_size(page.nbytes)
+        _check_bands(page, channels, exif_orientation)
         pixels: NDArray[Any] = page.asarray()
         return np.moveaxis(pixels, 0, -1) if page.planarconfig == _SEPARATE else pixels
+
+
+def _check_bands(page: Any, channels: int, exif_orientation: bool) -> None:
+    """Raise ValueError unless a page of a TIFF has so many bands of a supported dtype and size."""
+    samples = page.samplesperpixel
+    if samples != channels:
+        raise _tiff_with(
+            f"{_channels_in_words(samples)}, but the network takes {channels}; give images of {channels}"
+            f" channels, or {own_network(samples)}"
+        )
+    if str(page.dtype) not in _TYPES:
+        raise _tiff_with(f"bands of type {page.dtype}; save them as uint8, uint16 or floats in [0, 1]")
+    orientation = getattr(page.tags.get(_ORIENTATION), "value", 1)
+    if exif_orientation and orientation != 1:
+        raise _tiff_with("bands that its orientation tag turns; save it upright")
+    check_pixels(page.imagelength * page.imagewidth)
+    check_size(page.nbytes)
 
 
 def _tiff_with(fault: str) -> ValueError:
@@ -462,7 +584,7 @@ def _tiff_with(fault: str) -> ValueError:
 def _check_depth(image: Any, channels: int) -> None:
     """Raise ValueError unless Pillow decodes an opened file correctly and without a loss.
 
-    Pillow keeps the upper 8 bits of colours of 16 bits, and all bits of grey.
+    Pillow keeps all bits of 16-bit greyscale images. It keeps only the upper 8 bits of 16-bit colour images.
     """
     settings = image.tile[0][3] if image.tile else ""
     is_deep = ";16" in str(settings)
@@ -479,7 +601,7 @@ def _check_depth(image: Any, channels: int) -> None:
 
 
 def _check_tiff(image: Any, channels: int) -> None:
-    """Raise ValueError if Pillow would decode an opened TIFF in another way than it is meant."""
+    """Raise ValueError if Pillow would not decode an opened TIFF correctly."""
     tags = image.tag_v2
     bits = max(tags.get(_BITS, (1,)))
     samples = tags.get(_SAMPLES, 1)

@@ -1,4 +1,4 @@
-"""Properties of images before any resize: named figures, each of which is a neuron."""
+"""Properties of images before the resize, such as brightness and sharpness. Each property is used as a neuron."""
 
 from __future__ import annotations
 
@@ -22,26 +22,29 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 LAYER = "properties"
-# Layer of inputs that are no images. It has a neuron for each number of a band.
+# Layer for inputs other than images. It has two neurons per band, see `_OF_BAND`.
 BANDS = "numbers of bands"
 _OF_BAND = ("mean", "deviation")
-# Version of the definitions. Increment it with any change of a value.
+# Version of the definitions. Increment it if any value changes.
 VERSION = 3
-# Number of bytes per pixel that becomes the value 1.
+# Number of bytes per pixel for which the property has the value 1.
 _MOST_BYTES = 8
 
 
 class Fault(NamedTuple):
-    """Direction of a property that is a fault of an image.
+    """Fault of an image whose property is much larger, or much smaller, than that of other images.
 
     Args:
-        least: The least distance from other images that counts, of the transformed property.
+        least: Smallest difference from other images that counts as a fault. The difference is that of the property
+            after the transformation ``tails``.
         verb: Verb of the statement about an image: ``"is"``, ``"has"``, ``"looks"`` or ``"shows"``.
-        words: End of the short statement, such as ``"much darker"``.
-        details: Addition of the full statement; ``{}`` is the reference, or "the others".
-        maybe: Value from which an image that is far beyond all others has this fault. NaN for a direction that may be a
-            matter of taste, and is only named as a reason if other evidence shows an outlier.
-        plain: Value from which it is hardly anything but a fault, so that less evidence is enough; NaN for none.
+        words: End of the short statement about an image, such as ``"much darker"``.
+        details: Text that follows in the full statement. The placeholder ``{}`` stands for the reference, or for "the
+            others".
+        maybe: Value of the property from which an image far beyond all others has the fault. NaN if the property is a
+            matter of style. It is then only reported as the reason for an outlier that was found by other evidence.
+        plain: Value of the property from which a fault is nearly certain, so that less evidence is required. NaN if
+            there is no such value.
 
     """
 
@@ -58,17 +61,20 @@ class Property:
     """Registry entry of a property of images.
 
     Args:
-        name: Its name, in words.
-        meaning: Meaning of a value as it is printed, for reports and for the table in the documentation.
-        measure: Function of :class:`Originals` that returns values, ``(B,)``, or one value for all images.
-        written: Function that formats a value in its unit; None for significant digits.
-        needs: Requirement, without which the value is 0: ``"size"`` of the images, ``"file"``, ``"pixels"``, or
-            ``"texture"`` (three pixels in height and width).
-        of_pixels: Whether it is used in outlier scores, and in the choice of candidate changes. This changes verdicts.
-        higher: Fault of an image whose value is far above those of a reference; None if it is no fault.
-        lower: Fault of an image whose value is far below those of a reference; None if it is no fault.
-        tails: Function that makes its tails approximately exponential; None if they are.
-        plain: Whether a verdict names it before others if it is among the clearest differences.
+        name: Name of the property.
+        meaning: Meaning of a printed value, for reports and for the table in the documentation.
+        measure: Function of :class:`Originals` that returns the value of each image, ``(B,)``, or one value for all
+            images.
+        written: Function that formats a value with its unit. None to format it with significant digits.
+        needs: Requirement without which the value is 0: the ``"size"`` of the images, their ``"file"``, ``"pixels"``,
+            or ``"texture"`` (a height and width of at least three pixels).
+        of_pixels: Whether the property is used for outlier scores and for the choice of candidate changes. This changes
+            verdicts.
+        higher: Fault of an image whose value is much larger than those of a reference. None if this is not a fault.
+        lower: Fault of an image whose value is much smaller than those of a reference. None if this is not a fault.
+        tails: Transformation after which the distribution of the property has approximately exponential tails. None if
+            the property needs no transformation.
+        plain: Whether a verdict prefers the property to others if it is among the clearest differences.
 
     """
 
@@ -84,48 +90,55 @@ class Property:
     plain: bool = False
 
     def in_words(self, value: float, digits: int = 3) -> str:
-        """Format a value in its unit, or else with so many significant digits."""
+        """Format a value with its unit. A property without a unit is formatted with ``digits`` significant digits."""
         if self.written is None:
             return f"{value:.{digits}g}"
         return self.written(value)
 
     @property
     def faults(self) -> dict[str, Fault]:
-        """Its faults by name with a sign, such as ``"sharpness -"``."""
-        by_sign = {"+": self.higher, "-": self.lower}
-        return {f"{self.name} {sign}": fault for sign, fault in by_sign.items() if fault is not None}
+        """Faults of the property, by its name and the sign of the difference, such as ``"sharpness -"``."""
+        faults = {}
+        if self.higher is not None:
+            faults[f"{self.name} +"] = self.higher
+        if self.lower is not None:
+            faults[f"{self.name} -"] = self.lower
+        return faults
 
 
-# Pixels of a side of the central crop whose texture is measured.
+# Height and width in pixels of the central crop whose texture is measured.
 WINDOW = 192
-# Largest number of pixels whose colours are measured.
+# Maximum number of pixels whose colours are measured.
 _PIXELS = 1 << 14
-# Number of different colours of five bits per channel.
+# Number of different colours with five bits per channel.
 _NUM_COLOURS = 1 << 15
 # Brightness of white, in thousandths of a grey level.
 WHITE = 255_000
-# Radius in pixels in which pixelation searches for a large step.
+# Radius in pixels in which pixelation searches for a large difference between neighbouring lines.
 NEAR = 4
-# A Laplacian of at most two grey levels counts as none. It is the sum of two second differences, and rounding to bytes
-# leaves about one grey level in each. Without this, a strongly blurred image would seem to be sharp.
+# A Laplacian of at most two grey levels is ignored, in thousandths of a grey level. It is the sum of two second
+# differences, and rounding to bytes changes each of them by about one grey level. Otherwise, a strongly blurred image
+# would seem to be sharp.
 DEAD_ZONE = 2_000
-# Factor from the mean of Immerkaer's kernel to the value of noise.
+# Factor that converts the mean response of Immerkaer's kernel to the property "noise".
 NOISE = math.sqrt(math.pi / 2) / 6 * 8 / WHITE
 
 
 def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     """Measure properties of original images.
 
-    All are sums of integers up to a final division, so the values of an image do not depend on batch and process.
+    The values of an image do not depend on its batch and process, because they are sums of integers up to a final
+    division.
 
     Args:
-        imgs: RGB or grey images ``(B, C, H, W)``, uint8, or floating point in [0, 1].
-        file: Facts of the file of the images; if None, the properties of files are 0.
+        imgs: RGB or greyscale images ``(B, C, H, W)``, uint8, or floating point in [0, 1].
+        file: Metadata of the image file, which is that of all images. If it is None, the properties of files are 0.
 
     Returns:
-        Properties, float32 in [0, 1], a column for each of ``PROPERTIES``. Width and height are ``log2``
-        divided by 16, bytes per pixel are divided by 8. The neutral value 0.5 means a square, no colour cast, corners
-        as bright as the middle, and no excess of differences at the borders of 8-pixel blocks.
+        Properties, float32 in [0, 1], one row per image and one column for each of ``PROPERTIES``. Width and height are
+        the logarithm to base 2, divided by 16. Bytes per pixel are divided by 8. Some properties have the neutral value
+        0.5: a square image, no colour cast, corners as bright as the centre, and equal differences between pixels at
+        the borders of 8-pixel blocks and elsewhere.
 
     Example:
         >>> grey = torch.full((1, 3, 16, 16), 128, dtype=torch.uint8)
@@ -141,7 +154,7 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
         imgs = imgs.mul(255).round().to(torch.uint8)
     properties = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
     originals = Originals(imgs, file)
-    # Columns are set one by one, because stacking single numbers would copy them to the device, which is a sync.
+    # Set columns one by one. Stacking single numbers would copy them to the device, which synchronizes it.
     for column, record in enumerate(RECORDS.values()):
         if originals.has[record.needs]:
             properties[:, column] = record.measure(originals)
@@ -149,12 +162,12 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
 
 
 def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
-    """Measure properties of one image ``(H, W, C)``, as :func:`image_properties` does; shape ``(properties,)``."""
+    """Measure the properties ``(properties,)`` of one image ``(H, W, C)``, as :func:`image_properties` does."""
     compiled = compiled_images() if image.dtype == np.uint8 else None
     if compiled is None:
         return image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], file)[0]
     rgb = np.broadcast_to(image, (*image.shape[:2], 3))
-    # torch only takes arrays that are writable.
+    # Copy a read-only array, because torch warns of it.
     image = np.require(rgb, requirements=("C", "W"))
     originals = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file)
     compiled_values = compiled.measured_of(image)
@@ -170,17 +183,17 @@ def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
 
 
 def property_note(image: Pixels) -> dict[str, Tensor]:
-    """Return the properties of an image ``(H, W, C)``, without those of its file, as a note of a job."""
+    """Return the properties of an image ``(H, W, C)`` as a note of a job. The properties of its file are 0."""
     return {LAYER: properties_of(image)}
 
 
 def step_of(pixels: int) -> int:
-    """Return the stride of rows and columns whose colours are measured."""
+    """Return the stride of the rows and columns whose colours are measured, for an image with this many pixels."""
     return math.ceil(math.sqrt(pixels / _PIXELS))
 
 
 def neuron_name(layer: str, number: int) -> str:
-    """Return the number of a neuron within its layer as text, or the name of a property.
+    """Return the name of a property or of a number of a band. For other neurons, return the number within the layer.
 
     Example:
         >>> neuron_name("head", 7), neuron_name("properties", 3), neuron_name("numbers of bands", 7)
@@ -210,7 +223,10 @@ def neuron_in_words(layer: str, number: int) -> str:
 
 
 def without_properties(neurons: Neurons) -> Neurons | None:
-    """Return the neurons of the network without properties; None if there are only neurons or only properties."""
+    """Return the neurons of the network, without the properties of images.
+
+    Return None if there are no properties, or no other neurons.
+    """
     layers = [layer for layer in neurons if layer != LAYER]
     if len(layers) in (0, len(neurons)):
         return None
@@ -218,7 +234,7 @@ def without_properties(neurons: Neurons) -> Neurons | None:
 
 
 def property_in_words(name: str, value: float, digits: int = 3) -> str:
-    """Format a value of a property in its unit, or else with so many significant digits.
+    """Format a value of a property with its unit. Without a unit, use ``digits`` significant digits.
 
     Example:
         >>> property_in_words("width", 0.5), property_in_words("dark pixels", 0.25), property_in_words("noise", 0.0123)
@@ -232,16 +248,25 @@ def property_in_words(name: str, value: float, digits: int = 3) -> str:
 
 
 def _grey(imgs: Tensor) -> Tensor:
-    """Compute the brightness of each pixel, in thousandths of 255, int32."""
+    """Compute the brightness of each pixel in thousandths of a grey level, from 0 to 255,000, int32."""
     red, green, blue = imgs.int().unbind(1)
     grey: Tensor = red * 299 + green * 587 + blue * 114
     return grey
 
 
 class Originals:
-    """Original images of a batch, ``(B, 3, H, W)``, uint8, with intermediate values of several properties.
+    """Images before the resize, and values that several properties use. Each value is computed once.
 
-    Each of these is computed once.
+    Args:
+        imgs: The images, ``(B, 3, H, W)``, uint8.
+        file: Metadata of the image file; None for images in memory.
+
+    Attributes:
+        file: Metadata of the image file.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+        has: Whether the requirements of properties are met, by the name of the requirement.
+
     """
 
     def __init__(self, imgs: Tensor, file: FileFacts | None) -> None:
@@ -250,7 +275,6 @@ class Originals:
         self.height, self.width = imgs.shape[2:]
         has_images = len(imgs) > 0
         has_neighbours = min(self.height, self.width) >= 3
-        # Whether each requirement of properties is met.
         self.has = {
             "size": True,
             "file": file is not None,
@@ -260,13 +284,13 @@ class Originals:
 
     @cached_property
     def sample(self) -> Tensor:
-        """Pixels for colours: at most 2^14 per image, so that sums do not overflow."""
+        """Pixels whose colours are measured. There are at most 2^14 per image, so that sums do not overflow."""
         step = step_of(self.height * self.width)
         return self._imgs[:, :, ::step, ::step].contiguous()
 
     @cached_property
     def channels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Red, green and blue of the sample, int32."""
+        """Red, green and blue of the sample, each int32."""
         red, green, blue = self.sample.int().unbind(1)
         return red, green, blue
 
@@ -287,30 +311,34 @@ class Originals:
 
     @cached_property
     def middle(self) -> Tensor:
-        """Brightness of the middle of the images, for texture, aligned to blocks of 8 pixels."""
-        top, left = (max(0, (size - WINDOW) // 16 * 8) for size in (self.height, self.width))
+        """Brightness of the central crop whose texture is measured. The crop is aligned to blocks of 8 pixels."""
+        top = max(0, (self.height - WINDOW) // 16 * 8)
+        left = max(0, (self.width - WINDOW) // 16 * 8)
         return _grey(self._imgs[:, :, top : top + WINDOW, left : left + WINDOW])
 
     @cached_property
     def steps(self) -> tuple[Tensor, Tensor]:
-        """Differences of neighbours in the middle, across and down."""
+        """Differences between horizontal neighbours, and between vertical neighbours, in the central crop."""
         return self.middle.diff(dim=2), self.middle.diff(dim=1)
 
     @cached_property
     def seconds(self) -> tuple[Tensor, Tensor]:
-        """Differences of successive steps, across and down. Their sum is the Laplacian."""
+        """Second differences, horizontal and vertical. Their sum is the Laplacian."""
         across, down = self.steps
         return across.diff(dim=2), down.diff(dim=1)
 
     @cached_property
     def sums(self) -> tuple[Tensor, Tensor]:
-        """Sums of the absolute steps of each column and of each row: at most 192 steps of 255,000 each."""
+        """Sum of the absolute steps between each two columns, and between each two rows.
+
+        A sum has at most 192 steps of at most 255,000 each.
+        """
         across, down = self.steps
         return across.abs().sum(1), down.abs().sum(2)
 
     @cached_property
     def narrow(self) -> Tensor:
-        """Mean absolute step across plus mean absolute step down, ``(B,)``."""
+        """Mean absolute horizontal step plus mean absolute vertical step, ``(B,)``."""
         columns, rows = self.sums
         across, down = self.steps
         return _total(columns) / across[0].numel() + _total(rows) / down[0].numel()
@@ -322,10 +350,10 @@ def _contrast(images: Originals) -> Tensor:
 
 
 def _colours(images: Originals) -> Tensor:
-    # The upper five bits of each channel.
-    high = images.sample >> 3
-    codes = (high[:, 0].long() << 10) + (high[:, 1].int() << 5) + high[:, 2]
-    is_present = torch.zeros(len(high), _NUM_COLOURS, dtype=torch.uint8, device=high.device)
+    # Each colour has a code of 15 bits: the upper five bits of its channels.
+    upper_bits = images.sample >> 3
+    codes = (upper_bits[:, 0].long() << 10) + (upper_bits[:, 1].int() << 5) + upper_bits[:, 2]
+    is_present = torch.zeros(len(codes), _NUM_COLOURS, dtype=torch.uint8, device=codes.device)
     is_present.scatter_(1, codes.flatten(1), 1)
     return (_count(is_present) / min(images.count, _NUM_COLOURS)).sqrt()
 
@@ -345,7 +373,7 @@ def _blue_against_yellow(images: Originals) -> Tensor:
 
 
 def _dark_corners(images: Originals) -> Tensor:
-    """Compare the brightness of corners and middle, each an eighth of the height and width."""
+    """Compare the brightness of the corners and the centre. Each part has an eighth of the height and of the width."""
     grey = images.grey
     num_rows, num_columns = grey.shape[1:]
     height = max(1, num_rows // 8)
@@ -364,7 +392,7 @@ def _dark_corners(images: Originals) -> Tensor:
 
 
 def _sharpness(images: Originals) -> Tensor:
-    """Divide the mean Laplacian beyond the dead zone by the mean step between neighbours."""
+    """Divide the mean absolute Laplacian beyond the dead zone by the mean absolute step between neighbours."""
     across, down = images.seconds
     laplacian = across[:, 1:-1] + down[:, :, 1:-1]
     beyond = (laplacian.abs() - DEAD_ZONE).clamp(min=0)
@@ -372,7 +400,7 @@ def _sharpness(images: Originals) -> Tensor:
 
 
 def _noise(images: Originals) -> Tensor:
-    """Sum Immerkaer's kernel (1996), which is blind to edges."""
+    """Compute the mean absolute response of Immerkaer's kernel (1996), which hardly responds to edges."""
     across, _ = images.seconds
     return _mean(across[:, 2:] - 2 * across[:, 1:-1] + across[:, :-2]) * NOISE
 
@@ -389,22 +417,25 @@ def _flat_areas(images: Originals) -> Tensor:
 
 
 def _total(values: Tensor) -> Tensor:
-    """Sum over each image, exact, float64, shape ``(B,)``."""
+    """Return the exact sum of the integers of each image, ``(B,)``, float64."""
     return values.flatten(1).sum(1, dtype=torch.int64).double()
 
 
 def _count(values: Tensor) -> Tensor:
-    """Count nonzero values of each image, float64, shape ``(B,)``."""
+    """Return the number of nonzero values of each image, ``(B,)``, float64."""
     return values.flatten(1).count_nonzero(1).double()
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Compute the mean absolute value of integers, exact up to the division."""
+    """Return the mean absolute value of the integers of each image, ``(B,)``. Only the division is rounded."""
     return _total(values.abs()) / values[0].numel()
 
 
 def _pixelation(images: Originals) -> Tensor:
-    """Compute the share of rows and columns with hardly any difference near large ones, typical of enlarged pixels."""
+    """Compute the share of lines that hardly differ from the next line, although there are large differences nearby.
+
+    A line is a row or a column. In an enlarged image, the lines within an enlarged pixel are nearly equal.
+    """
     num_small = torch.zeros_like(images.narrow)
     num_lines = 0
     for steps in images.sums:
@@ -415,10 +446,13 @@ def _pixelation(images: Originals) -> Tensor:
 
 
 def _blockiness(images: Originals) -> Tensor:
-    """Compute the share of differences at the borders of 8-pixel blocks: borders / (borders + elsewhere)."""
+    """Compare differences of neighbours at the borders of 8-pixel blocks with other differences.
+
+    The value is the mean at borders, divided by the sum of the mean at borders and the mean elsewhere.
+    """
     columns, rows = images.sums
     if min(columns.shape[1], rows.shape[1]) <= 8:
-        # Smaller images have no borders between blocks.
+        # Small images have no borders between blocks.
         return torch.full_like(images.narrow, 0.5)
     borders = torch.zeros_like(images.narrow)
     elsewhere = torch.zeros_like(images.narrow)
@@ -432,29 +466,29 @@ def _blockiness(images: Originals) -> Tensor:
 
 
 def in_percent(value: float) -> str:
-    """Format a share."""
+    """Format a share as a percentage."""
     return f"{value * 100:.0f}%"
 
 
 def _pixels(value: float) -> str:
-    """Format a width or height."""
+    """Format the property "width" or "height" in pixels."""
     return f"{2 ** (16 * value):,.0f} pixels"
 
 
 def log(shift: float) -> Callable[[Tensor], Tensor]:
-    """Return the logarithm of shifted values as a function."""
+    """Return a function that adds ``shift`` to values and returns their logarithm."""
     return lambda values: (values + shift).log()
 
 
 def log_odds(shift: float) -> Callable[[Tensor], Tensor]:
-    """Return the log odds of shifted shares as a function."""
+    """Return a function that returns the log odds of shares. Both parts of the odds are increased by ``shift``."""
     return lambda values: ((values + shift) / (1 - values + shift)).log()
 
 
 _of_file = partial(Property, needs="file")
 _of_colour = partial(Property, needs="pixels", of_pixels=True)
 _of_texture = partial(Property, needs="texture", of_pixels=True)
-#: All properties by name, in the order of their neurons; a new one comes last, and ``VERSION`` is incremented.
+#: All properties by name, in the order of their neurons. Append a new property at the end, and increment ``VERSION``.
 RECORDS = Registry(
     "property",
     (
@@ -553,11 +587,11 @@ RECORDS = Registry(
     ),
 )  # fmt: skip
 PROPERTIES = tuple(RECORDS)
-#: Properties of the pixels, for the choice of candidate changes and for outlier scores.
+#: Names of the properties that are used for the choice of candidate changes and for outlier scores.
 OF_PIXELS = tuple(record.name for record in RECORDS.values() if record.of_pixels)
-# Properties of files come before those of pixels.
+# All properties, those of files before those of pixels.
 _FILES_FIRST = sorted(RECORDS.values(), key=lambda record: record.of_pixels)
-#: Properties that a verdict names first.
+#: Names of the properties that a verdict prefers.
 PLAIN = tuple(record.name for record in _FILES_FIRST if record.plain)
-#: Faults by property and sign.
+#: All faults, by the name of the property and the sign of the difference.
 FAULTS = {name: fault for record in RECORDS.values() for name, fault in record.faults.items()}

@@ -1,12 +1,16 @@
-"""Resize images: three methods are antialiased and bicubic, and differ in rounding and clipping.
+"""Resize images by one of four methods.
 
-``"clean"`` (Parmar et al., CVPR 2022) computes in float and clips to [0, 1], ``"torch"`` does not clip, and
-``"pillow"`` rounds to bytes, like Pillow with 8-bit images. ``"clean"`` and ``"pillow"`` use Pillow, and resize rows
-before columns for any version of it; newer versions alone would choose the order by size. ``"tensorflow"`` is bilinear
-without antialiasing, aligned to the upper left corner, as in TensorFlow 1, with which FID was published.
+- ``"clean"``, ``"torch"`` and ``"pillow"`` are bicubic with antialiasing. ``"clean"`` (Parmar et al., CVPR 2022)
+  computes floating point numbers and clips them to [0, 1]. ``"torch"`` does not clip them. ``"pillow"`` rounds to
+  bytes, as Pillow does for 8-bit images.
+- ``"tensorflow"`` is bilinear without antialiasing, aligned to the upper left corner. This is the method of
+  TensorFlow 1, with which FID was published.
 
-There are two equivalent forms: for decoded images in loader workers, and for batches of tensors on their device. Sizes
-are ``(height, width)``.
+``"clean"`` and ``"pillow"`` resize rows before columns, independent of the version of Pillow. Newer versions of Pillow
+would choose the order by the sizes.
+
+There are two equivalent functions: :func:`resize_image` for decoded images in worker processes, and
+:func:`resize_tensor` for batches of tensors on their device. Sizes are ``(height, width)``.
 """
 
 from __future__ import annotations
@@ -29,38 +33,51 @@ from torchmetrics_dna.images.tensors import lacks_float64
 
 Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
-# Number of fraction bits of Pillow's fixed-point weights.
+# Number of fractional bits of Pillow's fixed-point weights.
 _BITS = 22
 _HALF = 1 << (_BITS - 1)
-# Number of channels.
+# Number of channels of RGB.
 _RGB = 3
-# Number of pixels of the bicubic kernel on either side.
+# Radius of the bicubic kernel in pixels.
 _SUPPORT = 2.0
 
 
 def resize_image(
     image: Pixels, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean"
 ) -> NDArray[np.float32]:
-    """Resize an image ``(H, W, C)``, uint8 or float32 in [0, 1], by default like the official mode 'clean'.
+    """Resize an image.
 
-    With ``crop="center"`` it is cropped to the largest central square first. The result is float32 in [0, 1]
-    (``"torch"``: also a little beyond), shape ``(C, height, width)``.
+    Args:
+        image: Image ``(H, W, C)``, uint8 or float32 in [0, 1].
+        size: Height and width of the result.
+        crop: ``"center"`` to crop the image to its largest central square first, or ``"none"``.
+        resize: Resize method. The default is that of Clean-FID.
+
+    Returns:
+        The resized image, float32, ``(C, height, width)``. Values are in [0, 1]. With ``"torch"``, they may lie
+        slightly beyond.
+
     """
     top, left, rows, columns = seen_of(image.shape[0], image.shape[1], crop)
     image = image[top : top + rows, left : left + columns]
+    if resize == "clean":
+        return _resize_clean(image, size)
     if resize == "pillow":
         resized_bytes = _by_pillow(np.ascontiguousarray(as_bytes(image)), size).transpose(2, 0, 1)
         scaled: NDArray[np.float32] = np.divide(resized_bytes, np.float32(255), dtype=np.float32, order="C")
         return scaled
-    if resize in ("torch", "tensorflow"):
-        batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-        return np.asarray(resize_tensor(batch, size, resize=resize)[0].numpy())
-    height, width = size
+    batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    return np.asarray(resize_tensor(batch, size, resize=resize)[0].numpy())
+
+
+def _resize_clean(image: Pixels, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize an image ``(H, W, C)`` to ``(C, height, width)`` by the method "clean"."""
     is_covered = image.dtype == np.uint8 and image.shape[2] == _RGB and image.shape[:2] != size
     compiled = compiled_images() if is_covered else None
     if compiled is not None:
-        resized_clean: NDArray[np.float32] = compiled.resize_clean(image, size)
-        return resized_clean
+        resized_by_numba: NDArray[np.float32] = compiled.resize_clean(image, size)
+        return resized_by_numba
+    height, width = size
     resized = np.empty((image.shape[2], height, width), np.float32)
     white = np.float32(255 if image.dtype == np.uint8 else 1)
     # Resize channel by channel, for cache locality.
@@ -73,9 +90,18 @@ def resize_image(
 
 
 def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", *, resize: Resize) -> Tensor:
-    """Resize a batch on its device; equals :func:`resize_image` to 1e-5 for 'clean', exactly for others.
+    """Resize a batch of images on its device.
 
-    Images are ``(B, C, H, W)``, uint8 or floating point in [0, 1]; the result, float32 as there, is a copy.
+    The result is equal to that of :func:`resize_image`. For ``"clean"``, the difference is at most 1e-5.
+
+    Args:
+        imgs: Images ``(B, C, H, W)``, uint8 or floating point in [0, 1].
+        size: Height and width of the result.
+        crop: As for :func:`resize_image`.
+        resize: Resize method.
+
+    Returns:
+        The resized images, float32, ``(B, C, height, width)``. They never share memory with ``imgs``.
 
     Example:
         >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2), resize="clean")[0, 0]
@@ -99,11 +125,11 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", *, r
 
 
 def _resize_like_pillow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize like :func:`_by_pillow`: antialiased bicubic, rows before columns, rounded to bytes after each pass."""
+    """Resize like :func:`_by_pillow`, with values rounded to bytes after the rows and after the columns."""
     bytes_ = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
     if lacks_float64(imgs.device):
         bytes_ = bytes_.cpu()
-    # Sums of integers below 2^31 are exact in float64, so they are equal on all devices.
+    # Sums of integers below 2^31 are exact in float64, so the result is equal on all devices.
     sums = bytes_.double()
     height, width = size
     if sums.shape[3] != width:
@@ -114,26 +140,26 @@ def _resize_like_pillow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _resize_like_tensorflow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize like TensorFlow 1: bilinear without antialiasing, aligned to the upper left corner."""
+    """Resize like TensorFlow 1: bilinear, without antialiasing, aligned to the upper left corner."""
     height, width = size
     resized = imgs.float() if imgs.dtype == torch.uint8 else imgs.float() * 255
     for axis, length in ((3, width), (2, height)):
         last = resized.shape[axis] - 1
-        # Like TensorFlow 1, sample at multiples of the ratio of the sizes, computed in float32.
+        # Sample at multiples of the ratio of the sizes in float32, as TensorFlow 1 does.
         ratio = torch.tensor((last + 1) / length)
-        places = torch.arange(length, dtype=torch.float32, device=imgs.device) * ratio
-        lower = places.long()
+        positions = torch.arange(length, dtype=torch.float32, device=imgs.device) * ratio
+        lower = positions.long()
         upper = (lower + 1).clamp(max=last)
         num_axes_after = 3 - axis
-        shares_of_upper = (places - lower).view(-1, *[1] * num_axes_after)
+        weights_of_upper = (positions - lower).view(-1, *[1] * num_axes_after)
         low = resized.index_select(axis, lower)
         high = resized.index_select(axis, upper)
-        resized = low + (high - low) * shares_of_upper
+        resized = low + (high - low) * weights_of_upper
     return resized / 255
 
 
 def check_resize(crop: str, resize: str | None) -> None:
-    """Raise ValueError unless crop and resize are valid; resize may be None."""
+    """Raise ValueError unless ``crop`` and ``resize`` are valid. ``resize`` may be None."""
     if crop not in get_args(Crop):
         raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
     if resize not in (None, *RESIZES):
@@ -142,11 +168,13 @@ def check_resize(crop: str, resize: str | None) -> None:
 
 
 def _by_pillow(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Resize an image by Pillow, rows before columns, in two calls: newer versions choose the order by size."""
+    """Resize an image with Pillow, rows before columns."""
     height, width = size
-    # Resize other channels one by one: Pillow would weight the colours of RGBA by alpha.
-    if image.shape[2:] not in ((), (_RGB,)):
+    is_grey_or_rgb = image.ndim == 2 or image.shape[2] == _RGB
+    if not is_grey_or_rgb:
+        # Resize other channels one by one, because Pillow would weight the colours of RGBA by alpha.
         return np.stack([_by_pillow(channel, size) for channel in image.transpose(2, 0, 1)], 2)
+    # Make two calls, because newer versions of Pillow choose the order of rows and columns by the sizes.
     resized = Image.fromarray(image).resize((width, len(image)), Image.Resampling.BICUBIC)
     return np.asarray(resized.resize((width, height), Image.Resampling.BICUBIC))
 
@@ -158,7 +186,10 @@ def _rounded(sums: Tensor) -> Tensor:
 
 @lru_cache(32)
 def _weights(num_in: int, num_out: int, device: torch.device) -> Tensor:
-    """Return the weights of input pixels for each output pixel, in units of 2^-22, float64, ``(num_out, num_in)``."""
+    """Return the fixed-point weight of each input pixel for each output pixel, ``(num_out, num_in)``, float64.
+
+    The unit of the weights is 2^-22.
+    """
     weights = np.zeros((num_out, num_in))
     for row, (first, kernel) in zip(weights, kernels(num_in, num_out), strict=True):
         fractions = kernel * (1 << _BITS)
@@ -167,15 +198,24 @@ def _weights(num_in: int, num_out: int, device: torch.device) -> Tensor:
 
 
 def kernels(num_in: int, num_out: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield the first input pixel of each output pixel, and the weights of it and the next ones, as Pillow has them."""
+    """Yield the bicubic kernel of each output pixel, as computed by Pillow.
+
+    Args:
+        num_in: Number of input pixels in a row.
+        num_out: Number of output pixels in a row.
+
+    Yields:
+        The first input pixel that contributes to the output pixel, and the weights of this and the following pixels.
+
+    """
     scale = num_in / num_out
-    # Antialiasing widens the kernel if the image shrinks.
+    # Widen the kernel if the image gets smaller, for antialiasing.
     stretch = max(scale, 1.0)
     for pixel in range(num_out):
         centre = (pixel + 0.5) * scale
         first = max(int(centre - _SUPPORT * stretch + 0.5), 0)
         last = min(int(centre + _SUPPORT * stretch + 0.5), num_in)
-        # This is Keys' cubic kernel with a = -1/2. All operations, and the sum, are in Pillow's order.
+        # Compute Keys' cubic kernel with a = -1/2. All operations, and the sum, are in the same order as in Pillow.
         x = np.abs((np.arange(last - first) + first - centre + 0.5) * (1 / stretch))
         near = (1.5 * x - 2.5) * x * x + 1
         far = (((x - 5) * x + 8) * x - 4) * -0.5

@@ -1,4 +1,4 @@
-"""Image sets: indexed sources, and streams."""
+"""Image sets: sources, whose images are accessed by index, and streams, whose images are read in order."""
 
 from __future__ import annotations
 
@@ -25,38 +25,43 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.tensors import ArrayFormat
 
-# Number of lower bits of an entry's number in a stream. They hold the number of the image within its shard.
+# Number of bits of the number of an entry in a stream that hold the number of the image within its shard. The higher
+# bits hold the number of the shard.
 _SHARD_BITS = 40
-# Beginning of errors of shards.
+# Beginning of the error messages of shards.
 _BROKEN = "Can't read images of"
-# Number of files at addresses that are read at the same time, because each waits for a server.
+# Number of files at addresses that are read at the same time, because reading mostly waits for a server.
 _READERS = 4
 
-# Options for reading that only apply to some sources.
+# Names of the options for reading that only apply to some sources.
 OPTIONS = frozenset({"column", "fps"})
 
 
 @dataclass(eq=False, repr=False)
 class ImageSource(Dataset["Pixels"]):
-    """Indexed images, decoded on access.
+    """Images that are accessed by index. An image is decoded when it is accessed.
 
     Args:
         names: Name of each image in messages and reports.
-        fetch: Function that returns the content of image ``i``: a path, a file, a Pillow image, an array or a tensor.
+        fetch: Function that returns the content of the image at an index: a path, a file, a Pillow image, an array or a
+            tensor.
         label: Name of the set.
-        stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
-        roots: Folders, archives and folders in these that the names are below, each below the nearest; if empty, the
-            folder that all files share.
-        options: Those among :data:`OPTIONS` that apply to this source; all if unknown.
-        example: What its items are, if these are no images.
-        arrays: Formats of the arrays of images that it consists of, by file, or ``""`` for one in memory.
-        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
-        scale: Value of white in images of 16 bits; None for 65535.
+        stamp: Function that returns a text for the image at an index. The text changes if the image changes. None if
+            changes can't be detected fast.
+        roots: Folders and archives that contain the images. In :attr:`relative_names`, names are relative to their
+            innermost root. If it is empty, names are relative to the folder that all files share.
+        options: Options among :data:`OPTIONS` that apply to this source. All of them if this is unknown.
+        example: Structure of the items if they are not images.
+        arrays: Format of each array of images that this source consists of, by the path of its file. The path of an
+            array in memory is empty.
+        exif_orientation: Whether to rotate images by their EXIF tag. The reference implementation does not.
+        scale: Value of white in 16-bit images; None for 65535.
 
     Attributes:
-        numbers: Indices of the images in the source that they were taken from; their own if this is that source.
-        whole: The source that they were taken from; None if this is that source.
-        place: Equal for sources that were opened from one path or address in the same way; None without a path.
+        numbers: Index of each image in the source ``whole``. If ``whole`` is None, the index in this source.
+        whole: Source from which the images were selected; None if all images of this source are its own.
+        place: Value that is equal for sources that were opened from the same path with the same options. None for a
+            source without a path.
 
     """
 
@@ -78,19 +83,22 @@ class ImageSource(Dataset["Pixels"]):
 
     def take(self, numbers: Sequence[int]) -> ImageSource:
         """Select images by index, in this order."""
-        fetch = partial(_of_chosen, self.fetch, numbers)
-        stamp = None if self.stamp is None else partial(_of_chosen, self.stamp, numbers)
+        fetch = partial(_call_for_selected, self.fetch, numbers)
+        stamp = None if self.stamp is None else partial(_call_for_selected, self.stamp, numbers)
         selected = replace(self, names=Names(self.names, chosen=numbers), fetch=fetch, stamp=stamp)
         selected.numbers = numbers
         selected.whole = self
         return selected
 
     def drawn(self, count: int) -> ImageSource:
-        """Select so many images at random, always the same, in their order."""
+        """Select ``count`` images at random. The selection is always the same, and keeps the order of the images."""
         return self.take(sorted(shuffled(len(self))[:count]))
 
     def numbers_in(self, other: ImageSource) -> Sequence[int] | None:
-        """Return the index of each image in another source that this is, or is a part of; None if it is neither."""
+        """Return the index of each image in another source, of which this source is a selection.
+
+        Return None if this source is neither the other source nor a selection of it.
+        """
         if are_same(self, other):
             return range(len(self))
         if self.whole is None:
@@ -101,7 +109,7 @@ class ImageSource(Dataset["Pixels"]):
         return [numbers[i] for i in self.numbers]
 
     def split(self, part: int, parts: int) -> ImageSource:
-        """Select one of ``parts`` equal parts: every ``parts``-th image."""
+        """Select one of ``parts`` parts of equal size, which consists of every ``parts``-th image."""
         return self.take(range(part, len(self), parts))
 
     def __len__(self) -> int:
@@ -109,20 +117,28 @@ class ImageSource(Dataset["Pixels"]):
 
     @cached_property
     def relative_names(self) -> list[str]:
-        """Name of each image below its source, see :func:`names_below`: the same in a copy of the source elsewhere."""
+        """Name of each image relative to its root, see :func:`names_below`.
+
+        The relative names do not change if the source is moved.
+        """
         if self.whole is None:
             return names_below(self.names, self.roots)
-        # Without roots, names are relative to the folder that all files share, and a part may share another folder.
+        # Use the names in the whole source: the selected files may share another folder than all files.
         names = self.whole.relative_names
         return [names[i] for i in self.numbers]
 
     @property
     def count(self) -> int:
-        """Number of images; that of a stream may be unknown, None."""
+        """Number of images. For a stream, this is None if the number is unknown."""
         return len(self)
 
     def __getitem__(self, index: int) -> Pixels:
-        """Decode image ``index`` to RGB by :func:`decode_image`; ValueError with its name if unreadable."""
+        """Decode an image to RGB, see :func:`decode_image`.
+
+        Raises:
+            ValueError: If the image is unreadable. The message has the name of the image.
+
+        """
         try:
             return self.decode(index).pixels
         except Exception as err:
@@ -130,7 +146,10 @@ class ImageSource(Dataset["Pixels"]):
             raise ValueError(unreadable(self.names[index], err)) from err
 
     def decode(self, index: int, channels: int = 3) -> Decoded:
-        """Decode image ``index`` to so many channels by :func:`decode_image`, with its errors; or another input."""
+        """Decode an image to this number of channels, see :func:`decode_image`. Other inputs are returned as they are.
+
+        Errors are those of :func:`decode_image`.
+        """
         content = self.fetch(index)
         if self.example is not None:
             return Decoded(self.example.single(content))
@@ -138,12 +157,13 @@ class ImageSource(Dataset["Pixels"]):
 
 
 class Entry(NamedTuple):
-    """Undecoded image of a stream.
+    """Image of a stream that is not decoded yet.
 
     Attributes:
-        number: Its number. Numbers increase, with gaps between shards, so that each shard can be numbered on its own.
-        name: Its name.
-        image: A file, Pillow image, array or tensor; or the error by which there is none.
+        number: Number of the image. The numbers in a stream increase. There are gaps between the numbers of two shards,
+            so that the images of a shard can be numbered before those of earlier shards are counted.
+        name: Name of the image.
+        image: A file, Pillow image, array or tensor. For an unreadable image, the error.
 
     """
 
@@ -156,9 +176,10 @@ class Shard(NamedTuple):
     """Part of a stream that can be read on its own.
 
     Attributes:
-        label: Its name in messages.
-        read: Function that returns a new iterator over names and images. Names are those in the file, if it is one.
-        file: Path or address of its file; empty for an object.
+        label: Name of the shard in messages.
+        read: Function that returns a new iterator over pairs of a name and an image. For a file, names are relative to
+            the file.
+        file: Path or address of the file; empty for an object in memory.
 
     """
 
@@ -168,26 +189,31 @@ class Shard(NamedTuple):
 
 
 class BrokenShardError(ValueError):
-    """Raised if a shard can't be read, or not further; the message says where and why."""
+    """Error of a shard that can't be read, or only in part. The message has the position and the reason."""
 
 
 @dataclass(eq=False, repr=False)
 class ImageStream:
-    """Sequential images, without random access or, in general, a length.
+    """Images that are read in order. They can't be accessed by index, and their number may be unknown.
 
     Args:
         shards: Parts of the stream, in order.
         label: Name of the set.
-        count: Number of images, if known.
-        of_files: Whether shards are files, which can be read again, by other processes too, and skipped if damaged.
-            False for objects of this process.
-        in_folders: Whether images of one shard belong together, such as frames of a video.
-        decoded: Whether images are decoded already, so that they are too large to be sent to worker processes.
-        readers: Number of threads that read ahead, a shard each.
-        only_whole: Reason why it can't be split among processes, if there is one.
-        options: Those among :data:`OPTIONS` that apply to this stream; all if unknown.
-        example: What its items are, if these are no images.
-        arrays: As of an :class:`ImageSource`, and so are ``exif_orientation``, ``scale`` and the attribute ``place``.
+        count: Number of images; None if it is unknown.
+        of_files: Whether shards are files. A file can be read again, also by other processes, and the rest of a damaged
+            file can be skipped. False for objects of this process.
+        in_folders: Whether the images of a shard belong together, such as frames of a video.
+        decoded: Whether images are decoded already. They are then too large to be sent to worker processes.
+        readers: Number of threads that read ahead. Each thread reads one shard.
+        only_whole: Reason why the stream can't be split among processes. Empty if it can be split.
+        options: Options among :data:`OPTIONS` that apply to this stream. All of them if this is unknown.
+        example: Structure of the items if they are not images.
+        arrays: As for :class:`ImageSource`.
+        exif_orientation: As for :class:`ImageSource`.
+        scale: As for :class:`ImageSource`.
+
+    Attributes:
+        place: As for :class:`ImageSource`.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -213,20 +239,28 @@ class ImageStream:
     place: object = field(default=None, init=False)
 
     def split(self, part: int, parts: int) -> ImageStream:
-        """Select one of ``parts`` parts, every ``parts``-th shard or else image; ValueError if it is only whole."""
+        """Select one of ``parts`` parts of the stream.
+
+        A part consists of every ``parts``-th shard. If there are fewer shards than parts, it consists of every
+        ``parts``-th image.
+
+        Raises:
+            ValueError: If the stream can't be split among processes.
+
+        """
         if parts > 1 and self.only_whole:
             raise ValueError(f"{self.label!r} can't be shared among processes, since {self.only_whole}")
         first, step = self._part
         count = None
         if self.count is not None:
-            # The number is approximate, because parts differ by an image or by the sizes of their shards.
+            # Round up. The number is approximate, because parts may differ in their number of images.
             count = -(-self.count // parts)
         return replace(self, count=count, _part=(first + step * part, step * parts))
 
     def __iter__(self) -> Iterator[Entry]:
         """Iterate over the entries of this part of the stream, in order."""
         first, step = self._part
-        # If there are enough shards, no shard is read by two parts.
+        # Split the stream by shards if there are enough, so that each shard is read only once.
         if len(self.shards) >= step:
             shards = self.read(range(first, len(self.shards), step))
             return itertools.chain.from_iterable(shards)
@@ -234,29 +268,39 @@ class ImageStream:
         return itertools.islice(all_entries, first, None, step)
 
     def read(self, numbers: Iterable[int]) -> Iterator[Iterator[Entry]]:
-        """Read shards by number; the last entry of a damaged file is its error. BrokenShardError if an object fails."""
+        """Read shards by number, and yield an iterator over the entries of each shard.
+
+        For a damaged file, the last entry holds the error.
+
+        Raises:
+            BrokenShardError: If an object of this process can't be read.
+
+        """
         return read_ahead(map(self._read, numbers), self.readers)
 
     def _read(self, number: int) -> Iterator[Entry]:
         """Yield the entries of a shard."""
         shard = self.shards[number]
-        first_number = number << _SHARD_BITS
+        entry_number = number << _SHARD_BITS
         last_name = ""
-        i = 0
         try:
-            for i, (name, image) in enumerate(shard.read(), 1):
+            for name, image in shard.read():
+                entry_number += 1
                 last_name = f"{shard.label}/{name}" if shard.file else name
-                yield Entry(first_number | i, last_name, image)
+                yield Entry(entry_number, last_name, image)
         except Exception as err:
-            # Each format raises errors of its own.
+            # Readers of file formats raise errors of many types.
             after = f" after {last_name!r}" if last_name else ""
             error = BrokenShardError(f"{_BROKEN} {shard.label!r}{after}: {reason_of(err)}")
             if not self.of_files:
                 raise error from err
-            yield Entry(first_number | (i + 1), shard.label, error)
+            yield Entry(entry_number + 1, shard.label, error)
 
     def decode(self, entry: Entry, channels: int = 3) -> Decoded:
-        """Decode an entry to so many channels by :func:`decode_image`, or raise its error; or another input."""
+        """Decode an entry to this number of channels, see :func:`decode_image`. Other inputs are returned as they are.
+
+        An error in the entry is raised. Other errors are those of :func:`decode_image`.
+        """
         if isinstance(entry.image, Exception):
             raise entry.image
         if self.example is not None:
@@ -264,7 +308,7 @@ class ImageStream:
         return decode_image(entry.image, channels, self.exif_orientation, self.scale)
 
     def __getitem__(self, index: int) -> Pixels:
-        """Raise ValueError: a stream has no index."""
+        """Raise ValueError, because the images of a stream can't be accessed by index."""
         return indexed(self, "This")[index]
 
 
@@ -272,26 +316,33 @@ Images = ImageSource | ImageStream
 
 
 def shuffled(count: int) -> list[int]:
-    """Return the numbers below ``count`` in an order that is drawn with seed 0."""
+    """Return the numbers below ``count`` in a random order, which is drawn with seed 0."""
     order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
     return order
 
 
 def are_same(a: object, b: object) -> bool:
-    """True for one source, or two that were opened from one path in the same way while the same images were there."""
+    """Return True if two sets have the same images.
+
+    The sets must be the same object, or have been opened from the same path with the same options. In the second case,
+    the names of the files must be equal, too: the files at a path may change in the meantime.
+    """
     if a is b:
         return True
-    if not isinstance(a, (ImageSource, ImageStream)) or not isinstance(b, (ImageSource, ImageStream)):
-        return False
-    if a.place is None or a.place != b.place:
-        return False
-    if isinstance(a, ImageSource):
-        return isinstance(b, ImageSource) and a.relative_names == b.relative_names
-    return isinstance(b, ImageStream) and [shard.file for shard in a.shards] == [shard.file for shard in b.shards]
+    if isinstance(a, ImageSource) and isinstance(b, ImageSource):
+        return _have_same_place(a, b) and a.relative_names == b.relative_names
+    if isinstance(a, ImageStream) and isinstance(b, ImageStream):
+        return _have_same_place(a, b) and [shard.file for shard in a.shards] == [shard.file for shard in b.shards]
+    return False
+
+
+def _have_same_place(a: Images, b: Images) -> bool:
+    """Return True if two sets were opened from the same path with the same options."""
+    return a.place is not None and a.place == b.place
 
 
 def by_number(stream: ImageStream, what: str) -> str:
-    """Return the error text for random access to a stream."""
+    """Return the error message if ``what``, such as "A report", needs to access the images of a stream by index."""
     return (
         f"{what} takes images by number, but {stream.label!r} is a stream, which gives them one after the other; save"
         " its images in a folder or a .zip, or give a list or a dataset with an index"
@@ -299,21 +350,33 @@ def by_number(stream: ImageStream, what: str) -> str:
 
 
 def indexed(images: Images, what: str) -> ImageSource:
-    """Return images with random access; ValueError for a stream, with ``what`` needs it, such as "A report"."""
+    """Return images that can be accessed by index.
+
+    Args:
+        images: The images.
+        what: Name of the function that accesses them by index, such as "A report".
+
+    Raises:
+        ValueError: If the images are a stream.
+
+    """
     if isinstance(images, ImageStream):
         raise ValueError(by_number(images, what))
     return images
 
 
 def check_channels(images: Images, channels: int) -> None:
-    """Raise ValueError if arrays of images have other channels than a network takes, so far as they are known."""
+    """Raise ValueError if arrays of images have another number of channels than the images of a network.
+
+    Only images whose format is known in advance are checked.
+    """
     for file, array in images.arrays.items():
         with refusing(file, "an array of images") if file else nullcontext():
             array.check("Images", 4, channels)
 
 
 def unreadable(name: str, err: Exception, noun: str = "image") -> str:
-    """Describe an error of an image or a shard in one line."""
+    """Return a message of one line for the error of an image or a shard."""
     if isinstance(err, BrokenShardError):
         return str(err)
     reason = reason_of(err)
@@ -328,7 +391,10 @@ def unreadable(name: str, err: Exception, noun: str = "image") -> str:
 
 
 def left_out_in_words(lines: Sequence[str]) -> str:
-    """Summarize how much was skipped, from the lines of :func:`unreadable`.
+    """Return the number of skipped images and files as a sentence.
+
+    Args:
+        lines: Messages of the errors, see :func:`unreadable`.
 
     Example:
         >>> left_out_in_words(["Can't read image 'a.png': ..."] * 2 + ["Can't read images of 'b.tar': ..."])
@@ -351,42 +417,53 @@ def left_out_in_words(lines: Sequence[str]) -> str:
 
 
 def warn_of_left_out(lines: Sequence[str], reading: Reading | None) -> None:
-    """Warn of images that were left out by default; no warning if that was asked for."""
+    """Warn of images that were skipped by default. There is no warning if the user set ``skip_unreadable``."""
     if lines and (reading is None or reading.skip_unreadable is None):
         warn(f"{left_out_in_words(lines)}, the first: {lines[0]}")
 
 
 def note_of_left_out(lines: Sequence[str]) -> list[str]:
-    """Return the note of a table whose figures are without unreadable images; none if all could be read."""
+    """Return the note of a table about skipped images. The list is empty if all images were readable."""
     if not lines:
         return []
     return [f"{left_out_in_words(lines)} because of read errors"]
 
 
-def _of_chosen(function: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
-    """Call a function of a source with the number of a selected image."""
+def _call_for_selected(function: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
+    """Call a function of a source for the selected image at an index. Numbers are those of the selected images."""
     return function(numbers[index])
 
 
 def joined(sources: Sequence[ImageSource], label: str) -> ImageSource:
-    """Return the images of several sources as one."""
+    """Return one source with the images of several sources."""
     if len(sources) == 1:
         return sources[0]
-    places = [(k, i) for k, source in enumerate(sources) for i in range(len(source))]
-    names = [sources[k].names[i] for k, i in places]
-    fetch = partial(_of_one, [source.fetch for source in sources], places)
+    places: list[tuple[int, int]] = []
+    names: list[str] = []
+    roots: set[str] = set()
+    for source_number, source in enumerate(sources):
+        places += [(source_number, i) for i in range(len(source))]
+        names += source.names
+        roots.update(source.roots)
+    fetch = partial(_call_for_joined, [source.fetch for source in sources], places)
     stamps = [source.stamp for source in sources if source.stamp]
     stamp = None
     if len(stamps) == len(sources):
-        stamp = partial(_of_one, stamps, places)
-    roots = {root for source in sources for root in source.roots}
+        stamp = partial(_call_for_joined, stamps, places)
     return ImageSource(names, fetch, label, stamp, roots)
 
 
-def _of_one(functions: Sequence[Callable[[int], Any]], places: Sequence[tuple[int, int]], index: int) -> Any:
-    """Call the function of the source of an image; ``places`` are the source and the number in it of each image."""
-    k, i = places[index]
-    return functions[k](i)
+def _call_for_joined(functions: Sequence[Callable[[int], Any]], places: Sequence[tuple[int, int]], index: int) -> Any:
+    """Call a function for an image of joined sources.
+
+    Args:
+        functions: Function of each source.
+        places: Number of the source of each image, and index of the image in this source.
+        index: Index of the image in the joined sources.
+
+    """
+    source_number, index_in_source = places[index]
+    return functions[source_number](index_in_source)
 
 
 def stream_of(
@@ -396,9 +473,15 @@ def stream_of(
     read: Callable[[str, Reading], Iterator[tuple[str, Any]]],
     **settings: Any,
 ) -> ImageStream:
-    """Return a stream with a shard for each file. ``read`` yields its images with their names in the file.
+    """Return a stream with one shard per file. If there are addresses, several files are read ahead at the same time.
 
-    Settings are those of :class:`ImageStream`. Files at addresses are read ahead, several at a time.
+    Args:
+        files: Paths or addresses of the files.
+        label: Name of the set.
+        reading: Options for reading.
+        read: Function that yields the name and the content of each image in a file.
+        settings: Further arguments of :class:`ImageStream`.
+
     """
     shards = [Shard(public(file), partial(read, file, reading), file) for file in files]
     has_address = any(is_address(file) for file in files)

@@ -1,4 +1,4 @@
-"""Open image sets of all kinds: folders, lists and files of images, archives, datasets, objects in memory, streams."""
+"""Open image sets of all types: folders, lists, image files, archives, datasets, objects in memory and streams."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -70,12 +70,12 @@ Source = Union[
 ]
 
 
-# Number of lines at the beginning of a list of which one must be a file. A text of another kind has none there.
+# Number of lines at the beginning of a list. At least one of them must be an existing file, or the text is not a list.
 _FIRST = 10
 
 
 def _files() -> str:
-    """List the kinds of paths that are sources of images."""
+    """Return the supported types of files and folders as a text."""
     return f"a folder, {', '.join(KINDS)}"
 
 
@@ -83,30 +83,38 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
     """Open a set of images.
 
     Args:
-        source: A folder (searched recursively, in natural order, without hidden files and folders; each file counts
-            once, however many links lead to it), a ``.zip`` (searched the same way), a ``.txt`` in UTF-8 with one path
-            or address per line (relative to that file), one image file; ``.npy`` and ``.npz`` of ``(B, H, W, C)``,
-            ``.tar`` (also compressed, also of WebDataset), ``.parquet``, a video. Each may be an address (``https://``,
-            ``s3://``, ``gs://``, ``hf://``), or a pattern of several files of a kind: ``shards/{000..099}.tar``,
-            ``shards/*.tar``. Or a sequence of paths, addresses, bytes of files, Pillow images, arrays ``(H, W, C)``,
-            tensors ``(C, H, W)`` or dicts that hold one; an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``; a
-            map-style dataset of any of these, alone or first in a tuple. Arrays and tensors have the network's number
-            of channels (for RGB also 1), and are uint8, uint16, or floating point in [0, 1]. Or an iterable of images
-            or batches: a ``DataLoader``, an ``IterableDataset``, an iterator, or a function without arguments that is
-            called until it returns None.
-        reading: Options for reading them.
-        example: What the network takes instead of images; the set is then a batch of such inputs, a sequence or
-            map-style dataset of single inputs, an iterable of inputs or batches, or files of one array of them:
-            ``.npy``, ``.npz``, ``.safetensors``, a column of lists in ``.parquet``.
+        source: The images, in one of these forms:
+
+            - A folder. It is searched recursively, in natural order, without hidden files and folders. Each file counts
+              once, even if several links lead to it.
+            - A ``.zip``, which is searched in the same way.
+            - A ``.txt`` in UTF-8 with one path or address per line. Paths are relative to the file.
+            - An image file, a video, a ``.parquet``, a ``.tar`` (also compressed, also of WebDataset), or a ``.npy`` or
+              ``.npz`` with an array ``(B, H, W, C)``.
+            - The address of one of these (``https://``, ``s3://``, ``gs://``, ``hf://``).
+            - A pattern of several files of the same format: ``shards/{000..099}.tar``, ``shards/*.tar``.
+            - An array ``(B, H, W, C)`` or a tensor ``(B, C, H, W)``. Arrays and tensors have the network's number of
+              channels. For RGB, they may also have 1 channel. Their dtype is uint8, uint16, or floating point with
+              values in [0, 1].
+            - A sequence or a map-style dataset. Each item is a path, an address, the bytes of a file, a Pillow image,
+              an array ``(H, W, C)`` or a tensor ``(C, H, W)``. An item may also be a dict with one of these, or a tuple
+              that begins with one.
+            - An iterable of images or batches: a ``DataLoader``, an ``IterableDataset``, an iterator, or a function
+              without arguments that is called until it returns None.
+        reading: Options for reading the images.
+        example: Structure of the inputs of a network whose inputs are not images. The source is then a batch of such
+            inputs, a sequence or map-style dataset of single inputs, or an iterable of inputs or batches. It may also
+            be files with one array of inputs each: ``.npy``, ``.npz``, ``.safetensors``, or a column of lists in
+            ``.parquet``.
 
     Returns:
-        An ``ImageSource``, or an ``ImageStream`` if there is no random access.
+        An ``ImageSource``, or an ``ImageStream`` if the images can't be accessed by index.
 
     Raises:
         FileNotFoundError: If the path does not exist.
         PermissionError: If a folder may not be read.
-        ModuleNotFoundError: If the package for the kind of file or address is missing.
-        ValueError: If there are no images, the file is not a source of images, or there is no such column.
+        ModuleNotFoundError: If the package for the format of a file, or for an address, is missing.
+        ValueError: If there are no images, the format of a file is not supported, or there is no such column.
         TypeError: If ``source`` has another type.
 
     Example:
@@ -120,7 +128,7 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
     reading = reading or Reading()
     if example is not None:
         return _open_inputs(source, example, reading)
-    # A callback could not be sent along with the images.
+    # Remove the callback, because it might not be picklable when the images are sent to worker processes.
     reading = replace(reading, progress=None)
     is_path = isinstance(source, (str, os.PathLike))
     if isinstance(source, (str, os.PathLike)):
@@ -139,12 +147,15 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
 
 
 def _place(path: str) -> str:
-    """Return a path that is the same for all spellings of a local path."""
+    """Return a path that is the same for all spellings of a local path. An address is returned as it is."""
     return path if is_address(path) else os.path.realpath(path)
 
 
 def _no_images(label: str, *, is_path: bool) -> str:
-    """Return the error text for a source without images."""
+    """Return the error message for a source without images.
+
+    For a folder with files of another supported format, such as videos, the message suggests a pattern of these files.
+    """
     text = f"There are no images in {label!r}"
     if is_path:
         text += f"; looked for {', '.join(EXTENSIONS)}"
@@ -158,7 +169,7 @@ def _no_images(label: str, *, is_path: bool) -> str:
 
 
 def _open_inputs(source: Source, example: Example, reading: Reading) -> Images:
-    """Open a set of inputs that are no images: an object, or the path of files of them."""
+    """Open a set of inputs other than images: an object, or a path of files."""
     if isinstance(source, (str, os.PathLike)):
         return _open_files_of_inputs(os.fspath(source), example, reading)
     inputs = open_inputs(source, f"{type(source).__name__} of {example.noun}s", example, reading)
@@ -171,7 +182,7 @@ def _open_inputs(source: Source, example: Example, reading: Reading) -> Images:
 
 
 def _open_files_of_inputs(path: str, example: Example, reading: Reading) -> Images:
-    """Open files of one array of inputs each, as one set."""
+    """Open files with one array of inputs each as one set."""
     names: set[str] = set()
     batches: list[Any] = []
     for file in expand(path):
@@ -179,15 +190,15 @@ def _open_files_of_inputs(path: str, example: Example, reading: Reading) -> Imag
         names.add(name)
         batches.append(batch)
     if len(batches) == 1:
-        whole = batches[0]
+        inputs = batches[0]
     elif isinstance(example.like, Tensor):
-        whole = torch.cat(batches)
+        inputs = torch.cat(batches)
     else:
-        whole = np.concatenate(batches)
-    opened = open_inputs(whole, public(path), example, reading)
-    # It is None only for objects that are no arrays.
+        inputs = np.concatenate(batches)
+    opened = open_inputs(inputs, public(path), example, reading)
+    # The result is None only for objects other than arrays and tensors.
     assert opened is not None
-    # The array of a .npy file has no name, so no column can be chosen.
+    # The array of a .npy file has no name, so the option `column` does not apply to it.
     is_unnamed = "" in names
     opened.options = frozenset() if is_unnamed else frozenset({"column"})
     opened.place = _place(path), reading.column
@@ -195,22 +206,19 @@ def _open_files_of_inputs(path: str, example: Example, reading: Reading) -> Imag
 
 
 def _inputs_in(file: str, example: Example, column: str | None) -> tuple[str, Any]:
-    """Return the name and the values of the array of inputs in a file. The name is empty in a file of one array.
+    """Return the name and the values of the array of inputs in a file. The name is empty for the array of a ``.npy``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds no such array. The text names the file and its content.
+        ValueError: If the file has no such array. The message has the name of the file and a list of its arrays.
 
     """
     kind = KINDS.find(suffix_of(file))
     if kind is None or kind.arrays is None:
-        suffixes: list[str] = []
-        for kind_of_arrays in KINDS.values():
-            if kind_of_arrays.arrays is not None:
-                suffixes += kind_of_arrays.suffixes
+        suffixes = ", ".join(_suffixes_of_arrays())
         raise ValueError(
             f"The extractor ({written('feature')}) takes {example.noun}s, but {public(file)!r} is no file of them; give"
-            f" {', '.join(suffixes)}, or for pictures a network, such as clip_im_vit_b16"
+            f" {suffixes}, or for pictures a network, such as clip_im_vit_b16"
         )
     if not is_address(file) and not Path(file).exists():
         raise missing(file)
@@ -226,8 +234,28 @@ def _inputs_in(file: str, example: Example, column: str | None) -> tuple[str, An
         return name, example.batch(array)
 
 
+def _suffixes_of_arrays() -> list[str]:
+    """Return the suffixes of all file formats that may hold arrays of inputs."""
+    suffixes: list[str] = []
+    for kind in KINDS.values():
+        if kind.arrays is not None:
+            suffixes += kind.suffixes
+    return suffixes
+
+
 def _name_of_inputs(arrays: Mapping[str, Any], num_axes: int, column: str | None, file: str) -> str:
-    """Return the name of the array of inputs in a file: the column, or the only array with so many axes."""
+    """Return the name of the array of inputs in a file.
+
+    Args:
+        arrays: Arrays by name. The name is empty for the array of a ``.npy``.
+        num_axes: Number of axes of a batch of inputs.
+        column: Name of the array. None for the only array with ``num_axes`` axes.
+        file: Path of the file, for errors.
+
+    Raises:
+        ValueError: If there is no such array, or several.
+
+    """
     if "" in arrays:
         return ""
     if column is not None:
@@ -245,7 +273,7 @@ def _name_of_inputs(arrays: Mapping[str, Any], num_axes: int, column: str | None
 
 
 def check_used(reading: Reading, *opened: object) -> None:
-    """Raise ValueError if ``column``, ``fps`` or ``num_images`` is set, but applies to nothing that was opened."""
+    """Raise ValueError if ``column``, ``fps`` or ``num_images`` is set, but applies to none of the opened sources."""
     sources = [images for images in opened if isinstance(images, (ImageSource, ImageStream))]
     for option, what in (("column", "columns"), ("fps", "frames"), ("num_images", "iterables or functions")):
         value = getattr(reading, option)
@@ -257,22 +285,11 @@ def check_used(reading: Reading, *opened: object) -> None:
 
 def _open_object(source: Any, label: str, reading: Reading) -> Images:
     """Open an object other than a path."""
-    if is_row(source):
-        names = ", ".join(map(str, source)) or "nothing"
-        raise TypeError(
-            f"Expected images, but got a {type(source).__name__} with {names}; give what is under one of these names"
-        )
-    check_not_sparse(source, "image")
-    if is_table(source):
-        raise TypeError(
-            "Expected images, but got a DataFrame; pass the column that has them, as `list(table['image'])`"
-        )
+    _check_object(source)
     if isinstance(source, (Image.Image, bytes, bytearray, Mapping)):
         return open_sequence([source], label, reading)
     if isinstance(source, (np.ndarray, Tensor)):
         return open_array(source, label)
-    if hasattr(source, "read"):
-        raise TypeError(f"Expected images, but got an open {type(source).__name__}; give its name, or its `read()`")
     if by_index(source):
         return open_sequence(source, label, reading)
     stream = open_iterable(source, label, reading)
@@ -285,38 +302,63 @@ def _open_object(source: Any, label: str, reading: Reading) -> Images:
     )
 
 
+def _check_object(source: Any) -> None:
+    """Raise TypeError for objects that contain images, but have to be passed in another form."""
+    if is_row(source):
+        names = ", ".join(map(str, source)) or "nothing"
+        raise TypeError(
+            f"Expected images, but got a {type(source).__name__} with {names}; give what is under one of these names"
+        )
+    check_not_sparse(source, "image")
+    if is_table(source):
+        raise TypeError(
+            "Expected images, but got a DataFrame; pass the column that has them, as `list(table['image'])`"
+        )
+    if hasattr(source, "read"):
+        raise TypeError(f"Expected images, but got an open {type(source).__name__}; give its name, or its `read()`")
+
+
 def _open_path(text: str, reading: Reading) -> Images:
-    """Open a path, an address or a pattern of several files."""
+    """Open a path, an address, or a pattern of several files.
+
+    Raises:
+        ValueError: If the files have different formats.
+
+    """
     files = expand(text)
     if not is_address(text):
         _check_local(text, files)
         if len(files) == 1 and Path(files[0]).is_dir():
             return open_folder(files[0])
-    # The first file with each suffix.
+    # Keep only the first file with each suffix.
     by_suffix: dict[str, str] = {}
     for file in files:
         by_suffix.setdefault(_suffix(file), file)
     kind = KINDS.find(_suffix(files[0]))
     if kind is None and len(by_suffix) == 1:
         return _open_unknown_suffix(text, files)
-    unfit = [file for suffix, file in by_suffix.items() if kind is None or suffix not in kind.suffixes]
-    if kind is None or unfit:
-        examples = sorted({files[0], *unfit})[:2]
+    files_of_other_kinds = [file for suffix, file in by_suffix.items() if kind is None or suffix not in kind.suffixes]
+    if kind is None or files_of_other_kinds:
+        examples = sorted({files[0], *files_of_other_kinds})[:2]
         listed = ", ".join(public(example) for example in examples)
         raise ValueError(f"The files {public(text)!r} are of several kinds, such as {listed}")
     if is_address(files[0]):
-        # Only the first is checked, because checking all may take long.
+        # Check only the first address, because a check takes a request.
         check_address(files[0])
     return kind.open(files, public(text), reading)
 
 
 def _check_local(text: str, files: Sequence[str]) -> None:
-    """Check the files that a path on this machine expands to.
+    """Check the files of a local path or pattern.
+
+    Args:
+        text: The path or pattern.
+        files: The files that match it.
 
     Raises:
-        FileNotFoundError: If one does not exist.
-        PermissionError: If one may not be read.
-        ValueError: If one is not a regular file, unless it is a single folder.
+        FileNotFoundError: If a file does not exist.
+        PermissionError: If a file may not be read.
+        ValueError: If a file is not a regular file. A single folder is allowed.
 
     """
     for file in files:
@@ -333,7 +375,12 @@ def _check_local(text: str, files: Sequence[str]) -> None:
 
 
 def _open_unknown_suffix(text: str, files: Sequence[str]) -> ImageSource:
-    """Open a folder at an address, or image files whose suffix is unknown; ValueError if the first is no image."""
+    """Open a folder at an address, or image files with an unknown suffix.
+
+    Raises:
+        ValueError: If the first local file is not an image.
+
+    """
     first = files[0]
     if not is_address(first):
         if not is_image_file(first):
@@ -349,55 +396,72 @@ def _open_unknown_suffix(text: str, files: Sequence[str]) -> ImageSource:
 
 
 def _suffix(file: str) -> str:
-    """Return the suffix of a file, or the last two if a kind has these, such as those of packed volumes."""
+    """Return the suffix of a file, or its last two suffixes if a registered format has these, such as ``.nii.gz``."""
     suffix = suffix_of(file)
     stem = file[: len(file) - len(suffix)]
     last_two = suffix_of(stem) + suffix
     return last_two if KINDS.find(last_two) else suffix
 
 
-# In this function and the next ones, pathlib would take ten times the time and memory of strings and os.path, and there
-# may be millions of files.
+# This function and the next ones use strings and os.path, because there may be millions of files. With pathlib, they
+# would take ten times as much time and memory.
 def open_folder(path: str) -> ImageSource:
-    """Open all images in a folder, in natural order, without hidden files and folders.
+    """Open all images in a folder and its subfolders, in natural order, without hidden files and folders.
 
-    Each is opened once: by its own path, or else by the first link to it.
+    Each image file is opened once. If the folder has the file itself, links to the file are ignored. Otherwise, the
+    first link to the file is used.
     """
     images: list[str] = []
     file_links: list[str] = []
-    # Path of each folder that was visited, by its real path.
-    visited: dict[str, str] = {}
-    # The folder, and links to folders: os.walk does not follow links.
-    roots = deque([str(Path(path))])
-    while roots:
-        for folder_path, folders, files in os.walk(roots.popleft(), onerror=refuse):
-            real_path = os.path.realpath(folder_path)
-            if real_path in visited:
-                folders.clear()
+    visited: set[str] = set()
+    for folder, real_path, names in _folders_below(path):
+        visited.add(real_path)
+        for name in names:
+            if not is_image_name(name):
                 continue
-            visited[real_path] = folder_path
-            shown_folders = [name for name in folders if not name.startswith(".")]
-            # os.walk visits the folders that are left in this list, in its order.
-            folders[:] = sorted(shown_folders, key=natural_key)
-            for name in folders:
-                folder = _join(folder_path, name)
-                if os.path.islink(folder):  # noqa: PTH114
-                    roots.append(folder)
-            for name in files:
-                if not is_image_name(name):
-                    continue
-                file = _join(folder_path, name)
-                if os.path.islink(file):  # noqa: PTH114
-                    file_links.append(file)
-                else:
-                    images.append(file)
+            file = _join(folder, name)
+            if os.path.islink(file):  # noqa: PTH114
+                file_links.append(file)
+            else:
+                images.append(file)
     images += _links_to_others(file_links, visited)
     images.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
     return open_files(images, path, [path])
 
 
+def _folders_below(path: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield the path, the real path and the file names of a folder and its subfolders, without hidden folders.
+
+    Links to folders are followed. Each folder is visited once.
+    """
+    visited: set[str] = set()
+    # Links to folders are added to the roots, because os.walk does not follow them.
+    roots = deque([str(Path(path))])
+    while roots:
+        for folder, subfolders, names in os.walk(roots.popleft(), onerror=refuse):
+            real_path = os.path.realpath(folder)
+            if real_path in visited:
+                subfolders.clear()
+                continue
+            visited.add(real_path)
+            yield folder, real_path, names
+            # Modify the list in place, because os.walk visits the folders that remain in it, in its order.
+            shown_subfolders = [name for name in subfolders if not name.startswith(".")]
+            subfolders[:] = sorted(shown_subfolders, key=natural_key)
+            for name in subfolders:
+                subfolder = _join(folder, name)
+                if os.path.islink(subfolder):  # noqa: PTH114
+                    roots.append(subfolder)
+
+
 def _links_to_others(links: Sequence[str], visited: Collection[str]) -> list[str]:
-    """Return one link to each file that is not an image in one of the visited folders, which are real paths."""
+    """Return one link to each file that is not itself an image in one of the visited folders.
+
+    Args:
+        links: Paths of links to files.
+        visited: Real paths of the visited folders.
+
+    """
     by_target: dict[str, str] = {}
     for link in sorted(links, key=natural_key):
         target = os.path.realpath(link)
@@ -409,19 +473,24 @@ def _links_to_others(links: Sequence[str], visited: Collection[str]) -> list[str
 
 
 def _join(folder: str, name: str) -> str:
-    """Join a path and a name, without ``./`` at the beginning."""
+    """Join a folder and a name. A ``./`` at the beginning is removed."""
     return os.path.join(folder, name).removeprefix(f"{os.curdir}{os.sep}")  # noqa: PTH118
 
 
 def open_files(files: Sequence[str], label: str, roots: Sequence[str] = ()) -> ImageSource:
-    """Open image files, in this order."""
+    """Open image files as one set, in this order. Names are below ``roots``, see :class:`ImageSource`."""
     fetch = files.__getitem__
     names = files if roots else public_names(files)
     return ImageSource(names, fetch, label, partial(stamp_of, fetch), roots, frozenset())
 
 
 def open_lists(lists: Sequence[str], label: str, _: Reading) -> ImageSource:
-    """Open the image files of lists with one path per line, relative to the list."""
+    """Open the image files of lists. A list has one path or address per line, relative to the folder of the list.
+
+    Raises:
+        ValueError: If none of the first lines of a list is an existing file.
+
+    """
     sources = []
     for name in lists:
         lines = [line.strip() for line in read_list(name).splitlines()]
@@ -437,7 +506,7 @@ def open_lists(lists: Sequence[str], label: str, _: Reading) -> ImageSource:
 
 
 def _path_in_list(line: str, list_name: str) -> str:
-    """Return the path or address of a file from its line in a list."""
+    """Return the path or the address of the file that a line of a list names."""
     if is_address(line):
         return line
     if is_address(list_name):
@@ -447,7 +516,7 @@ def _path_in_list(line: str, list_name: str) -> str:
 
 
 def open_images(files: Sequence[str], pattern: str, _: Reading) -> ImageSource:
-    """Open image files that match a pattern; their names are below its folders without wildcards."""
+    """Open the image files that match a pattern. Names are below the folder that precedes the first wildcard."""
     if is_address(pattern):
         return open_files(files, pattern)
     before_wildcards = re.split(r"[*?\[{]", pattern)[0]
@@ -456,27 +525,36 @@ def open_images(files: Sequence[str], pattern: str, _: Reading) -> ImageSource:
 
 
 def refuse(err: OSError) -> NoReturn:
-    """Raise an error that names the unreadable path."""
+    """Raise an error of the same type, with the unreadable path in its message."""
     raise type(err)(f"Can't read {str(err.filename)!r}: {err.strerror}") from err
 
 
 def read_list(path: str) -> str:
-    """Read a text in UTF-8, or with a byte order mark; ValueError in another encoding."""
+    """Read a text file in UTF-8. With a byte order mark, UTF-16 and UTF-32 are supported, too.
+
+    Raises:
+        ValueError: If the text has another encoding.
+
+    """
     with open_file(path, forwards=True) as file:
         data = file.read()
-    # The mark of UTF-32 begins with that of UTF-16, so it is looked for first.
-    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        encoding = "utf-32"
-    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    else:
-        encoding = "utf-8-sig"
+    encoding = _encoding_of(data)
     message = f"List {public(path)!r} is not in UTF-8"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         raise ValueError(message) from None
-    # No path contains a zero character, but UTF-16 without a byte order mark does if it is read as UTF-8.
+    # No path contains a null character. UTF-16 without a byte order mark contains them if it is decoded as UTF-8.
     if "\0" in text:
         raise ValueError(message)
     return text
+
+
+def _encoding_of(data: bytes) -> str:
+    """Return the encoding of a text by its byte order mark. Without a mark, this is UTF-8."""
+    # Test for UTF-32 first, because its mark begins with that of UTF-16.
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return "utf-8-sig"

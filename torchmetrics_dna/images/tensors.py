@@ -1,4 +1,4 @@
-"""Shapes, types and values of tensors and arrays that are images, and remedies for others."""
+"""Checks of the shape, dtype and values of images in tensors and arrays, with remedies in their error messages."""
 
 from __future__ import annotations
 
@@ -14,20 +14,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-# How far floating point images may lie beyond [0, 1]: rounding, and a resize that was clipped in another type, leave
-# them a little beyond. Such values are clamped. The limits are numbers of float32, so that 1.001 itself is accepted.
+# Tolerance for floating point images beyond [0, 1]. Rounding may cause such values, and so may a resize that was
+# clipped in another dtype. They are clamped. The limits are rounded to float32, so that a float32 of 1.001 is accepted.
 _BEYOND = 1e-3
 LOWEST, HIGHEST = torch.tensor([-_BEYOND, 1 + _BEYOND]).tolist()
-# Ends of the range of values for which clamping is a likely remedy.
+# Range of values for which clamping is suggested.
 _SLIGHTLY_LOW = -0.1
 _SLIGHTLY_HIGH = 2.0
 
 
 def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values: bool) -> None:
-    """Raise ValueError (TypeError for other than tensors) unless ``imgs`` is a batch of images ``(B, C, H, W)``.
+    """Check a batch of images ``(B, C, H, W)``.
 
-    ``channels`` are the allowed values of C. Images are uint8, or with ``normalize`` floating point; with ``values``,
-    these must also lie in [0, 1], or at most 0.001 beyond, whose check is a sync on a device.
+    Args:
+        imgs: The images, uint8, or floating point if ``normalize`` is True.
+        normalize: Whether images are floating point.
+        channels: Allowed numbers of channels C.
+        values: Whether to check that floating point values are in [0, 1], with a tolerance of 0.001. On a GPU, this
+            check synchronizes the device.
+
+    Raises:
+        TypeError: If ``imgs`` is not a tensor.
+        ValueError: If it is not a batch of images of this dtype and range.
+
     """
     if not isinstance(imgs, Tensor):
         remedy = _remedy_of_type(imgs, normalize, channels)
@@ -39,21 +48,28 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
         raise ValueError(f"Argument `imgs` expected to have shape {expected}, but got {tuple(imgs.shape)}{remedy}")
     if 0 in imgs.shape:
         raise ValueError(f"Argument `imgs` expected to hold images, but got shape {tuple(imgs.shape)}")
-    if not normalize:
-        if imgs.dtype == torch.uint8:
-            return
+    _check_dtype(imgs, normalize)
+    if normalize and values:
+        _check_range(imgs)
+
+
+def _check_dtype(imgs: Tensor, normalize: bool) -> None:
+    """Raise ValueError unless images are uint8, or floating point if ``normalize`` is True."""
+    if normalize and not imgs.is_floating_point():
+        raise ValueError(
+            f"Argument `imgs` expected to be floating point with `normalize=True`, but got {imgs.dtype};"
+            " for uint8 set `normalize=False`"
+        )
+    if not normalize and imgs.dtype != torch.uint8:
         if imgs.is_floating_point():
             remedy = "for floats in [0, 1] set `normalize=True`"
         else:
             remedy = "if they lie in 0 to 255, give `imgs.to(torch.uint8)`"
         raise ValueError(f"Argument `imgs` expected to be uint8, but got {imgs.dtype}; {remedy}")
-    if not imgs.is_floating_point():
-        raise ValueError(
-            f"Argument `imgs` expected to be floating point with `normalize=True`, but got {imgs.dtype};"
-            " for uint8 set `normalize=False`"
-        )
-    if not values:
-        return
+
+
+def _check_range(imgs: Tensor) -> None:
+    """Raise ValueError unless all values are in [0, 1], with a tolerance of 0.001."""
     low, high = torch.stack(torch.aminmax(imgs.detach())).tolist()
     # The condition is negated so that it also finds NaN.
     if not (low >= LOWEST and high <= HIGHEST):
@@ -64,7 +80,7 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
 
 
 def in_digits(value: float) -> str:
-    """Return a value with all digits that float32 has.
+    """Return a value as a text with all significant digits of float32.
 
     Example:
         >>> in_digits(1.0015), in_digits(255.0)
@@ -75,7 +91,10 @@ def in_digits(value: float) -> str:
 
 
 def _remedy_of_type(imgs: Any, normalize: bool, channels: Sequence[int]) -> str:
-    """Return how something that is no tensor becomes a batch of images, as the end of a message; empty if unknown."""
+    """Return how an object that is not a tensor can be converted to a batch of images, as the end of a message.
+
+    The text is empty if there is no obvious conversion.
+    """
     if isinstance(imgs, np.ndarray):
         has_channels_last = imgs.ndim == 4 and imgs.shape[3] in channels and imgs.shape[1] not in channels
         moved = ".movedim(3, 1)" if has_channels_last else ""
@@ -86,24 +105,24 @@ def _remedy_of_type(imgs: Any, normalize: bool, channels: Sequence[int]) -> str:
         return "; paths go to `compare`, `rank` and `make_dna`"
     if not isinstance(imgs, (list, tuple)) or not imgs:
         return ""
-    if all(isinstance(each, Tensor) for each in imgs):
+    if all(isinstance(img, Tensor) for img in imgs):
         return _remedy_of_tensors(imgs)
-    if all(isinstance(each, np.ndarray) for each in imgs):
+    if all(isinstance(img, np.ndarray) for img in imgs):
         return _remedy_of_arrays(imgs, channels)
-    # Functions of tensors can be used without Pillow, so only this message imports it.
+    # Import Pillow only here, because functions of tensors can be used without it.
     from PIL.Image import Image as Picture
 
-    if all(isinstance(each, Picture) for each in imgs):
+    if all(isinstance(img, Picture) for img in imgs):
         return _remedy_of_pictures(imgs, normalize, channels)
     return ""
 
 
-# The metric resizes each image to the input size of the network itself, so sizes need not be equal.
+# Remedy for images of different sizes. A metric accepts them one at a time, because it resizes each image itself.
 _ONE_AT_A_TIME = "; their sizes differ: give one at a time, each as `{}`"
 
 
 def _remedy_of_tensors(imgs: Sequence[Tensor]) -> str:
-    """Return how a list of images or batches becomes a batch, as the end of a message."""
+    """Return how a list of image tensors or batches can be converted to one batch, as the end of a message."""
     are_batches = imgs[0].ndim != 3
     has_one_size = len({img.shape[-3:] for img in imgs}) == 1
     if has_one_size:
@@ -112,7 +131,7 @@ def _remedy_of_tensors(imgs: Sequence[Tensor]) -> str:
 
 
 def _remedy_of_arrays(imgs: Sequence[NDArray[Any]], channels: Sequence[int]) -> str:
-    """Return how a list of arrays becomes a batch, as the end of a message."""
+    """Return how a list of arrays can be converted to a batch, as the end of a message."""
     has_channels_last = imgs[0].ndim == 3 and imgs[0].shape[2] in channels
     moved = ".movedim(3, 1)" if has_channels_last else ""
     has_one_size = len({img.shape for img in imgs}) == 1
@@ -122,7 +141,7 @@ def _remedy_of_arrays(imgs: Sequence[NDArray[Any]], channels: Sequence[int]) -> 
 
 
 def _remedy_of_pictures(imgs: Sequence[Image.Image], normalize: bool, channels: Sequence[int]) -> str:
-    """Return how a list of Pillow's images becomes a batch, as the end of a message."""
+    """Return how a list of Pillow images can be converted to a batch, as the end of a message."""
     mode = "RGB" if 3 in channels else "L"
     axes = ".movedim(3, 1)" if mode == "RGB" else "[:, None]"
     scale = " / 255" if normalize else ""
@@ -133,7 +152,11 @@ def _remedy_of_pictures(imgs: Sequence[Image.Image], normalize: bool, channels: 
 
 
 def _from_numpy(name: str, arrays: Sequence[NDArray[Any]]) -> str:
-    """Return the call that makes a tensor of an array, which ``name`` stands for; torch takes only some layouts."""
+    """Return the call that converts an array to a tensor, as code. ``name`` is the code of the array.
+
+    ``arrays`` are the array itself, or the arrays from which it is stacked. torch only supports arrays in native byte
+    order without negative strides.
+    """
     if not all(array.dtype.isnative for array in arrays):
         name = f"{name}.astype({arrays[0].dtype.name!r})"
     elif len(arrays) == 1 and any(stride < 0 for stride in arrays[0].strides):
@@ -142,10 +165,10 @@ def _from_numpy(name: str, arrays: Sequence[NDArray[Any]]) -> str:
 
 
 def tensor_of(array: NDArray[Any], subject: str) -> Tensor:
-    """Return an array as a tensor, whatever its memory layout and byte order; a copy only where torch needs one.
+    """Convert an array of any memory layout and byte order to a tensor. It is only copied if torch requires a copy.
 
     Raises:
-        ValueError: If it is a masked array, or holds something other than numbers that torch has.
+        ValueError: If the array is masked, or torch does not support its dtype.
 
     """
     check_unmasked(array, subject)
@@ -153,7 +176,7 @@ def tensor_of(array: NDArray[Any], subject: str) -> Tensor:
     if has_negative_stride or not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="), order="C")
     try:
-        # torch warns of arrays that it must not write to. Nothing writes to inputs.
+        # Ignore torch's warning about read-only arrays, because inputs are never written to.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             return torch.as_tensor(array)
@@ -163,7 +186,7 @@ def tensor_of(array: NDArray[Any], subject: str) -> Tensor:
 
 
 def check_unmasked(array: Any, subject: str) -> None:
-    """Raise ValueError for a masked array: the values below its mask would be counted."""
+    """Raise ValueError for a masked array, because its masked values would be used."""
     if isinstance(array, np.ma.MaskedArray):
         raise ValueError(
             f"{subject} expected to be a plain array, but got a masked one; pass `numpy.ma.filled(array, value)`, or"
@@ -175,7 +198,7 @@ _KINDS_OF_TYPES = {"O": "Python objects", "U": "text", "S": "text", "M": "dates"
 
 
 def held_by(dtype: np.dtype[Any]) -> str:
-    """Return what arrays of a type hold, in words.
+    """Return the type of the values of an array: the name of its dtype, or a noun if the values are not numbers.
 
     Example:
         >>> held_by(np.dtype(">f4")), held_by(np.dtype("<U3"))
@@ -186,7 +209,7 @@ def held_by(dtype: np.dtype[Any]) -> str:
 
 
 def check_dense(tensor: Tensor, subject: str) -> None:
-    """Raise ValueError if a tensor has no values, or is not dense."""
+    """Raise ValueError if a tensor is on the meta device, or is not dense."""
     if tensor.device.type == "meta":
         raise ValueError(f"{subject} expected to hold values, but got a tensor on the meta device")
     layout = not_dense(tensor)
@@ -196,32 +219,41 @@ def check_dense(tensor: Tensor, subject: str) -> None:
 
 
 def not_dense(tensor: Tensor) -> str:
-    """Return the layout of a tensor that is not dense, such as "sparse_coo"; else nothing."""
+    """Return the layout of a tensor that is not dense, such as "sparse_coo". The text is empty for a dense tensor."""
     if tensor.layout == torch.strided:
         return "nested" if tensor.is_nested else ""
     return str(tensor.layout).removeprefix("torch.")
 
 
 def lacks_float64(device: torch.device) -> bool:
-    """True if a device does not support float64, like Apple's GPUs and some of Intel's."""
+    """Return True if a device does not support float64, such as Apple's GPUs and some of Intel's GPUs."""
     if device.type == "xpu":
         return not torch.xpu.get_device_properties(device).has_fp64
     return device.type == "mps"
 
 
 def in_unit_range(imgs: Tensor) -> Tensor:
-    """Test if all values are in [0, 1], or at most 0.001 beyond, without a device sync: a bool tensor, False of NaN."""
+    """Test if all values are in [0, 1], with a tolerance of 0.001, without synchronizing the device.
+
+    Returns:
+        A bool tensor without axes. It is False if a value is NaN.
+
+    """
     low, high = torch.aminmax(imgs)
     is_valid: Tensor = (low >= LOWEST) & (high <= HIGHEST)
     return is_valid
 
 
 def scale_remedy(low: float, high: float, clamp: str = "clamp") -> str:
-    """Return a remedy for pixels beyond [0, 1], as the end of a message; empty if there is no obvious one.
+    """Return a remedy for pixels beyond [0, 1], as the end of a message. The text is empty if none is obvious.
 
-    ``clamp`` is the name of the method that limits values: arrays have ``clip`` alone, and tensors both.
+    Args:
+        low: Smallest value.
+        high: Largest value.
+        clamp: Name of the method that limits values: ``clamp`` for tensors, ``clip`` for arrays.
+
     """
-    # Values only a little above 1 have another cause.
+    # Pixels in [0, 255] have values far above 1.
     if low >= 0 and _SLIGHTLY_HIGH < high <= 255:
         return "; give `imgs / 255`"
     if -3 <= low < -1 and high <= 3:
@@ -234,7 +266,7 @@ def scale_remedy(low: float, high: float, clamp: str = "clamp") -> str:
 
 
 def _shape_remedy(imgs: Tensor) -> str:
-    """Return a remedy for a shape other than ``(B, 3, H, W)``, as the end of a message; empty if none is obvious."""
+    """Return a remedy for a shape other than ``(B, 3, H, W)``, as the end of a message."""
     match tuple(imgs.shape):
         case (_, 1, _, _):
             return "; give `imgs.expand(-1, 3, -1, -1)`, or a DNAExtractor with `channels=1`"
@@ -257,21 +289,47 @@ def _shape_remedy(imgs: Tensor) -> str:
     return f"; give `{remedy}`"
 
 
-# Numbers of channels that are converted into each other.
+# Numbers of channels that are converted to each other.
 _GREY_OR_RGB = (1, 3)
 EMBEDDINGS = "give embeddings to the feature 'identity', whose neurons are their columns"
-# Keys are whether images are a tensor, and their number of axes. Values are the axis of channels if the axes are in the
-# other order, the conversion to the right order, and the selection of the first three channels.
-_MOVES = {
-    (False, 3): (0, "imgs.transpose(1, 2, 0)", "imgs[..., :3]"),
-    (False, 4): (1, "imgs.transpose(0, 2, 3, 1)", "imgs[..., :3]"),
-    (True, 3): (2, "imgs.permute(2, 0, 1)", "imgs[:3]"),
-    (True, 4): (3, "imgs.permute(0, 3, 1, 2)", "imgs[:, :3]"),
+
+
+class _Remedy(NamedTuple):
+    """Remedies for an array of images with a wrong shape.
+
+    Attributes:
+        channel_axis: Axis of the channels if the axes are in the order of the other type, array or tensor.
+        move_channels: Code that moves the channels to the right axis.
+        first_channels: Code that selects the first three channels.
+
+    """
+
+    channel_axis: int
+    move_channels: str
+    first_channels: str
+
+
+# Remedies by whether images are a tensor, and by their number of axes.
+_REMEDIES = {
+    (False, 3): _Remedy(0, "imgs.transpose(1, 2, 0)", "imgs[..., :3]"),
+    (False, 4): _Remedy(1, "imgs.transpose(0, 2, 3, 1)", "imgs[..., :3]"),
+    (True, 3): _Remedy(2, "imgs.permute(2, 0, 1)", "imgs[:3]"),
+    (True, 4): _Remedy(3, "imgs.permute(0, 3, 1, 2)", "imgs[:, :3]"),
 }
 
 
 class ArrayFormat(NamedTuple):
-    """Shape and type of an array ``(H, W, C)`` or ``(H, W)``, a tensor ``(C, H, W)``, or a batch of either."""
+    """Shape and dtype of images in an array or a tensor.
+
+    An array is an image ``(H, W, C)`` or ``(H, W)``, or a batch ``(B, H, W, C)``. A tensor is an image ``(C, H, W)`` or
+    ``(H, W)``, or a batch ``(B, C, H, W)``.
+
+    Attributes:
+        shape: Shape of the array or tensor.
+        dtype: Name of its dtype, or a noun if its values are not numbers.
+        is_tensor: True for a tensor.
+
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -285,12 +343,15 @@ class ArrayFormat(NamedTuple):
         return cls(images.shape, held_by(images.dtype))
 
     def check(self, what: str, most_axes: int, channels: int | None = None) -> None:
-        """Raise ValueError with a remedy unless these are shape and type of an image, or of a batch of images.
+        """Check the shape and the dtype of an image, or of a batch of images.
 
         Args:
-            what: Name of the array in the error.
-            most_axes: 3 for an image, 4 to allow a batch.
-            channels: Number of channels that a network takes; None if it is not known yet.
+            what: Name of the array in the error message.
+            most_axes: Maximum number of axes: 3 for an image, 4 to allow a batch.
+            channels: Number of channels of the images of a network. None if it is unknown.
+
+        Raises:
+            ValueError: If the shape or the dtype is not that of images. The message has a remedy.
 
         """
         self._check_shape(what, most_axes, channels)
@@ -314,7 +375,7 @@ class ArrayFormat(NamedTuple):
         raise ValueError(message)
 
     def _check_type(self, what: str, most_axes: int) -> None:
-        """Raise ValueError with a remedy unless the type is that of images."""
+        """Raise ValueError with a remedy unless the dtype is that of images."""
         name = self.dtype.removeprefix("torch.")
         is_float = name.startswith(("float", "bfloat"))
         if len(self.shape) == 2 and most_axes == 4 and is_float:
@@ -334,7 +395,7 @@ class ArrayFormat(NamedTuple):
 
     @property
     def _got(self) -> str:
-        """The shape and type, as a part of an error text."""
+        """Part of an error message with the shape and dtype."""
         return f"but got shape {self.shape} and type {self.dtype}"
 
     @property
@@ -342,14 +403,17 @@ class ArrayFormat(NamedTuple):
         """Number of channels; 0 for arrays with fewer than two axes."""
         if len(self.shape) < 2:
             return 0
-        # A grey image may have no axis of channels.
+        # A greyscale image may have no channel axis.
         if len(self.shape) == 2:
             return 1
         channel_axis = -3 if self.is_tensor else -1
         return self.shape[channel_axis]
 
     def _remedy(self, most_axes: int, channels: int) -> str:
-        """Return how another shape becomes images for a network of so many channels; empty if nothing is obvious."""
+        """Return how images of a wrong shape can be converted for a network with this number of channels.
+
+        The text is empty if there is no obvious remedy.
+        """
         num_axes = len(self.shape)
         fits = accepted(channels)
         num_channels = self._num_channels
@@ -362,24 +426,24 @@ class ArrayFormat(NamedTuple):
         expected = f"images of {' or '.join(map(str, fits))} channels"
         if num_axes == 2:
             return f"{expected}, or {own_network(num_channels)}"
-        axis, moved, cut = _MOVES[self.is_tensor, num_axes]
-        num_channels_in_other_order = self.shape[axis]
+        remedy = _REMEDIES[self.is_tensor, num_axes]
+        num_channels_in_other_order = self.shape[remedy.channel_axis]
         if num_channels_in_other_order in fits:
-            return f"`{moved}`"
+            return f"`{remedy.move_channels}`"
         if num_channels == 4 and 3 in fits:
-            return f"`{cut}`, or {own_network(4)}"
+            return f"`{remedy.first_channels}`, or {own_network(4)}"
         is_batch_of_grey = num_axes == 3 and (self.is_tensor or num_channels >= min(self.shape[:2]))
         if is_batch_of_grey and 1 in fits:
             return "`imgs[:, None]`" if self.is_tensor else "`imgs[..., None]`"
-        # Either axis may be that of channels. The shorter one is more likely.
+        # Either axis may be the channel axis. The shorter axis is more likely.
         return f"{expected}, or {own_network(min(num_channels, num_channels_in_other_order))}"
 
 
 def accepted(channels: int) -> tuple[int, ...]:
-    """Return the numbers of channels of arrays that a network of so many channels takes."""
+    """Return the accepted numbers of channels of arrays for a network with this number of channels."""
     return _GREY_OR_RGB if channels in _GREY_OR_RGB else (channels,)
 
 
 def own_network(channels: int) -> str:
-    """Return the remedy for images of so many channels."""
+    """Return the remedy for images with this number of channels, as a noun phrase."""
     return f"a DNAExtractor of your own network with `channels={channels}`"

@@ -17,21 +17,25 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 
-# Tolerance in seconds for rounded times: Matroska has milliseconds.
+# Tolerance for the time of a frame in seconds. Matroska rounds times to milliseconds.
 _EARLY = 6e-4
-# Number of frames by which the last frame may end before the container.
+# Maximum difference between the end of the last frame and the end of the container, as a number of frames.
 _SLACK = 0.75
-# FFmpeg's names of containers. Playlists and stream descriptions are left out because they refer to other files.
+# FFmpeg's names of supported containers. Playlists and stream descriptions are not supported, because they refer to
+# other files.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo"
-# FFmpeg's units of a second in the times of a container.
+# Number of FFmpeg's time units per second, for the times of a container.
 _TIME_BASE = 1_000_000
 _DAMAGED = "its next frame is damaged; copy it anew"
-# Containers that have the duration in their header.
+# Containers that have their duration in the header.
 _WITH_LENGTH = ("mov", "matroska", "avi")
 
 
 def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
-    """Open the frames of videos; those of one video are a group, and count as one for tests."""
+    """Open the frames of videos as one stream.
+
+    The frames of a video are one group, because they are not independent images for a statistical test.
+    """
     require("av", "video")
     with refusing(public(files[0]), "a video"), _opened(files[0]) as (_, container):
         _stream(container)
@@ -40,7 +44,7 @@ def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStre
 
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[Any, Any]]:
-    """Yield PyAV and a container of a supported format, without access to other files or addresses."""
+    """Yield the module PyAV and the container of a video. The container can't access other files or addresses."""
     av = require("av", "video")
     allowed = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
     with open_file(path) as file:
@@ -53,7 +57,12 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _stream(container: Any) -> Any:
-    """Return the video stream of a container; ValueError if it can't be decoded."""
+    """Return the video stream of a container.
+
+    Raises:
+        ValueError: If there is none, its codec is not supported, or its frames have too many pixels.
+
+    """
     if not container.streams.video:
         raise ValueError("it has no pictures, only sound")
     stream = container.streams.video[0]
@@ -62,7 +71,7 @@ def _stream(container: Any) -> Any:
     # The width is also 0 if a frame has more pixels than the limit.
     if not stream.codec_context.width:
         raise ValueError(beyond(f"its frames have no size, or more than {max_pixels()} pixels"))
-    # FFmpeg reports damage instead of concealing it.
+    # Make FFmpeg report damaged frames instead of concealing the damage.
     stream.codec_context.options = {
         "err_detect": "crccheck+bitstream+buffer+explode",
         "flags": "+output_corrupt",
@@ -72,35 +81,55 @@ def _stream(container: Any) -> Any:
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """Yield all frames, or those due at ``fps``."""
-    # Times in seconds of the first frame, and of the next one to take.
-    begin = None
-    due = -math.inf
+    """Yield the name and the pixels of all frames, or of ``fps`` frames per second."""
+    schedule = None if reading.fps is None else _Schedule(reading.fps)
     with _opened(path) as (av, container):
         for number, frame in enumerate(_frames(av, container)):
-            if reading.fps is not None and frame.time is not None:
-                if frame.time < due - _EARLY:
-                    continue
-                if begin is None:
-                    begin = frame.time
-                num_periods = math.floor((frame.time - begin + _EARLY) * reading.fps)
-                due = begin + (num_periods + 1) / reading.fps
-            yield f"frame {number}", frame.to_ndarray(format="rgb24")
+            if schedule is None or schedule.is_due(frame.time):
+                yield f"frame {number}", frame.to_ndarray(format="rgb24")
+
+
+class _Schedule:
+    """Selection of ``fps`` frames per second.
+
+    The time since the first frame is divided into periods. The first frame of each period is selected.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        # Times in seconds of the first frame, and of the end of the current period.
+        self._begin: float | None = None
+        self._end_of_period = -math.inf
+
+    def is_due(self, time: float | None) -> bool:
+        """Return True if the frame at a time is selected. A frame without a time is always selected."""
+        if time is None:
+            return True
+        if time < self._end_of_period - _EARLY:
+            return False
+        if self._begin is None:
+            self._begin = time
+        num_periods = math.floor((time - self._begin + _EARLY) * self._fps)
+        self._end_of_period = self._begin + (num_periods + 1) / self._fps
+        return True
 
 
 def _frames(av: Any, container: Any) -> Iterator[Any]:
-    """Decode the frames of a video; ValueError if one is damaged, or they end before the duration of the container."""
+    """Yield the decoded frames of a video.
+
+    Raises:
+        ValueError: If a frame is damaged, or the content of the file ends too early.
+
+    """
     stream = _stream(container)
     # Time in seconds at which the last packet ends.
     end = 0.0
     try:
-        # Packets of all streams are read, since sound may be longer than the pictures.
+        # Read the packets of all streams, because the sound may be longer than the pictures.
         for packet in container.demux():
             if packet.is_corrupt:
                 raise ValueError(_DAMAGED)
-            if packet.pts is not None:
-                end_of_packet = (packet.pts + (packet.duration or 0)) * packet.time_base
-                end = max(end, float(end_of_packet))
+            end = max(end, _end_of(packet))
             if packet.stream.index != stream.index:
                 continue
             for frame in packet.decode():
@@ -112,13 +141,20 @@ def _frames(av: Any, container: Any) -> Iterator[Any]:
     _check_end(container, stream, end)
 
 
+def _end_of(packet: Any) -> float:
+    """Return the time in seconds at which a packet ends; 0 for a packet without a time."""
+    if packet.pts is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+
+
 def _check_end(container: Any, stream: Any, end: float) -> None:
-    """Raise ValueError if the packets of a container end before its duration.
+    """Raise ValueError if the packets of a container end before the duration in its header.
 
     Args:
-        container: The container, whose packets were all read.
-        stream: Its stream of pictures.
-        end: Time at which its last packet ends, in seconds.
+        container: The container.
+        stream: Video stream of the container.
+        end: Time in seconds at which the last packet ends.
 
     """
     name = container.format.name.partition(",")[0]
@@ -127,7 +163,8 @@ def _check_end(container: Any, stream: Any, end: float) -> None:
         return
     length = (container.duration or 0) / _TIME_BASE
     if name == "avi":
-        # The duration of a truncated AVI file covers only the remaining data. Its header has the number of all frames.
+        # The duration of a truncated AVI file is that of the remaining frames, but its header has the number of all
+        # frames.
         length = max(length, float(stream.frames / rate))
     end -= (container.start_time or 0) / _TIME_BASE
     if end < length - _SLACK / rate:

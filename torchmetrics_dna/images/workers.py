@@ -1,4 +1,4 @@
-"""Threads that read ahead, and worker processes that decode batches, by whatever method these start."""
+"""Threads that read ahead, and worker processes that decode batches, for all start methods of processes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from traceback import walk_stack
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
@@ -29,20 +30,20 @@ from torchmetrics_dna.images.paths import forget_threads
 from torchmetrics_dna.warning import warn
 
 _T = TypeVar("_T")
-# Number of items that a reader holds at most. An item may be a frame of some MB.
+# Maximum number of items that a reader buffers. An item may be a video frame of several MB.
 _QUEUE_SIZE = 8
-# Seconds between two checks of a reader if it was stopped.
+# Time in seconds after which a waiting reader checks again if it was stopped.
 _SECONDS = 0.1
-# Item of a reader after the last one.
+# Item that a reader appends after its last item.
 _END = object()
 _MODULES = "give classes and functions of modules"
 
 
 def decoded(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Yield the batches of a loader of a :class:`Sent` dataset.
+    """Yield the batches of a loader, whose dataset is a :class:`Sent`.
 
-    They are decoded in this process, with a warning, if workers would run this script anew, can't start, or can't be
-    sent the dataset.
+    If worker processes can't be used, the batches are decoded in this process, with a warning. Workers can't be used if
+    they would run the main script again, can't start, or can't unpickle the dataset.
     """
     is_warned = False
     for batch in _start(loader):
@@ -56,27 +57,28 @@ def decoded(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def _start(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Start the workers of a loader, and return the iterator over its batches. Without workers, set their number to 0.
+    """Start the workers of a loader, and return the iterator over its batches.
+
+    If no workers can be used, warn and set the number of workers to 0.
 
     Raises:
-        Exception: If a loader without workers can't be iterated over.
+        Exception: If an iterator without workers can't be made.
 
     """
-    is_sent = loader.num_workers > 0 and multiprocessing.get_start_method() != "fork"
-    obstacle = _obstacle() if is_sent else None
+    is_pickled = loader.num_workers > 0 and multiprocessing.get_start_method() != "fork"
+    obstacle = _obstacle() if is_pickled else None
     if obstacle is not None:
         _warn(*obstacle)
         loader.num_workers = 0
-        is_sent = False
-    # torch warns of the error that it raises. Warnings are only ignored where that can happen, because Python then
-    # forgets which ones it has shown.
-    hidden_warnings = warnings.catch_warnings(action="ignore") if is_sent else nullcontext()
+    if loader.num_workers == 0:
+        return iter(loader)
+    # Hide the warning with which torch precedes an error of pickling. Do this only if the error is possible, because
+    # Python shows other warnings again after warnings were hidden.
+    hidden_warnings = warnings.catch_warnings(action="ignore") if is_pickled else nullcontext()
     try:
         with _uninterrupted(), hidden_warnings:
             return iter(loader)
     except Exception as err:
-        if not loader.num_workers:
-            raise
         if isinstance(err, AttributeError | pickle.PicklingError | TypeError):
             _warn(f"can't be sent these images ({reason_of(err)})", _MODULES)
         else:
@@ -86,14 +88,17 @@ def _start(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def begin(worker: int) -> None:  # noqa: ARG001
-    """Make a worker ready: it may be interrupted from now on, and has connections of its own."""
+    """Prepare a worker process: unblock interrupts, and reset the connections that it inherited."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     forget_threads()
 
 
 class Sent(Dataset[Any]):
-    """Dataset that is sent to workers; one that can't open it says so instead of ending."""
+    """Dataset that is sent to worker processes.
+
+    If a worker can't unpickle the dataset, its items are replaced by :class:`_Undone`. The worker does not end.
+    """
 
     def __init__(self, dataset: Dataset[Any]) -> None:
         self._dataset = dataset
@@ -110,13 +115,19 @@ def _opened(content: bytes) -> Dataset[Any]:
     try:
         return Sent(pickle.loads(content))
     except Exception as err:
-        # For example, the script may define a class of the dataset under its guard, where a worker does not find it.
+        # For example, a class may be defined below `if __name__ == "__main__":`, where a worker does not find it.
         return _Unopened(reason_of(err))
 
 
 @dataclass(frozen=True)
 class _Undone:
-    """Item that a worker without a dataset returns in place of its batch."""
+    """Result of a worker that can't unpickle the dataset, in place of a batch.
+
+    Attributes:
+        item: Item of the loader from which the batch is to be made.
+        reason: Reason why the worker can't unpickle the dataset.
+
+    """
 
     item: Any
     reason: str
@@ -124,7 +135,7 @@ class _Undone:
 
 @dataclass(frozen=True)
 class _Unopened(Dataset[Any]):
-    """Dataset of a worker that can't open the dataset it was sent."""
+    """Dataset of a worker that can't unpickle the actual dataset."""
 
     reason: str
 
@@ -133,13 +144,14 @@ class _Unopened(Dataset[Any]):
 
 
 def _warn(reason: str, remedy: str) -> None:
+    """Warn that images are decoded in this process."""
     warn(f"Worker processes {reason}, so images are decoded in this process; for workers, {remedy}")
 
 
 def _obstacle() -> tuple[str, str] | None:
-    """Return why a process can't import the main script before it works, and the remedy, if so."""
+    """Return why a worker process can't import the main script, and the remedy. Return None if it can."""
     main = sys.modules["__main__"]
-    # It is None in notebooks and for `python -c`.
+    # The path is None in notebooks and for `python -c`.
     path: str | None = getattr(main, "__file__", None)
     if path is None:
         return None
@@ -147,39 +159,53 @@ def _obstacle() -> tuple[str, str] | None:
         # Workers do not import the main module of a package.
         return None
     try:
-        nodes = list(ast.walk(ast.parse(Path(path).read_bytes())))
+        script = ast.parse(Path(path).read_bytes())
     except (OSError, SyntaxError, ValueError):
         return f"can't import this script, {path!r}", "run it from a file"
-    guards = [node for node in nodes if isinstance(node, ast.If | ast.IfExp) and _names_itself(node.test)]
+    if _runs_without_guard(main, script):
+        return "would run this script anew", "put what it does under `if __name__ == '__main__':`"
+    return None
+
+
+def _runs_without_guard(main: ModuleType, script: ast.Module) -> bool:
+    """Return True if a line of the main script is running that would also run if the script was imported.
+
+    This is a line at the level of the module outside of ``if __name__ == "__main__":``.
+    """
+    guards = [node for node in ast.walk(script) if isinstance(node, ast.If | ast.IfExp) and _names_itself(node.test)]
     for innermost_frame in sys._current_frames().values():
         for frame, line in walk_stack(innermost_frame):
             is_of_script = frame.f_globals is vars(main) and frame.f_code.co_name == "<module>"
             is_guarded = any(guard.lineno <= line <= (guard.end_lineno or 0) for guard in guards)
             if is_of_script and not is_guarded:
-                return "would run this script anew", "put what it does under `if __name__ == '__main__':`"
-    return None
+                return True
+    return False
 
 
 def _names_itself(test: ast.expr) -> bool:
-    """True if a condition uses ``__name__``."""
+    """Return True if a condition contains the variable ``__name__``."""
     return any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(test))
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back in this block: functions that Python calls as it forks drop any exception."""
-    # Only the main thread can set handlers. A handler that was not set from Python is None and can't be restored.
+    """Delay an interrupt (Ctrl-C) to the end of the block, in which processes are started.
+
+    When Python forks a process, exceptions of its handlers are ignored, so that an interrupt would be lost.
+    """
+    # Only the main thread can set signal handlers. A handler that was not set by Python code is None, and can't be
+    # restored.
     is_main_thread = threading.current_thread() is threading.main_thread()
     if not is_main_thread or signal.getsignal(signal.SIGINT) is None:
         yield
         return
-    held_back: list[int] = []
-    previous_handler = signal.signal(signal.SIGINT, lambda number, _: held_back.append(number))
+    delayed_signals: list[int] = []
+    previous_handler = signal.signal(signal.SIGINT, lambda number, _: delayed_signals.append(number))
     is_blocked = multiprocessing.get_start_method() == "spawn" and hasattr(signal, "pthread_sigmask")
     if is_blocked:
-        # The tracker unblocks the signal when it starts, so start the tracker before the signal is blocked.
+        # Start the resource tracker first, because it unblocks the signal when it starts.
         resource_tracker.ensure_running()
-        # New processes inherit the block, so they print no traces while they import.
+        # Block the signal. New processes inherit this, so that an interrupt prints no tracebacks while they import.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -187,14 +213,18 @@ def _uninterrupted() -> Iterator[None]:
         if is_blocked:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, previous_handler)
-        if held_back:
+        if delayed_signals:
             signal.raise_signal(signal.SIGINT)
 
 
 def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterator[_T]]:
-    """Yield the same iterators in the same order, while ``readers`` threads read the next ones ahead.
+    """Yield iterators over the items of each source, in order, while threads read the next sources ahead.
 
-    Exhaust each iterator before the next. Up to 8 items of each are buffered; with no readers nothing is read ahead.
+    Exhaust each iterator before you request the next iterator.
+
+    Args:
+        sources: Iterators, each of which is read by one thread.
+        readers: Number of threads. Each thread buffers up to 8 items. With 0, no items are read ahead.
 
     Example:
         >>> [list(items) for items in read_ahead(iter([iter("ab"), iter("c")]), readers=2)]
@@ -220,7 +250,7 @@ def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterat
 
 
 class _Reader(Generic[_T]):
-    """Thread that reads an iterator into a bounded queue."""
+    """Thread that reads an iterator into a queue of limited size."""
 
     def __init__(self, source: Iterator[_T]) -> None:
         self._source = source
@@ -239,13 +269,13 @@ class _Reader(Generic[_T]):
             yield item
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stopped.set()
-        # Free the buffered items.
+        # Empty the queue to free the memory of the buffered items.
         with suppress(Empty):
             while True:
                 self._items.get_nowait()
-        # Wait a second at most, because the thread may be blocked on a server that does not answer.
+        # Wait for one second at most, because the thread may be waiting for a server that does not respond.
         self._thread.join(1)
 
     def _run(self) -> None:
@@ -256,11 +286,11 @@ class _Reader(Generic[_T]):
                     return
             self._put(_END)
         except BaseException as err:
-            # It is raised again where the items are read.
+            # Pass the error on. It is raised again in the thread that reads the items.
             self._put(None, err)
 
     def _put(self, item: Any, error: BaseException | None = None) -> bool:
-        """Wait for room in the queue and add an item; False if stopped."""
+        """Wait for space in the queue and add an item. Return False if the reader was stopped."""
         while not self._stopped.is_set():
             with suppress(Full):
                 self._items.put((item, error), timeout=_SECONDS)

@@ -17,7 +17,7 @@ from torchmetrics_dna.dna.image_sample import ImageSample
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images import Images, ImageSource, Reading
 from torchmetrics_dna.images.inputs import mapped, tensors_of
-from torchmetrics_dna.images.loader import load_batches, refusal
+from torchmetrics_dna.images.loader import Batch, load_batches, refusal
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.images.sets import unreadable
 from torchmetrics_dna.jobs.groups import Groups, grouping
@@ -262,8 +262,6 @@ class Job:
         if self.num_folds is not None:
             group_of = grouping(whole or images, self.groups)
         notes = self._functions_of_notes(has_groups=group_of is not None)
-        run = partial(extractor, resized=extractor.input_size is not None)
-        images_at_once = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
         num_done = 0
         total = count_images(images, splits)
         needs_fingerprint = True
@@ -288,34 +286,57 @@ class Job:
             if batch.numbers and needs_fingerprint:
                 extractor.take_fingerprint(extractor.input_form(pixels))
                 needs_fingerprint = False
-            # The lines come with the first part of the batch.
-            left_out = batch.unreadable
-            for part in cut(len(batch.numbers), images_at_once):
-                raise_if_peer_failed()
-                places = batch.numbers[part]
-                names = batch.names[part]
-                notes_of_part = {name: values[part] for name, values in batch.notes.items()}
-                if self.num_folds is not None:
-                    notes_of_part |= self._given_folds(_numbers(images, places), names, group_of, self.num_folds)
-                activations: dict[str, Tensor] = {}
-                if batch.numbers:
-                    inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in properties)]
-                    activations = run(*inputs)
-                is_last_part = part.stop == len(batch.numbers)
-                activated = Activated(places, activations, left_out, names, notes_of_part, batch.ends and is_last_part)
-                del activations
-                if extractor.example is not None and batch.numbers:
-                    inputs_on_host = mapped(itemgetter(part), batch.images)
-                    noun = extractor.example.noun
-                    activated = _only_finite(activated, inputs_on_host, noun, self.reading.skip_unreadable)
-                yield activated
-                del activated
-                left_out = []
+            yield from self._activate_batch(batch, pixels, properties, group_of, images)
             num_done += len(batch.numbers) + len(batch.unreadable)
             if progress:
                 progress(images.label, num_done, total)
         if progress and total is None and num_done:
             progress(images.label, num_done, num_done)
+
+    def _activate_batch(
+        self,
+        batch: Batch,
+        pixels: Any,
+        properties: Sequence[Tensor],
+        group_of: Callable[[int, str], object] | None,
+        images: Images,
+    ) -> Iterator[Activated]:
+        """Yield the activations of a batch, in parts that the network runs at once.
+
+        Args:
+            batch: The batch, on the CPU.
+            pixels: Images or inputs of the batch, on the device of the extractor.
+            properties: Image properties of the batch, on the device of the extractor; empty if there are none.
+            group_of: Function that returns the group of an image, of its number and name; None without folds.
+            images: All images.
+
+        """
+        extractor = self.extractor
+        run = partial(extractor, resized=extractor.input_size is not None)
+        images_at_once = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
+        # The first part reports the images of the batch that can't be read.
+        unreadable = batch.unreadable
+        for part in cut(len(batch.numbers), images_at_once):
+            raise_if_peer_failed()
+            places = batch.numbers[part]
+            names = batch.names[part]
+            notes = {name: values[part] for name, values in batch.notes.items()}
+            if self.num_folds is not None:
+                notes |= self._given_folds(_numbers(images, places), names, group_of, self.num_folds)
+            activations: dict[str, Tensor] = {}
+            if batch.numbers:
+                inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in properties)]
+                activations = run(*inputs)
+            is_last_part = part.stop == len(batch.numbers)
+            activated = Activated(places, activations, unreadable, names, notes, batch.ends and is_last_part)
+            del activations
+            if extractor.example is not None and batch.numbers:
+                inputs_on_host = mapped(itemgetter(part), batch.images)
+                noun = extractor.example.noun
+                activated = _only_finite(activated, inputs_on_host, noun, self.reading.skip_unreadable)
+            yield activated
+            del activated
+            unreadable = []
 
     def _functions_of_notes(self, *, has_groups: bool) -> list[Callable[[Any], dict[str, Tensor]]]:
         """Return the functions that note values of an image; with folds, also those that tests need."""

@@ -70,18 +70,13 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
     if not numbers:
         return
     if "RAY_ADDRESS" not in os.environ:
-        # A new cluster then listens on loopback only.
+        # A new cluster listens on loopback only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     ray = require("ray", "ray")
     work = _pickled(ray, parts)
     with ExitStack() as stack:
         if not ray.is_initialized():
-            try:
-                # Ray does not log, since stdout may be for programs.
-                ray.init(None if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
-            except Exception as err:
-                # Ray raises many types.
-                raise ConnectionError(f"Can't connect to {on!r}: {reason_of(err)}") from err
+            _connect(ray, address, on)
             stack.callback(ray.shutdown)
         # By default, a task has one core, and one GPU if the cluster has any.
         num_cpus = int(cpus or 1)
@@ -95,22 +90,54 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
         ]
         stack.callback(lambda: [ray.cancel(call, force=True) for call in calls])
         for number, call in zip(numbers, calls, strict=True):
-            try:
-                result = ray.get(call)
-            except ray.exceptions.RayError as err:
-                raise RuntimeError(
-                    f"Ray could not measure part {number} ({reason_of(err)}); see that its machines have enough memory,"
-                    " and what is installed here"
-                ) from err
-            if isinstance(result, Exception):
-                raise result
-            dnas, share = result
+            dnas, share = _result_of(ray, call, number)
             parts.put(number, dnas, share)
             num_done += share.num_images + len(share.unreadable)
             progress(images.label, num_done, total)
             yield share
     if total is None and num_done:
         progress(images.label, num_done, num_done)
+
+
+def _connect(ray: Any, address: str, on: str) -> None:
+    """Connect to a cluster of Ray, or start one on this machine.
+
+    Args:
+        ray: The module.
+        address: ``"ray"`` for the cluster of the environment, or the address of a cluster.
+        on: The argument that names the cluster, for the error.
+
+    Raises:
+        ConnectionError: If the cluster can't be reached.
+
+    """
+    try:
+        # Ray does not log, since stdout may be for programs.
+        ray.init(None if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
+    except Exception as err:
+        # Ray raises many types.
+        raise ConnectionError(f"Can't connect to {on!r}: {reason_of(err)}") from err
+
+
+def _result_of(ray: Any, call: Any, number: int) -> tuple[Any, Share]:
+    """Wait for a call that measures a part, and return the DNAs of the part and its share of the job.
+
+    Raises:
+        RuntimeError: If Ray lost the call.
+        Exception: The error of the part, if it failed.
+
+    """
+    try:
+        result = ray.get(call)
+    except ray.exceptions.RayError as err:
+        raise RuntimeError(
+            f"Ray could not measure part {number} ({reason_of(err)}); see that its machines have enough memory,"
+            " and what is installed here"
+        ) from err
+    if isinstance(result, Exception):
+        raise result
+    dnas, share = result
+    return dnas, share
 
 
 def _pickled(ray: Any, parts: Parts) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Sized
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from filelock import Timeout
 
@@ -41,42 +41,58 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.functional.improvement import Improvement
+    from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.statistics.setup import Feature
 
 _REFERENCE = "reference.dna.npz"
 _HELD_OUT = "held_out.dna.npz"
-# Number of images of a reference whose pixels are compared with those of its DNA.
+# Largest number of images of a set whose pixels are digested, to detect that the folder has a DNA of other images.
 _MOST_DIGESTED = 64
-# Names of the DNAs in a folder, and what they are in errors.
+# File names of the DNAs that are no checkpoints, with their description in errors.
 _WHAT = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}
-# The notes of a reference that was measured here begin with this.
+# A DNA that this class measured has a digest of its pixels, with this prefix, as its notes.
 _PIXELS = "pixels "
-# Owners of the locks of folders.
+# The object that holds the lock of each folder.
 _OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDictionary()
-# Name of the file of a checkpoint.
+# Pattern of the file names of checkpoints.
 _STEP = re.compile(r"step_(\d+)\.dna\.npz")
+
+
+class _Contents(NamedTuple):
+    """What is compared to decide whether two DNAs are of the same images.
+
+    Attributes:
+        num_images: Number of images.
+        digest: Digest of the pixels or of the DNA, as it is printed in errors; empty if unknown.
+
+    """
+
+    num_images: int
+    digest: str
 
 
 class Checkpoints:
     """Scores of the checkpoints of a training run against one reference, with their DNAs in a folder.
 
-    The folder holds ``reference.dna.npz``, ``held_out.dna.npz`` if there are such images, ``step_001000.dna.npz`` and
-    so on, ``checkpoints.csv``, and ``curve.png`` if matplotlib is installed. A resumed training with the same folder
-    continues from its files.
+    The folder contains ``reference.dna.npz``, a file such as ``step_001000.dna.npz`` for each checkpoint, and the table
+    ``checkpoints.csv``. With held-out images, it also contains ``held_out.dna.npz``. If matplotlib is installed, it
+    contains the figure ``curve.png``. A resumed training with the same folder continues from these files.
 
-    A folder belongs to one run: the first ``add`` locks it, for as long as this object lives.
+    A folder belongs to one run. The first call of :meth:`add` locks the folder for the lifetime of this object.
 
-    With ``distributed=True``, all processes of torch.distributed make the same calls: they share the images of the
-    reference, each adds images of its own, and process 0 writes to its folder, which all see.
+    With ``distributed=True``, all processes of torch.distributed must make the same calls. They share the images of the
+    reference. Each process adds its own generated images. Process 0 writes the files, and all processes need access to
+    its folder.
 
     Args:
-        reference: Images, which are measured once and kept in the folder, or a DNA or the path of one, of any kind;
-            give it folds for a test and for debiased values (``make_dna(..., num_folds=20)``).
+        reference: Images, a DNA of any representation, or the path of a DNA file. Images are measured once, and their
+            DNA is saved in the folder. For tests and debiased values, a DNA needs folds, as from
+            ``make_dna(..., num_folds=20)``.
         folder: Folder of the files; created if it does not exist.
         feature: As for :func:`compare`.
-        held_out: Real images that the model does not see, or a DNA of them, likewise kept: the table says how many
-            times as far as these each checkpoint is.
-        options: Some of :class:`Arguments`, as the signature shows.
+        held_out: Real images on which the model is not trained, or a DNA of them. Their DNA is saved in the folder,
+            too. The table then has the distance of each checkpoint relative to that of the held-out images.
+        options: Arguments of :class:`Arguments` that the signature lists.
 
     Attributes:
         reference: The DNA of the reference.
@@ -84,8 +100,9 @@ class Checkpoints:
         folder: Folder of the files.
 
     Raises:
-        ValueError: As for :func:`make_dna`; if the folder holds another reference, by the number of images and the
-            pixels of 64 of them. Images without an index are not read again, so they are not checked.
+        ValueError: As for :func:`make_dna`. Also if the folder has a DNA of another reference or other held-out images.
+            The number of images and the pixels of up to 64 images are compared. Images without an index, such as those
+            of an iterator, are not compared, because they are not read again.
 
     Example:
         >>> import numpy as np, tempfile
@@ -118,50 +135,49 @@ class Checkpoints:
         **options: Any,
     ) -> None:
         arguments = Arguments(feature, **options)
-        if rank() and not arguments.distributed:
-            raise ValueError(
-                f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"
-                " distributed=True in all of them, or leave it to process 0"
-            )
+        _check_processes(folder, arguments.distributed)
         if arguments.num_folds is not None:
             check_num_folds(arguments.num_folds)
         self._distributed = arguments.distributed and world_size() > 1
         # Arguments with which the images of checkpoints are opened.
         self._arguments = Arguments(feature, reading=arguments.reading)
+        # Comparisons of the reference with checkpoints, by step.
         self._comparisons: dict[int, Comparison] = {}
+        # True if a later object of this process has taken over the folder.
         self._is_replaced = False
         with in_step(self._distributed):
             self.folder = Path(folder)
-            present = self._prepare_folder()
-            saved = load_dna(self.folder / _REFERENCE) if _REFERENCE in present else None
-            saved_held_out = load_dna(self.folder / _HELD_OUT) if _HELD_OUT in present else None
+            saved = self._load_folder()
             self._lock = file_lock(self.folder / ".lock")
             (opened,) = open_each([reference], arguments)
-            # A saved DNA stands for the images, so that they are not measured again.
-            dna = opened if isinstance(opened, DNA) else saved
-            kind = "histogram" if dna is None else dna.kind
-            sides = open_sides([opened if dna is None else dna], arguments, [cast("Kind", kind)])
+            sides = _sides_of(opened, saved.get(_REFERENCE), arguments)
             self._job = sides.job
-            self.reference = self._checked(_REFERENCE, saved, opened, sides.images[0])
-            self.held_out = saved_held_out
+            self.reference = self._checked(_REFERENCE, saved.get(_REFERENCE), opened, sides.images[0])
+            self.held_out = saved.get(_HELD_OUT)
             if held_out is not None:
-                (opened,) = open_each([held_out], self._arguments)
-                dna = opened if isinstance(opened, DNA) else saved_held_out
-                self.held_out = self._checked(_HELD_OUT, saved_held_out, opened, opened if dna is None else dna)
-            self._of_held_out: Comparison | None = None
+                self.held_out = self._open_held_out(held_out, self.held_out)
+            self._comparison_with_held_out: Comparison | None = None
             if self.held_out is not None:
-                self._of_held_out = compare(self.reference, self.held_out)
+                self._comparison_with_held_out = compare(self.reference, self.held_out)
 
-    def _prepare_folder(self) -> list[str]:
-        """Create the folder, and return the names of the DNAs in it. All processes take the folder of process 0."""
+    def _load_folder(self) -> dict[str, DNA]:
+        """Create the folder, and load the DNAs of reference and held-out images, by file name, if they are there.
+
+        All processes use the folder of process 0.
+        """
         if rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-        # This is read before any process writes a file.
-        present = [name for name in _WHAT if (self.folder / name).exists()]
+        # The folder is listed before any process writes a file.
+        names = [name for name in _WHAT if (self.folder / name).exists()]
         if self._distributed:
             # Other processes may have been given another folder, such as a temporary one.
-            self.folder, present = gather((self.folder.absolute(), present))[0]
-        return present
+            self.folder, names = gather((self.folder.absolute(), names))[0]
+        return {name: load_dna(self.folder / name) for name in names}
+
+    def _open_held_out(self, held_out: Source | DNA, saved: DNA | None) -> DNA:
+        """Return the DNA of the held-out images; ``saved`` is the DNA in the folder."""
+        (opened,) = open_each([held_out], self._arguments)
+        return self._checked(_HELD_OUT, saved, opened, _saved_or_opened(opened, saved))
 
     @property
     def extractor(self) -> DNAExtractor:
@@ -175,61 +191,76 @@ class Checkpoints:
 
     @property
     def comparisons(self) -> Comparisons:
-        """Comparisons with all checkpoints in the folder, by the names of their files, in the order of steps.
+        """Comparisons of the reference with all checkpoints in the folder, in the order of steps.
+
+        The name of each is that of its file without the ending. The held-out images, if there are any, come last.
 
         Warns:
-            UserWarning: If a file is left out: damaged, or of another extractor, layers, bins or ranges.
+            UserWarning: If a file is left out, because it is damaged, or has another extractor, layers, bins or ranges.
 
         Raises:
-            ValueError: If there are none.
+            ValueError: If the folder has no checkpoints.
 
         """
+        steps = self._steps_in_folder()
+        for step in sorted(steps - self._comparisons.keys()):
+            self._compare_file(step)
+        comparable_steps = sorted(steps & self._comparisons.keys())
+        if not comparable_steps:
+            raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet")
+        sets = {_name(step): self._comparisons[step] for step in comparable_steps}
+        if self._comparison_with_held_out is None:
+            return Comparisons("the reference", sets)
+        return Comparisons("the reference", sets | {"held-out": self._comparison_with_held_out}, "held-out")
+
+    def _steps_in_folder(self) -> set[int]:
+        """Return the steps of all checkpoints that have a file in the folder."""
         steps: set[int] = set()
         for path in self.folder.iterdir():
             match = _STEP.fullmatch(path.name)
-            # Other spellings of a step, such as with leading zeros, are not of these checkpoints.
+            # This class writes one spelling of a step. Other files, such as with more zeros, are not its own.
             if match is not None and path.name == _file(int(match[1])):
                 steps.add(int(match[1]))
-        for step in sorted(steps - self._comparisons.keys()):
-            path = self.folder / _file(step)
-            try:
-                comparison = compare(self.reference, path)
-            except (ValueError, OSError) as err:
-                # A bad file must not end a training.
-                warn(f"The checkpoint {str(path)!r} is left out: {err}")
-                continue
-            names = ("the reference", _name(step))
-            self._comparisons[step] = replace(comparison, measured=None, names=names)
-        comparable = sorted(steps & self._comparisons.keys())
-        if not comparable:
-            raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet")
-        sets = {_name(step): self._comparisons[step] for step in comparable}
-        if self._of_held_out is None:
-            return Comparisons("the reference", sets)
-        return Comparisons("the reference", sets | {"held-out": self._of_held_out}, "held-out")
+        return steps
+
+    def _compare_file(self, step: int) -> None:
+        """Compare the checkpoint in a file with the reference; warn if that is not possible."""
+        path = self.folder / _file(step)
+        try:
+            comparison = compare(self.reference, path)
+        except (ValueError, OSError) as err:
+            # A bad file must not end a training.
+            warn(f"The checkpoint {str(path)!r} is left out: {err}")
+            return
+        names = ("the reference", _name(step))
+        self._comparisons[step] = replace(comparison, measured=None, names=names)
 
     @property
     def improvement(self) -> Improvement | None:
-        """Last checkpoint that is significantly closer to the reference than the last such checkpoint before it.
+        """Last improvement: the last checkpoint that is significantly closer to the reference than the best before it.
 
-        Its ``scalars()`` are for a logger. None without folds of images. It warns and raises as :attr:`comparisons`.
+        It is None without folds of images. Its ``scalars()`` are for a logger. Warnings and errors are those of
+        :attr:`comparisons`.
         """
         return self.comparisons.improvement
 
     def add(self, step: int, images: Source | DNA) -> Comparison:
-        """Score a checkpoint, keep its DNA, and draw the curve anew.
+        """Compare a checkpoint with the reference, save its DNA, and write the table and the curve again.
 
         Args:
-            step: Position in the training, such as the number of steps so far; an earlier file of it is replaced.
-            images: Generated images: any as for :func:`make_dna`, also an iterator of batches or the output of a
-                pipeline of diffusers; a path, which processes share; or a DNA of all of them.
+            step: Position in the training, such as the number of steps so far. An earlier file of the same step is
+                replaced.
+            images: Generated images in any form that :func:`make_dna` accepts, such as an iterator of batches or the
+                output of a diffusers pipeline. Or a DNA of these images. With several processes, each passes its own
+                images, but the images at a path are shared.
 
         Returns:
-            The comparison with the reference; its ``scalars()`` are for a logger.
+            The comparison with the reference. Its ``scalars()`` are for a logger.
 
         Raises:
-            ValueError: As for :func:`make_dna`; if a DNA does not fit the reference; if another run has the folder.
-            RuntimeError: If dna-fd or fd is requested of one image.
+            ValueError: As for :func:`make_dna`. Also if a DNA does not fit the reference, or if another run has locked
+                the folder.
+            RuntimeError: If the distance is dna-fd or fd, but there is only one image.
 
         """
         if not isinstance(step, int) or step < 0:
@@ -237,90 +268,110 @@ class Checkpoints:
         with in_step(self._distributed):
             if rank() == 0:
                 self._hold_folder()
-            has_own_images = not isinstance(images, (str, os.PathLike))
-            if is_output(images):
-                images = iter([images])
-            elif self._distributed and isinstance(images, Sized) and not len(images):
-                # One of several processes may have no images.
-                images = iter(())
-            (opened,) = open_each([images], self._arguments)
-            dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, has_own_images)
+            dna = self._dna_of_checkpoint(images)
             check_comparable(self.reference, dna)
             comparison = replace(compare(self.reference, dna), names=("the reference", _name(step)))
-            # If this is interrupted, an earlier comparison of the step does not belong to the new file.
+            # After an interrupt, an earlier comparison of this step would not belong to the new file.
             self._comparisons.pop(step, None)
             if rank() == 0:
                 dna.save(self.folder / _file(step))
-            # The file holds the DNA.
+            # The DNA is in the file, so the memory for it is freed.
             self._comparisons[step] = replace(comparison, measured=None)
             if rank() == 0:
                 self._write_results()
         return comparison
+
+    def _dna_of_checkpoint(self, images: Source | DNA) -> DNA:
+        """Return the DNA of generated images; measure them if they are no DNA."""
+        # Processes share the images at a path. Other images belong to the process that passes them.
+        has_own_images = not isinstance(images, (str, os.PathLike))
+        if is_output(images):
+            images = iter([images])
+        elif self._distributed and isinstance(images, Sized) and not len(images):
+            # One of several processes may have no images.
+            images = iter(())
+        (opened,) = open_each([images], self._arguments)
+        if isinstance(opened, DNA):
+            return opened.to("cpu")
+        return self._measure(opened, has_own_images)
 
     def _write_results(self) -> None:
         """Write the table and the curve of all checkpoints."""
         comparisons = self.comparisons
         with replacing(self.folder / "checkpoints.csv") as path:
             path.write_text(as_csv(comparisons.rows()), encoding="utf-8", newline="")
-        # Scores do not need matplotlib, so the curve is left out without it.
+        # Without matplotlib, the curve is left out.
         with suppress(ModuleNotFoundError):
             figure = plot_curve(comparisons)
             with replacing(self.folder / "curve.png") as path:
                 figure.savefig(path, format="png")
 
     def _checked(self, name: str, saved: DNA | None, opened: Images | DNA, resolved: Images | DNA) -> DNA:
-        """Return a DNA of the folder, or measure and save it.
+        """Return the DNA of reference or held-out images, which is the DNA in the folder, or else is saved there.
 
         Args:
-            name: Name of its file.
+            name: Name of the file.
             saved: The DNA in the file; None without a file.
-            opened: The images or the DNA that were passed.
-            resolved: A DNA of them, or the images if they must be measured.
+            opened: The images or the DNA that the user passed.
+            resolved: The DNA to return, or the images if they must be measured.
 
         Raises:
             ValueError: If the DNA in the file is of other images.
 
         """
         notes = ""
-        # Notes of another form are those of a file that was written elsewhere.
-        was_measured_here = saved is None or saved.notes.startswith(_PIXELS)
-        if isinstance(opened, ImageSource) and was_measured_here:
-            notes = _pixels_of(opened, self.extractor.image_channels)
+        # The notes of a DNA file that was copied into the folder are not a digest of pixels.
+        has_digest = saved is None or saved.notes.startswith(_PIXELS)
+        if isinstance(opened, ImageSource) and has_digest:
+            notes = _digest_of_pixels(opened, self.extractor.image_channels)
         dna = resolved.to("cpu") if isinstance(resolved, DNA) else replace(self._measure(resolved), notes=notes)
         if saved is None:
             if rank() == 0:
                 dna.save(self.folder / name)
             return dna
         if isinstance(opened, ImageSource):
-            count = saved.num_images if self._job.reading.skip_unreadable else len(opened)
-            self._check_same(name, (saved.num_images, saved.notes), (count, notes or saved.notes))
-        self._check_same(name, _described(saved), _described(dna))
+            self._check_images(name, saved, len(opened), notes)
+        self._check_same(name, _contents_of(saved), _contents_of(dna))
         return dna
 
-    def _check_same(self, name: str, saved: tuple[int, str], new: tuple[int, str]) -> None:
-        """Raise ValueError unless number of images and digest of a DNA in the folder are those of the new one."""
+    def _check_images(self, name: str, saved: DNA, num_images: int, notes: str) -> None:
+        """Raise ValueError unless the DNA in a file is of these images; without notes, only numbers are compared."""
+        # The number of readable images is unknown before they are read.
+        if self._job.reading.skip_unreadable:
+            num_images = saved.num_images
+        saved_images = _Contents(saved.num_images, saved.notes)
+        self._check_same(name, saved_images, _Contents(num_images, notes or saved.notes))
+
+    def _check_same(self, name: str, saved: _Contents, new: _Contents) -> None:
+        """Raise ValueError if the DNA in a file has other contents than those that the user passed."""
         if saved == new:
             return
         texts = []
-        for count, digest in (saved, new):
-            size = images_in_words(count)
-            texts.append(f"{size}, {digest}" if digest else size)
+        for contents in (saved, new):
+            size = images_in_words(contents.num_images)
+            texts.append(f"{size}, {contents.digest}" if contents.digest else size)
         raise ValueError(
             f"Another {_WHAT[name]} is in {str(self.folder / name)!r}: of {texts[0]}, but got {texts[1]}; choose"
             " another folder"
         )
 
     def _hold_folder(self) -> None:
-        """Lock the folder, or take the lock over from an earlier object of this process; ValueError if it is held.
+        """Lock the folder, or take its lock over from an earlier object of this process.
 
-        The owner changes last, so that an interrupted call can be made again.
+        The owner of the folder changes last, so that an interrupted call can be repeated.
+
+        Raises:
+            ValueError: If another process has locked the folder, or a later object of this process has taken it over.
+
         """
         if self._is_replaced:
             raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}")
         earlier = _OWNERS.get(self.folder.resolve())
         if earlier is self and self._lock.is_locked:
             return
-        self._check_same(_REFERENCE, _described(load_dna(self.folder / _REFERENCE)), _described(self.reference))
+        # Another run may have written another reference since this object was made.
+        saved = load_dna(self.folder / _REFERENCE)
+        self._check_same(_REFERENCE, _contents_of(saved), _contents_of(self.reference))
         if earlier is not None:
             self._lock = earlier._lock
         self._release = weakref.finalize(self, unlock, self._lock)
@@ -335,7 +386,7 @@ class Checkpoints:
         _OWNERS[self.folder.resolve()] = self
 
     def _measure(self, images: Images, has_own_images: bool = False) -> DNA:
-        """Measure images; if ``has_own_images``, each process has images of its own, else they share the images."""
+        """Measure images. Processes share the images, unless ``has_own_images``: then each passes its own images."""
         check_used(self._job.reading, images)
         measured = measure(self._job, images, distributed=self._distributed, own=has_own_images)
         lines = measured.unreadable
@@ -357,13 +408,36 @@ def _file(step: int) -> str:
     return f"{_name(step)}.dna.npz"
 
 
-def _described(dna: DNA) -> tuple[int, str]:
+def _check_processes(folder: str | os.PathLike[str], distributed: bool) -> None:
+    """Raise ValueError if several processes would write to one folder without working together."""
+    if rank() and not distributed:
+        raise ValueError(
+            f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"
+            " distributed=True in all of them, or leave it to process 0"
+        )
+
+
+def _saved_or_opened(opened: Images | DNA, saved: DNA | None) -> Images | DNA:
+    """Return the saved DNA in place of images, so that they are not measured again; else what the user passed."""
+    if isinstance(opened, DNA) or saved is None:
+        return opened
+    return saved
+
+
+def _sides_of(opened: Images | DNA, saved: DNA | None, arguments: Arguments) -> Sides:
+    """Prepare to measure images; the only side is the reference."""
+    reference = _saved_or_opened(opened, saved)
+    kind = reference.kind if isinstance(reference, DNA) else "histogram"
+    return open_sides([reference], arguments, [cast("Kind", kind)])
+
+
+def _contents_of(dna: DNA) -> _Contents:
     """Return the number of images and the digest of a DNA."""
-    return dna.num_images, f"digest {dna.digest}"
+    return _Contents(dna.num_images, f"digest {dna.digest}")
 
 
-def _pixels_of(images: ImageSource, channels: int) -> str:
-    """Return a digest of up to 64 evenly spaced images, decoded to so many channels, or of other inputs."""
+def _digest_of_pixels(images: ImageSource, channels: int) -> str:
+    """Return a digest of up to 64 evenly spaced images, decoded to this number of channels, or of other inputs."""
     sha = hashlib.sha256()
     step = -(-len(images) // _MOST_DIGESTED)
     for i in range(0, len(images), step):

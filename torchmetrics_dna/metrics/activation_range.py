@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ActivationRange(ImageMetric):
-    """Minimum and maximum activation of each neuron, from which the bounds of histograms follow.
+    """Minimum and maximum activation of each neuron. The bounds of histograms are computed from them.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -36,7 +36,8 @@ class ActivationRange(ImageMetric):
         feature: As for :class:`DNAEMD`.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Names of the layers; by default those of the extractor.
-        margin: Rule of the ranges from ``to_ranges``, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
+        margin: Margin rule of the ranges that ``to_ranges`` returns, ``"widen"`` or ``"scale"``; see
+            :class:`ActivationRanges`.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -80,7 +81,7 @@ class ActivationRange(ImageMetric):
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
 
         Raises:
-            ValueError: If images are something else, or activations are not finite. Nothing is added then.
+            ValueError: If images have a wrong type or shape, or activations are not finite. No image is added then.
 
         """
         self._check(imgs)
@@ -88,7 +89,7 @@ class ActivationRange(ImageMetric):
 
     @all_or_nothing
     def to_ranges(self) -> ActivationRanges:
-        """Return the ranges over all images and processes so far, with their margin rule, on the CPU.
+        """Return the ranges of all images so far, over all processes, with their margin rule. They are on the CPU.
 
         Raises:
             RuntimeError: If there are no images.
@@ -101,5 +102,5 @@ class ActivationRange(ImageMetric):
     @override
     def _value(self) -> dict[str, Tensor]:
         minimum, maximum = self._statistic.minimum_and_maximum(self._state(SEEN))
-        # The maximum is a view of the state, which changes later.
+        # The maximum is a view of the state, and later updates change the state in place.
         return {"minimum": minimum, "maximum": maximum.clone()}

@@ -181,7 +181,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
                     test = evidence.test
                 else:
                     why_untested = _too_few_folds(real, fake)
-            return explain(real, fake, test, ("real", "fake"), lacks=why_untested)
+            return explain(real, fake, test, ("real", "fake"), why_untested=why_untested)
 
     def _averaging_of_test(self, real: DNA, fake: DNA) -> Averaging:
         """Return the averaging of the test in :meth:`explain`.

@@ -28,19 +28,19 @@ _NAMES = ("outlier_share", "outlier_share_low", "outlier_share_high")
 class OutlierShare(ImageMetric):
     """Share of fake images that are outliers relative to a reference, such as broken samples, with a 95% interval.
 
-    The value is the share of :meth:`DNARealism.summary`. The metric counts the images above the outlier score that a
-    tenth of the reference's own images exceed. The share follows from the excess over a tenth (Storey, 2002). Outliers
-    below this score are not counted. The interval is two standard errors wide on each side, from the counts of both
-    sets.
+    The value is the share of :meth:`DNARealism.summary`. The metric counts the fake images above a limit: the outlier
+    score that a tenth of the reference's own images exceed. The share of outliers is the excess over a tenth, divided
+    by nine tenths (Storey, 2002). Outliers below the limit are not counted. The interval extends two standard errors to
+    each side of the share. The standard error includes the sampling noise of both sets.
 
-    The state consists of two counts, which take one all-reduce. An image that a distributed sampler repeats is counted
-    twice.
+    The state consists of counts only, so a sync needs one all-reduce. An image that a distributed sampler repeats is
+    counted twice.
 
     As input to ``forward`` and ``update`` the metric accepts
 
     - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real images, which are ignored, so that the metric can be a member of a
-      collection with :class:`DNAEMD`
+    - ``real`` (:class:`bool`): whether the images are real. Real images are ignored. The argument exists so that the
+      metric can be a member of a collection with :class:`DNAEMD`
 
     As output of ``forward`` and ``compute`` the metric returns
 
@@ -51,12 +51,12 @@ class OutlierShare(ImageMetric):
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         reference: A :class:`LayerGaussianDNA`, made by :func:`make_dna` with ``kind="layer-gaussian"``, or a path that
-            :func:`load_dna` accepts. It must be given. With fewer than 100 images the interval is wide.
+            :func:`load_dna` accepts. This argument is required. With fewer than 100 images, the interval is wide.
         layers: Names of the layers; by default those of the reference.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        TypeError: If the reference is missing or a DNA of another kind.
+        TypeError: If the reference is missing, or is a DNA of another representation.
         ValueError: If an argument has a wrong value, or does not fit the reference.
         RuntimeError: If the reference has fewer than three images.
 
@@ -90,21 +90,22 @@ class OutlierShare(ImageMetric):
         dnas = given_dna(reference, DNA)  # type: ignore[type-abstract]
         check_fits_score("outlier", dnas[0] if dnas else None, contrast=None)
         setup = set_up(feature, layers, dnas=dnas, histograms=False)
-        of_reference = cast("LayerGaussianDNA", setup.dnas[0])
-        scorer = OutlierScorer(outlier_reference(of_reference), setup.extractor, wait=False)
+        fitted_reference = cast("LayerGaussianDNA", setup.dnas[0])
+        scorer = OutlierScorer(outlier_reference(fitted_reference), setup.extractor, wait=False)
         statistic = OutlierCountStatistic(scorer)
-        super().__init__(statistic, ("fake",), normalize, True, of_reference, **kwargs)
+        super().__init__(statistic, ("fake",), normalize, True, fitted_reference, **kwargs)
 
     @override
     def update(self, imgs: Inputs, real: bool = False) -> None:
-        """Count fake images. Real images are ignored, since the reference stands for them.
+        """Count fake images. Real images are ignored, because the reference is used in their place.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
-            real: Whether they are real images.
+            real: Whether the images are real.
 
         Raises:
-            ValueError: If images or ``real`` are something else, or activations are not finite. Nothing is added then.
+            ValueError: If images or ``real`` have a wrong type or shape, or activations are not finite. No image is
+                counted then.
 
         """
         check_bool("real", real)
@@ -129,5 +130,6 @@ class OutlierShare(ImageMetric):
         return self._named([torch.nan] * len(_NAMES))
 
     def _named(self, shares: Sequence[float]) -> dict[str, Tensor]:
+        """Return the share and the ends of its interval as a dict of scalars."""
         values = torch.tensor(shares, dtype=torch.float64, device=self.device)
         return dict(zip(_NAMES, values, strict=True))

@@ -16,14 +16,14 @@ from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.averaging import averaging_of
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.functional.outlier_score import percentiles
-from torchmetrics_dna.functional.outliers import few_are_off, score_limit
+from torchmetrics_dna.functional.outliers import outlier_test, score_limit
 from torchmetrics_dna.images.inputs import Inputs, count_of, mapped
 from torchmetrics_dna.images.properties import LAYER, image_properties
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
 from torchmetrics_dna.statistics.outliers import OutlierScorer, outlier_reference
 from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
-from torchmetrics_dna.statistics.setup import Feature, set_up
+from torchmetrics_dna.statistics.setup import Feature, Setup, set_up
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
@@ -39,11 +39,12 @@ class DNARealism(ImageMetric):
 
     - ``"outlier"``, the default: how unusual the image is among the reference's own images. The score is the sum of
       three surprisals. A surprisal is minus the logarithm of the share of the reference's own images that are at least
-      as unusual. The three are by the Mahalanobis distance of the spatial means of all layers, by the Mahalanobis
-      distance of the image properties, and by the most extreme property in a direction that is a fault. The mean score
-      of real images is about 3 with properties, and about 1 without. :meth:`percentiles` returns the share of the
-      reference's own images that are less unusual. The score does not show which samples of a good generator are better
-      than others.
+      as unusual. The first surprisal uses the Mahalanobis distance of the spatial means of all layers. The second uses
+      the Mahalanobis distance of the image properties. The third uses the most extreme property in a direction that is
+      a fault, such as dark or blurred. A reference without image properties gives the first surprisal alone. The mean
+      score of real images is about 3 with properties, and about 1 without. :meth:`percentiles` returns the percentage
+      of the reference's own images that are less unusual. The score does not rank the samples of a good generator by
+      quality.
     - ``"distance"``: dna-emd of the image to the reference, in bins, as in sections 5.1 and 5.4 of `Visual DNA
       <https://arxiv.org/abs/2304.10036>`_, with the cumulative shares F of :class:`DNAEMD`:
 
@@ -52,9 +53,10 @@ class DNARealism(ImageMetric):
 
       Images with little contrast or detail are close to every set. In an experiment with digits, samples of a late
       checkpoint of a GAN had smaller distances to real digits than other real digits.
-    - ``"contrast"``: :math:`d_i(ref) - d_i(contrast)`. If it is below 0, the image is closer to the reference than to
-      the pool from which it comes. This score finds the images of the reference's domain in a mixed pool. It has no
-      meaning if pool and reference are alike. If the pool is only known at the end, use :func:`rank`.
+    - ``"contrast"``: :math:`d_i(ref) - d_i(contrast)`. The contrast is the DNA of the pool from which the images come.
+      A score below 0 means that the image is closer to the reference than to the pool. This score finds the images of
+      the reference's domain in a mixed pool. It has no meaning if pool and reference are samples of the same
+      distribution. If the pool is only known at the end, use :func:`rank`.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -63,30 +65,33 @@ class DNARealism(ImageMetric):
 
     As output of ``forward`` and ``compute`` the metric returns
 
-    - ``scores`` (:class:`~torch.Tensor`): float64, shape ``(images,)``. ``forward`` returns them in the order of the
-      batch. ``compute`` returns them by ascending index, each index once, so that repeats of a distributed sampler do
-      not count. Without indices, they are in order of addition, rank by rank
+    - ``scores`` (:class:`~torch.Tensor`): float64, shape ``(images,)``. ``forward`` returns the scores in the order of
+      the batch. ``compute`` returns them by ascending index. It returns each index once, so images that a distributed
+      sampler repeats are not counted twice. Without indices, scores are in order of addition, rank by rank
 
     Args:
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        reference: A :class:`LayerGaussianDNA` for outlier scores, made by :func:`make_dna` with
-            ``kind="layer-gaussian"``. For the other scores, a :class:`HistogramDNA`. Or the path of either, which
-            :func:`load_dna` accepts. This argument is required.
+        reference: DNA of the reference, or a path that :func:`load_dna` accepts. This argument is required. Outlier
+            scores need a :class:`LayerGaussianDNA`, made by :func:`make_dna` with ``kind="layer-gaussian"``. The other
+            scores need a :class:`HistogramDNA`.
         score: ``"outlier"``, ``"contrast"`` or ``"distance"``. The default for a :class:`LayerGaussianDNA` is
             ``"outlier"``. For a :class:`HistogramDNA`, it is ``"contrast"`` if ``contrast`` is given, else
             ``"distance"``.
-        contrast: DNA to contrast with, such as that of the pool, or its path.
+        contrast: DNA of the pool of images, or its path. This argument is required for ``score="contrast"``.
         layers: Names of the layers; by default those of the reference.
-        num_bins: Number of bins, if fewer than in the reference and the contrast; see :meth:`HistogramDNA.rebin`.
-        ranges: Activation ranges of the reference, or the path of a file of them, if it has none.
-        neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``.
+        num_bins: Number of bins to merge the histograms to; by default those of the reference. See
+            :meth:`HistogramDNA.rebin`.
+        ranges: Activation ranges of the reference, or the path of their file. Only a reference in an official file
+            needs them, because such files contain no ranges.
+        neuron_weights: The :math:`W^n` of Eq. (5): :class:`NeuronWeights`, the path of their file, or a tensor of shape
+            ``(N,)``.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        TypeError: If the reference or the contrast is a DNA of another kind.
+        TypeError: If the reference or the contrast is a DNA of another representation.
         ValueError: If an argument has a wrong value, or does not fit the reference or the score.
-        RuntimeError: If outlier scores are asked for, but the reference has fewer than three images.
+        RuntimeError: If the score is ``"outlier"``, but the reference has fewer than three images.
 
     Example:
         >>> import torch
@@ -136,39 +141,24 @@ class DNARealism(ImageMetric):
         **kwargs: Any,
     ) -> None:
         dnas = given_dna(reference, DNA, ranges)  # type: ignore[type-abstract]
-        given_reference = dnas[0] if dnas else None
-        if score is None:
-            score = _fitting_score(given_reference, contrast)
-        else:
-            check_one_of("score", score, Score)
-        check_fits_score(score, given_reference, contrast)
-        self.score = score
-        if score == "outlier":
+        self.score = _checked_score(score, dnas[0] if dnas else None, contrast)
+        if self.score == "outlier":
             check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
             setup = set_up(feature, layers, dnas=dnas, histograms=False)
         else:
             dnas += given_dna(contrast, HistogramDNA, ranges, "contrast")
-            if num_bins is not None:
-                dnas = [histogram.rebin(num_bins) for histogram in cast("list[HistogramDNA]", dnas)]
-            setup = set_up(feature, layers, ranges=ranges, dnas=dnas)
-        fitted_reference = setup.dnas[0]
+            setup = set_up(feature, layers, ranges=ranges, dnas=_rebinned(dnas, num_bins))
         self.contrast = setup.dnas[1] if len(setup.dnas) > 1 else None
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         self.neuron_weights = averaging.weights
+        self._scorer = _scorer_of(setup, averaging.weights)
         settings = {
-            "references": fitted_reference.digest,
+            "references": setup.dnas[0].digest,
             "contrasts": "none" if self.contrast is None else self.contrast.digest,
             **averaging.settings,
         }
-        scorer: ImageScorer
-        if isinstance(fitted_reference, LayerGaussianDNA):
-            scorer = OutlierScorer(outlier_reference(fitted_reference), setup.extractor, wait=False)
-        else:
-            histograms = cast("Sequence[HistogramDNA]", setup.dnas)
-            scorer = Scorer(histograms, setup.extractor, self.neuron_weights, wait=False)
-        self._scorer = scorer
-        statistic = RealismStatistic(scorer, **settings)
-        super().__init__(statistic, (SEEN,), normalize, True, fitted_reference, **kwargs)
+        statistic = RealismStatistic(self._scorer, **settings)
+        super().__init__(statistic, (SEEN,), normalize, True, setup.dnas[0], **kwargs)
 
     @override
     def update(  # type: ignore[override]  # there is one side
@@ -178,11 +168,12 @@ class DNARealism(ImageMetric):
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
-            indices: Index of each image in the data set, shape ``(B,)``, 0 or more; in every call or in none. A CUDA
-                tensor forces a sync; pass indices on the CPU.
+            indices: Index of each image in the data set, shape ``(B,)``, 0 or more. Pass indices in every call or in
+                none. Pass them on the CPU, since a CUDA tensor forces a sync.
 
         Raises:
-            ValueError: If images or indices are something else, or activations are not finite. Nothing is added then.
+            ValueError: If images or indices have a wrong type, shape or value, or activations are not finite. No image
+                is added then.
 
         """
         self._check(imgs)
@@ -201,18 +192,19 @@ class DNARealism(ImageMetric):
     def map(self, imgs: Inputs) -> dict[str, Tensor]:
         """Compute where images are unusual: how much each position of each layer adds to their scores.
 
-        The means of the layers' maps over positions add up to the score. For outlier scores, they add up to the squared
-        distance of the network alone. A layer that does not enter the score has no map.
-        :func:`~torchmetrics_dna.functional.heat` joins the layers to a picture.
+        The mean of each layer's map over positions is the part of the layer. These means add up to the score. For
+        outlier scores, they add up to the squared Mahalanobis distance of the spatial means. A layer that does not
+        enter the score has no map. :func:`~torchmetrics_dna.functional.heat` joins the maps of all layers to one
+        picture.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
 
         Returns:
-            ``{layer: (B, *positions)}``, float64.
+            Maps ``{layer: (B, *positions)}``, float64.
 
         Raises:
-            ValueError: If images are something else.
+            ValueError: If images have a wrong type or shape, or activations are not finite.
 
         """
         self._check(imgs)
@@ -220,9 +212,11 @@ class DNARealism(ImageMetric):
 
     @property
     def own_scores(self) -> Tensor:
-        """Outlier scores of the reference's own images, each left out of the reference, float64, ``(n,)``.
+        """Outlier scores of the reference's own images, float64, ``(n,)``. Each image is left out of the reference.
 
-        RuntimeError for other scores.
+        Raises:
+            RuntimeError: If the metric's score is not ``"outlier"``.
+
         """
         if not isinstance(self._scorer, OutlierScorer):
             raise RuntimeError(
@@ -233,16 +227,16 @@ class DNARealism(ImageMetric):
     def percentiles(self, scores: Tensor) -> Tensor:
         """Compute the percentage of the reference's own images that have a lower outlier score than each image.
 
-        An image at 100 has a higher score than all of them. The scores still order such images.
+        An image at 100 has a higher score than all of the reference's own images. Only the scores order such images.
 
         Args:
             scores: Scores of this metric, shape ``(B,)``.
 
         Returns:
-            From 0 to 100, float64, shape ``(B,)``.
+            Percentages from 0 to 100, float64, shape ``(B,)``.
 
         Raises:
-            RuntimeError: If the metric has other scores.
+            RuntimeError: If the metric's score is not ``"outlier"``.
 
         """
         return percentiles(scores, self.own_scores.to(scores.device))
@@ -251,18 +245,18 @@ class DNARealism(ImageMetric):
         """Return the outlier score that at most this share of images of the reference's distribution exceed.
 
         Args:
-            share: A share from ``1 / (n + 1)``, where n is the number of images in the reference's sample, at most
-                1,000.
+            share: A share of at least ``1 / (n + 1)`` and below 1. The reference keeps a sample of n single images, at
+                most 1,000.
 
         Raises:
-            RuntimeError: If the metric has other scores.
-            ValueError: If the share is too small for so few images.
+            RuntimeError: If the metric's score is not ``"outlier"``.
+            ValueError: If the share is too small for the number of images in the sample.
 
         """
         return score_limit(self.own_scores, share)
 
     def filter(self, imgs: Inputs, share: float = 0.05) -> Inputs:
-        """Return the images whose score does not exceed :meth:`limit`. The states do not change.
+        """Return the images whose score does not exceed :meth:`limit`. The metric's states do not change.
 
         To filter related tensors as well, such as latents, use the mask ``metric(imgs) <= metric.limit()``.
 
@@ -271,9 +265,10 @@ class DNARealism(ImageMetric):
             share: Maximum share of images of the reference's distribution that exceed the limit.
 
         Raises:
-            RuntimeError: If the metric has other scores.
-            ValueError: As for :meth:`limit`, or if images are something else, or activations are not finite. On a
-                device other than the CPU, an image whose activations are not finite is left out instead.
+            RuntimeError: If the metric's score is not ``"outlier"``.
+            ValueError: If the share is too small, images have a wrong type or shape, or activations are not finite. On
+                a device other than the CPU, activations that are not finite raise no error. All images of the batch
+                are left out instead.
 
         """
         limit = self.limit(share)
@@ -288,22 +283,23 @@ class DNARealism(ImageMetric):
         """Summarise the scores for a log, over all processes.
 
         Args:
-            worst: Number of images of the highest scores.
+            worst: Number of images with the highest scores to list.
 
         Returns:
-            ``"mean"``, ``"median"`` and ``"max"`` of the scores, and ``"num_images"``. For the images of the highest
-            scores, worst first, there are ``"indices"`` in the data set and ``"scores"``. Without indices, images are
-            numbered in order of addition. For outlier scores, there are also ``"percentiles"`` of these images, and
-            ``"p_value"``, ``"share"``, ``"low"`` and ``"high"`` of :func:`~torchmetrics_dna.functional.few_are_off`:
-            the test for outliers, and the share of outliers with its interval. To see why an image is an outlier, use
-            :func:`rank`.
+            A dict with ``"mean"``, ``"median"`` and ``"max"`` of the scores, and ``"num_images"``. For the images with
+            the highest scores, worst first, there are ``"indices"`` in the data set and ``"scores"``. Without indices,
+            images are numbered in order of addition. For outlier scores, there are also the ``"percentiles"`` of these
+            images, the ``"p_value"`` of the test for outliers, the ``"share"`` of outliers, and ``"low"`` and
+            ``"high"``, the ends of its interval; see :func:`~torchmetrics_dna.functional.outlier_test`. To see why an
+            image is an outlier, use :func:`rank`.
 
         Raises:
             RuntimeError: If there are no images.
 
         """
         with self._whole():
-            scores, indices = self._value().cpu(), self._statistic.indices(self._state(SEEN))
+            scores = self._value().cpu()
+            indices = self._statistic.indices(self._state(SEEN))
         order = scores.argsort(descending=True, stable=True)[:worst]
         figures: dict[str, Any] = {
             "mean": float(scores.mean()),
@@ -315,7 +311,7 @@ class DNARealism(ImageMetric):
         }
         if self.score == "outlier":
             figures["percentiles"] = self.percentiles(scores[order]).tolist()
-            outliers = few_are_off(scores, self.own_scores)
+            outliers = outlier_test(scores, self.own_scores)
             figures |= {
                 "p_value": outliers.p_value,
                 "share": outliers.share,
@@ -337,18 +333,50 @@ class DNARealism(ImageMetric):
         return self._statistic.in_order(self._state(SEEN))
 
 
-def _fitting_score(reference: DNA | None, contrast: object) -> Score:
+def _checked_score(score: Score | None, reference: DNA | None, contrast: object) -> Score:
+    """Return the score of the metric, by default the one that fits; an error if an argument does not fit the score."""
+    if score is None:
+        score = _default_score(reference, contrast)
+    check_one_of("score", score, Score)
+    check_fits_score(score, reference, contrast)
+    return score
+
+
+def _default_score(reference: DNA | None, contrast: object) -> Score:
     """Return the score that fits the reference and the contrast."""
     if isinstance(reference, LayerGaussianDNA):
         return "outlier"
     if contrast is not None:
         return "contrast"
-    # Outlier scores are the default, so without any argument the error describes the reference for them.
+    # Without a reference, an error follows. It describes the reference that outlier scores need.
     return "outlier" if reference is None else "distance"
 
 
+def _rebinned(dnas: Sequence[DNA], num_bins: int | None) -> Sequence[DNA]:
+    """Return histograms with this number of bins; unchanged without a number."""
+    if num_bins is None:
+        return dnas
+    histograms = cast("Sequence[HistogramDNA]", dnas)
+    return [histogram.rebin(num_bins) for histogram in histograms]
+
+
+def _scorer_of(setup: Setup, weights: Tensor | None) -> ImageScorer:
+    """Return the scorer for the reference, which comes first, and the contrast, if there is one."""
+    reference = setup.dnas[0]
+    if isinstance(reference, LayerGaussianDNA):
+        return OutlierScorer(outlier_reference(reference), setup.extractor, wait=False)
+    histograms = cast("Sequence[HistogramDNA]", setup.dnas)
+    return Scorer(histograms, setup.extractor, weights, wait=False)
+
+
 def check_fits_score(score: Score, reference: DNA | None, contrast: object) -> None:
-    """Raise TypeError or ValueError, with the remedy, unless reference and contrast are those that a score needs."""
+    """Check that a score has the reference and the contrast that it needs.
+
+    Raises:
+        TypeError: If the reference is missing, or is a DNA of another representation.
+        ValueError: If the contrast is missing, or the score does not use it.
+
+    """
     expected: type[DNA] = LayerGaussianDNA if score == "outlier" else HistogramDNA
     if not isinstance(reference, expected):
         representation = "layer-gaussian" if score == "outlier" else "histogram"
@@ -356,7 +384,7 @@ def check_fits_score(score: Score, reference: DNA | None, contrast: object) -> N
         raise TypeError(
             f"Argument `reference` expected to be a {expected.__name__} or the path of one for the score {score!r}, but"
             f" got {got}; give reference=make_dna(images, kind={representation!r}), of images as they should be;"
-            " without any, rank(images) names those that are odd beside the others"
+            " to find outliers without a reference, use rank(images)"
         )
     if score != "contrast":
         check_left_out(score, contrast=contrast)
@@ -370,13 +398,14 @@ def check_fits_score(score: Score, reference: DNA | None, contrast: object) -> N
 def with_properties(
     parts: Iterator[dict[str, Tensor]], imgs: Inputs, scorer: OutlierScorer, device: torch.device
 ) -> Iterator[dict[str, Tensor]]:
-    """Add the properties of images to the activations of each part of a batch, if the reference has properties."""
+    """Add image properties, as a layer, to the activations of each part of a batch, if the reference has properties."""
     if not scorer.reference.has_properties or not isinstance(imgs, Tensor):
         return parts
     return _with_rows(parts, image_properties(imgs).to(device))
 
 
 def _with_rows(parts: Iterator[dict[str, Tensor]], properties: Tensor) -> Iterator[dict[str, Tensor]]:
+    """Yield each part with its rows of the properties of the batch."""
     begin = 0
     for part in parts:
         end = begin + len(next(iter(part.values())))

@@ -1,4 +1,4 @@
-"""Neurons: an ordered, frozen mapping ``{layer: width}``."""
+"""Neurons: an ordered, immutable mapping from each layer to its number of neurons."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Neurons(Mapping[str, int]):
-    """Neurons of an extractor, in the order of all flat per-neuron tensors of this package.
+    """Neurons of an extractor. All tensors with one value per neuron have this order.
 
     Args:
-        layers: Number of neurons of each layer, in order; or, for a selection of its neurons, their indices within the
-            layer, ascending.
+        layers: Number of neurons of each layer, in order. For a selection of the neurons of a layer, pass their indices
+            within the layer, in ascending order.
 
     Raises:
         ValueError: If a layer has no neurons, or indices are not integers, negative, duplicate or not ascending.
@@ -58,7 +58,7 @@ class Neurons(Mapping[str, int]):
 
     @classmethod
     def from_list(cls, layers: Sequence[Sequence[Any]]) -> Neurons:
-        """Invert :meth:`to_list`; ValueError if layers are duplicate."""
+        """Return the neurons of a list from :meth:`to_list`; ValueError if a layer occurs twice."""
         widths: dict[str, Any] = dict(layers)  # type: ignore[arg-type]
         if len(widths) < len(layers):
             raise ValueError(f"Layers expected to be distinct, but got {[layer for layer, _ in layers]}")
@@ -76,12 +76,12 @@ class Neurons(Mapping[str, int]):
 
     @property
     def digest(self) -> str:
-        """Digest of layers, indices and their order, 16 hexadecimal digits."""
+        """Digest of the layers, their order, and the indices of neurons, 16 hexadecimal digits."""
         numbers = [(layer, list(chosen)) for layer, chosen in self._numbers.items()]
         return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:16]
 
     def to_list(self) -> list[list[Any]]:
-        """Return ``[[layer, width or indices], ...]``, JSON-serializable; :meth:`from_list` inverts it."""
+        """Return a JSON-serializable list ``[[layer, width or indices], ...]``, which :meth:`from_list` reads."""
         layers: list[list[Any]] = []
         for layer, chosen in self._numbers.items():
             is_complete = isinstance(chosen, range)
@@ -93,20 +93,20 @@ class Neurons(Mapping[str, int]):
         return self._numbers[layer]
 
     def index(self, layer: str, number: int) -> int:
-        """Return the flat index of neuron ``number`` of ``layer``; ValueError if it is not among these neurons."""
+        """Return the flat index of the neuron ``number`` of a layer; ValueError if the neuron is not selected."""
         if layer not in self or number not in self._numbers[layer]:
             raise ValueError(f"There is no neuron {number} of layer {layer!r} among {self!r}")
         return int(self._slices[layer].start) + self._numbers[layer].index(number)
 
     def locate(self, index: int) -> tuple[str, int]:
-        """Return the layer, and the index within it, of a flat index; IndexError if out of range."""
+        """Return the layer of a flat index, and the index within the layer; IndexError if it is out of range."""
         for layer, columns in self._slices.items():
             if columns.start <= index < columns.stop:
                 return layer, self._numbers[layer][index - columns.start]
         raise IndexError(f"Neuron index {index} is out of range for {self.total} neurons")
 
     def split(self, per_neuron: Tensor) -> dict[str, Tensor]:
-        """Split a flat tensor, shape ``(total, ...)``, into views by layer."""
+        """Split a flat tensor, shape ``(total, ...)``, into one view per layer."""
         return {layer: per_neuron[columns] for layer, columns in self._slices.items()}
 
     def positions(
@@ -143,10 +143,10 @@ class Neurons(Mapping[str, int]):
         return positions
 
     def find(self, neurons: Neurons) -> Tensor:
-        """Return the flat indices among these of an extractor's neurons, int64, in its order.
+        """Return the flat indices, within these neurons, of the neurons of an extractor, int64, in its order.
 
         Raises:
-            ValueError: If a layer is not among these, or has other neurons.
+            ValueError: If a layer of the extractor is missing here, or has other neurons here.
 
         """
         import torch
@@ -199,8 +199,8 @@ class Neurons(Mapping[str, int]):
 
 
 def _numbers(layer: str, indices: Any) -> Sequence[int]:
-    """Normalize a number of neurons, or their indices, of any integer type but bool."""
-    # numpy and torch have integers and arrays of their own.
+    """Return the indices of a layer's neurons from their number, or from indices of any integer type except bool."""
+    # numpy and torch have their own types of integers and arrays.
     plain = indices.tolist() if hasattr(indices, "tolist") else indices
     try:
         if hasattr(plain, "__index__"):
@@ -213,7 +213,7 @@ def _numbers(layer: str, indices: Any) -> Sequence[int]:
 
 
 def _integer(number: Any) -> int:
-    """Return a number as int; TypeError for a bool and whatever else is no integer."""
+    """Return a number as int; TypeError if it is a bool, or not an integer."""
     if isinstance(number, bool):
         raise TypeError("it is a bool")
     return operator.index(number)

@@ -23,29 +23,29 @@ from torchmetrics_dna.options import written
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
-# Largest activation, mean or variance; its square is finite in float64. float32 ends at 1e38.
+# Largest allowed activation, mean or variance. Its square is finite in float64.
 LARGEST = 1e150
 _FILE = "activation ranges, json with `mins_per_neuron` and `maxs_per_neuron`, each {layer: {neuron number: value}}"
-# "adding a margin of 20%": section 4 (Settings) of the paper.
+# Section 4 (Settings) of the paper: "adding a margin of 20%".
 _MARGIN = 0.2
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ActivationRanges:
-    """Observed minimum and maximum of each neuron, with the margin rule for histogram bounds.
+    """Observed minimum and maximum of each neuron, and the margin rule that turns them into histogram bounds.
 
     Args:
-        minimum: Smallest activation of each neuron, shape ``(N,)``; kept as float64.
-        maximum: Largest activation of each neuron, shape ``(N,)``; kept as float64.
+        minimum: Smallest activation of each neuron, shape ``(N,)``; stored as float64.
+        maximum: Largest activation of each neuron, shape ``(N,)``; stored as float64.
         neurons: The neurons, in order.
-        margin: ``"widen"`` to extend the span by 20 %, half of it at either end. ``"scale"`` to multiply both ends by
-            1.2, like the official implementation; this clips the range of neurons with one sign, so use it for official
-            ranges only. ``"auto"`` for the ranges of a self-ranging histogram, whose bounds are those of ``"widen"``,
-            but whose bins are on a dyadic grid.
+        margin: Margin rule. ``"widen"`` extends the span by 20%, half of it at each end. ``"scale"`` multiplies both
+            ends by 1.2, like the reference implementation. If both ends have the same sign, one of the bounds then
+            lies inside the range, so use ``"scale"`` only for official ranges. ``"auto"`` is for the ranges of a
+            self-ranging histogram. The bounds are those of ``"widen"``, but bin widths are powers of two.
         name: Name of the ranges in reports; by default their digest.
 
     Raises:
-        ValueError: If shapes, order or values are wrong, or the rule is unknown.
+        ValueError: If shapes or values are wrong, a minimum is larger than its maximum, or the rule is unknown.
 
     Example:
         >>> ranges = ActivationRanges(torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 5.0]), Neurons({"head": 2}))
@@ -72,28 +72,35 @@ class ActivationRanges:
                 )
             # Adding 0 turns -0.0 into 0.0, so that equal ranges have equal digests.
             object.__setattr__(self, field, value + 0.0)
-        bad = ~((self.minimum <= self.maximum) & (self.minimum >= -LARGEST) & (self.maximum <= LARGEST))
-        if bad.any():
-            first = int(bad.nonzero()[0])
-            layer, number = self.neurons.locate(first)
-            raise ValueError(
-                f"The range of neuron {number} of layer {layer!r} is not one:"
-                f" minimum {float(self.minimum[first])}, maximum {float(self.maximum[first])}"
-            )
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """Raise ValueError with the first neuron whose range is wrong."""
+        is_valid = (self.minimum <= self.maximum) & (self.minimum >= -LARGEST) & (self.maximum <= LARGEST)
+        if is_valid.all():
+            return
+        first = int((~is_valid).nonzero()[0])
+        layer, number = self.neurons.locate(first)
+        raise ValueError(
+            f"The range of neuron {number} of layer {layer!r} is not one:"
+            f" minimum {float(self.minimum[first])}, maximum {float(self.maximum[first])}"
+        )
 
     @classmethod
     def observe(cls, activations: Mapping[str, Tensor], margin: Margin = "widen") -> ActivationRanges:
-        """Measure the ranges of activations ``{layer: (B, n, *positions)}``; extend them with :meth:`union`."""
-        flat = {layer: x.transpose(0, 1).flatten(1) for layer, x in activations.items()}
-        return cls(
-            torch.cat([x.amin(1).double() for x in flat.values()]),
-            torch.cat([x.amax(1).double() for x in flat.values()]),
-            Neurons({layer: len(x) for layer, x in flat.items()}),
-            margin,
-        )
+        """Return the ranges of the activations of one batch, ``{layer: (B, n, *positions)}``.
+
+        Ranges of several batches are combined by :meth:`union`.
+        """
+        # One row for each neuron.
+        rows = {layer: values.transpose(0, 1).flatten(1) for layer, values in activations.items()}
+        minimum = torch.cat([values.amin(1).double() for values in rows.values()])
+        maximum = torch.cat([values.amax(1).double() for values in rows.values()])
+        neurons = Neurons({layer: len(values) for layer, values in rows.items()})
+        return cls(minimum, maximum, neurons, margin)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Return the lower and upper histogram bounds: the range with its margin, float64, ``(N,)`` each."""
+        """Return the lower and the upper histogram bounds: the ranges with their margins, float64, ``(N,)`` each."""
         if self.margin == "scale":
             return self.minimum * (1 + _MARGIN), self.maximum * (1 + _MARGIN)
         extra = (self.maximum - self.minimum) * (_MARGIN / 2)
@@ -101,7 +108,7 @@ class ActivationRanges:
 
     @property
     def digest(self) -> str:
-        """Digest of neurons, values and margin rule, but not of the name, 16 hexadecimal digits."""
+        """Digest of neurons, values and margin rule, 16 hexadecimal digits. The name is not included."""
         sha = hashlib.sha256(f"{self.margin} {self.neurons.digest}".encode())
         sha.update(torch.stack([self.minimum, self.maximum]).numpy().astype("<f8").tobytes())
         return sha.hexdigest()[:16]
@@ -112,7 +119,7 @@ class ActivationRanges:
         return self.name or self.digest
 
     def union(self, *others: ActivationRanges) -> ActivationRanges:
-        """Return the smallest ranges that contain these and the others; ValueError if neurons or margins differ."""
+        """Return the smallest ranges that contain these and the other ranges; ValueError if neurons or rules differ."""
         for ranges in others:
             if ranges.neurons != self.neurons:
                 raise ValueError(f"Can't unite ranges of {self.neurons!r} with ranges of {ranges.neurons!r}")
@@ -127,7 +134,7 @@ class ActivationRanges:
         )
 
     def beside(self, other: ActivationRanges) -> ActivationRanges:
-        """Append the ranges of other layers, under the margin rule and the name of these."""
+        """Return these ranges with the ranges of other layers appended. Margin rule and name stay the same."""
         return replace(
             self,
             minimum=torch.cat([self.minimum, other.minimum]),
@@ -143,14 +150,14 @@ class ActivationRanges:
         return self.take(positions, self.neurons.take(positions))
 
     def take(self, positions: Tensor, neurons: Neurons) -> ActivationRanges:
-        """Take the ranges of ``neurons``, at flat indices ``positions``."""
+        """Return the ranges at the flat indices ``positions``, which are those of ``neurons``."""
         return replace(self, minimum=self.minimum[positions], maximum=self.maximum[positions], neurons=neurons)
 
     def restrict(self, neurons: Neurons) -> ActivationRanges:
-        """Select the ranges of an extractor with ``neurons``, in its order.
+        """Return the ranges of these neurons of an extractor, in the order of its layers.
 
         Raises:
-            ValueError: If a layer is missing here or has another number of neurons.
+            ValueError: If a layer has no ranges, or has ranges of other neurons.
 
         """
         if neurons == self.neurons:
@@ -163,30 +170,41 @@ class ActivationRanges:
             ) from err
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the official json, plus the margin rule (and the name) under keys that the official code ignores."""
-        content: dict[str, Any] = {}
-        for key, values in (("mins_per_neuron", self.minimum), ("maxs_per_neuron", self.maximum)):
-            layers = {}
-            for layer, values_of_layer in self.neurons.split(values).items():
-                numbers = [str(number) for number in self.neurons.numbers(layer)]
-                layers[layer] = dict(zip(numbers, values_of_layer.tolist(), strict=True))
-            content[key] = layers
-        content["margin"] = self.margin
+        """Write a json file in the official format.
+
+        The file also contains the margin rule and the name, under keys that the reference implementation ignores.
+        """
+        content: dict[str, Any] = {
+            "mins_per_neuron": self._by_number(self.minimum),
+            "maxs_per_neuron": self._by_number(self.maximum),
+            "margin": self.margin,
+        }
         if self.name:
             content["name"] = self.name
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
+    def _by_number(self, values: Tensor) -> dict[str, dict[str, float]]:
+        """Return the value of each neuron, ``{layer: {neuron number: value}}``, as in official json."""
+        layers = {}
+        for layer, values_of_layer in self.neurons.split(values).items():
+            numbers = [str(number) for number in self.neurons.numbers(layer)]
+            layers[layer] = dict(zip(numbers, values_of_layer.tolist(), strict=True))
+        return layers
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ActivationRanges:
-        """Read official json or a file of :meth:`save`; neurons are read by number, in any order.
+        """Read an official json file, or a file that :meth:`save` has written.
 
-        The path may be on the Hugging Face hub, as ``hub:OWNER/REPO/path.json``; see :func:`load_dna`.
+        The neurons of a layer may be in any order in the file, and are sorted by number. Official files contain no
+        margin rule, so the rule of a file without one is ``"scale"``.
 
-        Files without a margin rule are official ones, hence ``"scale"``.
+        Args:
+            path: Path of the file. It may be on the Hugging Face hub, as ``hub:OWNER/REPO/path.json``; see
+                :func:`load_dna`.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: If the file does not exist.
             OSError: If the hub can't be reached.
             ValueError: If the file has another format.
 
@@ -216,12 +234,12 @@ class ActivationRanges:
         return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"
 
 
-# Arguments may also be the path of a file of ranges, or "auto".
+# Values that arguments named `ranges` accept: ranges, the path of their file, or "auto".
 Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 
 def _by_layer(content: dict[str, Any]) -> dict[str, dict[int, float]]:
-    """Return the values of each layer, by number of the neuron, ascending."""
+    """Return the values of each layer by the number of the neuron, in ascending order."""
     layers = {}
     for layer, by_number in content.items():
         check_type(f"layer {layer!r}", by_number, dict)

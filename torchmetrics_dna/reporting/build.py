@@ -1,4 +1,4 @@
-"""Compare image sets and write what differs: a page, or a document of another format."""
+"""Compare image sets, and write the result as an html page or as a document of another format."""
 
 from __future__ import annotations
 
@@ -51,27 +51,27 @@ def report(
 ) -> Comparison | Comparisons | ClassComparisons:
     """Compare image sets, and write a report: one html page that opens offline, or a document of another format.
 
-    The page of two sets shows images, layers and neurons if dna-emd of histograms is measured. Any other page has the
-    sentences and the tables of the result.
+    The page of two sets shows images, layers and neurons if the dna-emd of histograms is measured. All other pages
+    contain the sentences and the tables of the result.
 
     Args:
-        a: As for :func:`compare`, and so are ``b``, ``feature``, ``by`` and ``held_out``.
-        b: One set, or several by name.
+        a: The reference, as for :func:`compare`.
+        b: One set, or several sets by name, as for :func:`compare`.
         output: The file to write.
         feature: A :class:`DNAExtractor`, or its ``feature``.
-        by: Source of the class of each image.
-        held_out: Name of the set of real images that no model saw.
+        by: Source of the class of each image, as for :func:`compare`.
+        held_out: Name of the set of real images that were not used for training, as for :func:`compare`.
         format: Name of a format, such as ``"html"``, ``"markdown"`` or ``"json"``. By default, the suffix of ``output``
-            selects it; without a suffix, it is html.
-        names: Names of A and B; by default their paths.
+            selects the format. Without a suffix, the format is html.
+        names: Names of A and B. The default is their paths.
         options: All other :class:`Arguments`.
 
     Returns:
-        What :func:`compare` returns.
+        The result of :func:`compare`.
 
     Raises:
         FileNotFoundError: If images, or the folder of ``output``, do not exist.
-        ValueError: As for :func:`compare`.
+        ValueError: If an argument is wrong, or for the reasons that :func:`compare` lists.
 
     Example:
         >>> import numpy as np, tempfile
@@ -81,7 +81,7 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    form = _format(format, output)
+    chosen_format = _format(format, output)
     arguments = Arguments(feature, **options)
     if names is not None and (isinstance(names, str) or len(names) != 2):
         raise ValueError(f"Argument `names` expected to be two names, but got {names!r}")
@@ -89,9 +89,9 @@ def report(
         check_folder(Path(output))
         opened = open_sets(a, b, arguments, by=by, held_out=held_out, names=names)
         result = opened.compared()
-        gallery = gallery_of(opened, result) if form.is_page else None
+        gallery = gallery_of(opened, result) if chosen_format.is_page else None
         if rank() == 0:
-            save(document_of(result, gallery), form, output)
+            save(document_of(result, gallery), chosen_format, output)
         warn_of_left_out(result.unreadable, arguments.reading)
         return result
 
@@ -107,9 +107,9 @@ def write(
 
     Args:
         output: The file to write.
-        result: The result, also one that was loaded.
+        result: A result that was computed or loaded.
         gallery: Single images to show, from :func:`~torchmetrics_dna.singles.look.look`; by default none.
-        format: As for :func:`report`.
+        format: Name of a format, as for :func:`report`.
 
     Raises:
         FileNotFoundError: If the folder of ``output`` does not exist.
@@ -119,25 +119,37 @@ def write(
 
 
 def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
-    """Return the format with a name; without one, the format of the output's suffix.
+    """Return the format with a name. If the name is None, return the format of the output's suffix.
 
     Raises:
         ValueError: If there is no such format.
 
     """
-    if name is not None:
-        named = FORMATS.get(name)
-        if named is None or named.render is None:
-            documents = [each.name for each in FORMATS.values() if each.render is not None]
-            raise ValueError(f"Argument `format` expected to be one of {', '.join(documents)}, but got {name!r}")
-        return named
+    if name is None:
+        return _format_of_suffix(output)
+    named_format = FORMATS.get(name)
+    if named_format is None or named_format.render is None:
+        names = [candidate.name for candidate in FORMATS.values() if candidate.render is not None]
+        raise ValueError(f"Argument `format` expected to be one of {', '.join(names)}, but got {name!r}")
+    return named_format
+
+
+def _format_of_suffix(output: str | os.PathLike[str]) -> Format:
+    """Return the format of the output's suffix; html without a suffix.
+
+    Raises:
+        ValueError: If no format has this suffix.
+
+    """
     suffix = Path(output).suffix.lower()
     if suffix and FORMATS.find(suffix) is None:
-        listed = ", ".join(each.suffixes[0] for each in FORMATS.values())
-        raise ValueError(f"Argument `output` expected to end in {listed}, but got {str(output)!r}; or give `format`")
-    by_suffix = format_of(output, HTML)
-    # The text of a terminal is rendered by the command line, so here a file of text gets a page.
-    return by_suffix if by_suffix.render is not None else HTML
+        suffixes = ", ".join(candidate.suffixes[0] for candidate in FORMATS.values())
+        raise ValueError(f"Argument `output` expected to end in {suffixes}, but got {str(output)!r}; or give `format`")
+    suffix_format = format_of(output, HTML)
+    if suffix_format.render is None:
+        # Only the command line can render text, because the layout of text depends on the terminal.
+        return HTML
+    return suffix_format
 
 
 def document_of(
@@ -150,16 +162,16 @@ def document_of(
     reference: str = "the reference",
     contrast: str = "the contrast",
 ) -> Document:
-    """Return a result as a document.
+    """Convert a result to a document.
 
     Args:
         result: The result.
-        gallery: Single images that its page shows.
-        gates: Results of checks, which json contains, too.
-        top: Number of the best images of a ranking to show; by default json and csv have all.
-        worst: Number of its worst images, likewise.
+        gallery: Single images that the page of the result shows.
+        gates: Results of checks. The json document contains them.
+        top: Number of the best images of a ranking to show. By default, json and csv contain all images.
+        worst: Number of the worst images of a ranking to show. By default, json and csv contain all images.
         reference: Name of the reference in the title of a ranking.
-        contrast: Name of the contrast there.
+        contrast: Name of the contrast in the title of a ranking.
 
     """
     additions: dict[str, Any] = {}
@@ -190,7 +202,7 @@ def document_of(
 def _document_of_ranking(
     result: Ranking, additions: dict[str, Any], top: int | None, worst: int | None, reference: str, contrast: str
 ) -> Document:
-    """Return a ranking as a document."""
+    """Convert a ranking to a document."""
     images = ranking.table(result, top, worst, reference=reference, contrast=contrast)
     tables = [*result.tables[:-1], images]
     flagged = ranking.flagged_table(result)
@@ -231,7 +243,7 @@ def _terms(result: Comparison | Comparisons | ClassComparisons | DistanceMatrix 
 
 
 def gallery_of(opened: Opened, result: AnyResult) -> Gallery | None:
-    """Return the single images that a page of two sets shows; None for another page, and for streams."""
+    """Return the single images that a page of two sets shows; None for other pages, and for streams."""
     if not isinstance(result, Comparison) or not _has_page(result):
         return None
     sides = opened.networks[0]
@@ -241,7 +253,10 @@ def gallery_of(opened: Opened, result: AnyResult) -> Gallery | None:
 
 
 def _has_page(result: Comparison) -> bool:
-    """True if a page can show layers and neurons, which requires dna-emd of histograms with ranges."""
+    """True if a page can show layers and neurons.
+
+    The page requires dna-emd, and known activation ranges of all histograms.
+    """
     if "dna-emd" not in result:
         return False
     histograms = [side.dnas.get("histogram") for side in result.measured or ()]

@@ -15,7 +15,7 @@ from torchmetrics_dna.words.explanation import Explanation, what_was_measured
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
-    from torchmetrics_dna.comparisons.odd_sets import OddSets
+    from torchmetrics_dna.comparisons.outlier_sets import OutlierSets
 
 # Largest number of sets whose full matrix fits the width of a terminal.
 _MOST_COLUMNS = 10
@@ -25,26 +25,26 @@ _MOST_NAMES = 4
 
 def sentences(matrix: DistanceMatrix) -> list[str]:
     """Return which sets differ from the others together, and in what; for two sets, how far they are apart."""
-    if matrix.odd is not None:
-        return outlier_sets(matrix.odd)
+    if matrix.outliers is not None:
+        return outlier_sets(matrix.outliers)
     value = float(matrix.distances[matrix.distance][0, 1])
     in_words = distance_in_words(DISTANCES[matrix.distance], value)
     return [f"Between the two sets: {matrix.distance} {in_words}, not debiased."]
 
 
-def outlier_sets(test: OddSets) -> list[str]:
+def outlier_sets(test: OutlierSets) -> list[str]:
     """Return which sets differ from the others together, and the properties in which the first of them differs."""
     if test.p_value is None:
-        return [f"The sets were not tested for outliers: {test.lacks}."]
+        return [f"The sets were not tested for outliers: {test.why_untested}."]
     p = p_figure(test.p_value, "p")
-    if not test.odd and test.p_value > SIGNIFICANT:
+    if not test.outliers and test.p_value > SIGNIFICANT:
         return [f"None of {test.num_sets} sets differs significantly from the others together ({p})."]
-    if not test.odd:
+    if not test.outliers:
         return [
             f"The {test.num_sets} sets differ significantly ({p}).",
             "More than one of them does, so no set can be named.",
         ]
-    names = list(test.odd)
+    names = list(test.outliers)
     others = f"the other {test.num_sets - len(names)} sets together"
     if len(names) == 1:
         differ = f"{names[0]} differs significantly from {others}"
@@ -113,7 +113,7 @@ def whole(matrix: DistanceMatrix) -> dict[str, Any]:
         "distance": matrix.distance,
         "notes": list(matrix.notes),
         "verdict": matrix.verdict,
-        "odd_sets": matrix.odd and matrix.odd.to_dict(),
+        "outlier_sets": matrix.outliers and matrix.outliers.to_dict(),
         "distances": {name: values.tolist() for name, values in matrix.distances.items()},
         "layers": {
             name: {layer: values.tolist() for layer, values in layers.items()} for name, layers in matrix.layers.items()

@@ -13,9 +13,9 @@ from torchmetrics_dna.words.reasons import REASONS, full_reason, short_reason
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.comparisons.outliers import Outliers
     from torchmetrics_dna.comparisons.two_sets import Comparison
-    from torchmetrics_dna.functional.odd import Odd
+    from torchmetrics_dna.functional.flagging import Outlier
 
 # Number of images without a reason of their own that a sentence names at most.
 _MOST_UNUSUAL = 3
@@ -31,69 +31,71 @@ UNSEEN = {
 }
 
 
-def are_many(odd: OddImages) -> bool:
+def are_many(outliers: Outliers) -> bool:
     """True if so many images are flagged that sentences are about the set."""
-    return len(odd.named) > max(_MOST_FLAGGED, _LARGE_SHARE * len(odd.names))
+    return len(outliers.named) > max(_MOST_FLAGGED, _LARGE_SHARE * len(outliers.names))
 
 
-def outlier_sentences(odd: OddImages, reference: str, noun: str) -> list[str]:
+def outlier_sentences(outliers: Outliers, reference: str, noun: str) -> list[str]:
     """Return which images of a ranking are flagged and why, and the result of the test of the others."""
-    if odd.is_alone:
-        return flagged_in_folder(odd, noun)
-    return flagged_beside_reference(odd, reference, noun)
+    if outliers.is_alone:
+        return flagged_in_folder(outliers, noun)
+    return flagged_beside_reference(outliers, reference, noun)
 
 
-def flagged_beside_reference(odd: OddImages, reference: str, noun: str) -> list[str]:
+def flagged_beside_reference(outliers: Outliers, reference: str, noun: str) -> list[str]:
     """Return sentences on the images that a ranking flags as outliers relative to a reference."""
     # The share counts outliers that no test can identify.
-    has_more = odd.share is not None and len(odd.named) < odd.share.low * len(odd.names)
+    has_more = outliers.share is not None and len(outliers.named) < outliers.share.low * len(outliers.names)
     lines = []
-    if odd.share is not None:
-        interval = f"95% CI [{odd.share.low:.0%}, {odd.share.high:.0%}]"
-        lines.append(f"About {odd.share.share:.0%} of these {noun}s are outliers ({interval}).")
+    if outliers.share is not None:
+        interval = f"95% CI [{outliers.share.low:.0%}, {outliers.share.high:.0%}]"
+        lines.append(f"About {outliers.share.share:.0%} of these {noun}s are outliers ({interval}).")
         if has_more:
             lines.append("Not all of them can be identified one by one.")
-    lines += _flagged(odd, reference, noun)
-    lines += _test_of_the_others(odd, noun, has_more=has_more)
-    if are_many(odd) and odd.has_properties:
+    lines += _flagged(outliers, reference, noun)
+    lines += _test_of_the_others(outliers, noun, has_more=has_more)
+    if are_many(outliers) and outliers.has_properties:
         lines.append(f"So many {noun}s may have been changed in the same way. Use `compare` to find the change.")
-    if odd.has_properties and odd.too_few is not None and not odd.num_by_test:
+    if outliers.has_properties and outliers.too_few is not None and not outliers.num_by_test:
         single = f"{noun}s of a single {value_of(noun)}"
-        lines.append(f"With fewer than {odd.too_few} {noun}s in {reference}, only {single} are flagged one by one.")
+        lines.append(
+            f"With fewer than {outliers.too_few} {noun}s in {reference}, only {single} are flagged one by one."
+        )
     return lines
 
 
-def _test_of_the_others(odd: OddImages, noun: str, *, has_more: bool) -> list[str]:
+def _test_of_the_others(outliers: Outliers, noun: str, *, has_more: bool) -> list[str]:
     """Return the result of the test of the images that no property flags; nothing without a test."""
-    test = odd.few_off
+    test = outliers.outlier_test
     if test is None:
         return []
     p = p_figure(test.p_value, "p")
-    if odd.num_by_test:
-        which = "1 of these was" if odd.num_by_test == 1 else f"{odd.num_by_test:,} of these were"
+    if outliers.num_by_test:
+        which = "1 of these was" if outliers.num_by_test == 1 else f"{outliers.num_by_test:,} of these were"
         return [f"{which} flagged by the test for a small number of outliers ({p})."]
-    if odd.candidates:
-        which = f"Other {noun}s" if odd.named else f"Some {noun}s"
-        unusual = ", ".join(odd.candidates[:_MOST_UNUSUAL])
+    if outliers.candidates:
+        which = f"Other {noun}s" if outliers.named else f"Some {noun}s"
+        unusual = ", ".join(outliers.candidates[:_MOST_UNUSUAL])
         return [f"{which} may be outliers ({p}). The most unusual: {unusual}."]
     if has_more:
         return []
     if test.fewest is None:
         return [f"There are too few {noun}s for a test of the others."]
-    outliers = "further outliers" if odd.named else "outliers"
-    return [f"No evidence of {outliers} ({p}). The test can detect {test.fewest:,} or more among {len(odd.names):,}."]
+    what = "further outliers" if outliers.named else "outliers"
+    return [f"No evidence of {what} ({p}). The test can detect {test.fewest:,} or more among {len(outliers.names):,}."]
 
 
-def flagged_in_folder(odd: OddImages, noun: str) -> list[str]:
+def flagged_in_folder(outliers: Outliers, noun: str) -> list[str]:
     """Return sentences on the images that are flagged among the others of their set, and what can't be detected."""
-    if not odd.has_properties:
+    if not outliers.has_properties:
         return [f"No {noun}s were checked for faults, since properties are only measured of grey and RGB images."]
-    lines = _flagged(odd, "the others", noun)
+    lines = _flagged(outliers, "the others", noun)
     if not lines:
         lines = [f"No {noun} is flagged."]
-    if odd.too_few is not None:
+    if outliers.too_few is not None:
         single = f"those of a single {value_of(noun)}"
-        lines.append(f"With fewer than {odd.too_few} {noun}s, only {single} are flagged.")
+        lines.append(f"With fewer than {outliers.too_few} {noun}s, only {single} are flagged.")
     elif noun != "image":
         lines.append(
             f"{noun.capitalize()}s of a single value, and {noun}s far beyond all others, are flagged. This check can't"
@@ -110,12 +112,12 @@ def flagged_in_folder(odd: OddImages, noun: str) -> list[str]:
     return lines
 
 
-def _flagged(odd: OddImages, reference: str, noun: str) -> list[str]:
+def _flagged(outliers: Outliers, reference: str, noun: str) -> list[str]:
     """Return how many images are flagged, and a sentence for each reason."""
-    flagged = odd.flagged
+    flagged = outliers.flagged
     if not flagged:
         return []
-    total = images_in_words(len(odd.names), noun)
+    total = images_in_words(len(outliers.names), noun)
     if len(flagged) == 1:
         lines = [f"1 of {total} is flagged as an outlier."]
     else:
@@ -137,15 +139,15 @@ def _flagged(odd: OddImages, reference: str, noun: str) -> list[str]:
 
 def outliers_of_b(comparison: Comparison) -> list[str]:
     """Return the sentence on a small number of outliers among the images of B, or nothing."""
-    odd = comparison.odd
-    if odd is None:
+    outliers = comparison.outliers
+    if outliers is None:
         return []
-    if odd.named:
-        return _flagged_in_b(comparison, odd)
+    if outliers.named:
+        return _flagged_in_b(comparison, outliers)
     # If the sets differ, the test of a small number of images adds nothing to that of all.
-    if odd.candidates and odd.few_off is not None and not comparison.differs:
-        p = p_figure(odd.few_off.p_value, "p")
-        unusual = ", ".join(odd.candidates[:_MOST_UNUSUAL])
+    if outliers.candidates and outliers.outlier_test is not None and not comparison.differs:
+        p = p_figure(outliers.outlier_test.p_value, "p")
+        unusual = ", ".join(outliers.candidates[:_MOST_UNUSUAL])
         return [
             f"A small number of {comparison.noun}s in {comparison.names[1]} may be outliers ({p}). The most unusual:"
             f" {unusual}."
@@ -153,51 +155,51 @@ def outliers_of_b(comparison: Comparison) -> list[str]:
     return []
 
 
-def _flagged_in_b(comparison: Comparison, odd: OddImages) -> list[str]:
+def _flagged_in_b(comparison: Comparison, outliers: Outliers) -> list[str]:
     """Return the sentence on the flagged images of B; nothing if they are just the difference between the sets."""
-    has_reasons = any(image.reason in REASONS for image in odd.named)
-    if are_many(odd) and comparison.differs and not has_reasons:
+    has_reasons = any(image.reason in REASONS for image in outliers.named)
+    if are_many(outliers) and comparison.differs and not has_reasons:
         return []
     reference = comparison.names[0]
-    if odd.is_alone:
+    if outliers.is_alone:
         relative_to = "within the set"
     elif comparison.explanation is not None and comparison.explanation.causes is not None:
         # The sentence before this one is about a changed A.
         relative_to = f"relative to unchanged {reference}"
     else:
         relative_to = f"relative to {reference}"
-    count = f"of {images_in_words(len(odd.names), comparison.noun)} in {comparison.names[1]}"
-    return [_which(odd, count, relative_to)]
+    count = f"of {images_in_words(len(outliers.names), comparison.noun)} in {comparison.names[1]}"
+    return [_which(outliers, count, relative_to)]
 
 
-def _which(odd: OddImages, of_all: str, relative_to: str) -> str:
+def _which(outliers: Outliers, of_all: str, relative_to: str) -> str:
     """Name flagged images with their reasons; if there are many, count those with the most frequent reason.
 
     Images of one colour or value are always named.
 
     Args:
-        odd: The flagged images.
+        outliers: The flagged images.
         of_all: Number of all images and name of their set, such as "of 40 images in B".
         relative_to: The set that they are outliers of, such as "relative to A".
 
     """
-    outliers = "is an outlier" if len(odd.flagged) == 1 else "are outliers"
-    head = f"{len(odd.flagged):,} {of_all} {outliers} {relative_to}"
-    reason, count = Counter(image.reason for _, image in odd.flagged).most_common(1)[0]
-    if not are_many(odd) or count == 1:
-        clauses = _with_reasons(odd.flagged[:_MOST_FLAGGED])
-        if len(odd.flagged) > _MOST_FLAGGED:
-            clauses.append(f"and {len(odd.flagged) - _MOST_FLAGGED:,} more")
+    verb = "is an outlier" if len(outliers.flagged) == 1 else "are outliers"
+    head = f"{len(outliers.flagged):,} {of_all} {verb} {relative_to}"
+    reason, count = Counter(image.reason for _, image in outliers.flagged).most_common(1)[0]
+    if not are_many(outliers) or count == 1:
+        clauses = _with_reasons(outliers.flagged[:_MOST_FLAGGED])
+        if len(outliers.flagged) > _MOST_FLAGGED:
+            clauses.append(f"and {len(outliers.flagged) - _MOST_FLAGGED:,} more")
         return f"{head}: {'; '.join(clauses)}."
-    if count == len(odd.flagged):
+    if count == len(outliers.flagged):
         return f"{count:,} {of_all} {short_reason(reason, count)} {relative_to}."
-    single_valued = [(name, image) for name, image in odd.flagged if image.is_fact and image.reason != reason]
+    single_valued = [(name, image) for name, image in outliers.flagged if image.is_fact and image.reason != reason]
     clauses = _with_reasons(single_valued[:_MOST_FLAGGED])
     clauses.append(f"{count:,} {short_reason(reason, count)}")
     return f"{head}: {'; '.join(clauses)}."
 
 
-def _with_reasons(flagged: Sequence[tuple[str, Odd]]) -> list[str]:
+def _with_reasons(flagged: Sequence[tuple[str, Outlier]]) -> list[str]:
     """Return a clause for each run of images with the same reason."""
     clauses = []
     for reason, run in groupby(flagged, lambda pair: pair[1].reason):

@@ -1,4 +1,4 @@
-"""The html page of two sets; pictures are data URIs, and histograms SVG paths."""
+"""The html page of two sets. Pictures are embedded as data URIs, and histograms as SVG paths."""
 
 from __future__ import annotations
 
@@ -30,32 +30,33 @@ if TYPE_CHECKING:
 
 # Number of neurons whose histograms are shown.
 _TOP = 12
-# Largest number of ticks of an axis, without the one at 0.
+# Largest number of ticks of an axis. The tick at 0 is not counted.
 _TICKS = 5
-# Number of unreadable images that are listed.
+# Largest number of unreadable images that are listed.
 _NAMED = 100
-# Histograms are logarithmic: a share of 10 to the minus this has no height.
-_FAINTEST = 5
+# Number of decades of the logarithmic scale of histograms. A share of 10^-5 or less has the least height.
+_DECADES = 5
 # Largest height in a histogram.
-_FULL = 255
-# A bin with at least this share of all activations is mentioned.
+_FULL_HEIGHT = 255
+# Least share of all activations of a neuron in one bin, for a sentence on this bin.
 _SPIKE = 0.1
 # Colour of heat maps, as red, green and blue.
 _YELLOW = (254, 232, 56)
-# Brightness of an image under its map, so that yellow is lighter than all of it.
+# Factor that darkens an image below its map, so that the yellow of the map is lighter than the image.
 _DIM = 0.45
-# Opacity of the yellow where a map is highest, so that the image stays visible.
+# Opacity of the yellow where a map is highest. Below 1, the image stays visible.
 _OPAQUE = 0.85
-# Quantiles of the maps of a set that are the ends of their scale, so that single places do not set it.
+# Quantiles of all values of the maps of a set. The two ends of the maps' scale are these quantiles, so that single
+# places do not decide the scale.
 _MAPPED = (0.01, 0.99)
-# Spread of a flat map, relative to the largest value: rounding.
+# Maps are flat if their spread is at most this share of their largest value, which is the size of rounding errors.
 _FLAT = 1e-9
 _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "centre", "right")
-# JPEG qualities that are tried one after another, and the number of bytes that a picture has at most, if possible.
+# JPEG qualities that are tried one after another, until a picture has at most the number of bytes below.
 _QUALITIES = (80, 50, 25, 10)
 _LARGEST = 16_000
-# Parts of a file name, after which a line may break.
+# Part of a file name. A line may break after each part.
 _PART_OF_NAME = re.compile("[^/_.-]*[/_.-]?")
 
 
@@ -64,8 +65,8 @@ class MappedImage(NamedTuple):
 
     Attributes:
         image: The image.
-        map: Picture of the heat map; None for flat maps.
-        place: Part of the image where the map is highest, in words; empty for flat maps.
+        map: Picture of the heat map; None if the maps are flat.
+        place: Part of the image where the map is highest, in words; empty if the maps are flat.
 
     """
 
@@ -74,15 +75,34 @@ class MappedImage(NamedTuple):
     place: str = ""
 
 
+class _Axis(NamedTuple):
+    """Axis of a chart, from 0.
+
+    Attributes:
+        ticks: Positions of the ticks, ascending from 0.
+        largest: Value at the end of the axis.
+
+    """
+
+    ticks: list[float]
+    largest: float
+
+
 def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
-    """Render a comparison as one html page; without a gallery, it shows no images."""
+    """Render a comparison as one html page.
+
+    Args:
+        comparison: The comparison.
+        gallery: Single images that the page shows; by default none.
+
+    """
     explanation = comparison.explain()
     properties = property_rows(comparison)
     outliers: list[MappedImage] = []
     unlike: dict[str, list[MappedImage]] = {}
     if gallery is not None:
-        outliers = with_maps(gallery.odd, gallery.crop)
-        # A change that explains the difference applies to all images, so the least similar ones add nothing to it.
+        outliers = with_maps(gallery.outliers, gallery.crop)
+        # A change that explains the difference applies to all images, so the least similar images add no information.
         if not explanation.causes:
             unlike = {side: with_maps(shown, gallery.crop) for side, shown in gallery.unlike.items()}
     differs = comparison.differs is not False and not comparison.same_images
@@ -121,35 +141,47 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
 
 
 def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[MappedImage]:
-    """Return images with their heat maps, drawn on one scale; without maps if these are flat.
+    """Draw the heat maps of images, all on one scale.
 
     Args:
         images: The images.
-        crop: Part of an image that is the network's input, and that the maps cover.
+        crop: Part of an image that is the network's input. The maps cover this part.
+
+    Returns:
+        The images with their maps. If the maps are flat, the images have no maps.
 
     """
     heats = [image.heat for image in images if image.heat is not None]
-    # Maps of layers without positions are flat.
-    if not heats or _are_flat(torch.stack(heats)):
+    if not heats:
         return [MappedImage(image) for image in images]
     values = torch.stack(heats)
+    # Maps of layers without positions are flat.
+    if _are_flat(values):
+        return [MappedImage(image) for image in images]
     low, high = values.flatten().quantile(torch.tensor(_MAPPED, dtype=values.dtype)).tolist()
     span = max(high - low, 1e-300)
     mapped = []
     for image, heat in zip(images, heats, strict=True):
-        share = ((heat - low) / span).clamp(0, 1)
-        mapped.append(MappedImage(image, heat_picture(image.picture, share, crop), place_of(heat)))
+        shares = ((heat - low) / span).clamp(0, 1)
+        mapped.append(MappedImage(image, heat_picture(image.picture, shares, crop), place_of(heat)))
     return mapped
 
 
 def _are_flat(heats: Tensor) -> bool:
-    """True if each heat map ``(images, side, side)`` has one value, up to rounding."""
+    """True if every heat map is constant, up to rounding errors. The maps have the shape ``(images, side, side)``."""
     spread = heats.amax((1, 2)) - heats.amin((1, 2))
     return bool((spread <= _FLAT * heats.abs().amax()).all())
 
 
 def heat_picture(picture: Image.Image, shares: Tensor, crop: Crop) -> Image.Image:
-    """Draw a heat map of shares ``(side, side)`` over the part that the crop leaves, in yellow over dim grey."""
+    """Draw a heat map in yellow over a dim grey picture.
+
+    Args:
+        picture: The picture.
+        shares: The heat map, from 0 to 1, ``(side, side)``.
+        crop: Part of the picture that the map covers.
+
+    """
     top, left, height, width = seen_of(picture.height, picture.width, crop)
     resized = Image.fromarray(shares.float().numpy()).resize((width, height), Image.Resampling.BILINEAR)
     opacities = np.zeros((picture.height, picture.width, 1))
@@ -160,7 +192,7 @@ def heat_picture(picture: Image.Image, shares: Tensor, crop: Crop) -> Image.Imag
 
 
 def place_of(heat: Tensor) -> str:
-    """Return the name of the ninth of a heat map ``(side, side)`` whose mean is highest.
+    """Divide a heat map ``(side, side)`` into 3 x 3 parts, and return the name of the part with the highest mean.
 
     Example:
         >>> place_of(torch.eye(9) * torch.arange(9))
@@ -175,7 +207,10 @@ def place_of(heat: Tensor) -> str:
 
 
 def jpeg(picture: Image.Image) -> str:
-    """Return a picture as the data URI of a JPEG of about 16 kB at most. The quality decreases until it fits."""
+    """Encode a picture as a JPEG, and return its data URI.
+
+    The JPEG quality is reduced in steps until the file has at most 16 kB, or until the lowest quality.
+    """
     for quality in _QUALITIES:
         file = BytesIO()
         picture.save(file, "JPEG", quality=quality)
@@ -185,7 +220,12 @@ def jpeg(picture: Image.Image) -> str:
 
 
 def step_path(levels: Sequence[int], width: int, height: int) -> str:
-    """Return the outline of a histogram, of levels up to 255, as an SVG path.
+    """Return the outline of a histogram as an SVG path.
+
+    Args:
+        levels: Height of each bin, from 0 to 255.
+        width: Width of the path.
+        height: Height of the path for a level of 255.
 
     Example:
         >>> step_path([255, 0], 10, 100)
@@ -194,40 +234,48 @@ def step_path(levels: Sequence[int], width: int, height: int) -> str:
     """
     steps = []
     for i, level in enumerate(levels):
-        top = height - level * height / _FULL
+        top = height - level * height / _FULL_HEIGHT
         right = (i + 1) * width / len(levels)
         steps.append(f"V{top:.4g}H{right:.4g}")
     return f"M0 {height}{''.join(steps)}V{height}"
 
 
-def _axis(comparison: Comparison) -> dict[str, Any]:
-    """Return round ticks from 0, and the end of the axis, for the distance of each layer."""
+def _axis(comparison: Comparison) -> _Axis:
+    """Return the axis for the distances of layers, with ticks at round numbers."""
     findings = comparison.of_granularity("neuron", "layer")[0].layers.values()
-    ends = [finding.interval.high if finding.interval else finding.value for finding in findings]
-    largest = max(ends) or 1.0
+    upper_ends = [finding.interval.high if finding.interval else finding.value for finding in findings]
+    largest = max(upper_ends) or 1.0
     power = 10 ** math.floor(math.log10(largest))
     steps = (0.2 * power, 0.5 * power, power, 2 * power, 5 * power)
     step = next(step for step in steps if largest / step <= _TICKS)
     ticks = [step * i for i in range(int(largest / step) + 1)]
-    return {"ticks": ticks, "largest": 1.04 * largest}
+    # A margin of 4% keeps the largest value off the edge.
+    return _Axis(ticks, 1.04 * largest)
 
 
 def top_histograms(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the neurons that differ most clearly, with their figures and histograms.
+    """Return records of the neurons that differ most clearly, with their histograms.
 
-    Each record also has ``called``, the neuron in words; ``heights`` of its histograms in A and in B on a logarithmic
-    scale, at most 255; ``low`` and ``high``, the activations at the ends; and ``spike``, a sentence on its fullest bin,
-    such as the zeros of a ReLU, if this bin stands out.
+    Returns:
+        The records of :meth:`Comparison.top_neurons`, with these further keys:
+
+        - ``called``: Name of the neuron in words.
+        - ``heights``: Heights of its histograms in A and in B, up to 255, on a logarithmic scale.
+        - ``low`` and ``high``: Activations at the left and right ends of the histograms.
+        - ``spike``: Sentence on the fullest bin, such as the zeros of a ReLU. It is empty if this bin has a small share
+          of the activations.
+
     """
     records = comparison.top_neurons(_TOP)
     places = [comparison.neurons.index(record["layer"], record["neuron"]) for record in records]
     a, b = comparison.aligned(places)
-    # A selection is in the order of the neurons.
-    rows = [sorted(places).index(place) for place in places]
+    # The selected neurons are in ascending order of their places, not in the order of the records.
+    ascending_places = sorted(places)
+    rows = [ascending_places.index(place) for place in places]
     shares, num_used, ends = grouped(a, b, GROUPS)
     heights = _logarithmic_heights(shares)
     edges = a.bin_edges()
-    # Shares of the activations by set, neuron and bin.
+    # Shares of the activations, (2 sets, neurons, bins).
     bin_shares = torch.stack([dna.counts / dna.counts.sum(1, keepdim=True) for dna in (a, b)])
     for row, record in zip(rows, records, strict=True):
         record["called"] = neuron_in_words(record["layer"], record["neuron"])
@@ -238,13 +286,18 @@ def top_histograms(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _logarithmic_heights(shares: Tensor) -> Tensor:
-    """Return shares as heights from 1 to 255 on a logarithmic scale, int32; 0 for a share of 0."""
-    heights = (_FULL * (1 + shares.log10() / _FAINTEST)).round().clamp(1, _FULL)
+    """Convert shares to heights on a logarithmic scale.
+
+    Returns:
+        Heights from 1 to 255, int32. A share of 0 has the height 0.
+
+    """
+    heights = (_FULL_HEIGHT * (1 + shares.log10() / _DECADES)).round().clamp(1, _FULL_HEIGHT)
     return torch.where(shares > 0, heights, 0).int()
 
 
 def _spike_in_words(bin_shares: Tensor, edges: Tensor) -> str:
-    """Return a sentence on the fullest bin of a neuron; empty if it does not stand out.
+    """Return a sentence on the fullest bin of a neuron; empty if the bin has a small share of the activations.
 
     Args:
         bin_shares: Share of the activations in each bin, of A and of B, ``(2, bins)``.

@@ -1,4 +1,4 @@
-"""How the figures of a comparison were computed, in sentences for the implementation details of a paper."""
+"""Sentences on how the figures of a comparison were computed, for the implementation details of a paper."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torchmetrics_dna.images.sets import note_of_left_out
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.several_sets import Comparisons
     from torchmetrics_dna.comparisons.two_sets import Comparison
-    from torchmetrics_dna.dna.evidence import Interval
+    from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.result import Result
 
-    # Results by name of the distance, and of the set that is compared with the reference.
+    # Results by name of the distance, and then by name of the set that is compared with the reference.
     ByDistance = Mapping[str, Mapping[str, Result]]
 
-# Number of layers that are all named.
+# Largest number of layers that are all named. Of more layers, the first and the last are named.
 _MOST_LAYERS = 20
 # Number of digits of a digest that are shown.
 _DIGITS = 12
 
 
 def of_two_sets(comparison: Comparison) -> list[str]:
-    """Return how the figures of two sets were computed, one sentence each."""
+    """Return sentences on how the figures of two sets were computed."""
     reference, name = comparison.names
     lines = [*_measurement(comparison), *_sets(reference, {name: comparison})]
     lines += _figures(reference, {name: comparison})
@@ -36,7 +36,7 @@ def of_two_sets(comparison: Comparison) -> list[str]:
 
 
 def of_several_sets(sets: Comparisons) -> list[str]:
-    """Return how the figures of several sets were computed, one sentence each."""
+    """Return sentences on how the figures of several sets were computed."""
     first = next(iter(sets.values()))
     lines = [*_measurement(first), *_sets(sets.reference, sets)]
     if sets.held_out is not None:
@@ -54,7 +54,7 @@ def of_several_sets(sets: Comparisons) -> list[str]:
 
 
 def _measurement(comparison: Comparison) -> list[str]:
-    """Return the package, the network, the preparation of images and the histograms."""
+    """Return sentences on the package, the network, the preparation of images and the histograms."""
     version = f" {comparison.version}" if comparison.version else ""
     lines = [f"The sets were compared with torchmetrics-dna{version}.", _network(comparison)]
     dna = _reference_dna(comparison)
@@ -71,7 +71,7 @@ def _reference_dna(comparison: Comparison) -> DNA | None:
 
 
 def _network(comparison: Comparison) -> str:
-    """Return the network and its layers."""
+    """Return the sentence on the network and its layers."""
     neurons = comparison.neurons
     layers = list(neurons)
     named = _listed(layers)
@@ -82,25 +82,27 @@ def _network(comparison: Comparison) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Return names in a sentence: "a", or "a, b and c"."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    """Return names as part of a sentence, such as "a, b and c"."""
+    *first_names, last_name = names
+    if not first_names:
+        return last_name
+    return f"{', '.join(first_names)} and {last_name}"
 
 
 def _preparation(dna: DNA, noun: str) -> list[str]:
-    """Return what was done to the images, and the precision of the network."""
+    """Return sentences on the preparation of images, and on the precision of the network."""
     preparation = dna.preparation or {}
     lines: list[str] = []
     if noun == "image":
         lines.append(_image_preparation(preparation))
     if "dtype" in preparation:
-        # The preparation names all precisions other than float32.
+        # The preparation leaves float32 unnamed.
         lines.append(f"The network ran in {preparation['dtype'] or 'float32'}.")
     return lines
 
 
 def _image_preparation(preparation: Mapping[str, Any]) -> str:
-    """Return how images were cropped, resized and normalized."""
+    """Return the sentence on how images were cropped, resized and normalized."""
     if "input_size" not in preparation:
         return "The preparation of the images is unknown."
     steps: list[str] = []
@@ -110,25 +112,31 @@ def _image_preparation(preparation: Mapping[str, Any]) -> str:
     if size is not None:
         height, width = size
         steps.append(f"resized to {height} x {width} pixels (mode {preparation['resize']})")
-    normalization: list[str] = []
-    if preparation.get("mean") is not None:
-        normalization.append(f"the mean {_numbers(preparation['mean'])}")
-    if preparation.get("std") is not None:
-        normalization.append(f"the standard deviation {_numbers(preparation['std'])}")
+    normalization = _normalization(preparation)
     if normalization:
-        steps.append(f"normalized by {' and '.join(normalization)}")
+        steps.append(f"normalized by {normalization}")
     if not steps:
         return "Images were neither resized nor normalized."
     return f"Images were {', then '.join(steps)}."
 
 
+def _normalization(preparation: Mapping[str, Any]) -> str:
+    """Return the mean and the standard deviation of the normalization; empty without normalization."""
+    constants: list[str] = []
+    if preparation.get("mean") is not None:
+        constants.append(f"the mean {_numbers(preparation['mean'])}")
+    if preparation.get("std") is not None:
+        constants.append(f"the standard deviation {_numbers(preparation['std'])}")
+    return " and ".join(constants)
+
+
 def _numbers(values: Iterable[float]) -> str:
-    """Return the numbers of all channels, as they were given."""
+    """Return one number per channel, in parentheses."""
     return f"({', '.join(f'{value:g}' for value in values)})"
 
 
 def _histograms(comparison: Comparison) -> list[str]:
-    """Return the bins and the activation ranges of histograms."""
+    """Return sentences on the bins and the activation ranges of histograms."""
     bins = f"Each histogram has {comparison.num_bins:,} bins."
     dna = None if comparison.measured is None else comparison.measured[0].dnas.get("histogram")
     if not isinstance(dna, HistogramDNA):
@@ -148,7 +156,7 @@ def _histograms(comparison: Comparison) -> list[str]:
 
 
 def _sets(reference: str, comparisons: Mapping[str, Comparison]) -> list[str]:
-    """Return the numbers of images of all sets, and of those that were left out."""
+    """Return sentences on the numbers of images in all sets, and on images that were left out."""
     first = next(iter(comparisons.values()))
     noun = first.noun
     counts = [_count(reference, first.num_images["a"])]
@@ -156,7 +164,7 @@ def _sets(reference: str, comparisons: Mapping[str, Comparison]) -> list[str]:
     lines = [f"The numbers of {noun}s are: {', '.join(counts)}."]
     if first.paired:
         lines.append(f"The {noun}s were compared as pairs.")
-    # Each comparison repeats the lines of the reference. A dictionary keeps each line once, in order.
+    # Each comparison repeats the lines of the reference. A dictionary keeps each line once, in the original order.
     unreadable: dict[str, None] = {}
     for comparison in comparisons.values():
         unreadable |= dict.fromkeys(comparison.unreadable)
@@ -165,31 +173,46 @@ def _sets(reference: str, comparisons: Mapping[str, Comparison]) -> list[str]:
 
 
 def _count(name: str, num_images: int) -> str:
-    """Return the number of images of a set; 0 stands for an unknown number."""
-    return f"{name} {num_images:,}" if num_images else f"{name} unknown"
+    """Return the name of a set, and its number of images. The number 0 means that the number is unknown."""
+    if not num_images:
+        return f"{name} unknown"
+    return f"{name} {num_images:,}"
 
 
 def _figures(reference: str, comparisons: Mapping[str, Comparison]) -> list[str]:
-    """Return what the distances are, and how their intervals and p-values were computed."""
+    """Return sentences on the definitions of the distances, their intervals and their tests."""
     first = next(iter(comparisons.values()))
-    # The results of each distance, by name of the set.
-    by_distance: dict[str, dict[str, Result]] = {}
-    for set_name, comparison in comparisons.items():
-        for distance, result in comparison.items():
-            by_distance.setdefault(distance, {})[set_name] = result
-    # Distances that are computed in the same way share a sentence.
-    by_origin: dict[str, list[str]] = {}
-    for distance, results in by_distance.items():
-        origin = _origin(next(iter(results.values())), first)
-        by_origin.setdefault(origin, []).append(distance)
-    lines = [f"The values of {_listed(distances)} are {origin}." for origin, distances in by_origin.items()]
+    by_distance = _results_by_distance(comparisons)
+    lines = _definitions(by_distance, first)
     lines += _intervals(reference, by_distance, is_paired=first.paired)
     lines += _tests(by_distance, is_paired=first.paired)
     return lines
 
 
-def _origin(result: Result, comparison: Comparison) -> str:
-    """Return what a distance is computed from, or averaged over."""
+def _results_by_distance(comparisons: Mapping[str, Comparison]) -> ByDistance:
+    """Return the results by name of the distance, and then by name of the set."""
+    by_distance: dict[str, dict[str, Result]] = {}
+    for set_name, comparison in comparisons.items():
+        for distance, result in comparison.items():
+            by_distance.setdefault(distance, {})[set_name] = result
+    return by_distance
+
+
+def _definitions(by_distance: ByDistance, comparison: Comparison) -> list[str]:
+    """Return sentences on how distances are computed. Distances with the same definition share a sentence."""
+    distances_by_definition: dict[str, list[str]] = {}
+    for distance, results in by_distance.items():
+        first_result = next(iter(results.values()))
+        definition = _definition(first_result, comparison)
+        distances_by_definition.setdefault(definition, []).append(distance)
+    lines: list[str] = []
+    for definition, distances in distances_by_definition.items():
+        lines.append(f"The values of {_listed(distances)} are {definition}.")
+    return lines
+
+
+def _definition(result: Result, comparison: Comparison) -> str:
+    """Return the layer or the spatial means from which a distance is computed, or the average that it is."""
     record = result.distance
     if record.protocol is not None:
         layer = f"layer {record.protocol.layer} of {record.protocol.feature}"
@@ -206,10 +229,9 @@ def _origin(result: Result, comparison: Comparison) -> str:
 
 
 def _intervals(reference: str, by_distance: ByDistance, *, is_paired: bool) -> list[str]:
-    """Return the folds of images, the confidence of the intervals, and the sets whose noise is not in them."""
+    """Return sentences on the confidence intervals, their folds, and the sets whose sampling noise is not included."""
     distances_with_intervals: list[str] = []
     intervals: list[Interval] = []
-    # Sets without folds have no sampling noise.
     sets_without_noise: list[str] = []
     for distance, results in by_distance.items():
         for set_name, result in results.items():
@@ -217,13 +239,9 @@ def _intervals(reference: str, by_distance: ByDistance, *, is_paired: bool) -> l
                 continue
             distances_with_intervals.append(distance)
             intervals.append(result.interval)
-            # The noise of both sets is in that of the pairs.
+            # The sampling noise of pairs includes the noise of both sets.
             if not is_paired:
-                noise_of_reference, noise_of_set = result.evidence.jackknife.sides
-                if noise_of_reference is None:
-                    sets_without_noise.append(reference)
-                if noise_of_set is None:
-                    sets_without_noise.append(set_name)
+                sets_without_noise += _sets_without_noise(result.evidence, reference, set_name)
     if not intervals:
         return ["There are no confidence intervals."]
     num_folds = max(interval.num_folds for interval in intervals)
@@ -238,33 +256,51 @@ def _intervals(reference: str, by_distance: ByDistance, *, is_paired: bool) -> l
     return lines
 
 
+def _sets_without_noise(evidence: Evidence, reference: str, set_name: str) -> list[str]:
+    """Return the names of the reference and the set, as far as they have no folds to estimate sampling noise from."""
+    noise_of_reference, noise_of_set = evidence.jackknife.sides
+    names: list[str] = []
+    if noise_of_reference is None:
+        names.append(reference)
+    if noise_of_set is None:
+        names.append(set_name)
+    return names
+
+
 def _tests(by_distance: ByDistance, *, is_paired: bool) -> list[str]:
-    """Return the permutation tests; distances with the same number of permutations share a sentence."""
-    by_number: dict[str, list[str]] = {}
+    """Return sentences on permutation tests. Distances with the same number of permutations share a sentence."""
+    distances_by_count: dict[str, list[str]] = {}
     for distance, results in by_distance.items():
-        evidence = [result.evidence for result in results.values() if result.evidence is not None]
-        numbers = sorted({each.test.num_relabelings for each in evidence if each.test is not None})
-        if not numbers:
-            continue
-        count = f"{numbers[0]:,}"
-        if len(numbers) > 1:
-            count += f" to {numbers[-1]:,}"
-        by_number.setdefault(count, []).append(distance)
-    if not by_number:
+        count = _num_permutations(results.values())
+        if count:
+            distances_by_count.setdefault(count, []).append(distance)
+    if not distances_by_count:
         return ["There is no permutation test."]
-    what = "permutations of the folds"
+    permutations = "permutations of the folds"
     if is_paired:
-        what = "exchanges of the two sets within folds of pairs"
+        permutations = "exchanges of the two sets within folds of pairs"
     lines: list[str] = []
-    for count, distances in by_number.items():
+    for count, distances in distances_by_count.items():
         lines.append(
-            f"The p-values of {_listed(distances)} are from {count} {what}, including the observed assignment."
+            f"The p-values of {_listed(distances)} are from {count} {permutations}, including the observed assignment."
         )
     return lines
 
 
+def _num_permutations(results: Iterable[Result]) -> str:
+    """Return the number of permutations of the tests of results, such as "500 to 1,000"; empty without a test."""
+    numbers: set[int] = set()
+    for result in results:
+        if result.evidence is not None and result.evidence.test is not None:
+            numbers.add(result.evidence.test.num_relabelings)
+    if not numbers:
+        return ""
+    least, most = min(numbers), max(numbers)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
 def _digests(reference: str, comparison: Comparison) -> list[str]:
-    """Return the digests of the weights, the activation ranges and the reference, as far as they are known."""
+    """Return the sentence with the digests that are known: of the weights, activation ranges and reference."""
     dna = _reference_dna(comparison)
     if dna is None:
         return []

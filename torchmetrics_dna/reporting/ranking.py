@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import images_in_words, number
-from torchmetrics_dna.functional.odd import LEAST
+from torchmetrics_dna.functional.flagging import LEAST
 from torchmetrics_dna.images.sets import note_of_left_out
 from torchmetrics_dna.reporting.outliers import outlier_sentences
 
@@ -41,8 +41,8 @@ _ROUNDS_TO_ZERO = 0.005
 
 def sentences(ranking: Ranking) -> list[str]:
     """Return which images are flagged and why, and the result of the test of the others; or why none are."""
-    if ranking.odd is not None:
-        return outlier_sentences(ranking.odd, "the reference", ranking.noun)
+    if ranking.outliers is not None:
+        return outlier_sentences(ranking.outliers, "the reference", ranking.noun)
     if ranking.typical is not None and ranking.score == "outlier" and len(ranking.typical) < LEAST:
         size = images_in_words(len(ranking.typical), ranking.noun)
         return [f"No {ranking.noun} is flagged: the reference has {size}, but at least {LEAST} are needed."]
@@ -111,7 +111,7 @@ def terms(ranking: Ranking) -> list[str]:
     names = ["layer"]
     if ranking.score in ("contrast", "distance"):
         names += ["neuron", "bin", "dna-emd"]
-    if ranking.few_off is not None or ranking.p_value is not None:
+    if ranking.outlier_test is not None or ranking.p_value is not None:
         names.append("p")
     if ranking.percentiles is not None:
         names.append("percentile")
@@ -216,8 +216,8 @@ def whole(ranking: Ranking) -> dict[str, Any]:
         "score": ranking.score,
         "question": ranking.question,
         "verdict": ranking.verdict,
-        "few_off": None if ranking.odd is None else ranking.odd.to_dict(),
-        "off": ranking.off,
+        "outliers": None if ranking.outliers is None else ranking.outliers.to_dict(),
+        "flagged": ranking.flagged_names,
         "notices": ranking.notices,
         "unreadable": ranking.unreadable,
         "images": rows(ranking),

@@ -59,7 +59,7 @@ def sentences(comparison: Comparison) -> list[str]:
     if main is not None and main.value == 0 and main.distance.unit == "bins":
         return [*pixels, f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same {noun}s."]
     answer = []
-    if main is not None or comparison.lacks:
+    if main is not None or comparison.why_untested:
         answer = [f"{sentence}." for sentence in _do_they_differ(comparison)]
     distance = []
     # The distance of few images is hardly more than noise.
@@ -77,7 +77,7 @@ def sentences(comparison: Comparison) -> list[str]:
     if explanation is not None and (explanation.causes is not None or has_exact_change(explanation)):
         # The change describes the difference better than the properties do.
         return pixels + answer + distance + outliers
-    if comparison.shares_images or (comparison.odd is not None and are_many(comparison.odd)):
+    if comparison.shares_images or (comparison.outliers is not None and are_many(comparison.outliers)):
         return pixels + answer + distance + measured
     return pixels + answer[:1] + distance + measured + outliers
 
@@ -87,14 +87,14 @@ def _do_they_differ(comparison: Comparison) -> list[str]:
     a, b = comparison.names
     if comparison.p_value_of_any is None:
         untested = f"{b} was not tested against {a}"
-        return [f"{untested}: {comparison.lacks}" if comparison.lacks else untested]
+        return [f"{untested}: {comparison.why_untested}" if comparison.why_untested else untested]
     duplicates = _near_duplicates(comparison)
     if comparison.differs:
         return _significant_difference(comparison, duplicates)
     if duplicates:
         return [f"Not tested: {duplicates}, but the test needs independent sets. {_without_independence()}"]
     answer = f"No significant difference between {a} and {b}"
-    if comparison.odd is not None and comparison.odd.named:
+    if comparison.outliers is not None and comparison.outliers.named:
         answer += " as a whole"
     return [answer]
 
@@ -343,7 +343,7 @@ def whole(comparison: Comparison) -> dict[str, Any]:
         "p_value_of_properties": comparison.p_value_of_properties,
         "p_value_of_any": comparison.p_value_of_any,
         "differs": comparison.differs,
-        "few_off": None if comparison.odd is None else comparison.odd.to_dict(),
+        "outliers": None if comparison.outliers is None else comparison.outliers.to_dict(),
         "interval": comparison.interval and asdict(comparison.interval),
         "notices": comparison.notices,
         "verdict": comparison.verdict if comparison.measured else "",

@@ -59,7 +59,7 @@ def _against_kept(comparison: Comparison, changed: str, noun: str) -> list[str]:
     p_value = comparison.p_value_of_any
     if p_value is None:
         apart = f"Distance between {noun}s {changed} and those kept: {distance}, not debiased."
-        return [apart, f"Not tested: {comparison.lacks}."] if comparison.lacks else [apart]
+        return [apart, f"Not tested: {comparison.why_untested}."] if comparison.why_untested else [apart]
     differ = "differ significantly" if p_value <= SIGNIFICANT else "do not differ significantly"
     return [f"{noun.capitalize()}s {changed} {differ} from those kept ({distance}, {p_figure(p_value, 'p')})."]
 

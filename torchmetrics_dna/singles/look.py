@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from torchmetrics_dna.comparisons.odd_images import means_by_layer
+from torchmetrics_dna.comparisons.outliers import means_by_layer
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.functional.odd import LEAST
+from torchmetrics_dna.functional.flagging import LEAST
 from torchmetrics_dna.functional.outlier_score import OutlierReference
 from torchmetrics_dna.functional.outliers import (
     gaussians_of_means,
@@ -44,7 +44,7 @@ _DRAWN = 8
 # Number of images per set that are least like the other set. Each goes through the network once more, for its map.
 _UNLIKE = 6
 # Number of outliers of B that are shown, also with maps.
-_ODD = 12
+_MOST_OUTLIERS = 12
 # Pixels of the longer side of a shown image.
 _SIDE = 256
 # The gain of difference images clips at most this share of their values.
@@ -83,7 +83,7 @@ class Gallery:
         changed: The drawn images of A after the candidate changes.
         twins: Near-duplicates in both sides, by side; empty unless the sets share so many that the comparison reports
             it.
-        odd: Outliers of B, at most 12.
+        outliers: Outliers of B, at most 12.
         unlike: Images of each side that are least like the other side, the most unlike first; empty if the sets do not
             differ significantly, or if there are no spatial means of both sides.
         crop: Part of an image that the network sees. The heat maps cover this part.
@@ -96,7 +96,7 @@ class Gallery:
     gain: int = 1
     changed: list[ShownImage] = field(default_factory=list)
     twins: dict[str, list[ShownImage]] = field(default_factory=dict)
-    odd: list[ShownImage] = field(default_factory=list)
+    outliers: list[ShownImage] = field(default_factory=list)
     unlike: dict[str, list[ShownImage]] = field(default_factory=dict)
     crop: Crop = "none"
 
@@ -168,9 +168,9 @@ def _gallery(sides: Sides, comparison: Comparison, images: Mapping[str, _Images]
     if comparison.properties is not None:
         # Properties of images have no positions, so they are left out of the maps.
         extractor = extractor.without_properties()
-    odd, unlike = _outliers(sides, comparison, images, extractor)
+    outliers, unlike = _outliers(sides, comparison, images, extractor)
     twins = _twins(images, comparison)
-    return Gallery(settings, strips, differences, gain, changed, twins, odd, unlike, extractor.crop)
+    return Gallery(settings, strips, differences, gain, changed, twins, outliers, unlike, extractor.crop)
 
 
 def _outliers(
@@ -185,22 +185,22 @@ def _outliers(
             distances = left_out_by_layer(means_of_side)
             references[side] = OutlierReference(gaussians_of_means(means_of_side), distances)
     reasons: dict[int, str] = {}
-    if comparison.odd is not None:
-        reasons = comparison.odd.reasons(comparison.names[0])
-    odd: list[ShownImage] = []
+    if comparison.outliers is not None:
+        reasons = comparison.outliers.reasons(comparison.names[0])
+    outliers: list[ShownImage] = []
     if reasons:
         scorer = OutlierScorer(references["a"], extractor)
-        odd = _with_maps(images["b"], list(reasons)[:_ODD], scorer, reasons)
+        outliers = _with_maps(images["b"], list(reasons)[:_MOST_OUTLIERS], scorer, reasons)
     unlike: dict[str, list[ShownImage]] = {}
     has_enough = all(means.values()) and min(len(of_side.numbers) for of_side in measured.values()) >= LEAST
     if not has_enough or comparison.differs is False:
-        return odd, unlike
+        return outliers, unlike
     for side, of_side in measured.items():
         reference = references[_OTHER_SIDE[side]]
         numbers = [of_side.numbers[row] for row in _least_like(means[side], reference)]
         scorer = OutlierScorer(reference, extractor)
         unlike[side] = _with_maps(images[side], numbers, scorer, reasons if side == "b" else {})
-    return odd, unlike
+    return outliers, unlike
 
 
 class _Images(dict[int, Pixels]):

@@ -1,4 +1,4 @@
-"""Rank single images: by how far they are from a reference's own images, from each other, or how close they are."""
+"""Rank single images, by how unusual they are for a reference or for their own set, or by how close they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.checks import check_one_of
-from torchmetrics_dna.comparisons.odd_images import OddImages, odd_images
+from torchmetrics_dna.comparisons.outliers import Outliers, find_outliers
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Kind
 from torchmetrics_dna.dna.features import Features
@@ -37,7 +37,7 @@ from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, open_each, plan_sides
 from torchmetrics_dna.options import argument
-from torchmetrics_dna.singles.nearest import ALONE, check_index, find_nearest
+from torchmetrics_dna.singles.nearest import ALONE, Nearest, check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
     LocalMomentStatistic,
@@ -76,38 +76,42 @@ def rank(
 ) -> Ranking:
     """Rank images by how unusual each of them is for a reference, or by how close it is to the reference.
 
-    Without a reference, each image is compared with all others. Outliers are flagged, and copies are found. The scores
-    are those of :class:`DNARealism`, and one more:
+    Without a reference, each image is compared with all others. Outliers are then flagged, and copies are found.
 
-    - ``"outlier"`` shows which images are outliers, the most unusual first. It needs no pool, and works for a single
-      image.
-    - ``"local"`` shows which images have an unusual place, the worst first. It finds small faults in images that are
-      similar, such as textures or aligned pictures. A place is the mean over 3 x 3 positions of the layer whose
-      positions are about 8 pixels apart. The score is the largest distance of a place from the places of the reference.
-      The reference must be images.
-    - ``"contrast"`` shows which images of a mixed pool are most similar to the reference, the best first.
-    - ``"distance"`` is the dna-emd to the reference alone (sections 5.1 and 5.4 of the paper), the best first. Images
-      with little contrast or detail are close to every set.
+    :class:`DNARealism` has the same scores, except for ``"local"``:
+
+    - ``"outlier"`` shows which images are outliers. The most unusual image comes first. This score needs no pool, and
+      works for a single image.
+    - ``"local"`` shows which images have an unusual place. The worst image comes first. This score finds small faults
+      in images that are similar, such as textures or aligned pictures. A place is the mean over 3 x 3 positions of the
+      layer whose positions are about 8 pixels apart. The score is the largest distance of a place from the places of
+      the reference. The reference must be images.
+    - ``"contrast"`` shows which images of a mixed pool are most similar to the reference. The best image comes first.
+    - ``"distance"`` is the dna-emd to the reference alone (sections 5.1 and 5.4 of the paper). The best image comes
+      first. Images with little contrast or detail are close to every set.
 
     Args:
-        images: See :func:`make_dna`.
-        reference: Images, even a single one. Or a DNA, or a path that :func:`load_dna` accepts: of kind
-            ``"layer-gaussian"`` for outlier scores, else ``"histogram"``. If None, the images are compared with each
-            other.
-        feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
-        score: The default is ``"outlier"``. It is ``"contrast"`` if the reference is a histogram DNA or a single image,
-            or if an argument is given that only dna-emd has: ``contrast``, ``num_bins``, ``ranges`` or
-            ``neuron_weights``.
-        contrast: Images to contrast with, a DNA or its path. The default is ``"pool"``: all ranked images, which then
-            run through the network twice.
-        nearest: Images, their :class:`Features`, or the path of a file of these (``ranking.index.save``). Among them,
-            the nearest neighbour of each image is found, to detect copies. If they are the reference's images, these
-            are measured only once. Without a reference, the default is the images themselves.
-        options: Some of :class:`Arguments`, as the signature shows.
+        images: Images to rank, in any form that :func:`make_dna` accepts.
+        reference: Images (one is enough), a DNA, or a path that :func:`load_dna` accepts. A DNA must be of kind
+            ``"layer-gaussian"`` for outlier scores, and of kind ``"histogram"`` for contrasts and distances. If None,
+            the images are compared with each other.
+        feature: A :class:`DNAExtractor`, or its ``feature``. The default is the extractor of the reference.
+        score: The score to rank by. The default is ``"outlier"``. The default is ``"contrast"`` if the reference is a
+            histogram DNA or a single image, or if one of these arguments is passed: ``contrast``, ``num_bins``,
+            ``ranges`` or ``neuron_weights``.
+        contrast: Images to contrast with, a DNA, or the path of a DNA. The default is ``"pool"``, all ranked images.
+            The ranked images then run through the network twice.
+        nearest: Images, their :class:`Features`, or the path of a file of features (``ranking.index.save``). The
+            nearest neighbour of each ranked image is searched among these images, to detect copies. Images that are
+            also the reference are measured only once. Without a reference, the default is the ranked images.
+        options: Further fields of :class:`Arguments`, as the signature shows.
+
+    Returns:
+        The ranking.
 
     Raises:
-        TypeError: If the reference or the contrast is a DNA of another kind than the score takes.
-        ValueError: If an argument is wrong, there are no images, one can't be read, or an argument
+        TypeError: If the reference or the contrast is a DNA of a kind that the score does not support.
+        ValueError: If an argument is wrong, there are no images, an image can't be read, or an argument
             does not fit the reference or the score.
 
     Example:
@@ -118,22 +122,16 @@ def rank(
 
     """
     if reference is None:
-        if nearest is None and (contrast is not None or score not in (None, "outlier")):
-            raise ValueError(
-                "Argument `reference` expected to be images or a DNA, but got None; give it, or leave out `score` and"
-                " `contrast`, to find outliers within the set"
-            )
+        _check_without_reference(score, contrast, nearest)
         reference = images
         nearest = images if nearest is None else nearest
     requested = Arguments(feature, num_folds=None, **options)
     arguments = requested.skipping_unreadable()
-    of_emd = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
-    of_emd["contrast"] = contrast
-    has_arguments_of_emd = any(value is not None for value in of_emd.values())
+    emd_arguments = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
+    emd_arguments["contrast"] = contrast
     if score is not None:
         check_one_of("score", score, Score)
-        _check_takes(score, of_emd)
-    reason_for_score = ""
+        _check_supports(score, emd_arguments)
     with in_step(arguments.distributed):
         index = _load_index(nearest)
         sources: dict[str, Any] = {"images": images, "reference": reference}
@@ -142,23 +140,25 @@ def rank(
         if index is None and nearest is not None:
             sources["index"] = nearest
         opened = dict(zip(sources, open_each(list(sources.values()), arguments), strict=True))
+        reason_for_score = ""
         if score is None:
-            score = _default_score(opened["reference"], has_arguments_of_emd)
-            if isinstance(opened["reference"], HistogramDNA) and not has_arguments_of_emd:
-                reason_for_score = _OF_HISTOGRAM
-        kind_of_dna: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
-        _check_roles(opened, score, kind_of_dna)
-        has_pool = score == "contrast" and "contrast" not in opened
-        if has_pool:
-            opened["contrast"] = opened["images"]
-        # Folds are for the test of a pool alone.
-        arguments = replace(arguments, num_folds=NUM_FOLDS if has_pool else None)
-        sides = plan_sides(list(opened.values()), arguments, [cast("Kind", kind_of_dna.kind)])
-        if index is not None:
-            check_index(index, sides.extractor)
-        ranking = _ranked(sides, list(opened), score, has_pool, index)
+            has_emd_arguments = any(value is not None for value in emd_arguments.values())
+            score, reason_for_score = _default_score(opened["reference"], has_emd_arguments)
+        ranking = _rank_opened(opened, score, index, arguments)
     warn_of_left_out(ranking.unreadable, requested.reading)
     return replace(ranking, why=reason_for_score)
+
+
+def _check_without_reference(
+    score: Score | None, contrast: Source | DNA | None, nearest: Source | Features | None
+) -> None:
+    """Raise ValueError if an argument requires a reference, but there is none."""
+    has_other_score = score is not None and score != "outlier"
+    if nearest is None and (contrast is not None or has_other_score):
+        raise ValueError(
+            "Argument `reference` expected to be images or a DNA, but got None; give it, or leave out `score` and"
+            " `contrast`, to find outliers within the set"
+        )
 
 
 def _is_pool(contrast: Source | DNA) -> bool:
@@ -167,7 +167,7 @@ def _is_pool(contrast: Source | DNA) -> bool:
 
 
 def _load_index(nearest: Source | Features | None) -> Features | None:
-    """Return an index that was passed, or load it from its file; None for images, and if nothing was passed."""
+    """Return an index that was passed, or load the index from a file; None for images, and if nothing was passed."""
     if isinstance(nearest, Features):
         return nearest
     if not isinstance(nearest, (str, os.PathLike)):
@@ -179,24 +179,52 @@ def _load_index(nearest: Source | Features | None) -> Features | None:
     return None
 
 
-def _check_takes(score: Score, of_emd: Mapping[str, object]) -> None:
-    """Raise ValueError if an argument of dna-emd is given that a score does not take."""
+def _check_supports(score: Score, emd_arguments: Mapping[str, object]) -> None:
+    """Raise ValueError if an argument of dna-emd is passed that a score does not support."""
     if score in WORST_FIRST:
-        check_left_out(score, **of_emd)
+        check_left_out(score, **emd_arguments)
     elif score == "distance":
-        check_left_out(score, contrast=of_emd["contrast"])
+        check_left_out(score, contrast=emd_arguments["contrast"])
 
 
-def _default_score(reference: Images | DNA, has_arguments_of_emd: bool) -> Score:
-    """Return the score to rank by if none is given."""
+def _default_score(reference: Images | DNA, has_emd_arguments: bool) -> tuple[Score, str]:
+    """Return the score to rank by if none is passed, and the reason for it if users may expect another score."""
+    if has_emd_arguments:
+        return "contrast", ""
+    if isinstance(reference, HistogramDNA):
+        return "contrast", _OF_HISTOGRAM
     is_single_image = isinstance(reference, ImageSource) and len(reference) == 1
-    if is_single_image or isinstance(reference, HistogramDNA) or has_arguments_of_emd:
-        return "contrast"
-    return "outlier"
+    return ("contrast" if is_single_image else "outlier"), ""
+
+
+def _rank_opened(
+    opened: Mapping[str, Images | DNA], score: Score, index: Features | None, arguments: Arguments
+) -> Ranking:
+    """Check and prepare the opened sides, and rank the images.
+
+    Args:
+        opened: Images or a DNA for each role: images, reference, and perhaps contrast and index.
+        score: The score to rank by.
+        index: Features of an index that was passed or loaded; None if the index is images, and if there is none.
+        arguments: The arguments of :func:`rank`.
+
+    """
+    kind_of_dna: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
+    _check_roles(opened, score, kind_of_dna)
+    by_role = dict(opened)
+    has_pool = score == "contrast" and "contrast" not in opened
+    if has_pool:
+        by_role["contrast"] = opened["images"]
+    # Only the test of a pool needs folds.
+    arguments = replace(arguments, num_folds=NUM_FOLDS if has_pool else None)
+    sides = plan_sides(list(by_role.values()), arguments, [cast("Kind", kind_of_dna.kind)])
+    if index is not None:
+        check_index(index, sides.extractor)
+    return _ranked(_SidesByRole(sides, list(by_role)), score, has_pool, index)
 
 
 def _check_roles(opened: Mapping[str, Images | DNA], score: Score, kind_of_dna: type[DNA]) -> None:
-    """Check that what was opened for each role is what a score takes.
+    """Check that a score supports the images or the DNA of each role.
 
     Raises:
         TypeError: If the reference or the contrast is a DNA of another kind.
@@ -227,8 +255,36 @@ def _digest_and_picture(image: Pixels) -> dict[str, Tensor]:
     return notes
 
 
+class _SidesByRole(NamedTuple):
+    """Sides that were opened, each with its role.
+
+    Attributes:
+        sides: The sides. Sides with equal keys are measured once.
+        roles: Role of each side: "images", "reference", and perhaps "contrast" and "index".
+
+    """
+
+    sides: Sides
+    roles: Sequence[str]
+
+    def opened(self, role: str) -> Images | DNA:
+        """Return the images or the DNA of a role."""
+        return self.sides.images[self.roles.index(role)]
+
+    def source(self, role: str, what: str) -> Images:
+        """Return the images of a role; ValueError if it has a DNA. See :meth:`Sides.source`."""
+        return self.sides.source(self.roles.index(role), what)
+
+    def measured(self, role: str) -> Measured:
+        """Measure the side of a role, or return its DNA."""
+        return self.sides.measured(self.roles.index(role))
+
+
 def _job(sides: Sides, statistics: Mapping[str, Statistic]) -> Job:
-    """Return a job of these statistics that also notes what finds equal images, copies and outliers, where it may."""
+    """Return a job that computes statistics, and also keeps notes on each image.
+
+    The notes are digests to find equal images, small pictures to find copies, and properties to find outliers.
+    """
     has_pictures = "features" in statistics and sides.extractor.example is None
     notes = [_digest_and_picture if has_pictures else digest_note]
     num_folds = sides.job.num_folds
@@ -238,114 +294,174 @@ def _job(sides: Sides, statistics: Mapping[str, Statistic]) -> Job:
     return noting_properties(job) if MEANS in statistics else job
 
 
-def _with_roles(
-    sides: Sides, roles: Sequence[str], score: Score, layer: str | None, features: Mapping[str, Statistic]
-) -> Sides:
-    """Return the sides with jobs that keep what their roles need; a side with several roles is measured once."""
+def _with_jobs(
+    by_role: _SidesByRole, score: Score, layer: str | None, features: Mapping[str, Statistic]
+) -> _SidesByRole:
+    """Return the sides with jobs that compute what the roles require.
+
+    Args:
+        by_role: The sides.
+        score: The score to rank by.
+        layer: Layer whose positions are compared, for outlier and local scores; None without it.
+        features: Statistic of the features that are looked up in an index; empty without an index.
+
+    """
+    sides, roles = by_role
     neurons = sides.extractor.neurons
-    by_role: dict[str, dict[str, Statistic]] = {
+    statistics_by_role: dict[str, dict[str, Statistic]] = {
         "contrast": {**sides.job.statistics},
         "reference": {**sides.job.statistics},
         "images": {},
         "index": {**features},
     }
     if score in WORST_FIRST and layer is not None:
-        by_role["reference"]["local"] = LocalMomentStatistic(sides.extractor, layer)
+        statistics_by_role["reference"]["local"] = LocalMomentStatistic(sides.extractor, layer)
     if score == "outlier":
         means = SpatialMeans(neurons, layers_for_outliers(neurons))
-        by_role["reference"][MEANS] = means
-        by_role["images"] = {MEANS: means, **features}
-    by_key: dict[object, dict[str, Statistic]] = {}
+        statistics_by_role["reference"][MEANS] = means
+        statistics_by_role["images"] = {MEANS: means, **features}
+    # A side with several roles is measured once, with the statistics of all its roles.
+    statistics_by_key: dict[object, dict[str, Statistic]] = {}
     for role, key in zip(roles, sides.keys, strict=True):
-        by_key.setdefault(key, {}).update(by_role[role])
-    return replace(sides, jobs=[_job(sides, by_key[key]) for key in sides.keys])
+        statistics_by_key.setdefault(key, {}).update(statistics_by_role[role])
+    jobs = [_job(sides, statistics_by_key[key]) for key in sides.keys]
+    return by_role._replace(sides=replace(sides, jobs=jobs))
 
 
-def _ranked(sides: Sides, roles: Sequence[str], score: Score, has_pool: bool, index: Features | None) -> Ranking:
-    """Rank the images, which are the first of the sides; each side has a role."""
-    extractor = sides.extractor
-    neurons = extractor.neurons
-    source = sides.source(0, "A ranking")
-    layer = local_layer(extractor) if score in WORST_FIRST else None
-    if "index" in roles:
-        sides.source(roles.index("index"), "An index")
-    if score == "local" and layer is None:
-        raise ValueError(
-            f"The score 'local' takes a layer with a grid of positions, but there is none among {', '.join(neurons)}"
-        )
-    features: dict[str, Statistic] = {}
-    if index is not None or "index" in roles:
-        last_layer = [*neurons][-1]
-        features["features"] = SpatialMeans(neurons, [last_layer])
-    sides = _with_roles(sides, roles, score, layer, features)
-    measured = {role: sides.measured(k) for k, role in enumerate(roles) if role != "images"}
+def _ranked(by_role: _SidesByRole, score: Score, has_pool: bool, index: Features | None) -> Ranking:
+    """Measure the sides, score the images, and return them in the order of their scores."""
+    source = by_role.source("images", "A ranking")
+    layer = local_layer(by_role.sides.extractor) if score in WORST_FIRST else None
+    _check_layer_and_index(by_role, score, layer)
+    features = _features_to_keep(by_role, index)
+    by_role = _with_jobs(by_role, score, layer, features)
+    measured = {role: by_role.measured(role) for role in by_role.roles if role != "images"}
+    scored = _scored(by_role.sides, measured, score, features, has_pool)
+    images = scored.images
     reference = measured["reference"]
-    dnas = [measured[role].first for role in ("reference", "contrast") if role in measured]
-    local: ImageScorer | None = None
-    if "local" in reference.dnas:
-        local = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), extractor)
-    if score == "outlier":
-        scored = _scored_by_outliers(sides, reference, local)
-    else:
-        scored = _scored_in_a_pass(sides, dnas, local, features, has_pool)
-    of_images = scored.images
-    in_reference = of_images.rows_in(reference)
-    distances = scored.distances
-    if in_reference is not None and score in ("contrast", "distance") and dnas[0].num_images > 1:
-        to_others = _left_out(distances, dnas[0].num_images)
-        distances = torch.where(in_reference[:, None] < 0, distances, to_others)
-    scores = less_contrast(distances.T)
-    if in_reference is not None and score == "outlier":
-        assert scored.typical is not None
-        scores = torch.where(in_reference < 0, scores, scored.typical[in_reference])
+    own_rows = images.rows_in(reference)
+    if own_rows is not None:
+        scored = _compare_own_with_others(scored, own_rows, score, reference.first.num_images)
+    scores = less_contrast(scored.distances.T)
     order = scores.argsort(descending=score in WORST_FIRST, stable=True)
-    themselves = None
+    numbers = [images.numbers[i] for i in order.tolist()]
     if "index" in measured:
         index = measured["index"].features
-        source_of_index = sides.images[roles.index("index")]
-        themselves = _rows_of_themselves(source, source_of_index, of_images, measured["index"])
-    nearest = None
-    if index is not None and of_images.features is not None:
-        nearest = find_nearest(of_images.features, index, themselves).take(order)
-    odd = None
-    if score == "outlier" and in_reference is not None:
-        odd = odd_images(
-            reference, of_images, source, neurons=neurons, rows=in_reference.tolist(), reference=scored.of_reference
-        )
-    numbers = [of_images.numbers[i] for i in order.tolist()]
-    dnas = [replace(dna, folds=()) for dna in dnas]
-    has_contrast = len(dnas) > 1
-    reference_images = sides.images[1]
+    nearest = _nearest_in_index(by_role, images, index, measured.get("index"))
+    outliers = _outliers(by_role, scored, reference, own_rows)
+    contrast = measured.get("contrast")
+    reference_images = by_role.opened("reference")
     return Ranking(
         score=score,
-        names=[of_images.names[i] for i in order.tolist()],
+        names=[images.names[i] for i in order.tolist()],
         scores=scores[order],
         numbers=numbers,
         images=source,
-        reference=dnas[0],
+        reference=_without_folds(reference.first),
         mapper=scored.mapper,
-        unreadable=_unreadable(sides, roles, {**measured, "images": of_images}),
-        distances=distances[order, 0] if has_contrast else None,
-        contrast=dnas[1] if has_contrast else None,
+        unreadable=_unreadable(by_role, {**measured, "images": images}),
+        distances=None if contrast is None else scored.distances[order, 0],
+        contrast=None if contrast is None else _without_folds(contrast.first),
         typical=scored.typical,
-        nearest=nearest,
+        nearest=None if nearest is None else nearest.take(order),
         index=index,
         p_value=scored.p_value,
-        noun=noun_of(dnas[0]),
+        noun=noun_of(reference.first),
         reference_images=reference_images if isinstance(reference_images, ImageSource) else None,
-        own=None if in_reference is None else (in_reference >= 0)[order],
-        odd=odd,
-        most_extreme=None if odd is None else _most_extreme(odd, numbers),
+        own=None if own_rows is None else (own_rows >= 0)[order],
+        outliers=outliers,
+        most_extreme=None if outliers is None else _most_extreme(outliers, numbers),
     )
 
 
-def _unreadable(sides: Sides, roles: Sequence[str], measured: Mapping[str, Measured]) -> list[str]:
+def _without_folds(dna: DNA) -> DNA:
+    """Return a DNA without its folds, which take most of the memory."""
+    return replace(dna, folds=())
+
+
+def _check_layer_and_index(by_role: _SidesByRole, score: Score, layer: str | None) -> None:
+    """Raise ValueError if the index is a DNA, or if local scores have no layer with a grid of positions."""
+    if "index" in by_role.roles:
+        by_role.source("index", "An index")
+    if score == "local" and layer is None:
+        layers = ", ".join(by_role.sides.extractor.neurons)
+        raise ValueError(f"The score 'local' takes a layer with a grid of positions, but there is none among {layers}")
+
+
+def _features_to_keep(by_role: _SidesByRole, index: Features | None) -> dict[str, Statistic]:
+    """Return the statistic of the features that are looked up in an index; empty without an index."""
+    if index is None and "index" not in by_role.roles:
+        return {}
+    neurons = by_role.sides.extractor.neurons
+    last_layer = list(neurons)[-1]
+    return {"features": SpatialMeans(neurons, [last_layer])}
+
+
+def _compare_own_with_others(scored: _Scored, own_rows: Tensor, score: Score, num_images: int) -> _Scored:
+    """Replace the distances of images that are the reference's own by their distances to its other images.
+
+    Args:
+        scored: The scored images.
+        own_rows: Row of each image in the reference; -1 for images that are not the reference's own.
+        score: The score.
+        num_images: Number of images of the reference.
+
+    """
+    is_own = (own_rows >= 0)[:, None]
+    if score == "outlier":
+        assert scored.typical is not None
+        to_others = scored.typical[own_rows][:, None]
+    elif score == "local" or num_images < 2:
+        return scored
+    else:
+        to_others = _left_out(scored.distances, num_images)
+    return scored._replace(distances=torch.where(is_own, to_others, scored.distances))
+
+
+def _outliers(by_role: _SidesByRole, scored: _Scored, reference: Measured, own_rows: Tensor | None) -> Outliers | None:
+    """Find outliers among the images; None for scores other than outlier scores, or without images of the reference."""
+    if scored.reference is None or own_rows is None:
+        return None
+    return find_outliers(
+        reference,
+        scored.images,
+        by_role.opened("images"),
+        neurons=by_role.sides.extractor.neurons,
+        rows=own_rows.tolist(),
+        reference=scored.reference,
+    )
+
+
+def _nearest_in_index(
+    by_role: _SidesByRole, images: Measured, index: Features | None, measured_index: Measured | None
+) -> Nearest | None:
+    """Return the nearest neighbour of each image in an index; None without an index.
+
+    Args:
+        by_role: The sides.
+        images: The images, measured.
+        index: Features of the index.
+        measured_index: The images of the index, measured; None if the features were passed or loaded.
+
+    """
+    if index is None or images.features is None:
+        return None
+    own_rows = None
+    if measured_index is not None:
+        own_rows = _rows_in_index(by_role.opened("images"), by_role.opened("index"), images, measured_index)
+    return find_nearest(images.features, index, own_rows)
+
+
+def _unreadable(by_role: _SidesByRole, measured: Mapping[str, Measured]) -> list[str]:
     """Return a line for each image of any side that could not be read."""
-    # A side with several roles was measured once, and its lines appear once.
-    by_key: dict[object, Sequence[str]] = {}
-    for key, role in zip(sides.keys, roles, strict=True):
-        by_key[key] = measured[role].unreadable
-    return [line for lines in by_key.values() for line in lines]
+    # A side with several roles was measured once, so its lines appear once.
+    lines_by_key: dict[object, Sequence[str]] = {}
+    for key, role in zip(by_role.sides.keys, by_role.roles, strict=True):
+        lines_by_key[key] = measured[role].unreadable
+    unreadable: list[str] = []
+    for lines in lines_by_key.values():
+        unreadable += lines
+    return unreadable
 
 
 class _Scored(NamedTuple):
@@ -354,10 +470,11 @@ class _Scored(NamedTuple):
     Attributes:
         images: The images.
         distances: Scores against the reference and any contrast, ``(images, references)``.
-        mapper: Scorer whose maps show where images are off.
-        typical: Scores of the reference's own images, each left out; None if there are none.
+        mapper: Scorer whose heat maps show where an image is unlike the reference.
+        typical: Scores of the reference's own images. Each image is scored against the other images of the reference.
+            None if there are no such scores.
         p_value: P-value of the test that pool and reference differ; None without a test.
-        of_reference: Reference of outlier scores; None for other scores.
+        reference: Reference of outlier scores; None for other scores.
 
     """
 
@@ -366,18 +483,32 @@ class _Scored(NamedTuple):
     mapper: ImageScorer
     typical: Tensor | None = None
     p_value: float | None = None
-    of_reference: OutlierReference | None = None
+    reference: OutlierReference | None = None
+
+
+def _scored(
+    sides: Sides, measured: Mapping[str, Measured], score: Score, features: Mapping[str, Statistic], has_pool: bool
+) -> _Scored:
+    """Score the images against the reference, and against any contrast."""
+    reference = measured["reference"]
+    local: ImageScorer | None = None
+    if "local" in reference.dnas:
+        local = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), sides.extractor)
+    if score == "outlier":
+        return _scored_by_outliers(sides, reference, local)
+    dnas = [measured[role].first for role in ("reference", "contrast") if role in measured]
+    return _scored_in_a_pass(sides, dnas, local, features, has_pool)
 
 
 def _scored_by_outliers(sides: Sides, reference: Measured, local: ImageScorer | None) -> _Scored:
-    """Score the images by outlier scores, from spatial means and properties that were kept."""
+    """Compute the outlier scores of the images, from their spatial means and properties."""
     neurons = sides.extractor.neurons
-    of_reference = _outlier_reference(reference, neurons)
-    mapper = local or OutlierScorer(of_reference, sides.extractor)
+    scoring = _outlier_reference(reference, neurons)
+    mapper = local or OutlierScorer(scoring, sides.extractor)
     images = sides.measured(0)
     means = split_means(images.rows[MEANS], neurons)
-    distances = of_reference.scores(means, images.rows.get(LAYER))[:, None]
-    return _Scored(images, distances, mapper, of_reference.own_scores, of_reference=of_reference)
+    scores = scoring.scores(means, images.rows.get(LAYER))
+    return _Scored(images, scores[:, None], mapper, scoring.own_scores, reference=scoring)
 
 
 def _scored_in_a_pass(
@@ -387,7 +518,16 @@ def _scored_in_a_pass(
     features: Mapping[str, Statistic],
     has_pool: bool,
 ) -> _Scored:
-    """Score the images in a pass over them: by the local scorer, or else by distances to histograms of references."""
+    """Score the images in one pass over them.
+
+    Args:
+        sides: The sides. The first side is the images, and the second is the reference.
+        dnas: DNA of the reference, and of any contrast.
+        local: Scorer of local scores. If None, the scores are distances to the histograms of ``dnas``.
+        features: Statistic of the features that are looked up in an index; empty without an index.
+        has_pool: Whether the contrast is the pool of all ranked images.
+
+    """
     typical = None
     p_value = None
     mapper = local
@@ -403,12 +543,15 @@ def _scored_in_a_pass(
 
 
 def _typical_distances(sides: Sides, scorer: Scorer, num_images: int) -> Tensor | None:
-    """Return scores of a sample of the reference's own images, each left out; None for a DNA, stream or single image.
+    """Score a sample of the reference's own images, each against the other images of the reference.
 
     Args:
-        sides: The sides, of which the second is the reference.
+        sides: The sides. The second side is the reference.
         scorer: The scorer of distances.
         num_images: Number of images of the reference.
+
+    Returns:
+        The scores. None if the reference is a DNA, a stream or a single image.
 
     """
     reference_images = sides.images[1]
@@ -420,21 +563,27 @@ def _typical_distances(sides: Sides, scorer: Scorer, num_images: int) -> Tensor 
     return less_contrast(_left_out(distances, num_images).T)
 
 
-def _most_extreme(odd: OddImages, numbers: Sequence[int]) -> list[str]:
-    """Say where each image is most extreme; empty for the reference's own, which are only compared with each other."""
-    extremes = dict(zip(odd.numbers, map(extreme_in_words, odd.extremes), strict=True))
+def _most_extreme(outliers: Outliers, numbers: Sequence[int]) -> list[str]:
+    """Return the property or layer in which each image is most extreme, in words.
+
+    The text is empty for images that were not compared with the reference, because they are the reference's own.
+    """
+    extremes = dict(zip(outliers.numbers, map(extreme_in_words, outliers.extremes), strict=True))
     return [extremes.get(number, "") for number in numbers]
 
 
 def _outlier_reference(measured: Measured, neurons: Neurons) -> OutlierReference:
-    """Return what images are compared with: all images of the reference, or the sample of a DNA."""
+    """Return the reference of outlier scores, made from all images of the reference, or from the sample in a DNA."""
     dna = cast("LayerGaussianDNA", measured.first)
     if MEANS not in measured.rows:
         return outlier_reference(dna)
     means = split_means(measured.rows[MEANS], neurons)
     by_layer = dna.by_layer()
-    own = {layer: left_out_distances(values, (*by_layer[layer], dna.num_images)) for layer, values in means.items()}
-    return OutlierReference(gaussians_of(dna), own, measured.rows.get(LAYER))
+    own_distances: dict[str, Tensor] = {}
+    for layer, means_of_layer in means.items():
+        mean, covariance = by_layer[layer]
+        own_distances[layer] = left_out_distances(means_of_layer, (mean, covariance, dna.num_images))
+    return OutlierReference(gaussians_of(dna), own_distances, measured.rows.get(LAYER))
 
 
 def _distances(scorer: ImageScorer) -> dict[str, Statistic]:
@@ -443,19 +592,25 @@ def _distances(scorer: ImageScorer) -> dict[str, Statistic]:
 
 
 def _left_out(distances: Tensor, count: int) -> Tensor:
-    """Return dna-emd of images that are among the ``count`` of the first reference to its others.
+    """Convert the dna-emd of the reference's own images to the dna-emd to its other images.
 
-    The shares of the reference are the mean of those of its images. So without an image they are further from it, in
-    the proportion of ``count / (count - 1)``. Distances have the shape ``(images, references)``.
+    The histogram of the reference is the mean of the histograms of its images. If an image is left out of this mean,
+    its distance from the mean grows by the factor ``count / (count - 1)``.
+
+    Args:
+        distances: Distances of images to the reference and any contrast, ``(images, references)``. All images are
+            images of the reference.
+        count: Number of images of the reference.
+
     """
     factors = torch.tensor([count / (count - 1), 1.0])
     return distances * factors[: distances.shape[1]]
 
 
-def _rows_of_themselves(
+def _rows_in_index(
     source: Images | DNA, source_of_index: Images | DNA, images: Measured, index: Measured
 ) -> Tensor | None:
-    """Return the row of each image in an index of the source that the images are, or are a part of; else None."""
+    """Return the row of each image in an index; None unless the images are those of the index, or some of them."""
     if source_of_index is source:
         return torch.arange(len(images.numbers))
     if not isinstance(source_of_index, ImageSource) or not isinstance(source, ImageSource):
@@ -463,5 +618,5 @@ def _rows_of_themselves(
     numbers = source.numbers_in(source_of_index)
     if numbers is None:
         return None
-    rows = {number: row for row, number in enumerate(index.numbers)}
-    return torch.tensor([rows[numbers[i]] for i in images.numbers])
+    row_of_number = {number: row for row, number in enumerate(index.numbers)}
+    return torch.tensor([row_of_number[numbers[i]] for i in images.numbers])

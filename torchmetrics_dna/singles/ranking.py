@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.shown import Shown
 from torchmetrics_dna.files.tables import as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
 from torchmetrics_dna.functional.outlier_score import percentiles
-from torchmetrics_dna.functional.outliers import FewOff, score_limit
+from torchmetrics_dna.functional.outliers import OutlierTest, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.realism import heat
 from torchmetrics_dna.images import Images, ImageSource, Reading, open_source
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning import Activations
-    from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.comparisons.outliers import Outliers
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.files.tables import Table
@@ -67,11 +67,11 @@ class Ranking(Shown):
         reference_images: Images of the reference; None if they have no index, as for a DNA or a stream.
         own: True for images whose pixels are those of an image of the reference, bool, ``(B,)``. Except for local
             scores, these are scored against the other images of the reference. None if the reference is a DNA.
-        odd: Outliers among the images that are not the reference's own, by outlier scores and properties, with
+        outliers: Outliers among the images that are not the reference's own, by outlier scores and properties, with
             reasons. If all images are the reference's own, the outliers relative to the others. None for other scores,
             if the reference has no images or fewer than 10, and of a filtered ranking.
         most_extreme: The property or layer in which each image is most extreme, with its value and the range of the
-            others; None if ``odd`` is None, but a filtered ranking keeps it.
+            others; None if ``outliers`` is None, but a filtered ranking keeps it.
         noun: What was ranked: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
         why: Reason why the default score is not the outlier score, in words; else empty.
 
@@ -96,7 +96,7 @@ class Ranking(Shown):
     mapper: ImageScorer | None = None
     reference_images: ImageSource | None = None
     own: Tensor | None = None
-    odd: OddImages | None = None
+    outliers: Outliers | None = None
     most_extreme: list[str] | None = None
     noun: str = "image"
     why: str = ""
@@ -114,7 +114,7 @@ class Ranking(Shown):
     @property
     def is_alone(self) -> bool:
         """True if the images were ranked relative to each other, without another reference."""
-        return self.odd is not None and self.odd.is_alone
+        return self.outliers is not None and self.outliers.is_alone
 
     @property
     def question(self) -> str:
@@ -133,22 +133,22 @@ class Ranking(Shown):
         }[self.score]
 
     @property
-    def few_off(self) -> FewOff | None:
+    def outlier_test(self) -> OutlierTest | None:
         """Test of whether a small number of outliers is among the images that no property flags; None without it.
 
-        See :func:`~torchmetrics_dna.functional.few_are_off`.
+        See :func:`~torchmetrics_dna.functional.outlier_test`.
         """
-        return None if self.odd is None else self.odd.few_off
+        return None if self.outliers is None else self.outliers.outlier_test
 
     @cached_property
     def reasons(self) -> dict[int, str]:
         """Reasons why images are flagged, in words, by their number; empty if none is flagged."""
-        return {} if self.odd is None else self.odd.reasons()
+        return {} if self.outliers is None else self.outliers.reasons()
 
     @property
-    def off(self) -> list[str]:
+    def flagged_names(self) -> list[str]:
         """Names, below their source, of the flagged images: those of one colour or value, then the worst."""
-        return [] if self.odd is None else self.odd.off
+        return [] if self.outliers is None else self.outliers.flagged_names
 
     def limit(self, share: float = 0.05) -> float:
         """Return the score that at most this share of images of the reference's own kind are beyond.
@@ -180,7 +180,7 @@ class Ranking(Shown):
             nearest=None if self.nearest is None else self.nearest.take(near),
             own=None if self.own is None else self.own[near],
             most_extreme=None if self.most_extreme is None else [self.most_extreme[place] for place in places],
-            odd=None,
+            outliers=None,
         )
 
     @property
@@ -321,8 +321,8 @@ class Ranking(Shown):
         figure = new_figure(width=width, height=0.4 + 1.6 * num_rows)
         rows = iter(figure.subplots(num_rows, columns, squeeze=False, subplot_kw={"visible": False}))
         reasons: dict[int, str] = {}
-        if self.odd is not None:
-            reasons = self.odd.reasons(short=True)
+        if self.outliers is not None:
+            reasons = self.outliers.reasons(short=True)
         if examples:
             row = next(rows)
             row[0].set_ylabel("reference")

@@ -1,7 +1,7 @@
 """Base classes of statistics: accumulated states of activations, with their update, merge and reduction.
 
-A statistic holds no state itself. The state of one set of images is a dict of flat tensors: metrics register them with
-torchmetrics, a job keeps them in a split.
+A statistic object does not contain a state. The state of one set of images is a dict of flat tensors. Metrics register
+these tensors with torchmetrics. Jobs store them in their splits.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
 State = dict[str, Tensor]
-# Origin of activations: the fields of a DNA that `DNAExtractor.origin` has.
+# Origin of activations: values for the fields of a DNA that `DNAExtractor.origin` returns.
 Origin = Mapping[str, Any]
 Gather = Callable[..., list[Tensor]]
 _D = TypeVar("_D", bound=DNA)
 
 
 class Field(NamedTuple):
-    """One flat tensor of a state, or a list of tensors with rows of images.
+    """Description of one field of a state: a flat tensor, or a list of tensors with one row per image.
 
     Attributes:
-        size: Size of the tensor, or of a row; 0 for rows that are numbers.
+        size: Number of elements of the tensor, or of a row; 0 if a row is a single number.
         dtype: Type of the tensor.
-        fill: Value of the elements without images.
+        fill: Value of all elements in a state without images.
         reduction: Reduction of the stacked tensors of all processes, as in torchmetrics; ``"cat"`` for rows.
-        on_host: True if the tensor stays on the CPU, where updates read it.
+        on_host: True if the tensor stays on the CPU, because updates read it there.
 
     """
 
@@ -62,10 +62,11 @@ class Statistic(ABC):
 
     """
 
+    #: Name of the statistic in the identity of a state. States with different names are never merged.
     kind: ClassVar[str]
-    #: Reduction of :meth:`to_align`; None if states of processes add up without being aligned.
+    #: Reduction over processes of the values of :meth:`to_align`; None if states can be added without being aligned.
     aligned_by: ClassVar[Literal["sum", "max"] | None] = None
-    #: True if the value has a row for each image, in order of addition.
+    #: True if the value has one row per image, in order of addition.
     by_image: ClassVar[bool] = False
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
@@ -75,14 +76,14 @@ class Statistic(ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings of the identity of a state, without those that depend on the weights."""
+        """Settings of the identity of a state, except for those that depend on the network's weights."""
         extractor = self.extractor
         identity = Identity.of(extractor.name, neurons=extractor.neurons, kind=self.kind, **self._more)
         return dict(identity.settings)
 
     @property
     def identity(self) -> Identity:
-        """Identity of a state of images that are counted with the current weights, without a fingerprint."""
+        """Identity of a state whose images are counted with the current weights, without a fingerprint."""
         extractor = self.extractor
         settings = self.settings | {EXTRACTOR_DIGEST: extractor.digest}
         return Identity(extractor.weights_digest, extractor.preparation, settings)
@@ -104,31 +105,31 @@ class Statistic(ABC):
 
     @abstractmethod
     def value(self, state: State, origin: Origin) -> Any:
-        """Return the value of a state, such as a DNA; it may share memory with the state.
+        """Return the value of a state, such as a DNA. The value may share memory with the state.
 
         Args:
             state: The state.
-            origin: Extractor, weights and preparation of the images, for values that keep them.
+            origin: Extractor, weights and preparation of the images. Only some values, such as DNAs, store it.
 
         """
 
     @abstractmethod
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
-        """Add a batch in place.
+        """Add a batch to a state in place.
 
         Args:
             state: The state.
             activations: Activations of the batch.
-            keys: Fold of each image, or its index in the data set, for statistics with folds or indices: ``(B,)``,
-                int64, on the CPU.
+            keys: Fold of each image for statistics with folds, or its index in the data set for statistics with
+                indices; ``(B,)``, int64, on the CPU.
 
         Raises:
-            ValueError: If an activation is not finite, before anything is added, see :mod:`.nonfinite`.
+            ValueError: If an activation is not finite. The state has not changed then, see :mod:`.nonfinite`.
 
         """
 
     def merge_(self, state: State, earlier: State) -> None:
-        """Add the state of other images in place; if images have an order, those come first."""
+        """Add the state ``earlier`` of other images in place. Its rows come before the rows of ``state``."""
         for name, field in self.fields.items():
             if field.reduction == "cat":
                 rows_of(state, name)[:0] = rows_of(earlier, name)
@@ -141,7 +142,10 @@ class Statistic(ABC):
                 state[name].copy_(_reduced(stacked, field))
 
     def merged(self, stacked: Tensor) -> Tensor:
-        """Merge states of one tensor, one in each row of ``stacked``: a reduction for states that do not add up."""
+        """Merge several states of a single tensor, each a row of ``stacked``, and return the tensor of the result.
+
+        This is the reduction of states whose tensors can't just be added.
+        """
         (name,) = self.fields
         total = {name: stacked[0].clone()}
         for state in stacked[1:]:
@@ -149,16 +153,16 @@ class Statistic(ABC):
         return total[name]
 
     def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
-        """Replace the tensors of a state by the reduced tensors of all processes.
+        """Replace the tensors of a state by their reductions over all processes.
 
-        All tensors that are summed take one all-reduce together. If there are extremes or means, these take one
-        all-reduce before the sums.
+        One all-reduce sums all tensors whose reduction is a sum. If the statistic has maxima, or values on which the
+        states must be aligned, another all-reduce comes first.
 
         Args:
             state: The state of this process.
-            group: The group of processes; None for all.
-            gather: Function like :func:`torchmetrics.utilities.distributed.gather_all_tensors`. If it is given, it
-                gathers each tensor, and there is no all-reduce.
+            group: Process group; None for all processes.
+            gather: Function with the signature of :func:`torchmetrics.utilities.distributed.gather_all_tensors`. If it
+                is passed, it gathers each tensor, and no all-reduce is used.
 
         """
         fields = {name: field for name, field in self.fields.items() if field.reduction != "cat"}
@@ -176,7 +180,7 @@ class Statistic(ABC):
             self._all_reduce_sums(state, names_of_sums, group)
 
     def _all_reduce_sums(self, state: State, names: Sequence[str], group: Any) -> None:
-        """Sum tensors of a state over all processes, after the states of all processes are aligned."""
+        """Align the states of all processes if necessary, then sum tensors over all processes."""
         sums = _as_one_tensor(state, names)
         if self.aligned_by:
             common = self.to_align(state)
@@ -186,26 +190,26 @@ class Statistic(ABC):
         dist.all_reduce(sums, dist.ReduceOp.SUM, group)
 
     def to_align(self, state: State) -> Tensor:
-        """Return values that must be equal in all processes before their states add up, such as extremes or a mean."""
+        """Return values that must be equal in all processes before their states can be added, such as extremes."""
         raise NotImplementedError
 
     def align_(self, state: State, common: Tensor, is_first: bool) -> None:
-        """Move a state, in place, to the grid or the shift that follows from the common values of all processes.
+        """Move a state, in place, to the grid or the shift that the common values of all processes determine.
 
-        Each state has a copy of the common values then. States are added next, so all but that of the first process
-        set their copy to 0.
+        Each state then contains a copy of the common values. The states are added next. To keep a single copy in the
+        sum, only the first process keeps its copy, and the other processes set theirs to 0.
         """
         raise NotImplementedError
 
 
 class Numbers(NamedTuple):
-    """Views of the parts of the tensor of a :class:`DNAStatistic`, in their order.
+    """Views of the parts of the flat tensor of a :class:`DNAStatistic`, in their order in memory.
 
     Attributes:
-        whole: Numbers of all images, ``(size,)``.
-        folds: Numbers of each fold, ``(num_folds, fold_size)``.
+        whole: Values of all images together, such as counts, ``(size,)``.
+        folds: Values of each fold, ``(num_folds, fold_size)``.
         images_of_folds: Number of images of each fold, ``(num_folds,)``.
-        refused: Number of images that each layer refused, ``(layers,)``, see :mod:`.nonfinite`.
+        refused: Number of images with activations of a layer that are not finite, ``(layers,)``, see :mod:`.nonfinite`.
         images: Number of images, ``(1,)``.
 
     """
@@ -218,13 +222,13 @@ class Numbers(NamedTuple):
 
 
 class DNAStatistic(Statistic, Generic[_D]):
-    """Base class of statistics whose values are DNAs, with or without folds of images for tests and intervals.
+    """Base class of statistics whose values are DNAs. They can keep folds of images for tests and intervals.
 
-    A state is one flat tensor, see :class:`Numbers`.
+    A state is one flat tensor, whose parts are described by :class:`Numbers`.
 
     Args:
         extractor: Extractor of the activations.
-        num_folds: Number of folds; None for none.
+        num_folds: Number of folds; None to keep no folds.
         more: As for :class:`Statistic`.
 
     Raises:
@@ -232,13 +236,13 @@ class DNAStatistic(Statistic, Generic[_D]):
 
     """
 
-    #: Name of the tensor.
+    #: Name of the tensor in a state.
     tensor: ClassVar[str]
     #: Type of the tensor.
     dtype: ClassVar[torch.dtype]
-    #: Number of values of all images.
+    #: Number of values for all images together.
     size: int
-    #: Number of values of each fold.
+    #: Number of values for each fold.
     fold_size: int
 
     def __init__(self, extractor: DNAExtractor, num_folds: int | None = None, **more: Any) -> None:
@@ -259,7 +263,7 @@ class DNAStatistic(Statistic, Generic[_D]):
     @override
     def fields(self) -> dict[str, Field]:
         num_folds = self.num_folds or 0
-        # Each fold has its values and its number of images.
+        # Each fold has one more value, its number of images.
         size_of_folds = num_folds * (self.fold_size + 1)
         size = self.size + size_of_folds + len(self.neurons) + 1
         if self.aligned_by:
@@ -275,9 +279,14 @@ class DNAStatistic(Statistic, Generic[_D]):
 
     @override
     def value(self, state: State, origin: Origin) -> _D:
-        """Return the DNA of a state; may share memory with it. Errors are those of :mod:`.nonfinite`."""
+        """Return the DNA of a state, which may share memory with the state.
+
+        Raises:
+            ValueError: If images were refused because their activations were not finite.
+
+        """
         num_folds = self.num_folds or 0
-        # All numbers of images are at the end, so one copy from the device is enough.
+        # All numbers of images are at the end of the tensor, so one copy from the device is enough.
         size = num_folds + len(self.neurons) + 1
         numbers_of_images = [int(number) for number in state[self.tensor][-size:].tolist()]
         images_of_folds = numbers_of_images[:num_folds]
@@ -296,13 +305,13 @@ class DNAStatistic(Statistic, Generic[_D]):
         """Return the DNA of all images of a state, without folds; it may share memory with the state."""
 
     def fold_of(self, whole: _D, numbers: Tensor, num_images: int) -> DNA:
-        """Return the DNA of the numbers of a fold; by default these are sums of :func:`image_moments`."""
+        """Return the DNA of a fold from its values; by default, the values are sums of :func:`image_moments`."""
         return GaussianDNA.from_moments(
             numbers.view(-1, whole.neurons.total), whole.neurons, num_images, **whole.origin
         )
 
     def count_images_(self, state: State, activations: Activations, keys: Tensor | None) -> None:
-        """Add the numbers of images of a batch: of the whole, of each fold, and of images that layers refused."""
+        """Add the number of images in a batch to the numbers of all images, of each fold, and of refused images."""
         numbers = self.numbers(state)
         note_refused_(numbers.refused, activations)
         numbers.images.add_(len(activations))
@@ -333,12 +342,12 @@ def copied(state: State) -> State:
 
 
 def rows_of(state: State, name: str = "rows") -> list[Tensor]:
-    """Return the rows of a state that keeps lists, a tensor for each batch."""
+    """Return the list with the rows of a state, one tensor per batch."""
     return cast("list[Tensor]", state[name])
 
 
 def _as_one_tensor(state: State, names: Sequence[str]) -> Tensor:
-    """Copy some tensors of a state to one new tensor, and replace them by views of it."""
+    """Copy tensors of a state to one new flat tensor, replace them in the state by its views, and return it."""
     flat = torch.cat([state[name] for name in names])
     views = torch.split(flat, [len(state[name]) for name in names])
     for name, view in zip(names, views, strict=True):
@@ -347,7 +356,7 @@ def _as_one_tensor(state: State, names: Sequence[str]) -> Tensor:
 
 
 def _reduced(stacked: Tensor, field: Field) -> Tensor:
-    """Reduce the tensors of several processes, one in each row."""
+    """Reduce the tensors of several processes, each a row of ``stacked``."""
     if callable(field.reduction):
         return field.reduction(stacked)
     if field.reduction == "sum":

@@ -1,4 +1,4 @@
-"""The fold of each image: by a hash of its pixels, or by its group."""
+"""Assign each image to a fold, by a hash of its pixels or of the name of its group."""
 
 from __future__ import annotations
 
@@ -20,12 +20,21 @@ if TYPE_CHECKING:
 
 # Modulus of the hash: the Mersenne prime 2**31 - 1.
 _PRIME = 2_147_483_647
-# Number of pixels that are sampled from a large image, so that hashing takes about a millisecond.
+# Approximate number of values that are sampled from a large image, so that hashing takes about a millisecond.
 _PIXELS = 2**18
 
 
 def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:
-    """Return the ``"digest"`` of one input, without the batch axis, and its ``"folds"`` if folds depend on content."""
+    """Return values that are computed from one input before it is batched.
+
+    Args:
+        inputs: One input of a network, without the batch axis.
+        num_folds: Number of folds by content; None if folds are not assigned by content.
+
+    Returns:
+        A dict with the ``"digest"`` of the input, and its fold as ``"folds"`` if folds are assigned by content.
+
+    """
     notes = digest_note(inputs)
     if num_folds is not None:
         batch = mapped(lambda tensor: tensor[None], inputs)
@@ -34,43 +43,59 @@ def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:
 
 
 def image_notes(image: Pixels, num_folds: int | None) -> dict[str, Tensor]:
-    """Return notes on an image ``(H, W, C)``, not resized.
+    """Return values that are computed from one image before it is resized.
 
-    They are its ``"thumbnails"`` if it is grey or RGB, and its ``"folds"`` by content if these are so many.
+    Args:
+        image: The image, ``(H, W, C)``.
+        num_folds: Number of folds by content; None if folds are not assigned by content.
+
+    Returns:
+        A dict with the ``"thumbnails"`` of a grey or RGB image, and its fold as ``"folds"`` if folds are assigned by
+        content.
+
     """
     notes = {}
     if image.shape[2] in (1, 3):
         notes["thumbnails"] = thumbnail(image)
     if num_folds is not None:
         step = _step(image.size)
-        # The copy is contiguous.
+        # The method `copy` makes the transposed pixels contiguous.
         pixels = image[::step, ::step].transpose(2, 0, 1).copy()
         notes["folds"] = content_folds(torch.from_numpy(pixels)[None], num_folds)[0]
     return notes
 
 
 def group_folds(groups: Sequence[Hashable], num_folds: int) -> Tensor:
-    """Return the fold of each image by a digest of its group, ``(B,)``, independent of batch, order and process."""
-    # a tensor's text has its device
-    names = [group.tolist() if isinstance(group, Tensor) else group for group in groups]
-    digests = [hashlib.sha256(str(name).encode(errors="surrogatepass")).digest() for name in names]
-    return torch.tensor([int.from_bytes(digest[:6], "big") % num_folds for digest in digests], dtype=torch.int64)
+    """Return the fold of each image, ``(B,)``. Images of one group share a fold.
+
+    The fold depends only on a digest of the group, not on batch, order or process.
+    """
+    folds = [_fold_of_group(group, num_folds) for group in groups]
+    return torch.tensor(folds, dtype=torch.int64)
+
+
+def _fold_of_group(group: Hashable, num_folds: int) -> int:
+    # The text of a tensor would contain its device.
+    name = str(group.tolist() if isinstance(group, Tensor) else group)
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big") % num_folds
 
 
 def _step(size: int) -> int:
-    """Return the stride of sampled rows and columns for an image of ``size`` numbers."""
+    """Return the stride of sampled rows and columns, for an image of ``size`` values."""
     return max(1, math.isqrt(size // _PIXELS))
 
 
 def content_folds(imgs: Any, num_folds: int, of_images: bool = True) -> Tensor:
-    """Return the fold of each image by a hash of its pixels, shape ``(B,)``, independent of batch, order and process.
+    """Return the fold of each image, ``(B,)``. Images of equal pixels share a fold.
 
-    Metrics and :func:`compare` share this function, so that an image has the same fold in both.
+    The fold depends only on a hash of the pixels, not on batch, order or process. Metrics and :func:`compare` use this
+    function, so that an image has the same fold in both.
 
     Args:
-        imgs: Original images, not resized, ``(B, C, H, W)``, uint8, or floating point in [0, 1]; or other inputs.
+        imgs: Images before resizing, ``(B, C, H, W)``, uint8, or floating point in [0, 1]; or other inputs.
         num_folds: Number of folds.
-        of_images: False for other inputs, whose bits are hashed.
+        of_images: True for images; False for other inputs, whose bits are hashed.
 
     """
     tensors = tensors_of(imgs)
@@ -78,21 +103,22 @@ def content_folds(imgs: Any, num_folds: int, of_images: bool = True) -> Tensor:
         return torch.zeros(0, dtype=torch.int64)
     hashes: Any = 0
     for tensor in tensors:
-        on_device = tensor.cpu() if lacks_float64(tensor.device) else tensor
-        parts = _levels(on_device) if of_images else [_bits(on_device)]
-        hashes = (hashes * 16_807 + _hashed(parts)) % _PRIME
+        values = tensor.cpu() if lacks_float64(tensor.device) else tensor
+        hashed_values = _levels(values) if of_images else [_bits(values)]
+        hashes = (hashes * 16_807 + _hashed(hashed_values)) % _PRIME
     folds: Tensor = (hashes // 1_000 % num_folds).cpu()
     return folds
 
 
-def _hashed(parts: Sequence[Tensor]) -> Tensor:
-    """Return a hash of each row of some tensors of one shape."""
-    places = _places(parts[0][0].numel(), parts[0].device)
+def _hashed(tensors: Sequence[Tensor]) -> Tensor:
+    """Return a hash of each image, ``(B,)``, from one or several tensors ``(B, ...)`` of equal shapes."""
+    first = tensors[0]
+    places = _places(first[0].numel(), first.device)
     hashes = []
-    # Rows are taken one at a time, since float64 takes eight times the memory of uint8.
-    for i in range(len(parts[0])):
+    # Images are hashed one at a time, since float64 takes eight times the memory of uint8.
+    for i in range(len(first)):
         # Sums are below 2^53, so they are exact.
-        sums = [part[i].flatten().double() @ places for part in parts]
+        sums = [tensor[i].flatten().double() @ places for tensor in tensors]
         total = torch.stack(sums).sum().long()
         hashes.append(total % _PRIME * 48_271 % _PRIME)
     return torch.stack(hashes) * 69_621 % _PRIME
@@ -100,28 +126,28 @@ def _hashed(parts: Sequence[Tensor]) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _places(count: int, device: torch.device) -> Tensor:
-    """Return the numbers from 1, float64."""
+    """Return the numbers from 1 to ``count``, float64."""
     return torch.arange(1, count + 1, dtype=torch.float64, device=device)
 
 
 def _levels(imgs: Tensor) -> list[Tensor]:
-    """Return a sample of the pixels as levels of 8 bits, and the rest of levels of 16 bits for floating point."""
+    """Return a sample of the pixels as levels of 8 bits, and for float32 and float64 also the remainders to 16 bits."""
     step = _step(imgs[0].numel())
     imgs = imgs[..., ::step, ::step]
     if imgs.dtype == torch.uint8:
         return [imgs]
-    # The network also gets clamped values.
+    # The network gets clamped values, too.
     imgs = imgs.clamp(0, 1)
     levels = imgs.float().mul(255).round()
     if imgs.dtype not in (torch.float32, torch.float64):
         return [levels]
     # Images of 16 bits may differ by less than a level of 8 bits.
-    rest = (imgs * 65535).round() - 257 * levels
-    return [levels, rest]
+    remainders = (imgs * 65535).round() - 257 * levels
+    return [levels, remainders]
 
 
 def _bits(values: Tensor) -> Tensor:
-    """Return the bytes of each row, or of a sample of its values if there are many."""
+    """Return the bytes of each input, ``(B, bytes)``, or the bytes of a sample of its values if there are many."""
     rows = values.detach().reshape(len(values), -1)
     step = 1 + rows.shape[1] // _PIXELS
     return rows[:, ::step].contiguous().view(torch.uint8)

@@ -1,4 +1,4 @@
-"""Statistics of histograms: within given bounds, or on grids that grow with the data."""
+"""Statistics whose values are histograms: within given bounds, or on grids that grow with the data."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from torchmetrics_dna.statistics.base import DNAStatistic, Origin, State
 if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
-# Largest number of bins of folds: enough for tests, and twenty folds take only twice the memory of the whole.
+# Largest number of bins of folds. It is enough for tests. With 1,000 bins for all images, twenty folds take twice the
+# memory of the histogram of all images.
 _MOST_BINS_OF_FOLDS = 100
 
 
 class _Histograms(DNAStatistic[HistogramDNA]):
-    """Base class of statistics of histograms.
+    """Base class of statistics whose values are histograms.
 
-    Histograms of folds may have fewer bins. Each of these is a union of bins of the whole.
+    The histograms of folds may have fewer bins than that of all images. Each bin of a fold is then a union of bins of
+    the histogram of all images.
     """
 
     kind = HistogramDNA.kind
@@ -46,7 +48,7 @@ class _Histograms(DNAStatistic[HistogramDNA]):
     def add_counts_(
         self, state: State, activations: Activations, bins: Bins, bins_of_fold: Bins, keys: Tensor | None
     ) -> None:
-        """Count a batch, and each of its images in its fold."""
+        """Count the activations of a batch, for all images together and, if there are folds, for each fold."""
         folds = None
         if keys is not None:
             folds = FoldCounts(self._counts_of_folds(state), bins_of_fold, keys)
@@ -67,7 +69,7 @@ class _Histograms(DNAStatistic[HistogramDNA]):
 
 
 def _num_bins_of_folds(num_bins: int) -> int:
-    """Return the number of bins of folds: the largest divisor from 25 to 100, or all bins if there is none."""
+    """Return the number of bins of folds: the largest divisor of ``num_bins`` from 25 to 100, or else ``num_bins``."""
     if num_bins <= _MOST_BINS_OF_FOLDS:
         return num_bins
     for bins in range(_MOST_BINS_OF_FOLDS, _MOST_BINS_OF_FOLDS // 4 - 1, -1):
@@ -77,7 +79,7 @@ def _num_bins_of_folds(num_bins: int) -> int:
 
 
 class HistogramStatistic(_Histograms):
-    """Histograms within the bounds of activation ranges of the extractor's neurons."""
+    """Histograms within the bounds that activation ranges determine."""
 
     def __init__(
         self, extractor: DNAExtractor, num_bins: int, ranges: ActivationRanges, num_folds: int | None = None
@@ -91,7 +93,7 @@ class HistogramStatistic(_Histograms):
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         device = activations.device
-        # The bins stay on this device for the next batch.
+        # The moved bins are stored for the next batch.
         if self._bins.centre.device != device:
             self._bins = self._bins.to(device)
             self._bins_of_fold = self._bins_of_fold.to(device)
@@ -105,9 +107,10 @@ class HistogramStatistic(_Histograms):
 class SelfRangingStatistic(_Histograms):
     """Histograms on grids that grow with the data, ``ranges="auto"``.
 
-    After the counts of all images, a state has the extremes of each neuron as ``(-minimum, maximum)``, float64, whose
-    bits are stored as int64. They determine two grids: that of the whole, and a coarser one of all folds. The bins of
-    the coarser grid are unions of bins of the whole. Without images, the extremes have no meaning.
+    In a state, the extremes of each neuron follow the counts of all images. They are ``(-minimum, maximum)``, float64,
+    with their bits stored as int64. The extremes determine two grids: one for all images together, and a coarser grid
+    for the folds. Each bin of the coarser grid is a union of bins of the finer grid. Without images, the extremes have
+    no meaning.
     """
 
     aligned_by = "max"
@@ -130,7 +133,7 @@ class SelfRangingStatistic(_Histograms):
         earlier = {self.tensor: earlier_tensor}
         self._widen(state, self._extremes(earlier))
         self._widen(earlier, self._extremes(state))
-        # The extremes, between the counts of all images and of folds, do not add up.
+        # The extremes lie between the counts of all images and those of folds, and must not be added.
         tensor[: self.cells].add_(earlier_tensor[: self.cells])
         tensor[self.size :].add_(earlier_tensor[self.size :])
 
@@ -158,7 +161,7 @@ class SelfRangingStatistic(_Histograms):
         return HistogramDNA(self._counts(state), self.neurons, ranges, num_images, **origin)
 
     def _stored(self, state: State) -> Tensor:
-        """Return the extremes in a state, as a view, ``(2 * N,)``."""
+        """Return a view of the extremes in a state, ``(2 * N,)``, float64."""
         return self.numbers(state).whole[self.cells :].view(torch.float64)
 
     def _extremes(self, state: State) -> Tensor:
@@ -166,24 +169,29 @@ class SelfRangingStatistic(_Histograms):
         return torch.where(self.numbers(state).images > 0, self._stored(state), -torch.inf)
 
     def _widen(self, state: State, extremes: Tensor) -> tuple[Grid, Grid]:
-        """Widen the grids of a state in place to hold these extremes, and return them: of all images, and of folds."""
-        old = self._extremes(state)
+        """Widen the grids of a state in place, so that they include these extremes.
+
+        Returns:
+            The grid of all images, and the grid of the folds.
+
+        """
+        old_extremes = self._extremes(state)
         # Adding 0 turns -0.0 into 0.0, which has other bits.
-        new = torch.maximum(old, extremes) + 0.0
-        # On a device, reading the number of images would be a sync.
-        has_images = old.device.type != "cpu" or bool(self.numbers(state).images > 0)
-        grid = _grid_of(new, self.num_bins)
-        grid_of_folds = _grid_of(new, self.bins_of_fold)
-        if has_images:
-            regrid_(self._counts(state), _grid_of(old, self.num_bins), grid)
-            old_grid_of_folds = _grid_of(old, self.bins_of_fold)
+        new_extremes = torch.maximum(old_extremes, extremes) + 0.0
+        grid = _grid_of(new_extremes, self.num_bins)
+        grid_of_folds = _grid_of(new_extremes, self.bins_of_fold)
+        # Without images, there are no counts to move. On a device, reading the number of images would be a sync.
+        may_have_images = old_extremes.device.type != "cpu" or bool(self.numbers(state).images > 0)
+        if may_have_images:
+            regrid_(self._counts(state), _grid_of(old_extremes, self.num_bins), grid)
+            old_grid_of_folds = _grid_of(old_extremes, self.bins_of_fold)
             for counts in self._counts_of_folds(state):
                 regrid_(counts, old_grid_of_folds, grid_of_folds)
-        self._stored(state).copy_(new)
+        self._stored(state).copy_(new_extremes)
         return grid, grid_of_folds
 
 
 def _grid_of(extremes: Tensor, num_bins: int) -> Grid:
-    """Return the grid of the extremes ``(-minimum, maximum)``, ``(2 * N,)``."""
+    """Return the finest grid that includes the extremes ``(-minimum, maximum)``, ``(2 * N,)``."""
     minimum, maximum = split_extremes(extremes)
     return dyadic_grid(minimum, maximum, num_bins)

@@ -1,4 +1,4 @@
-"""Statistics of Gaussians of neurons and of layers."""
+"""Statistics whose values are Gaussians: one per neuron, or one per layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class MomentStatistic(DNAStatistic[GaussianDNA]):
-    """Sums of spatial means and of their squares, in two parts each."""
+    """Sums over images of each neuron's spatial mean and its square, see :func:`image_moments`."""
 
     kind = GaussianDNA.kind
     tensor = "moments"
@@ -42,7 +42,7 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         moments = image_moments(activations).flatten(1)
         numbers = self.numbers(state)
-        # The sums have one order of addition, whatever other layers there are.
+        # With contiguous rows, the order of addition does not depend on the number of neurons.
         numbers.whole.add_(moments.T.contiguous().sum(1))
         add_to_folds_(numbers.folds, moments, keys)
         self.count_images_(state, activations, keys)
@@ -54,7 +54,14 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
 
 
 def add_to_folds_(folds: Tensor, moments: Tensor, keys: Tensor | None) -> None:
-    """Add the moments of each image, ``(B, n)``, to those of its fold, ``(num_folds, n)``, always in one order."""
+    """Add the moments of each image to those of its fold in place, always in the same order.
+
+    Args:
+        folds: Sums of the moments of each fold, ``(num_folds, n)``.
+        moments: Moments of each image, ``(B, n)``.
+        keys: Fold of each image, ``(B,)``, on the CPU; None without folds.
+
+    """
     if keys is None:
         return
     in_fold = (torch.arange(len(folds))[:, None] == keys).double()
@@ -62,13 +69,14 @@ def add_to_folds_(folds: Tensor, moments: Tensor, keys: Tensor | None) -> None:
 
 
 class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
-    """Sums of spatial means, and of their products within each layer, about a shift set by the first batch.
+    """Sums over images of spatial means, and of products of the spatial means of two neurons of a layer.
 
-    Folds have the sums of a :class:`MomentStatistic`.
+    A shift is subtracted from all spatial means first, which reduces rounding errors. The mean of the first batch is
+    used as the shift. Folds have the sums of a :class:`MomentStatistic`, which need no shift.
 
     Args:
         extractor: Extractor of the activations.
-        layer: The only layer to take; by default all.
+        layer: Name of a single layer to use; by default all layers.
         num_folds: Number of folds; None for none.
 
     """
@@ -100,12 +108,12 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
         tensor = state[self.tensor]
         earlier_tensor = earlier[self.tensor].to(tensor.device)
         merge_cross_moments_(self._moments(state), self._moments({self.tensor: earlier_tensor}))
-        # The numbers after the moments of all images add up.
+        # All numbers that follow the moments of all images can be added.
         tensor[self.size :].add_(earlier_tensor[self.size :])
 
     @override
     def to_align(self, state: State) -> Tensor:
-        # Products add up only with a common shift. The mean of all images is the most accurate one.
+        # Products can be added only if they have the same shift. The mean of all images is the most accurate shift.
         moments = self._moments(state)
         sums = moments.num_images * moments.shift + moments.sums
         return torch.cat([sums, moments.num_images[None]])
@@ -125,7 +133,7 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
         return LayerGaussianDNA(mean, cov, self.neurons, num_images, **origin)
 
     def _moments(self, state: State) -> CrossMoments:
-        """Return the moments in a state, as views."""
+        """Return views of the moments in a state."""
         numbers = self.numbers(state)
         sizes_of_products = [width**2 for width in self.neurons.values()]
         sizes = [self.neurons.total, self.neurons.total, *sizes_of_products]

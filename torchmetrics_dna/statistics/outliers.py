@@ -1,8 +1,8 @@
-"""Outlier scores of single images, and of places in them, against Gaussians of a reference."""
+"""Outlier scores of single images, and of positions in images, relative to Gaussians of a reference."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import log
 from typing import TYPE_CHECKING
 
@@ -30,21 +30,26 @@ from torchmetrics_dna.statistics.scores import ImageScorer
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import LayerGaussianDNA
+    from torchmetrics_dna.dna.image_sample import ImageSample
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics.base import Origin, State
 
-# Pixels of the network's input between positions of the layer for local scores.
+# Target stride of the layer for local scores: pixels of the network's input from one position to the next.
 _STRIDE = 8
-# Size of inputs for networks without a size of their own.
+# Height and width of the input for networks that have no input size of their own.
 _SIZE = (224, 224)
 
 
 def check_size(num_images: int, is_unknown: bool = False) -> None:
-    """Raise an error unless a reference has enough images for outlier scores.
+    """Check that a reference has enough images for outlier scores.
+
+    Args:
+        num_images: Number of images of the reference.
+        is_unknown: True if the reference does not store this number.
 
     Raises:
-        ValueError: If it is unknown how many it has.
-        TooFewImagesError: If there are fewer than three.
+        ValueError: If the number of images is unknown.
+        TooFewImagesError: If there are fewer than three images.
 
     """
     if is_unknown:
@@ -59,7 +64,7 @@ def check_size(num_images: int, is_unknown: bool = False) -> None:
 
 
 def gaussians_of(reference: LayerGaussianDNA) -> dict[str, LayerGaussian]:
-    """Return the Gaussians of a reference's layers for outlier scores; errors as of :func:`check_size`."""
+    """Return the Gaussian of each layer that outlier scores use; errors are those of :func:`check_size`."""
     check_size(reference.num_images, reference.has_unknown_size)
     by_layer = reference.by_layer()
     return {
@@ -69,16 +74,26 @@ def gaussians_of(reference: LayerGaussianDNA) -> dict[str, LayerGaussian]:
 
 
 def outlier_reference(reference: LayerGaussianDNA) -> OutlierReference:
-    """Return the reference of outlier scores: its Gaussians and the sample of its single images.
+    """Return the reference of outlier scores, with the Gaussians and the sample of single images of a DNA.
 
     Raises:
-        ValueError: If the reference has no sample, or properties by other definitions; also errors of
-            :func:`check_size`.
+        ValueError: If the DNA has no sample, or image properties of another version; also errors of :func:`check_size`.
 
     """
     gaussians = gaussians_of(reference)
+    sample = _checked_sample(reference, gaussians.keys())
+    by_layer = reference.by_layer()
+    own_distances = {}
+    for layer in gaussians:
+        mean, cov = by_layer[layer]
+        own_distances[layer] = left_out_distances(sample.means[layer], (mean, cov, reference.num_images))
+    return OutlierReference(gaussians, own_distances, sample.properties)
+
+
+def _checked_sample(reference: LayerGaussianDNA, layers: Collection[str]) -> ImageSample:
+    """Return the sample of single images of a DNA; ValueError if it can't be used with these layers."""
     sample = reference.sample
-    if sample is None or not gaussians.keys() <= sample.means.keys():
+    if sample is None or any(layer not in sample.means for layer in layers):
         raise ValueError(
             f"{argument('reference')} expected to have a sample of single images, with which outlier scores are"
             f" computed, but {reference!r} has none; make it anew with {written('kind', 'layer-gaussian')}"
@@ -88,24 +103,20 @@ def outlier_reference(reference: LayerGaussianDNA) -> OutlierReference:
             f"{argument('reference')} has image properties by version {sample.version} of their definitions, but this"
             f" release measures by version {VERSION}; make it anew with {written('kind', 'layer-gaussian')}"
         )
-    by_layer = reference.by_layer()
-    own_distances = {}
-    for layer in gaussians:
-        mean, cov = by_layer[layer]
-        own_distances[layer] = left_out_distances(sample.means[layer], (mean, cov, reference.num_images))
-    return OutlierReference(gaussians, own_distances, sample.properties)
+    return sample
 
 
 class OutlierScorer(ImageScorer):
     """Function that computes the outlier score of single images, see :class:`OutlierReference`.
 
-    If the reference has image properties, activations need a layer of them, too. Layers of more than 512 neurons are
-    left out if there are smaller ones.
+    If the reference has image properties, activations must have a layer of image properties, too. Layers of more than
+    512 neurons are not used if there are smaller layers.
 
     Args:
         reference: The reference, from :func:`outlier_reference`.
         extractor: Extractor of the activations.
-        wait: Whether to sync with the device for errors. If not, scores are NaN where activations are not finite.
+        wait: Whether to sync with the device to raise errors. If not, all scores of a batch on a device are NaN if an
+            activation is not finite.
 
     """
 
@@ -126,14 +137,18 @@ class OutlierScorer(ImageScorer):
         means = {layer: activations_of_layers.means(layer) for layer in layers}
         properties = means.pop(LAYER, None)
         scores = self.reference.scores(means, properties)
-        # If errors are not waited for, scores of activations that are not finite must not be used.
+        # Without a sync, no error is raised, so NaN marks the scores as invalid.
         if not self._wait and device.type != "cpu":
             scores = torch.where(activations.finite.all(), scores, torch.nan)
         return scores[None]
 
     @override
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Split squared network distances among positions; the means of the layers' maps add up to them."""
+        """Split the squared Mahalanobis distances of a batch among positions.
+
+        The means of the maps of all layers add up to the distance of an image. The distance of image properties is not
+        included.
+        """
         Activations(activations).check()
         gaussians = self.reference.gaussians
         maps = {}
@@ -144,13 +159,14 @@ class OutlierScorer(ImageScorer):
 
 
 class OutlierCountStatistic(Statistic):
-    """Number of images whose outlier score is beyond the limit of the reference, and number of all images.
+    """Number of images whose outlier score exceeds the limit of the reference, and number of all images.
 
-    A state has ``counts``, int64, ``(2,)``, and ``refused``, see :mod:`.nonfinite`. Both add up over processes.
+    A state has both numbers as ``counts``, int64, ``(2,)``. It also has ``refused``, see :mod:`.nonfinite`. Processes
+    are reduced by a sum.
 
     Args:
         scorer: Scorer with the reference.
-        more: Further values that must be equal for two states to be merged.
+        more: Further settings that two states must share before they can be merged.
 
     """
 
@@ -176,16 +192,16 @@ class OutlierCountStatistic(Statistic):
 
     @override
     def value(self, state: State, origin: Origin) -> tuple[int, int]:
-        """Return how many images are beyond the limit, and how many there are; ValueError if images were refused."""
+        """Return the number of images beyond the limit, and of all images; ValueError if images were refused."""
         check_refused(state["refused"].tolist(), self.neurons)
         num_beyond, num_images = state["counts"].tolist()
         return num_beyond, num_images
 
 
 class LocalMomentStatistic(CrossMomentStatistic):
-    """Mean and covariance, over all places of all images, of a layer's means over 3 x 3 positions.
+    """Mean and covariance of a layer's averages over 3 x 3 positions, taken over all positions of all images.
 
-    Its value is a :class:`LayerGaussianDNA` whose images are places. :func:`local_layer` chooses a layer.
+    The value is a :class:`LayerGaussianDNA` of positions instead of images. :func:`local_layer` chooses the layer.
     """
 
     kind = "local-gaussian"
@@ -193,18 +209,23 @@ class LocalMomentStatistic(CrossMomentStatistic):
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         (layer,) = self.neurons
-        parts = []
+        parts_of_positions = []
         for part in activations.parts:
-            # From (B, n, H, W) to one row for each place, (B * H * W, n).
-            places = neighbourhoods(part[layer]).movedim(1, 3).flatten(0, 2)
-            parts.append({layer: places})
-        super().add_(state, Activations(*parts))
+            # From (B, n, H, W) to one row for each position, (B * H * W, n).
+            rows = neighbourhoods(part[layer]).movedim(1, 3).flatten(0, 2)
+            parts_of_positions.append({layer: rows})
+        super().add_(state, Activations(*parts_of_positions))
 
 
 class LocalScorer(ImageScorer):
-    """Function that computes the largest distance of a place of single images from the places of a reference.
+    """Function that scores single images by their most unusual position.
 
-    The reference is the value of a :class:`LocalMomentStatistic`.
+    The score is the largest Mahalanobis distance of a position of the image from the positions of the reference.
+
+    Args:
+        reference: The value of a :class:`LocalMomentStatistic`.
+        extractor: Extractor of the activations.
+
     """
 
     def __init__(self, reference: LayerGaussianDNA, extractor: DNAExtractor) -> None:
@@ -222,33 +243,32 @@ class LocalScorer(ImageScorer):
 
     @override
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Compute the distance of each place; an image's score is the largest."""
+        """Compute the distance of each position. The largest distance of an image is its score."""
         values = activations[self._layer]
         Activations({self._layer: values}).check()
         return {self._layer: self._gaussian.to(values.device).local_map(neighbourhoods(values))}
 
 
 def local_layer(extractor: DNAExtractor) -> str | None:
-    """Return the layer of up to 512 neurons whose positions are closest to 8 pixels apart; None if none has a grid."""
+    """Return the layer for local scores: of layers with at most 512 neurons, the one with a stride closest to 8 pixels.
+
+    Return None if no such layer has two axes of positions, or if the inputs are not images.
+    """
     if extractor.example is not None:
         return None
-    size = extractor.input_size or _SIZE
-    image = torch.zeros(1, extractor.allowed_channels[0], *size, dtype=torch.uint8, device=extractor.device)
+    height, width = extractor.input_size or _SIZE
+    image = torch.zeros(1, extractor.allowed_channels[0], height, width, dtype=torch.uint8, device=extractor.device)
     try:
         activations = extractor(image)
     except ValueError:
         # A user's network may accept only floats.
         activations = extractor(image.float())
-    heights: dict[str, int] = {}
+    # Ratio of each layer's stride to 8 pixels, as the absolute value of its logarithm.
+    deviations: dict[str, float] = {}
     for layer, values in activations.items():
         if values.ndim == 4 and values.shape[1] <= LARGEST:
-            heights[layer] = values.shape[2]
-    if not heights:
+            stride = height / values.shape[2]
+            deviations[layer] = abs(log(stride / _STRIDE))
+    if not deviations:
         return None
-
-    def deviation(layer: str) -> float:
-        """Ratio of the distance of positions to 8 pixels, as the absolute value of its logarithm."""
-        stride = size[0] / heights[layer]
-        return abs(log(stride / _STRIDE))
-
-    return min(heights, key=deviation)
+    return min(deviations, key=deviations.__getitem__)

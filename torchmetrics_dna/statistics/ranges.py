@@ -1,4 +1,4 @@
-"""Statistic of activation ranges."""
+"""Statistic whose value is the activation range of each neuron."""
 
 from __future__ import annotations
 
@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 class RangeStatistic(Statistic):
     """Minimum and maximum activation of each neuron.
 
-    A state has ``extremes``, ``(-minimum, maximum)``, float64, and ``images``: the number of images that each layer
-    refused, see :mod:`.nonfinite`, and the number of images at the end, int64.
+    A state has two tensors. ``extremes`` contains ``(-minimum, maximum)``, float64. ``images`` contains numbers of
+    images, int64: first the number that each layer refused, see :mod:`.nonfinite`, and last the number of all images.
 
     Args:
         extractor: Extractor of the activations.
-        margin: Rule of the ranges, ``"widen"`` or ``"scale"``.
-
-    Raises:
-        ValueError: If ``margin`` is another rule.
+        margin: Margin rule of the ranges, ``"widen"`` or ``"scale"``.
 
     """
 
@@ -69,13 +66,19 @@ class RangeStatistic(Statistic):
         return ActivationRanges(minimum, maximum, self.neurons, self.margin)
 
     def num_images(self, state: State) -> int:
-        """Return the number of images; ValueError if some were refused for non-finite activations."""
+        """Return the number of images; ValueError if images were refused because activations were not finite."""
         *refused, images = map(int, state["images"].tolist())
         check_refused(refused, self.neurons)
         return check_number(images)
 
     def minimum_and_maximum(self, state: State) -> tuple[Tensor, Tensor]:
-        """Return minimum and maximum, each ``(N,)``; RuntimeError without images, ValueError as :meth:`num_images`."""
+        """Return the minimum and the maximum of each neuron, ``(N,)`` each; the maximum is a view of the state.
+
+        Raises:
+            RuntimeError: If there are no images.
+            ValueError: If images were refused because activations were not finite.
+
+        """
         self.num_images(state)
         if state["extremes"].isinf().any():
             raise RuntimeError("At least one image is required to know activation ranges, but got 0")
@@ -83,6 +86,6 @@ class RangeStatistic(Statistic):
 
     @staticmethod
     def _widen(state: State, extremes: Tensor) -> None:
-        """Widen the extremes of a state in place."""
+        """Widen the extremes of a state in place, so that they include other extremes."""
         own = state["extremes"]
         own.copy_(torch.maximum(own, extremes.to(own.device)))

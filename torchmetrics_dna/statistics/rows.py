@@ -1,4 +1,4 @@
-"""Statistics with a row for each image, such as its features."""
+"""Statistics that keep one row per image, such as its features."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class ImageRows(Statistic):
-    """A row for each image, in order of addition, on the CPU.
+    """One row per image, in order of addition, on the CPU.
 
-    A state is ``{"rows": [...]}``, a list of tensors ``(b, ...)``. Each process keeps the rows of its own images; a
-    caller that knows the global order concatenates them.
+    A state is ``{"rows": [...]}``, a list of tensors ``(b, ...)``. Each process keeps the rows of its own images. The
+    caller concatenates the rows of all processes, because only the caller has the order of all images.
 
     Args:
         rows: Function that computes the rows of a batch, shape ``(B, ...)``.
@@ -39,7 +39,7 @@ class ImageRows(Statistic):
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        # Rows may have any size and dtype; those of the field are not used.
+        # Size and dtype of the field are not used, because rows may have any.
         return {"rows": Field(0, torch.float32, reduction="cat")}
 
     @override
@@ -48,7 +48,7 @@ class ImageRows(Statistic):
 
     @override
     def value(self, state: State, origin: Origin) -> Tensor:
-        """Return the rows, ``(images, ...)``; for no images, an empty tensor that concatenates with any."""
+        """Return the rows, ``(images, ...)``; without images, an empty tensor that can be concatenated with rows."""
         rows = rows_of(state)
         if not rows:
             return torch.zeros(0)
@@ -56,7 +56,7 @@ class ImageRows(Statistic):
 
 
 class SpatialMeans(ImageRows):
-    """Spatial means of some layers, float32, ``(images, N)``; a job turns them into :class:`Features`."""
+    """Spatial means of the given layers, float32, ``(images, N)``; a job turns them into :class:`Features`."""
 
     def __init__(self, neurons: Neurons, layers: Sequence[str]) -> None:
         super().__init__(self._means)
@@ -69,16 +69,17 @@ class SpatialMeans(ImageRows):
 
 
 class RowStatistic(Statistic):
-    """Base class of statistics that keep rows of all images, in order of addition, in lists that metrics gather.
+    """Base class of statistics of metrics that keep one row per image, in order of addition.
 
-    A state has lists of tensors ``(b, ...)``, which are never changed in place, and ``refused``: the number of images
-    that each layer refused, see :mod:`.nonfinite`.
+    A state has lists of tensors ``(b, ...)``, one tensor per batch. These tensors are never changed in place. A state
+    also has ``refused``, the number of images that each layer refused, see :mod:`.nonfinite`. Metrics gather the lists
+    of all processes.
     """
 
     @property
     @abstractmethod
     def row_fields(self) -> dict[str, Field]:
-        """Layout of the rows of an image, by the name of their list."""
+        """Layout of the rows in each list, by the name of the list."""
 
     @property
     @override
@@ -90,7 +91,7 @@ class RowStatistic(Statistic):
         # Importing torchmetrics takes time, and only metrics call this function.
         from torchmetrics.utilities.distributed import gather_all_tensors
 
-        # The base class reduces the numbers of refused images.
+        # The base class reduces `refused`, and leaves the lists as they are.
         super().reduce_(state, group, gather)
         gather = gather or gather_all_tensors
         for name in self.row_fields:
@@ -103,20 +104,20 @@ class RowStatistic(Statistic):
         return torch.cat(list(rows_of_processes))
 
     def all_rows(self, state: State, name: str) -> Tensor:
-        """Return all rows of a list as one tensor, with those of refused images."""
+        """Return all rows of a list as one tensor, including the rows of refused images."""
         parts = rows_of(state, name)
         if not parts:
             field = self.row_fields[name]
             shape = (0, field.size) if field.size else (0,)
             return torch.zeros(shape, dtype=field.dtype, device=state["refused"].device)
         if len(parts) > 1:
-            # The parts are replaced, since they would take the memory twice.
+            # Replace the list's tensors, because keeping both forms would take twice the memory.
             parts[:] = [torch.cat([part.to(parts[0].device) for part in parts])]
         return parts[0]
 
 
 class FeatureStatistic(RowStatistic):
-    """Spatial means of one layer, float32, one row per image, in order of addition, in the list ``features``."""
+    """Spatial means of one layer, float32, in the list ``features``: one row per image, in order of addition."""
 
     kind = "features"
 
@@ -140,10 +141,11 @@ class FeatureStatistic(RowStatistic):
 
     @override
     def in_turn(self, rows_of_processes: Sequence[Tensor]) -> Tensor:
-        """Interleave the rows of all processes, as a distributed sampler deals them out."""
+        """Interleave the rows of all processes, as a distributed sampler assigns images to them."""
         rows = torch.cat(list(rows_of_processes))
-        turns = torch.cat([torch.arange(len(rows_of_process)) for rows_of_process in rows_of_processes])
-        order = turns.argsort(stable=True)
+        # A stable sort by the position within a process takes one row of each process in turn.
+        positions = torch.cat([torch.arange(len(rows_of_process)) for rows_of_process in rows_of_processes])
+        order = positions.argsort(stable=True)
         return rows[order.to(rows.device)]
 
     @override

@@ -1,4 +1,4 @@
-"""Scores of single images against references, and the statistic that keeps them."""
+"""Scores of single images relative to references, and the statistic that keeps the scores."""
 
 from __future__ import annotations
 
@@ -26,40 +26,46 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
 
-# Value of `contrast` for a contrast with all images that are scored.
+# Value of the argument `contrast` that uses all scored images as the contrast.
 POOL = "pool"
 Score = Literal["outlier", "contrast", "distance"]
 
 
 class ImageScorer(ABC):
-    """Base class of functions that score single images against S references."""
+    """Base class of functions that score single images relative to S references."""
 
     def __init__(self, extractor: DNAExtractor) -> None:
         self.extractor = extractor
 
     @abstractmethod
     def __call__(self, activations: Activations) -> Tensor:
-        """Score a batch against each reference: float64, shape ``(S, B)``, on its device."""
+        """Return the scores of a batch relative to each reference: float64, ``(S, B)``, on the batch's device."""
 
     @abstractmethod
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Split the scores of a batch ``{layer: (B, n, *positions)}`` among positions, ``{layer: (B, *positions)}``."""
+        """Split the scores of a batch ``{layer: (B, n, *positions)}`` among positions.
+
+        Returns:
+            Maps ``{layer: (B, *positions)}``.
+
+        """
 
 
 class Scorer(ImageScorer):
-    """Function that computes dna-emd of single images to references (sections 5.1 and 5.4 of the paper).
+    """Function that computes the dna-emd from single images to references (sections 5.1 and 5.4 of the paper).
 
-    All references and images are counted in the same bins. For self-ranging references, these are equal bins between
-    the bounds of the first reference: images are counted in them, and the counts of references are moved to them.
+    All references and images are counted in the same bins. If the references are self-ranging, the bounds of the first
+    reference are divided into equal bins, and the counts of all references are moved to these bins.
 
     Args:
-        references: The DNAs to score against; the first one sets bins and unit.
+        references: DNAs of the references. The first reference determines the bins, and so the unit of the scores.
         extractor: Extractor of the activations.
-        weights: The weights of Eq. (5), shape ``(N,)``; None for the plain mean.
-        wait: Whether to sync with the device for errors. If not, scores are NaN where activations are not finite.
+        weights: The weights of Eq. (5), shape ``(N,)``; None for equal weights.
+        wait: Whether to sync with the device to raise errors. If not, all scores of a batch on a device are NaN if an
+            activation is not finite.
 
     Raises:
-        ValueError: If a reference is of another extractor or has no images.
+        ValueError: If a reference has another extractor, or has no images.
 
     """
 
@@ -79,7 +85,7 @@ class Scorer(ImageScorer):
         else:
             self._bins = bins_within(*first.known_ranges.bounds(), first.num_bins)
             counts = [reference.counts for reference in references]
-        # With all references in one tensor, one pass over an image's histograms is enough. One reference is not copied.
+        # With all references in one tensor, one pass over an image's histograms is enough. A single one is not copied.
         self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
 
     @override
@@ -89,7 +95,10 @@ class Scorer(ImageScorer):
 
     @override
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Split distances, or the difference of two, among positions; the means of the layers' maps add up to them."""
+        """Split the distances of a batch, or the differences of two distances, among positions.
+
+        The means of the maps of all layers add up to the score of an image.
+        """
         self._move(next(iter(activations.values())).device)
         maps = realism_maps(activations, self._counts, self._bins, self.weights)
         return {layer: less_contrast(values) for layer, values in maps.items()}
@@ -102,10 +111,8 @@ class Scorer(ImageScorer):
 
 
 def _check_references(references: Sequence[HistogramDNA], extractor: DNAExtractor) -> None:
-    """Raise ValueError if a reference has no images, or can't be compared with images of the extractor.
-
-    The bins are those of the first reference. An empty DNA is enough for this check.
-    """
+    """Raise ValueError if a reference has no images, or can't be compared with images of the extractor."""
+    # A DNA without images, in the bins of the first reference, is enough to compare the settings.
     first = references[0]
     if first.self_ranging:
         statistic: HistogramStatistic | SelfRangingStatistic = SelfRangingStatistic(extractor, first.num_bins)
@@ -121,12 +128,12 @@ def _check_references(references: Sequence[HistogramDNA], extractor: DNAExtracto
 class RealismStatistic(RowStatistic):
     """Scores of single images: outlier scores, distances to a reference, or differences of two distances.
 
-    A state has the lists ``scores``, float64, ``(b,)``, and ``indices``, int64, ``(b,)``, -1 if not given, which stay
-    on the CPU.
+    A state has the lists ``scores``, float64, ``(b,)``, and ``indices``, int64, ``(b,)``. Indices are -1 if they were
+    not passed, and stay on the CPU.
 
     Args:
         scorer: Scorer with a reference, or with a reference and a contrast.
-        more: Further values that must be equal for two states to be merged.
+        more: Further settings that two states must share before they can be merged.
 
     """
 
@@ -146,44 +153,59 @@ class RealismStatistic(RowStatistic):
 
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
-        """Add a batch in place; ``keys`` are indices of images in their data set, in all batches or in none."""
+        """Add a batch to a state in place.
+
+        Args:
+            state: The state.
+            activations: Activations of the batch.
+            keys: Index of each image in its data set, for all batches or for none.
+
+        Raises:
+            ValueError: If only some batches have indices, or an activation is not finite.
+
+        """
         if keys is None:
             keys = torch.full((len(activations),), -1)
-        earlier = [rows for rows in rows_of(state, "indices") if len(rows)]
-        if earlier:
-            check_indexed(torch.stack([earlier[0][0], keys[0]]))
+        earlier_indices = [indices for indices in rows_of(state, "indices") if len(indices)]
+        if earlier_indices:
+            # Either all indices of a batch are -1 or none, so one index of each batch is enough.
+            check_indexed(torch.stack([earlier_indices[0][0], keys[0]]))
         scores = self.score(activations)
         note_refused_(state["refused"], activations.only(self.neurons))
         rows_of(state, "scores").append(scores)
-        # Indices stay on the CPU, since a copy to the device would be a sync.
+        # Indices stay on the CPU, because a copy to the device would be a sync.
         rows_of(state, "indices").append(keys)
 
     def score(self, activations: Activations) -> Tensor:
-        """Score a batch, float64, shape ``(B,)``; on a device NaN, if a layer is not finite."""
+        """Return the scores of a batch, float64, ``(B,)``; on a device all NaN if an activation is not finite."""
         return less_contrast(self.scorer(activations))
 
     @override
     def value(self, state: State, origin: Origin) -> Tensor:
-        """Return the scores, float64, by ascending index, each image once; without indices in order of addition.
+        """Return the scores, float64, ``(images,)``.
 
-        ValueError if images were refused, or only some have indices, such as those of some processes.
+        Scores are sorted by index, with one score per index. Without indices, they are in order of addition.
+
+        Raises:
+            ValueError: If images were refused, or if only some images have indices.
+
         """
         scores = self.in_order(state)
-        return scores[self._once(state).to(scores.device)]
+        return scores[self._unique_positions(state).to(scores.device)]
 
     def in_order(self, state: State) -> Tensor:
-        """Return the scores, float64, in order of addition, whatever the indices; ValueError if images were refused."""
+        """Return the scores of all images in order of addition, float64; ValueError if images were refused."""
         check_refused(state["refused"].tolist(), self.neurons)
         return self.all_rows(state, "scores")
 
     def indices(self, state: State) -> Tensor:
-        """Return the index of each image of :meth:`value`, on the CPU; without indices, its number."""
-        once = self._once(state)
+        """Return the index of each score of :meth:`value`, on the CPU; without indices, the number of the image."""
+        positions = self._unique_positions(state)
         indices = self.all_rows(state, "indices").cpu()
-        return once if (indices < 0).any() else indices[once]
+        return positions if (indices < 0).any() else indices[positions]
 
-    def _once(self, state: State) -> Tensor:
-        """Return positions of the images by ascending index, each image once; without indices in order of addition."""
+    def _unique_positions(self, state: State) -> Tensor:
+        """Return the positions of the scores of :meth:`value` among all scores: by ascending index, each index once."""
         indices = self.all_rows(state, "indices").cpu()
         check_indexed(indices)
         if (indices < 0).any():
@@ -203,14 +225,14 @@ def check_indexed(indices: Tensor) -> None:
 
 
 def check_left_out(score: str, **arguments: object) -> None:
-    """Raise ValueError if an argument is given that a score does not support."""
+    """Raise ValueError if an argument that a score does not support is not None."""
     for name, value in arguments.items():
         if value is not None:
             raise ValueError(f"{argument(name)} is not for the score {score!r}")
 
 
 def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:
-    """Return indices of images as int64, on the CPU; ValueError unless there are ``count`` of 0 or more."""
+    """Return indices of images as int64, on the CPU; ValueError unless they are ``count`` integers of 0 or more."""
     numbers = torch.as_tensor(indices).cpu()
     if numbers.shape != (count,) or numbers.is_floating_point() or (numbers < 0).any():
         raise ValueError(

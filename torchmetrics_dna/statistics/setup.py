@@ -1,4 +1,4 @@
-"""Choose the extractor, bins and ranges for counting images, from the arguments and from DNAs to compare with."""
+"""Choose the extractor, bins and ranges with which images are counted, from arguments and from DNAs."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.statistics.base import DNAStatistic
 
-# A dict has the arguments of an extractor that is built later.
+# A dict contains the arguments of an extractor that is built later.
 Feature = str | nn.Module | DNAExtractor | dict[str, Any]
 DEFAULT_FEATURE = "efficientnet_lite0"
 # Number of bins of each histogram, as in the paper.
 DEFAULT_BINS = 1000
-# Arguments of DNAExtractor that are part of a preparation.
+# Arguments of DNAExtractor that the preparation of a DNA stores.
 _ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")
 
 
 class Setup(NamedTuple):
-    """Extractor, bins and ranges that images are counted with, and the DNAs that they are compared with.
+    """Extractor, bins and ranges with which images are counted, and the DNAs with which they are compared.
 
     Attributes:
         extractor: The extractor.
         num_bins: Number of bins of histograms.
-        ranges: Activation ranges of histograms; ``"auto"`` for histograms that determine their own.
-        dnas: The DNAs, of the extractor's layers in their order.
+        ranges: Activation ranges of histograms; ``"auto"`` for histograms that determine their own ranges.
+        dnas: The DNAs, with the layers of the extractor in its order.
 
     """
 
@@ -52,7 +52,7 @@ class Setup(NamedTuple):
     dnas: tuple[DNA, ...]
 
     def statistic(self, kind: Kind, num_folds: int | None = None) -> DNAStatistic[Any]:
-        """Return the statistic of DNAs of a representation; histograms have these bins and ranges."""
+        """Return the statistic whose values are DNAs of a representation; histograms use these bins and ranges."""
         if kind == "gaussian":
             return MomentStatistic(self.extractor, num_folds)
         if kind == "layer-gaussian":
@@ -75,29 +75,30 @@ def set_up(
 ) -> Setup:
     """Build an extractor with its network, and choose bins and ranges, for metrics, functions and commands.
 
-    A given argument is used. If it contradicts a DNA, an error reports both values. Other values follow from the DNAs,
-    or are defaults.
+    An argument that is passed is used. If it contradicts a DNA, the error reports both values. If an argument is not
+    passed, its value is that of the DNAs, or else a default.
 
     Args:
-        feature: A name, a module, an extractor, or a dict of its arguments; by default that of the DNAs, else
-            ``efficientnet_lite0``.
-        layers: Names of the layers, in order; not with an extractor, which has its own.
-        num_bins: Bins of each neuron's histogram; by default those of the DNAs, else 1000.
-        ranges: Activation ranges, the path of a file of them, or ``"auto"``; by default those of the DNAs, else those
-            packaged with the extractor, else ``"auto"``.
-        dnas: DNAs that images are to be compared with.
-        histograms: Whether histograms are made; if not, default ranges are not loaded.
-        to_gpu: Move a named network to CUDA, if there is a GPU, unless a device is given.
-        with_properties: Measure properties of images, too, unless the feature says otherwise.
+        feature: Name of a network, a module, an extractor, or a dict of arguments of an extractor. By default the
+            extractor of the DNAs, or else ``efficientnet_lite0``.
+        layers: Names of the layers, in order. An extractor has its own layers, so this argument can't be combined with
+            one.
+        num_bins: Number of bins of each neuron's histogram; by default that of the DNAs, or else 1000.
+        ranges: Activation ranges, the path of their file, or ``"auto"``. By default the ranges of the DNAs, or else the
+            ranges that are packaged with the extractor, or else ``"auto"``.
+        dnas: DNAs with which images are compared.
+        histograms: Whether images are counted in histograms. If not, default ranges are not loaded.
+        to_gpu: Whether to move a named network to CUDA, if there is a GPU and no device is passed.
+        with_properties: Whether to measure image properties, too, unless the feature specifies this.
 
     Raises:
         TypeError: If an argument has a wrong type.
-        ValueError: If an argument has a wrong value, or two don't fit together.
+        ValueError: If an argument has a wrong value, or two arguments contradict each other.
 
     """
     bins = _agree_on_bins(num_bins, dnas)
     named_dnas = [dna for dna in dnas if not is_unnamed(dna)]
-    # Statistics of an unnamed network are taken as those of FID.
+    # A file of statistics for FID may not name its network. It is assumed to be the network of FID.
     default = FEATURE if dnas and not named_dnas else DEFAULT_FEATURE
     extractor = _extractor(feature, layers, named_dnas, default, to_gpu)
     if with_properties:
@@ -119,14 +120,17 @@ def set_up(
 
 
 def _with_missing_ranges(dna: DNA, ranges: ActivationRanges) -> DNA:
-    """Return a histogram of an official file with ranges, which such files do not keep. Return other DNAs unchanged."""
+    """Add ranges to a histogram from an official file, because such files do not contain ranges.
+
+    Other DNAs are returned unchanged.
+    """
     if isinstance(dna, HistogramDNA) and dna.ranges is None:
         return replace(dna, ranges=ranges)
     return dna
 
 
 def _agree_on_ranges(ranges: ActivationRanges | str | None, dnas: Sequence[DNA]) -> ActivationRanges | str | None:
-    """Return the ranges that argument and DNAs agree on, None without any; ValueError if they do not agree."""
+    """Return the ranges on which argument and DNAs agree, or None if there are none; ValueError if they disagree."""
     candidates: list[ActivationRanges | str] = []
     if ranges is not None:
         candidates.append(ranges)
@@ -146,7 +150,12 @@ def _agree_on_ranges(ranges: ActivationRanges | str | None, dnas: Sequence[DNA])
 
 
 def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None) -> None:
-    """Raise ValueError if only DNAs are given, and an argument for images differs from their values."""
+    """Check the arguments of a comparison of DNAs alone, in which no images are measured.
+
+    Raises:
+        ValueError: If an argument contradicts a DNA, or is only for images.
+
+    """
     _agree_on_bins(num_bins, dnas)
     settings = given_arguments(feature)
     feature = settings.pop("feature", None)
@@ -161,7 +170,16 @@ def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | 
 def _extractor(
     feature: Feature | None, layers: Sequence[str] | None, dnas: Sequence[DNA], default: str, to_gpu: bool
 ) -> DNAExtractor:
-    """Return the extractor for named DNAs; ``default`` is the feature if there are no DNAs and no feature."""
+    """Return the extractor that was passed, or build the extractor of a feature or of named DNAs.
+
+    Args:
+        feature: As for :func:`set_up`.
+        layers: Names of the layers; None for those of the extractor or of the DNAs.
+        dnas: DNAs with the name of their extractor.
+        default: Name of the network if there are no DNAs and no feature.
+        to_gpu: As for :func:`set_up`.
+
+    """
     if isinstance(feature, DNAExtractor):
         if layers is not None:
             raise ValueError("Argument `layers` goes with a named feature; give it to the DNAExtractor")
@@ -169,12 +187,16 @@ def _extractor(
     settings = given_arguments(feature)
     network: Any = settings.pop("feature", None)
     layers = settings.pop("layers", layers)
-    # A module stays where the user has put it.
+    # A module stays on the device where the user has put it.
     if to_gpu and torch.cuda.is_available() and not isinstance(network, nn.Module):
         settings = {"device": "cuda"} | settings
     if not dnas:
         return DNAExtractor(default if network is None else network, layers=layers, **settings)
-    dna = dnas[0]
+    return _extractor_beside(dnas[0], network, layers, settings)
+
+
+def _extractor_beside(dna: DNA, network: Any, layers: Sequence[str] | None, settings: dict[str, Any]) -> DNAExtractor:
+    """Build the extractor of images that are compared with a DNA; ValueError if the arguments contradict the DNA."""
     for layer in layers or []:
         if layer not in dna.neurons:
             raise ValueError(f"Unknown layer {layer!r}; the layers of the DNA are: {', '.join(dna.neurons)}")
@@ -189,13 +211,13 @@ def _extractor(
 
 
 def given_arguments(feature: Feature | None) -> dict[str, Any]:
-    """Return the arguments of an extractor that are given."""
+    """Return the arguments of an extractor, without those that are None."""
     arguments = feature if isinstance(feature, dict) else {"feature": feature}
     return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
-    """Return the number of bins that argument and DNAs agree on; ValueError if they do not agree."""
+    """Return the number of bins on which argument and DNAs agree; ValueError if they disagree."""
     if num_bins is not None:
         check_num_bins(num_bins)
     bins_of_dnas = [dna.num_bins for dna in dnas if isinstance(dna, HistogramDNA)]
@@ -216,22 +238,22 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
 
 
 def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
-    """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
+    """Build the extractor that made a DNA, with its layers, and with its preparation of images if that is known.
 
     Args:
         dna: The DNA, or features.
         layers: Names of the layers; None for those of the DNA.
-        settings: Further arguments of :class:`DNAExtractor`, which replace those of the DNA.
+        settings: Further arguments of :class:`DNAExtractor`. They replace the settings of the DNA.
 
     Raises:
-        ValueError: If an argument is wrong, or no extractor has this name.
+        ValueError: If an argument is wrong, or no network has the name that the DNA stores.
 
     """
     preparation = dna.preparation or {}
     arguments = {name: preparation[name] for name in _ARGUMENTS if preparation.get(name) is not None}
     if "input_size" in arguments:
         arguments["input_size"] = tuple(arguments["input_size"])
-    # Without a size, images were not resized, or an official file does not record the size.
+    # If the size is missing, images were not resized, or the file is an official one, which does not contain the size.
     if "input_size" not in arguments or arguments.get("resize") not in RESIZES:
         arguments.pop("resize", None)
     arguments |= settings
@@ -244,7 +266,10 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
 
 
 def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
-    """Raise ValueError if a DNA has another extractor, weights or preparation of images; unknown values match any."""
+    """Raise ValueError if extractor, weights or preparation of a DNA differ from those of an extractor.
+
+    Values that the DNA does not store are not compared.
+    """
     version = (dna.preparation or {}).get("properties", VERSION)
     if version != VERSION and extractor.has_properties:
         raise ValueError(
@@ -260,7 +285,7 @@ def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
 
 
 def identity_beside(dna: DNA | Features, extractor: DNAExtractor) -> Identity:
-    """Return the identity of an extractor, with a fingerprint of the same input as that of a DNA."""
+    """Return the identity of an extractor, with a fingerprint of the input that the fingerprint of a DNA used."""
     fingerprint = None
     if dna.fingerprint:
         fingerprint = extractor.take_fingerprint(dna.fingerprint["input"])

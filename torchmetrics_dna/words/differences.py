@@ -36,7 +36,7 @@ def explain(
     names: tuple[str, str] = ("A", "B"),
     properties: list[PropertyDifference] | None = None,
     causes: Causes | None = None,
-    lacks: str = "",
+    why_untested: str = "",
     p_value: float | None = None,
 ) -> Explanation:
     """Explain how two DNAs of the same extractor differ.
@@ -51,12 +51,12 @@ def explain(
         properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
         causes: Changes of A's images that were searched.
         p_value: P-value that the sets differ; by default that of the test.
-        lacks: Why there is no test, in words; empty if there is one, or none was requested.
+        why_untested: Why there is no test, in words; empty if there is one, or none was requested.
 
     """
     if p_value is None and test is not None:
         p_value = test.p_value
-    explanation = Explanation(p_value, [], names=names, lacks=lacks)
+    explanation = Explanation(p_value, [], names=names, why_untested=why_untested)
     if properties is None and LAYER not in a.neurons:
         explanation = replace(explanation, unmeasured=_why_unmeasured(a))
     if not _is_worth_explaining(a, b, explanation):
@@ -82,7 +82,7 @@ def _is_worth_explaining(a: DNA, b: DNA, explanation: Explanation) -> bool:
         return False
     if explanation.differs is not None:
         return explanation.differs
-    if explanation.lacks:
+    if explanation.why_untested:
         return False
     return all(dna.has_unknown_size or dna.num_images >= _LEAST_UNTESTED for dna in (a, b))
 

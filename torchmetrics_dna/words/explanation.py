@@ -41,7 +41,7 @@ class PropertyDifference(NamedTuple):
         spread_a: Standard deviation over the images of A.
         spread_b: Standard deviation over the images of B.
         q: False discovery rate among neurons with at least as much evidence; None without a test.
-        theirs: Smallest and largest mean of the sets that form A together; None if A is one set.
+        range_of_others: Smallest and largest mean of the sets that form A together; None if A is one set.
 
     """
 
@@ -51,7 +51,7 @@ class PropertyDifference(NamedTuple):
     spread_a: float
     spread_b: float
     q: float | None
-    theirs: tuple[float, float] | None = None
+    range_of_others: tuple[float, float] | None = None
 
     @property
     def effect(self) -> float:
@@ -84,7 +84,7 @@ class Explanation:
         colourless: Number of images without colour in A, the same in B, and number of all images of B, if clearly more
             images of B are without colour; else None.
         unmeasured: Reason why properties were not measured, and a remedy; empty if they were measured.
-        lacks: Reason why there is no test, and what it requires; empty if there is one.
+        why_untested: Reason why there is no test, and what it requires; empty if there is one.
         paired: True if each image of B shows the same as its partner in A.
         pixels: Differences between the pixels of pairs; None if they were not compared.
 
@@ -99,7 +99,7 @@ class Explanation:
     guess: Causes | None = None
     colourless: tuple[int, int, int] | None = None
     unmeasured: str = ""
-    lacks: str = ""
+    why_untested: str = ""
     paired: bool = False
     pixels: PixelDifferences | None = None
 
@@ -229,7 +229,7 @@ def what_was_measured(explanation: Explanation) -> list[str]:
     if not shown:
         return []
     a, b = explanation.names
-    are_several_sets = any(measured.theirs is not None for measured in explanation.properties)
+    are_several_sets = any(measured.range_of_others is not None for measured in explanation.properties)
     heading = f"Properties that differ most in {b}" if are_several_sets else f"Properties that differ most ({a} → {b})"
     return [f"{heading}: {', '.join(map(_property_in_words, shown))}."]
 
@@ -282,10 +282,10 @@ def _property_in_words(measured: PropertyDifference) -> str:
     name = measured.name
     if measured.direction == 0:
         return f"{name} (more varied)" if measured.spread_b > measured.spread_a else f"{name} (less varied)"
-    if measured.theirs is None:
+    if measured.range_of_others is None:
         before, after = _distinct(name, measured.a, measured.b)
         return f"{name} {before} → {after}"
-    value, low, high = _distinct(name, measured.b, *measured.theirs)
+    value, low, high = _distinct(name, measured.b, *measured.range_of_others)
     reference_range = low if low == high else f"{low} to {high}"
     return f"{name} {value} (other sets: {reference_range})"
 
@@ -308,8 +308,8 @@ def what_differs(explanation: Explanation) -> str:
     sentences = what_was_measured(explanation)
     if explanation.unmeasured:
         sentences.append(f"{explanation.unmeasured}.")
-    if not clauses and explanation.lacks:
-        sentences.append(f"Not tested: {explanation.lacks}.")
+    if not clauses and explanation.why_untested:
+        sentences.append(f"Not tested: {explanation.why_untested}.")
     elif not clauses and (explanation.unmeasured or not sentences):
         sentences.append(f"Pass {written('num_folds', 20)} for a test.")
     return " ".join([*pixels, *(f"{clause}." for clause in clauses), *sentences])

@@ -9,7 +9,7 @@ from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
 from torchmetrics_dna.images.properties import FAULTS, RECORDS
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.functional.odd import Odd
+    from torchmetrics_dna.functional.flagging import Outlier
 
 # Verbs of statements about one image, and the same about several.
 _PLURAL_VERBS = {"is": "are", "has": "have", "looks": "look", "shows": "show"}
@@ -30,7 +30,7 @@ class Statement(NamedTuple):
     details: str = ""
 
 
-#: Statements about images for the reasons of an :class:`~torchmetrics_dna.functional.odd.Odd`.
+#: Statements about images for the reasons of an :class:`~torchmetrics_dna.functional.flagging.Outlier`.
 REASONS = {
     "all black": Statement("is", "all black"),
     "all white": Statement("is", "all white"),
@@ -42,41 +42,41 @@ REASONS = {
 REASONS |= {name: Statement(fault.verb, fault.words, fault.details) for name, fault in (FAULTS | NUMBER_FAULTS).items()}
 
 
-def extreme_in_words(odd: Odd) -> str:
+def extreme_in_words(outlier: Outlier) -> str:
     """Return the property or layer in which an image is most extreme, with its value and the range of the others."""
-    name = odd.reason
+    name = outlier.reason
     if name.endswith(("+", "-")):
         # The sign after a property gives its direction.
         name = name[:-2]
     record = RECORDS.get(name)
     if record is None:
-        value, low, high = (f"{number:.3g}" for number in (odd.value, odd.low, odd.high))
+        value, low, high = (f"{number:.3g}" for number in (outlier.value, outlier.low, outlier.high))
         distance = f"distance in {name}:" if name else "distance"
         return f"{distance} {value} (others {low} to {high})"
-    value, low, high = (record.in_words(number) for number in (odd.value, odd.low, odd.high))
+    value, low, high = (record.in_words(number) for number in (outlier.value, outlier.low, outlier.high))
     return f"{name} {value} (others {low} to {high})"
 
 
-def why_flagged(odd: Odd, reference: str, *, short: bool) -> str:
+def why_flagged(outlier: Outlier, reference: str, *, short: bool) -> str:
     """Return why an image is flagged.
 
     The full reason has the value of the property, and its range in the reference.
 
     Args:
-        odd: The image.
+        outlier: The image.
         reference: Name of the reference, or "the others".
         short: Whether to leave out the value and the reference.
 
     """
     if short:
-        return short_reason(odd.reason)
-    reason = full_reason(odd.reason, reference)
+        return short_reason(outlier.reason)
+    reason = full_reason(outlier.reason, reference)
     # A reason is a property and a sign.
-    name = odd.reason[:-2]
+    name = outlier.reason[:-2]
     record = RECORDS.get(name) or NUMBERS.get(name)
-    if odd.reason not in REASONS or record is None:
+    if outlier.reason not in REASONS or record is None:
         return reason
-    value, low, high = (record.in_words(number) for number in (odd.value, odd.low, odd.high))
+    value, low, high = (record.in_words(number) for number in (outlier.value, outlier.low, outlier.high))
     return f"{reason} ({name} {value}; in {reference} {low} to {high})"
 
 

@@ -67,7 +67,7 @@ class ScoreSamples(OnImages):
         # None where nothing is wrong, so that no reason of an earlier run stays
         samples.set_values("dna_off", {ids[number]: ranking.reasons.get(number) for number in scores}, key_field="id")
         ctx.ops.reload_dataset()
-        return {"verdict": ranking.verdict or " ".join(ranking.notices), "off": len(ranking.reasons)}
+        return {"verdict": ranking.verdict or " ".join(ranking.notices), "flagged": len(ranking.reasons)}
 
 
 class CompareViews(OnImages):

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from torchmetrics_dna import DNAExtractor, Reading, compare, rank
-from torchmetrics_dna.functional.odd import odd_inputs
+from torchmetrics_dna.functional.flagging import outlier_inputs
 from torchmetrics_dna.images.numbers import GRID, RECORDS, input_numbers
 
 SHAPES: dict[str, tuple[int, ...]] = {"a vector": (50,), "a map": (6, 7), "a volume": (2, 5, 6, 7), "flat": (1, 1, 9)}
@@ -120,10 +120,10 @@ def test_one_zero_by_chance_is_not_odd(dtype: Any) -> None:
         steps = 32 if dtype == np.float16 else 16
         x = (np.round(rng.normal(size=(70, 16)) * 2 * steps) / (steps if dtype == np.float16 else 1)).astype(dtype)
         clean = torch.stack([input_numbers(torch.tensor(row), 0) for row in x])
-        named.append(bool(odd_inputs(clean, {})))
+        named.append(bool(outlier_inputs(clean, {})))
         x[5, :8] = 0
         clean[5] = input_numbers(torch.tensor(x[5]), 0)
-        assert 5 in {odd.image for odd in odd_inputs(clean, {})}
+        assert 5 in {odd.image for odd in outlier_inputs(clean, {})}
     assert sum(named) <= 2
 
 
@@ -150,7 +150,7 @@ def test_the_rule(seed: int) -> None:
         numbers = torch.stack([input_numbers(torch.tensor(x), axes=GRID) for x in side])
         layers = {layer: values[: len(side)] for layer, values in means.items()}
         for level in (0.2, 0.05):
-            found = odd_inputs(numbers, {layer: torch.tensor(values) for layer, values in layers.items()}, level)
+            found = outlier_inputs(numbers, {layer: torch.tensor(values) for layer, values in layers.items()}, level)
             assert {odd.image for odd in found} == by_hand(numbers.numpy(), layers, level)
 
 
@@ -165,15 +165,15 @@ def test_an_odd_input_is_named(what: str) -> None:
     (change, words), a, b = SPOIL[what], volumes(25, 7), volumes(25, 8)
     b[6] = change(b[6])
     ranking = rank(torch.tensor(b), feature=network())
-    assert ranking.off == ["input 6"]
+    assert ranking.flagged_names == ["input 6"]
     [reason] = ranking.reasons.values()
     assert words in reason
     assert "image" not in "".join([str(ranking.verdict), *ranking.notices])
     assert "a flipped or rotated input" in str(ranking.verdict)
     compared: Any = compare(torch.tensor(a), torch.tensor(b), network())
-    assert compared.odd.off[0] == "input 6"
-    assert words in compared.odd.reasons("A")[6]
-    assert json.loads(json.dumps(compared.to_dict()))["few_off"]["images"][0] == "input 6"
+    assert compared.outliers.flagged_names[0] == "input 6"
+    assert words in compared.outliers.reasons("A")[6]
+    assert json.loads(json.dumps(compared.to_dict()))["outliers"]["images"][0] == "input 6"
 
 
 def test_it_is_said_what_can_not_be_detected() -> None:
@@ -189,8 +189,8 @@ def test_it_is_said_what_can_not_be_detected() -> None:
 def test_what_both_sides_have_is_no_fact() -> None:
     a, b = volumes(25, 7), volumes(25, 8)
     a[3], b[6] = 0, 0
-    odd: Any = compare(torch.tensor(a), torch.tensor(b), network()).odd
-    assert "input 6" not in odd.off
+    odd: Any = compare(torch.tensor(a), torch.tensor(b), network()).outliers
+    assert "input 6" not in odd.flagged_names
 
 
 def test_one_that_is_not_finite_is_named() -> None:

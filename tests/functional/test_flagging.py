@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from torchmetrics_dna.demo import blur, jpeg, photographs
-from torchmetrics_dna.functional import odd_by_properties
-from torchmetrics_dna.functional.odd import odd_in_folder, standardized_properties
+from torchmetrics_dna.functional import outliers_by_properties
+from torchmetrics_dna.functional.flagging import outliers_in_folder, standardized_properties
 from torchmetrics_dna.images.properties import OF_PIXELS, PROPERTIES, image_properties
 
 LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.01, "noise": 0.005}
@@ -105,13 +105,13 @@ def test_it_is_the_formula(count: int, num_images: int) -> None:
     random = np.random.default_rng(2)
     for row in range(0, num_images, 2):  # half of them far away in some property
         images[row, random.integers(3, 18)] = float(random.choice([0.02, 0.15, 0.6, 0.98]))
-    odd = odd_by_properties(reference, images)
+    odd = outliers_by_properties(reference, images)
     assert [(each.image, each.reason) for each in odd] == by_numpy(reference, images)
     for each in odd:
         name = each.reason[:-2]
         of_reference = reference[:, PROPERTIES.index(name)]
         assert each[2:] == (float(images[each.image, PROPERTIES.index(name)]), of_reference.min(), of_reference.max())
-    assert odd_by_properties(reference, images[:0]) == odd_by_properties(reference, reference[:20]) == []
+    assert outliers_by_properties(reference, images[:0]) == outliers_by_properties(reference, reference[:20]) == []
 
 
 @pytest.mark.parametrize(("count", "share"), [(15, 0), (31, 1), (60, 0), (60, 2), (90, 3), (200, 5)])
@@ -126,14 +126,14 @@ def test_in_a_folder_it_is_the_formula(count: int, share: int) -> None:
     images[: 2 * (share > 2), PROPERTIES.index("flat areas")] = 0.97
     images[: 2 * (share > 2), PROPERTIES.index("sharpness")] = 0.0
     for level in (1.0, 0.2, 0.05):
-        odd = odd_in_folder(images, level)
+        odd = outliers_in_folder(images, level)
         assert {each.image: each.reason for each in odd} == in_folder_by_numpy(images, level)
         others = np.delete(images.numpy(), [each.image for each in odd], 0)
         for each in odd:
             of = PROPERTIES.index(each.reason[:-2])
             assert each[2:] == (images[each.image, of], others[:, of].min(), others[:, of].max())
     assert bool(odd) == (share > 0)
-    assert odd_in_folder(images, level=None) == odd_in_folder(images, 0.2 if count >= 40 else 0.05)
+    assert outliers_in_folder(images, level=None) == outliers_in_folder(images, 0.2 if count >= 40 else 0.05)
 
 
 def test_images_of_one_colour_are_named_in_any_folder() -> None:
@@ -142,7 +142,7 @@ def test_images_of_one_colour_are_named_in_any_folder() -> None:
         images[::3, PROPERTIES.index("contrast")] = 0.0
         images[0, PROPERTIES.index("brightness")] = 0.01
         reasons = ["all black", *["one colour"] * (len(images[::3]) - 1)]
-        assert [each.reason for each in odd_in_folder(images, level=None)] == reasons
+        assert [each.reason for each in outliers_in_folder(images, level=None)] == reasons
 
 
 PLAIN, BLACK = {"contrast": 0.009}, {"contrast": 0.009, "brightness": 0.01, "saturation": 0.0}
@@ -172,9 +172,9 @@ def test_facts(
         for side, values in ((images[1:], changed), (reference[:8], in_reference)):  # eight hide the tail
             for name, value in values.items():
                 side[:, PROPERTIES.index(name)] = value
-        facts = [(odd.image, odd.reason) for odd in odd_by_properties(reference, images)]
+        facts = [(odd.image, odd.reason) for odd in outliers_by_properties(reference, images)]
         assert facts == ([] if fact is None else [(row, fact) for row in (1, 2, 3)])
-        of_two = {odd.reason for odd in odd_by_properties(reference, images[:3])}  # which may be grey by chance
+        of_two = {odd.reason for odd in outliers_by_properties(reference, images[:3])}  # which may be grey by chance
         assert of_two - {"saturation -"} == {fact} - {None, "no colour"}
 
 
@@ -184,11 +184,11 @@ def test_others_take_less_once_an_image_is_named() -> None:
     reference[:, column] = (reference[:, column] + 0.02) * 0.0795 / 0.1595 - 0.01
     images = reference.clone()
     images[0, column] = 0.0695
-    assert odd_by_properties(reference, images) == []
+    assert outliers_by_properties(reference, images) == []
     for name, value in (("sharpness", 0.01), ("contrast", 0.0)):
         images[1] = reference[1]
         images[1, PROPERTIES.index(name)] = value
-        assert [odd.image for odd in odd_by_properties(reference, images)] == [0, 1]
+        assert [odd.image for odd in outliers_by_properties(reference, images)] == [0, 1]
 
 
 def test_spoilt_photographs() -> None:
@@ -204,7 +204,9 @@ def test_spoilt_photographs() -> None:
         torch.cat([image_properties(torch.from_numpy(image.copy()).permute(2, 0, 1)[None]) for image in side])
         for side in (photos[4:], [*spoilt.values(), *album])
     )
-    named = [odd_by_properties(reference, images[rows]) for rows in ([0, 1, 1, 1], [0, 2], [0, 3], [0, 4, 5, 6, 7])]
+    named = [
+        outliers_by_properties(reference, images[rows]) for rows in ([0, 1, 1, 1], [0, 2], [0, 3], [0, 4, 5, 6, 7])
+    ]
     reasons = [[odd.reason for odd in of_images] for of_images in named]
     black, grey, *others = spoilt
     assert reasons == [[black, grey, grey, grey], *([black, key] for key in others), [black]]
@@ -232,4 +234,4 @@ def test_deviations_of_the_reference() -> None:
 )
 def test_mistakes(reference: Tensor, images: Tensor, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        odd_by_properties(reference, images)
+        outliers_by_properties(reference, images)

@@ -99,29 +99,31 @@ def test_against_the_definition(count: int, odd: dict[int, float], beside: bool)
     network = list(EXTRACTOR.neurons)
     p_value, named, p_of_rest = written_out(measured, [network, [LAYER]] if beside else [network])
     result = matrix(given, extractor, **OPTIONS)
-    assert result.odd is not None
-    assert (result.odd.p_value, result.odd.p_of_rest) == (
+    assert result.outliers is not None
+    assert (result.outliers.p_value, result.outliers.p_of_rest) == (
         pytest.approx(p_value),
         p_of_rest and pytest.approx(p_of_rest),
     )
-    assert result.odd.odd == pytest.approx(named)
+    assert result.outliers.outliers == pytest.approx(named)
     expected = [[*given][i] for i in odd] if len(odd) <= max(1, count // 4) else []
     assert sorted(named) == sorted(expected)
     assert (p_value <= 0.05) == bool(odd)
     assert result.verdict.splitlines()[0].startswith(
         f"{next(iter(named))} " if named else "None of" if not odd else f"The {count} sets differ"
     )
-    assert bool(result.odd.properties) == (beside and bool(named))
-    for each in result.odd.properties:  # which are those of the first that is named, beside the means of the others
+    assert bool(result.outliers.properties) == (beside and bool(named))
+    for (
+        each
+    ) in result.outliers.properties:  # which are those of the first that is named, beside the means of the others
         column = PROPERTIES.index(each.name)
         means = {
             name: float(image_properties(torch.from_numpy(of_set).movedim(3, 1))[:, column].double().mean())
             for name, of_set in given.items()
         }
         own = means.pop(next(iter(named)))
-        assert each.theirs == pytest.approx((min(means.values()), max(means.values())), abs=1 / 40)
+        assert each.range_of_others == pytest.approx((min(means.values()), max(means.values())), abs=1 / 40)
         assert each.b == pytest.approx(own, abs=1 / 40)
-        assert not each.theirs[0] <= each.b <= each.theirs[1]
+        assert not each.range_of_others[0] <= each.b <= each.range_of_others[1]
 
 
 def test_the_answer_is_that_of_saved_dnas_and_in_all_formats(tmp_path: Path) -> None:
@@ -130,17 +132,17 @@ def test_the_answer_is_that_of_saved_dnas_and_in_all_formats(tmp_path: Path) -> 
     extractor = pixels(properties=False)[0]
     dnas = {name: make_dna(of_set, extractor, num_folds=20, **OPTIONS) for name, of_set in given.items()}
     of_images, of_dnas = matrix(given, extractor, **OPTIONS), matrix(dnas)
-    assert of_images.odd == of_dnas.odd
+    assert of_images.outliers == of_dnas.outliers
     result = matrix(given, EXTRACTOR, **OPTIONS)
     result.save(tmp_path / "x.result.npz")
     loaded = type(result).load(tmp_path / "x.result.npz")
-    assert (loaded.odd, loaded.verdict) == (result.odd, result.verdict)
+    assert (loaded.outliers, loaded.verdict) == (result.outliers, result.verdict)
     document = result.to_dict()
     assert document["verdict"] == result.verdict
-    assert document["odd_sets"]["odd"] == result.odd.odd
-    assert document["odd_sets"]["properties"][0]["name"] == result.odd.properties[0].name
+    assert document["outlier_sets"]["outliers"] == result.outliers.outliers
+    assert document["outlier_sets"]["properties"][0]["name"] == result.outliers.properties[0].name
     own_ranges = matrix(given, EXTRACTOR, ranges="auto", num_bins=40)
-    assert [*own_ranges.odd.odd] == [*result.odd.odd]
+    assert [*own_ranges.outliers.outliers] == [*result.outliers.outliers]
 
 
 FOUR = sets(4, {2: 25})
@@ -162,14 +164,14 @@ LACKS: dict[str, tuple[Any, dict[str, Any], str]] = {
 @pytest.mark.parametrize(("given", "options", "lacks"), LACKS.values(), ids=LACKS)
 def test_what_a_test_lacks_is_said(given: Any, options: dict[str, Any], lacks: str) -> None:
     result = matrix(given, EXTRACTOR, **OPTIONS, **options)
-    assert (result.odd.lacks, result.odd.p_value, result.odd.odd) == (lacks, None, {})
+    assert (result.outliers.why_untested, result.outliers.p_value, result.outliers.outliers) == (lacks, None, {})
     assert lacks in result.verdict
 
 
 def test_copies_that_are_different_pictures() -> None:
-    assert matrix(COPIES, EXTRACTOR, copies=False, **OPTIONS).odd.p_value is not None
+    assert matrix(COPIES, EXTRACTOR, copies=False, **OPTIONS).outliers.p_value is not None
     two = matrix({"a": FOUR["a"], "b": FOUR["b"]}, EXTRACTOR, **OPTIONS)
-    assert (two.odd, two.verdict.startswith("Between the two sets: dna-emd ")) == (None, True)
+    assert (two.outliers, two.verdict.startswith("Between the two sets: dna-emd ")) == (None, True)
 
 
 @pytest.mark.outer
@@ -183,7 +185,7 @@ def test_groups_are_the_unit() -> None:
         given = dict(zip("abcd", clips.reshape(4, 40, 9, 8, 3), strict=True))
         groups = tuple([[f"{name}{i // 5}" for i in range(40)] for name in given])
         each = [
-            matrix(given, EXTRACTOR, copies=False, metrics=["dna-emd"], **more, **OPTIONS).odd.p_value
+            matrix(given, EXTRACTOR, copies=False, metrics=["dna-emd"], **more, **OPTIONS).outliers.p_value
             for more in ({}, {"groups": groups})
         ]
         p_values.append(each)
@@ -197,8 +199,8 @@ def test_a_set_of_files_is_not_odd_among_sets_in_memory(tmp_path: Path) -> None:
     given = sets(4, {})
     for i, image in enumerate(given["d"]):
         Image.fromarray(image).save(tmp_path / f"{i:02}.png")
-    expected = matrix(given, EXTRACTOR, **OPTIONS).odd
-    assert matrix({**given, "d": tmp_path}, EXTRACTOR, **OPTIONS).odd.p_value == expected.p_value
+    expected = matrix(given, EXTRACTOR, **OPTIONS).outliers
+    assert matrix({**given, "d": tmp_path}, EXTRACTOR, **OPTIONS).outliers.p_value == expected.p_value
 
 
 @pytest.mark.outer
@@ -206,7 +208,7 @@ def test_many_sets_keep_fewer_folds() -> None:
     """Merged folds are those of the same images; of 28 sets each keeps 5, and the odd one is found."""
     given = {f"{i:02}": images(14, 100 + i, 60 if i == 7 else 0) for i in range(28)}
     result = matrix(given, EXTRACTOR, **OPTIONS)
-    assert [*result.odd.odd] == ["07"]
+    assert [*result.outliers.outliers] == ["07"]
     assert result.num_images == [14] * 28
 
 
@@ -215,6 +217,6 @@ def test_a_weight_of_zero_leaves_a_neuron_out() -> None:
     seen = torch.zeros(neurons.total)
     seen[neurons.positions(["contrast"])] = 1
     options = OPTIONS | {"neuron_weights": seen}
-    by_weights = matrix(FOUR, EXTRACTOR, **options).odd
-    assert by_weights == matrix(FOUR, EXTRACTOR, **options, metrics=["kid", "dna-emd"]).odd
-    assert by_weights.p_value > 0.05 > matrix(FOUR, EXTRACTOR, **OPTIONS).odd.p_value  # which is of brightness
+    by_weights = matrix(FOUR, EXTRACTOR, **options).outliers
+    assert by_weights == matrix(FOUR, EXTRACTOR, **options, metrics=["kid", "dna-emd"]).outliers
+    assert by_weights.p_value > 0.05 > matrix(FOUR, EXTRACTOR, **OPTIONS).outliers.p_value  # which is of brightness

@@ -88,7 +88,7 @@ class _Directions(NamedTuple):
 _OF_IMAGES = _Directions(tuple(FAULTS), _LEAST, _DIRECTIONS)
 
 
-class Odd(NamedTuple):
+class Outlier(NamedTuple):
     """Flagged image, with the reason.
 
     Attributes:
@@ -115,7 +115,7 @@ class Odd(NamedTuple):
         return self.reason in ("all black", "all white", "one colour", "all zero", "one value")
 
 
-def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
+def outliers_by_properties(reference: Tensor, images: Tensor) -> list[Outlier]:
     r"""Flag images with a property that is far outside the range of a reference, each with its reason.
 
     An image is flagged if it has a single colour, and no image of the reference has nearly a single colour. If the
@@ -152,7 +152,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
         >>> from torchmetrics_dna.images.properties import image_properties
         >>> noise = torch.randint(0, 256, (41, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
         >>> reference, dark = image_properties(noise[:40]), image_properties(noise[40:] // 29)
-        >>> odd_by_properties(reference, dark)[0].reason
+        >>> outliers_by_properties(reference, dark)[0].reason
         'brightness -'
 
     """
@@ -165,7 +165,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     if len(reference) >= LEAST_OF_SINGLE:
         reasons = _beyond_reference(reference, images, has_facts=bool(facts))
     reasons |= facts
-    return [_odd(reasons[row], images[row], row, reference) for row in sorted(reasons)]
+    return [_outlier(reasons[row], images[row], row, reference) for row in sorted(reasons)]
 
 
 def _check_properties(name: str, properties: Tensor, least: int) -> None:
@@ -193,7 +193,7 @@ def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dic
     median_sharpness = _median_sharpness(reference)
     reference_values = _turned(_with_edges(reference, median_sharpness))
     values = _turned(_with_edges(images, median_sharpness))
-    p_values, gaps = _beyond(values, reference_values.sort(0, descending=True).values)
+    p_values, gaps = _p_values_and_gaps(values, reference_values.sort(0, descending=True).values)
     is_plain_fault, may_be_fault = _reached(images)
     expected = p_values * len(images) * _DIRECTIONS
     flagged = is_plain_fault & (gaps > 1) & (expected <= _LEVEL)
@@ -205,13 +205,13 @@ def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dic
     return _reasons(p_values, flagged)
 
 
-def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
+def outliers_in_folder(images: Tensor, level: float | None) -> list[Outlier]:
     r"""Flag images with a property that is far outside the range of the other images of their folder, in their order.
 
     Images of a single colour are flagged. Let a be the number of all other images. If a is at least 15, the r most
     extreme images in a direction are compared with the other a - r images, for each r up to a tenth of a. The rule is
-    that of :func:`odd_by_properties` with n = a - r and m = a. All r images are flagged if the r-th image is plainly
-    faulty and :math:`c \le` ``level``. The most extreme image is also flagged if its value may be faulty and
+    that of :func:`outliers_by_properties` with n = a - r and m = a. All r images are flagged if the r-th image is
+    plainly faulty and :math:`c \le` ``level``. The most extreme image is also flagged if its value may be faulty and
     :math:`c \le 0.02`. The comparison is repeated twice with the images that are not flagged.
 
     Args:
@@ -232,11 +232,11 @@ def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
     return _in_rounds(images, facts, values, is_plain_fault, may_be_fault, level, _OF_IMAGES)
 
 
-def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Odd]:
+def outlier_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Outlier]:
     r"""Flag inputs other than images that are far outside the range of the other inputs of their set, in their order.
 
-    Inputs with a single value are flagged. For all other inputs, the rule is that of :func:`odd_in_folder`, with two
-    differences:
+    Inputs with a single value are flagged. For all other inputs, the rule is that of :func:`outliers_in_folder`, with
+    two differences:
 
     - Every value may be flagged, because there are no limits above which a number is faulty by itself.
     - An input must exceed the extreme of the other inputs by more than 1.5 times the distance of this extreme from the
@@ -333,7 +333,7 @@ def _in_rounds(
     may_be_fault: Tensor,
     level: float,
     directions: _Directions,
-) -> list[Odd]:
+) -> list[Outlier]:
     """Flag images of a folder, or other inputs of a set, in several rounds.
 
     Each round compares the images that no earlier round has flagged.
@@ -359,7 +359,7 @@ def _in_rounds(
             reasons |= {unflagged[row]: reason for row, reason in new_reasons.items()}
     others = _rows_without_reason(len(images), reasons)
     properties_of_others = images[others] if others else images
-    return [_odd(reasons[row], images[row], row, properties_of_others) for row in sorted(reasons)]
+    return [_outlier(reasons[row], images[row], row, properties_of_others) for row in sorted(reasons)]
 
 
 def _rows_without_reason(count: int, reasons: Mapping[int, str]) -> list[int]:
@@ -517,7 +517,7 @@ def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
     return is_plain_fault, may_be_fault
 
 
-def _beyond(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Tensor, Tensor]:
+def _p_values_and_gaps(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Tensor, Tensor]:
     """Compare images with other images.
 
     Args:
@@ -560,14 +560,14 @@ def _outermost(
         # The group of the outermost images is flagged if its last image is far enough from the others.
         last = slice(count - 1, count)
         others = ordered[count:]
-        p_values_of_last, gaps = _beyond(ordered[last], others, directions.least)
+        p_values_of_last, gaps = _p_values_and_gaps(ordered[last], others, directions.least)
         expected = p_values_of_last * len(values) * directions.number
         flagged = is_plain_fault[last] & (gaps > directions.gap) & (expected <= level)
         if count == 1:
             flagged |= may_be_fault[last] & (gaps > _MORE) & (expected <= _LEVELS[1])
         columns = flagged[0].nonzero()[:, 0].tolist()
         if columns:
-            p_values_of_group, _ = _beyond(ordered[:count], others, directions.least)
+            p_values_of_group, _ = _p_values_and_gaps(ordered[:count], others, directions.least)
         for column in columns:
             outermost = order[:count, column]
             p_values[outermost, column] = p_values_of_group[:, column]
@@ -638,7 +638,7 @@ def _fact(values: Tensor, limits: tuple[float, float]) -> str:
     return "one colour"
 
 
-def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor) -> Odd:
+def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor) -> Outlier:
     """Return the most extreme property of an image as its reason, with the range of this property in other images.
 
     Args:
@@ -649,10 +649,10 @@ def extreme_property(p_values: Tensor, row: int, images: Tensor, others: Tensor)
 
     """
     reason = _OF_IMAGES.names[int(p_values[row].argmin())]
-    return _odd(reason, images[row], row, others)
+    return _outlier(reason, images[row], row, others)
 
 
-def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
+def _outlier(reason: str, values: Tensor, row: int, others: Tensor) -> Outlier:
     """Return a flagged image with the value of the property of its reason, and the range of this property in others.
 
     Args:
@@ -672,4 +672,4 @@ def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
     # Inputs other than images have numbers instead of properties.
     column = [*NUMBERS].index(name) if name in NUMBERS else PROPERTIES.index(name)
     values_of_others = others[:, column]
-    return Odd(row, reason, float(values[column]), float(values_of_others.min()), float(values_of_others.max()))
+    return Outlier(row, reason, float(values[column]), float(values_of_others.min()), float(values_of_others.max()))

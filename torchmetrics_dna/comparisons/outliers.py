@@ -1,0 +1,491 @@
+"""Images of a set that are outliers relative to another set, or to the others of their own set, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.functional.flagging import (
+    CLEAR,
+    IN_GATE,
+    IN_LIST,
+    LEAST,
+    LEAST_IN_FOLDER,
+    LEAST_OF_SINGLE,
+    Outlier,
+    extreme_property,
+    outlier_inputs,
+    outliers_by_properties,
+    outliers_in_folder,
+)
+from torchmetrics_dna.functional.outlier_score import OutlierReference, Unusualness
+from torchmetrics_dna.functional.outliers import (
+    OutlierTest,
+    fewest_images,
+    gaussians_of_means,
+    left_out_by_layer,
+    outlier_test,
+    split_means,
+)
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images import Images, ImageSource
+from torchmetrics_dna.images.noun import is_identity
+from torchmetrics_dna.images.numbers import NUMBERS
+from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.jobs.job import MEANS
+from torchmetrics_dna.words.reasons import why_flagged
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.jobs.measure import Measured
+    from torchmetrics_dna.jobs.sides import Sides
+    from torchmetrics_dna.neurons.index import Neurons
+
+# Level of the test for a small number of outliers, if no property flags an image, and if a property does.
+_LEVEL_ALONE = 0.01
+_LEVEL_WITH_NAMES = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class Outliers:
+    """Images of a set that are outliers relative to a reference, and a test for a small number of further outliers.
+
+    Attributes:
+        names: Names of the images, the most unusual image first.
+        numbers: Indices of the images in their source. In a stream, the first image has the number 0.
+        scores: Outlier scores, see :class:`~torchmetrics_dna.DNARealism`; float64, ``(B,)``.
+        typical: Scores of the reference's own images, ``(n,)``. Each image was scored without itself in the reference.
+        single: Images that a property flags, see :func:`~torchmetrics_dna.functional.outliers_by_properties`.
+        beyond: Images that no property flags, and whose score is larger than all scores in ``typical``. The reason is
+            the property in which the image is most extreme, or else the layer.
+        extremes: Property or layer in which each image is most extreme, with the value of the image and the range of
+            the other images. It does not mean that something is wrong with the image.
+        has_properties: True if properties were measured.
+        surely: Positions in ``names`` of the images that fail a check in CI. None if the images were compared with a
+            reference, and not with the other images of their own set.
+
+    """
+
+    names: list[str]
+    numbers: list[int]
+    scores: Tensor
+    typical: Tensor
+    single: list[Outlier] = field(default_factory=list)
+    beyond: list[Outlier] = field(default_factory=list)
+    extremes: list[Outlier] = field(default_factory=list)
+    has_properties: bool = False
+    surely: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        # Images that were read from a file are plain tuples.
+        for name in ("single", "beyond", "extremes"):
+            object.__setattr__(self, name, [Outlier(*outlier) for outlier in getattr(self, name)])
+
+    @cached_property
+    def outlier_test(self) -> OutlierTest | None:
+        """Test for a small number of outliers among the images that no property flags.
+
+        This is one of several tests of the summary, so the p-value of
+        :func:`~torchmetrics_dna.functional.outlier_test` is multiplied by 5. If a property flags an image, the summary
+        reports an outlier anyway, so the p-value is multiplied by 5/3 only. None if properties flag all images, and
+        without a reference.
+        """
+        unflagged = self._unflagged
+        if not unflagged or self.is_alone:
+            return None
+        level = _LEVEL_WITH_NAMES if self.single else _LEVEL_ALONE
+        few = outlier_test(self.scores[unflagged], self.typical)
+        # The p-value is scaled, since it is compared with the usual level, not with this one.
+        p_value = min(1.0, few.p_value * SIGNIFICANT / level)
+        return few._replace(p_value=p_value, fewest=fewest_images(len(unflagged), len(self.typical), level))
+
+    @property
+    def _unflagged(self) -> list[int]:
+        """Positions in ``names`` of the images that no property flags."""
+        flagged = {outlier.image for outlier in self.single}
+        return [place for place in range(len(self.names)) if place not in flagged]
+
+    @cached_property
+    def share(self) -> OutlierTest | None:
+        """Estimate of the share of outliers among all images; None if it is not significantly above 0."""
+        if self.is_alone or not len(self.scores):
+            return None
+        share = outlier_test(self.scores, self.typical)
+        return share if share.low > 0 and share.p_value <= SIGNIFICANT else None
+
+    @cached_property
+    def named(self) -> list[Outlier]:
+        """Flagged images in the order of ``names``: ``single``, and ``beyond`` if the test finds further outliers."""
+        flagged = [*self.single, *self.beyond] if self._finds_few else self.single
+        return sorted(flagged, key=lambda outlier: outlier.image)
+
+    @property
+    def is_alone(self) -> bool:
+        """True if the images were compared with the other images of their own set, without a reference."""
+        return self.surely is not None
+
+    @property
+    def surely_flagged(self) -> list[str]:
+        """Names of the images that fail a check in CI."""
+        return self.flagged_names if self.surely is None else [self.names[place] for place in self.surely]
+
+    @property
+    def too_few(self) -> int | None:
+        """Number of images to compare with that is needed to flag single images; None if there are enough."""
+        least = LEAST_IN_FOLDER if self.is_alone else LEAST_OF_SINGLE
+        return least if len(self.typical) < least else None
+
+    @property
+    def _finds_few(self) -> bool:
+        """True if the test finds a small number of outliers among the images that no property flags."""
+        return self.outlier_test is not None and self.outlier_test.p_value <= SIGNIFICANT
+
+    @property
+    def flagged_names(self) -> list[str]:
+        """Names of the flagged images, in the order of :attr:`named`."""
+        return [self.names[outlier.image] for outlier in self.named]
+
+    def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
+        """Return the reason why each flagged image is flagged, by the number of the image.
+
+        Args:
+            reference: Name of the reference.
+            short: If True, values and the name of the reference are left out.
+
+        """
+        others = "the others" if self.is_alone else reference
+        reasons: dict[int, str] = {}
+        for outlier in self.named:
+            # A fact about one image, such as a single colour, makes no statement about the others of its set.
+            is_of_property = outlier.reason.endswith((" +", " -"))
+            is_fact_alone = self.is_alone and not is_of_property
+            reasons[self.numbers[outlier.image]] = why_flagged(outlier, others, short=short or is_fact_alone)
+        return reasons
+
+    @property
+    def flagged(self) -> list[tuple[str, Outlier]]:
+        """Name of each flagged image, with its reason."""
+        return list(zip(self.flagged_names, self.named, strict=True))
+
+    @property
+    def num_by_test(self) -> int:
+        """Number of flagged images that the test for a small number of outliers finds."""
+        return len(self.beyond) if self._finds_few else 0
+
+    @property
+    def candidates(self) -> list[str]:
+        """Names of the images among which the test finds outliers, if it can't say which images they are.
+
+        Empty if an image is beyond all images of the reference, since that image is then flagged.
+        """
+        if not self._finds_few or self.beyond:
+            return []
+        return [self.names[place] for place in self._unflagged]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the flagged images with reasons, and the test of all other images, in plain types."""
+        few = self.outlier_test
+        return {
+            "p_value": None if few is None else few.p_value,
+            "fewest": None if few is None else few.fewest,
+            "images": self.flagged_names,
+            "reasons": list(self.reasons().values()),
+        }
+
+
+def can_have_outliers(sides: Sides, k: int) -> bool:
+    """Return True if :func:`find_outliers` may score set ``k`` relative to the first set. Neither is measured yet."""
+    reference = sides.images[0]
+    images = sides.images[k]
+    if isinstance(reference, DNA) or isinstance(images, DNA):
+        return False
+    if sides.keys[0] == sides.keys[k] or MEANS not in sides.jobs[k].statistics:
+        return False
+    return reference.count is None or reference.count >= LEAST
+
+
+def means_by_layer(measured: Measured, neurons: Neurons) -> dict[str, Tensor]:
+    """Return the spatial means of each layer, ``(images, n)``, for outlier scores; empty if they were not kept."""
+    return split_means(measured.rows[MEANS], neurons) if MEANS in measured.rows else {}
+
+
+def find_outliers(
+    a: Measured,
+    b: Measured,
+    images: Images | DNA,
+    *,
+    neurons: Neurons,
+    rows: Sequence[int] | None,
+    reference: OutlierReference | None = None,
+) -> Outliers | None:
+    """Find the images of B that are outliers, by spatial means and properties.
+
+    Args:
+        a: The reference, measured.
+        b: The images, measured.
+        images: Source of the images.
+        neurons: The neurons whose spatial means were kept.
+        rows: For each image of B, its row in A if it is one of A's own images, otherwise -1. A's own images are left
+            out. If all images of B are A's own, each is compared with the other images of A. By default, no image of B
+            is in A.
+        reference: The reference of outlier scores, if it was already made from A.
+
+    Returns:
+        The outliers. None if spatial means were not kept, or if A has too few images.
+
+    """
+    means_a = means_by_layer(a, neurons)
+    means_b = means_by_layer(b, neurons)
+    if not means_a or not means_b:
+        return None
+    if reference is None:
+        if len(a.numbers) <= 2:
+            return None
+        has_properties = LAYER in a.rows and LAYER in b.rows
+        own_properties = a.rows[LAYER] if has_properties else None
+        reference = OutlierReference(gaussians_of_means(means_a), left_out_by_layer(means_a), own_properties)
+    if rows is None:
+        return _outliers_relative_to(a, b, images, reference, means_a, means_b, list(range(len(b.numbers))))
+    new_rows = [row_of_b for row_of_b in range(len(b.numbers)) if rows[row_of_b] < 0]
+    if not new_rows:
+        return _outliers_within(a, b, images, reference, rows)
+    return _outliers_relative_to(a, b, images, reference, means_a, means_b, new_rows)
+
+
+def _outliers_relative_to(
+    a: Measured,
+    b: Measured,
+    images: Images | DNA,
+    reference: OutlierReference,
+    means_a: Mapping[str, Tensor],
+    means_b: Mapping[str, Tensor],
+    rows: Sequence[int],
+) -> Outliers | None:
+    """Compare images of B with all images of A; None if there are too few images.
+
+    Args:
+        a: The reference, measured.
+        b: The images, measured.
+        images: Source of the images of B.
+        reference: The reference of outlier scores.
+        means_a: Spatial means of each layer of A.
+        means_b: Spatial means of each layer of B.
+        rows: Rows of the images of B that are compared. All indices below are positions in this list.
+
+    """
+    if len(a.numbers) < LEAST or not rows:
+        return None
+    has_properties = LAYER in a.rows and LAYER in b.rows
+    means = {layer: means_of_layer[rows] for layer, means_of_layer in means_b.items()}
+    properties = b.rows[LAYER][rows] if has_properties else None
+    unusual = reference.compare(means, properties)
+    scores = reference.surprisals(unusual).sum(1)
+    single = _flagged_by_property(a, b, rows, means_a, means)
+    extremes = _extremes(reference, unusual, properties, a.rows.get(LAYER))
+    largest_own_score = float(reference.own_scores.max())
+    beyond: dict[int, Outlier] = {}
+    for image, score in enumerate(scores.tolist()):
+        if image not in single and score > largest_own_score:
+            beyond[image] = _reason_beyond(extremes[image], unusual, image, reference)
+    names = _names(images, b)
+    order = scores.argsort(descending=True, stable=True).tolist()
+    return Outliers(
+        names=[names[rows[image]] for image in order],
+        numbers=[b.numbers[rows[image]] for image in order],
+        scores=scores[order],
+        typical=reference.own_scores,
+        single=_in_order(single, order),
+        beyond=_in_order(beyond, order),
+        extremes=_in_order(dict(enumerate(extremes)), order),
+        has_properties=has_properties,
+    )
+
+
+def _in_order(odd_of_image: Mapping[int, Outlier], order: Sequence[int]) -> list[Outlier]:
+    """Return the images in this order, each with its place in the order."""
+    in_order = []
+    for place, image in enumerate(order):
+        if image in odd_of_image:
+            in_order.append(odd_of_image[image]._replace(image=place))
+    return in_order
+
+
+def _flagged_by_property(
+    a: Measured, b: Measured, rows: Sequence[int], means_a: Mapping[str, Tensor], means: Mapping[str, Tensor]
+) -> dict[int, Outlier]:
+    """Return the images of B that a property flags relative to A, by their position in ``rows``.
+
+    Inputs that are no pictures have numbers instead of properties. The arguments are those of
+    :func:`_outliers_relative_to`, and ``means`` are those of the images in ``rows``.
+    """
+    if LAYER in a.rows and LAYER in b.rows:
+        flagged = outliers_by_properties(a.rows[LAYER], b.rows[LAYER][rows])
+        return {outlier.image: outlier for outlier in flagged}
+    if NUMBERS in a.rows and NUMBERS in b.rows:
+        return _flagged_inputs(a, b, rows, means_a, means)
+    return {}
+
+
+def _extremes(
+    reference: OutlierReference,
+    images: Unusualness,
+    properties: Tensor | None,
+    own_properties: Tensor | None,
+    *,
+    are_own: bool = False,
+) -> list[Outlier]:
+    """Return the property, or else the layer, in which each image is most extreme.
+
+    Args:
+        reference: The reference of outlier scores.
+        images: The images, compared with the reference.
+        properties: Properties of the images, ``(images, properties)``.
+        own_properties: Properties of the reference's own images.
+        are_own: True if the images are the reference's own. Each is then compared with the other images.
+
+    """
+    surprisals = reference.surprisals(images)
+    extremes = []
+    for row in range(len(surprisals)):
+        is_compared = torch.ones(len(reference.own_scores), dtype=torch.bool)
+        if are_own:
+            is_compared[row] = False
+        if (
+            images.tails is not None
+            and properties is not None
+            and own_properties is not None
+            and _is_extreme_by_property(surprisals[row], images.tails[row])
+        ):
+            extremes.append(extreme_property(images.tails, row, properties, own_properties[is_compared]))
+        else:
+            extremes.append(_extreme_layer(reference, images, row, is_compared))
+    return extremes
+
+
+def _is_extreme_by_property(surprisals: Tensor, tails: Tensor) -> bool:
+    """Return True if an image is more unusual by a property than by the activations of the network.
+
+    Args:
+        surprisals: Surprisals by the network, by all properties, and by the most unusual property, ``(3,)``.
+        tails: Tail probability of the image in each direction of a property.
+
+    """
+    by_network, _, by_property = surprisals.tolist()
+    return by_property >= by_network or float(tails.min()) <= CLEAR
+
+
+def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, is_compared: Tensor) -> Outlier:
+    """Return the layer in which an image is farthest from the reference.
+
+    Its value is the distance of the image, in medians of the distances of the reference's own images.
+
+    Args:
+        reference: The reference of outlier scores.
+        images: The images, compared with the reference.
+        row: Row of the image.
+        is_compared: Mask of the reference's own images with which the image is compared.
+
+    """
+    layers = []
+    for layer, own_squares in reference.own.layers.items():
+        squares = own_squares[is_compared]
+        median = squares.quantile(0.5).clamp(min=1e-12)
+        value = (images.layers[layer][row] / median).sqrt().item()
+        low = (squares.min() / median).sqrt().item()
+        high = (squares.max() / median).sqrt().item()
+        # The name of the only layer is no reason.
+        name = layer if len(reference.gaussians) > 1 else ""
+        layers.append(Outlier(row, name, value, low, high))
+    return max(layers, key=lambda outlier: outlier.value)
+
+
+def _reason_beyond(extreme: Outlier, images: Unusualness, row: int, reference: OutlierReference) -> Outlier:
+    """Return the reason why an image is beyond all images of the reference: a clear property, or else a layer."""
+    is_property = extreme.reason[-1:] in ("+", "-")
+    if is_property and not extreme.low <= extreme.value <= extreme.high:
+        assert images.tails is not None
+        if float(images.tails[row].min()) <= CLEAR:
+            return extreme
+    return _extreme_layer(reference, images, row, torch.ones(len(reference.own_scores), dtype=torch.bool))
+
+
+def _flagged_inputs(
+    a: Measured, b: Measured, rows: Sequence[int], means_a: Mapping[str, Tensor], means: Mapping[str, Tensor]
+) -> dict[int, Outlier]:
+    """Return the inputs of B that are outliers among all inputs of A and B, by their position in ``rows``.
+
+    A fact about an input of B, such as a single value, does not count if an input of A has it, too. The arguments are
+    those of :func:`_flagged_by_property`.
+    """
+    count = len(a.numbers)
+    numbers = torch.cat([a.rows[NUMBERS], b.rows[NUMBERS][rows]])
+    layers: dict[str, Tensor] = {}
+    if not is_identity(a.first.extractor):
+        layers = {layer: torch.cat([means_of_a, means[layer]]) for layer, means_of_a in means_a.items()}
+    outliers_of_both = outlier_inputs(numbers, layers)
+    reasons_of_a = {outlier.reason for outlier in outliers_of_both if outlier.image < count}
+    outliers_of_b: dict[int, Outlier] = {}
+    for outlier in outliers_of_both:
+        if outlier.image < count or (outlier.is_fact and outlier.reason in reasons_of_a):
+            continue
+        image = outlier.image - count
+        outliers_of_b[image] = outlier._replace(image=image)
+    return outliers_of_b
+
+
+def _outliers_within(
+    a: Measured, b: Measured, images: Images | DNA, reference: OutlierReference, rows: Sequence[int]
+) -> Outliers:
+    """Compare images with the other images of their own set, which is the reference.
+
+    Args:
+        a: The set, measured.
+        b: Those images of the set that are compared, measured.
+        images: Source of the images of B.
+        reference: The reference of outlier scores, made from A.
+        rows: Row in A of each image of B.
+
+    """
+    flagged, failing = _flagged_in_own_set(a)
+    named = {outlier.image: outlier for outlier in flagged}
+    failing_rows = {outlier.image for outlier in failing}
+    properties = a.rows.get(LAYER)
+    extremes = _extremes(reference, reference.own, properties, properties, are_own=True)
+    scores = reference.own_scores[rows]
+    names = _names(images, b)
+    order = scores.argsort(descending=True, stable=True).tolist()
+    return Outliers(
+        names=[names[i] for i in order],
+        numbers=[b.numbers[i] for i in order],
+        scores=scores[order],
+        typical=reference.own_scores,
+        single=_in_order({i: named[row] for i, row in enumerate(rows) if row in named}, order),
+        extremes=_in_order({i: extremes[row] for i, row in enumerate(rows)}, order),
+        has_properties=properties is not None or NUMBERS in a.rows,
+        surely=[place for place, i in enumerate(order) if rows[i] in failing_rows],
+    )
+
+
+def _flagged_in_own_set(a: Measured) -> tuple[list[Outlier], list[Outlier]]:
+    """Return the outliers of a set among its own images: those that are listed, and those that fail a check in CI."""
+    properties = a.rows.get(LAYER)
+    if properties is not None:
+        return outliers_in_folder(properties, None), outliers_in_folder(properties, IN_GATE)
+    numbers = a.rows.get(NUMBERS)
+    if numbers is None:
+        return [], []
+    layers = {} if is_identity(a.first.extractor) else split_means(a.rows[MEANS], a.first.neurons)
+    return outlier_inputs(numbers, layers, IN_LIST), outlier_inputs(numbers, layers, IN_GATE)
+
+
+def _names(images: Images | DNA, measured: Measured) -> Sequence[str]:
+    """Return the names of the images, relative to the folder of their source if it has one."""
+    if isinstance(images, ImageSource):
+        names = images.relative_names
+        return [names[number] for number in measured.numbers]
+    return measured.names
