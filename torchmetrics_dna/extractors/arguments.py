@@ -18,7 +18,7 @@ _DEFAULTS = (None, False, "none", 3)
 
 
 def autocast_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """Return the dtype of torch's autocast that the argument ``dtype`` names; None for None.
+    """Return the dtype of torch's autocast that the argument ``dtype`` names, or None if it is None.
 
     Raises:
         ValueError: If the dtype is neither float16 nor bfloat16.

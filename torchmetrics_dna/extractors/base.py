@@ -24,7 +24,7 @@ from torchmetrics_dna.extractors.fingerprint import fingerprint_of
 from torchmetrics_dna.extractors.fixed_inputs import FixedInputs
 from torchmetrics_dna.extractors.guard import float32_by_default, lock_of
 from torchmetrics_dna.extractors.modules import same_random_numbers
-from torchmetrics_dna.extractors.preparation import Preparation
+from torchmetrics_dna.extractors.preparation import ImageArguments, Preparation
 from torchmetrics_dna.extractors.running import Runner, images_at_once
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE, shared_activations, shared_fingerprint
 from torchmetrics_dna.extractors.views import View
@@ -119,13 +119,13 @@ class DNAExtractor(nn.Module):
         neurons: Number of neurons of each layer.
         has_properties: True if the properties of images are one of the layers.
         may_have_properties: True if :meth:`with_properties` can add the properties of images.
-        example: Structure and dtypes of inputs that are not images; None for images.
+        example: Structure and dtypes of inputs that are not images, or None for images.
         bytes_per_image: Memory of the activations of one image, in bytes.
         fingerprint: The last result of :meth:`take_fingerprint`; None before its first call, and for a named network.
-        input_size: Height and width to which images are resized; None if they are not resized.
+        input_size: Height and width to which images are resized, or None if they are not resized.
         crop: Crop of images before they are resized.
         resize: Method of resizing.
-        image_channels: Number of channels to which images are decoded, as the network takes them; 0 for other inputs.
+        image_channels: Number of channels to which images are decoded for the network, or 0 for other inputs.
         allowed_channels: Numbers of channels that images may have; empty for other inputs.
         images_at_once: Maximum number of images per forward pass on the CPU. Larger batches are split.
 
@@ -172,16 +172,8 @@ class DNAExtractor(nn.Module):
         self.dtype: torch.dtype | None = autocast_dtype(dtype)
         check_resize(crop, resize)
         _check_properties(properties, layers)
-        about_images = {
-            "weights_path": weights_path,
-            "crop": crop,
-            "input_size": input_size,
-            "resize": resize,
-            "mean": mean,
-            "std": std,
-            "channels": channels,
-            "properties": properties,
-        }
+        image_arguments = ImageArguments(crop, input_size, resize, mean, std, channels)
+        about_images = {"weights_path": weights_path, **vars(image_arguments), "properties": properties}
         check_inputs(inputs, example, channels_last, feature, layers, about_images)
         self.example = _structure(example, feature)
         # A list stays equal when it is written to json and read again.
@@ -195,12 +187,10 @@ class DNAExtractor(nn.Module):
         preparation = Preparation(channels=0)
         self.allowed_channels: tuple[int, ...] = ()
         if takes_images:
-            takes_rgb = built.preparation.size is not None or built.views == {}
-            preparation = built.preparation.with_arguments(
-                self.name, input_size, crop, resize, mean, std, channels, takes_rgb
-            )
+            preparation = built.preparation.with_arguments(self.name, image_arguments, built.takes_rgb)
             _check_channels_of_properties(properties, preparation.channels)
-            self.allowed_channels = _allowed_channels(channels, preparation, takes_rgb)
+            is_grey_for_rgb = built.takes_rgb and channels == 1
+            self.allowed_channels = (1, 3) if is_grey_for_rgb else (preparation.channels,)
         self._set_preparation(preparation, example)
         self._runner = Runner(built, self.is_named, preparation, takes_images)
         widths = self._probe(built, example, channels_last)
@@ -366,7 +356,7 @@ class DNAExtractor(nn.Module):
         return preparation
 
     def _precision(self, autocast: torch.dtype | None) -> str | None:
-        """Return the precision of the network in words, such as "bfloat16, float16 weights"; None for float32."""
+        """Return the precision of the network in words (such as "bfloat16, float16 weights"), or None for float32."""
         words = []
         if autocast is not None:
             words.append(str(autocast))
@@ -379,7 +369,7 @@ class DNAExtractor(nn.Module):
 
     @cached_property
     def ranges(self) -> ActivationRanges | None:
-        """Packaged activation ranges for the weights, downloaded on first use; None if there are none.
+        """Packaged activation ranges for the weights, or None if there are none. They are downloaded on first use.
 
         Raises:
             OSError: If the ranges can't be downloaded.
@@ -405,7 +395,7 @@ class DNAExtractor(nn.Module):
                 requests self-ranging histograms.
 
         Returns:
-            The ranges; None for self-ranging histograms.
+            The ranges, or None for self-ranging histograms.
 
         Raises:
             TypeError: If ``ranges`` has another type.
@@ -457,7 +447,8 @@ class DNAExtractor(nn.Module):
 
         Args:
             imgs: Images ``(B, 3, H, W)``: uint8, or floating point in [0, 1]; or other inputs, like the example.
-            properties: Properties of the original images, one column per property; by default measured on ``imgs``.
+            properties: Properties of the original images, one column per property. By default, they are measured on
+                ``imgs``.
             resized: Whether images were already resized by the method of this extractor. Images resized by ``"torch"``
                 may have values outside [0, 1].
 
@@ -557,7 +548,9 @@ class DNAExtractor(nn.Module):
         return PooledLayer(self, layer)
 
     def without_properties(self) -> DNAExtractor:
-        """Return the extractor without the layer of image properties; itself if it has no such layer, or no other.
+        """Return the extractor without the layer of image properties.
+
+        It returns the extractor itself if it does not have this layer, or has no other layer.
 
         Example:
             >>> DNAExtractor(layers=["head"], properties=True).without_properties().neurons
@@ -655,7 +648,7 @@ def _check_properties(properties: bool | None, layers: Sequence[str] | None) -> 
 
 
 def _structure(example: Inputs | None, feature: str | nn.Module) -> Example | None:
-    """Return the structure and dtypes of an example; None without an example."""
+    """Return the structure and dtypes of an example, or None if there is no example."""
     if example is None:
         return None
     return Example.of(example, noun="row" if is_identity(feature) else "input")
@@ -667,26 +660,12 @@ def _check_channels_of_properties(properties: bool | None, channels: int) -> Non
         raise ValueError(f"Argument `properties` is for grey and RGB images, but `channels` is {channels}")
 
 
-def _allowed_channels(channels: int, preparation: Preparation, takes_rgb: bool) -> tuple[int, ...]:
-    """Return the numbers of channels that images may have.
-
-    Args:
-        channels: Number of channels that was requested.
-        preparation: Preparation of images, with the number of channels of the network's input.
-        takes_rgb: Whether the network is one for RGB images.
-
-    """
-    if takes_rgb and channels == 1:
-        return (1, 3)
-    return (preparation.channels,)
-
-
 def _neurons(widths: dict[str, int], layers: Sequence[str] | None, has_properties: bool) -> Neurons:
     """Return the number of neurons of each layer, in the order of ``layers``.
 
     Args:
         widths: Number of neurons of each layer that the network computes.
-        layers: Requested layers; None for all.
+        layers: Requested layers, or None for all.
         has_properties: Whether to add the layer of image properties. It comes first, unless ``layers`` has it.
 
     """

@@ -51,11 +51,11 @@ class Built(NamedTuple):
         network: The network. It may be on the meta device until its weights are loaded.
         preparation: Default preparation of images for the network.
         submodules: Path of the submodule of each output to read; empty to read the network's own outputs.
-        views: View of each layer; None if each output is a layer, empty if no output is used.
-        ranges: Packaged file of activation ranges, or a reference for ``download.py``; None if there are none.
+        views: View of each layer. None if each output is a layer. Empty if no output is used.
+        ranges: Packaged file of activation ranges, a reference for ``download.py``, or None if there are none.
         load: Function that loads the weights, if they are not loaded yet.
         renamed: Names of the final norm that were requested, each with the name that the norm has in this network.
-        layers: Requested layers, by the network's own names; None if no layers were requested.
+        layers: Requested layers, by the network's own names, or None if no layers were requested.
 
     """
 
@@ -69,6 +69,11 @@ class Built(NamedTuple):
     renamed: Mapping[str, str] = {}
     layers: Sequence[str] | None = None
 
+    @property
+    def takes_rgb(self) -> bool:
+        """True if images must be grey or RGB: for presets and timm models, and if only properties are measured."""
+        return self.preparation.size is not None or self.views == {}
+
 
 def build(
     feature: str | nn.Module,
@@ -80,8 +85,8 @@ def build(
 
     Args:
         feature: Name of a preset or of a timm model, or a module.
-        layers: Layers to read; None for the default. The network does not compute the layer of properties.
-        weights_path: Weights of a named network; None for the default source.
+        layers: Layers to read, or None for the default. The network does not compute the layer of properties.
+        weights_path: Weights of a named network, or None for the default source.
         of_images: Whether inputs are images. If not, a module that timm built is treated like any other module.
 
     Raises:
@@ -163,7 +168,7 @@ def _build(
     weights_path: str | os.PathLike[str] | None,
     of_images: bool,
 ) -> Built:
-    """Build a network with the outputs to read; None for the default outputs."""
+    """Build a network with the outputs to read, or None for the default outputs."""
     if isinstance(feature, nn.Module):
         if weights_path is not None:
             raise ValueError("Argument `weights_path` goes with a named extractor; load the weights into the module")
@@ -263,10 +268,7 @@ def _of_preset(preset: Preset, outputs: Sequence[str] | None, weights_path: str 
     if norm_path is not None and norm_path in outputs:
         renamed[norm_path] = _LAST_NORM
     own_names = [renamed.get(output, output) for output in outputs]
-    for output in own_names:
-        if output not in preset.submodules:
-            layer_names = ", ".join(preset.submodules)
-            raise ValueError(f"Unknown layer {output!r}; the layers of {preset.name} are: {layer_names}")
+    _check_outputs(own_names, preset)
     # Find the weights first: if they are missing, there is no need to build the network.
     path = find_weights(preset, weights_path)
     network = build_network(preset)
@@ -282,6 +284,14 @@ def _of_preset(preset: Preset, outputs: Sequence[str] | None, weights_path: str 
         load=partial(load_weights, network, path, preset),
         renamed=renamed,
     )
+
+
+def _check_outputs(outputs: Sequence[str], preset: Preset) -> None:
+    """Raise ValueError unless all outputs are layers of a preset."""
+    for output in outputs:
+        if output not in preset.submodules:
+            layer_names = ", ".join(preset.submodules)
+            raise ValueError(f"Unknown layer {output!r}; the layers of {preset.name} are: {layer_names}")
 
 
 def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module:
@@ -370,7 +380,7 @@ def _blocks(network: nn.Module) -> list[str]:
 
 
 def _final_norm(network: nn.Module) -> str | None:
-    """Return the path of the final norm of a timm model; None if it has none."""
+    """Return the path of the final norm of a timm model, or None if it has none."""
     modules = dict(network.named_modules())
     for path in _FINAL_NORMS:
         if path in modules and not isinstance(modules[path], nn.Identity):

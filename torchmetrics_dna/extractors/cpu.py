@@ -114,7 +114,7 @@ def _as_sequence(size: Any) -> Any:
 
 
 def _contiguous(bias: Any) -> Any:
-    """Return a contiguous bias; None for None. oneDNN ignores the strides of a bias."""
+    """Return a contiguous bias, or None if it is None. oneDNN ignores the strides of a bias."""
     return None if bias is None else bias.contiguous()
 
 

@@ -27,7 +27,7 @@ def fingerprint_of(form: Sequence[Any], activations: Mapping[str, Tensor], dtype
     Args:
         form: Form of the input.
         activations: Activations of each layer, ``(1, n, *positions)``.
-        dtype: Precision of the network in words; None for float32.
+        dtype: Precision of the network in words, or None for float32.
 
     Returns:
         Fingerprint, JSON-serializable. It has the form of the input, the tolerance for comparisons, and four float32

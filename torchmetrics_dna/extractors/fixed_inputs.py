@@ -24,7 +24,7 @@ class FixedInputs:
 
     Args:
         preparation: Preparation of images for the network.
-        example: Batch of inputs, for a network whose inputs are not images; None for images.
+        example: Batch of inputs, for a network whose inputs are not images, or None for images.
 
     """
 

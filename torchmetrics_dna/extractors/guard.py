@@ -175,7 +175,7 @@ _IEEE_FLOAT32 = _Precision()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:
-    """Return the result of a function that reads a setting; None if torch raises an error because settings disagree."""
+    """Return the result of a function that reads a setting, or None if torch raises an error for it."""
     try:
         return read()
     except RuntimeError:

@@ -229,6 +229,7 @@ def _neuron_axes(built: Built, shapes: Shapes, size: tuple[int, int], channels: 
             axes[output] = axis
     if not ambiguous:
         return axes
+    # Run the network again, on an image that is twice as tall.
     taller_size = (2 * size[0], size[1])
     taller_shapes = shapes_reached(built.network, built.submodules, taller_size, channels)
     for output in ambiguous:
@@ -257,7 +258,7 @@ def _check_number_of_axes(output: str, shape: Sequence[int]) -> None:
 
 
 def _axis_by_shape(shape: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Find the axis of neurons by the shape of an output for an image of a size; None if the axis is ambiguous."""
+    """Find the axis of neurons by the shape of an output for an image of a size, or None if the axis is ambiguous."""
     if len(shape) == 2:
         return 1
     if len(shape) == 3:
@@ -279,7 +280,7 @@ def _axis_by_growth(shape: Sequence[int], taller: Sequence[int], size: tuple[int
         size: Height and width of the first image.
 
     Returns:
-        The axis; None if it is ambiguous.
+        The axis, or None if it is ambiguous.
 
     """
     grown_axes = [axis for axis in (1, 2, 3) if taller[axis] != shape[axis]]

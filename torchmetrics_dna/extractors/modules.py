@@ -15,14 +15,14 @@ _MOST_LISTED = 40  # submodules
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Return the device of the first parameter or buffer; the CPU if there is none."""
+    """Return the device of the first parameter or buffer, or the CPU if there is none."""
     for tensor in chain(network.parameters(), network.buffers()):
         return tensor.device
     return torch.device("cpu")
 
 
 def own_dtype(network: nn.Module) -> torch.dtype:
-    """Return the dtype of the first floating point parameter; float32 if there is none."""
+    """Return the dtype of the first floating point parameter, or float32 if there is none."""
     for parameter in network.parameters():
         if parameter.is_floating_point():
             return parameter.dtype
@@ -43,7 +43,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def version_of(tensor: Tensor) -> int | None:
-    """Return torch's counter of writes to a tensor; None for inference tensors, which have no counter."""
+    """Return torch's counter of writes to a tensor, or None for inference tensors, which have no counter."""
     return None if tensor.is_inference() else tensor._version
 
 
@@ -69,7 +69,7 @@ def same_random_numbers(network: nn.Module, seed: int | None = None) -> Iterator
 
     Args:
         network: Network that runs in the context. The random state of its device is restored, too.
-        seed: Seed to set at the beginning of the context; None to continue with the current random state.
+        seed: Seed to set at the beginning of the context, or None to continue with the current random state.
 
     """
     device = device_of(network)

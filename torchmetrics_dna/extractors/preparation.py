@@ -19,16 +19,38 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class ImageArguments:
+    """Arguments of an extractor about the preparation of images. Most of them may be None to keep a default.
+
+    Attributes:
+        crop: Crop of images before they are resized.
+        input_size: Height and width, or one number for both.
+        resize: Method of resizing.
+        mean: Mean of each channel, or one number for all channels.
+        std: Standard deviation of each channel, or one number for all channels.
+        channels: Number of channels of images.
+
+    """
+
+    crop: Crop
+    input_size: int | tuple[int, int] | None
+    resize: Resize | None
+    mean: float | Sequence[float] | None
+    std: float | Sequence[float] | None
+    channels: int
+
+
+@dataclass(frozen=True)
 class Preparation:
     """Preparation of images for a network.
 
     Attributes:
-        size: Height and width to which images are resized; None if they are not resized.
+        size: Height and width to which images are resized, or None if they are not resized.
         crop: Crop of images before they are resized.
         resize: Method of resizing.
-        mean: Mean of each channel, subtracted from images in [0, 1]; None if nothing is subtracted.
-        std: Standard deviation of each channel, by which images are then divided; None if they are not divided.
-        channels: Number of channels of the network's input; 0 for inputs that are not images.
+        mean: Mean of each channel, subtracted from images in [0, 1], or None if nothing is subtracted.
+        std: Standard deviation of each channel, by which images are then divided, or None if they are not divided.
+        channels: Number of channels of the network's input, or 0 for inputs that are not images.
 
     """
 
@@ -39,46 +61,31 @@ class Preparation:
     std: tuple[float, ...] | None = None
     channels: int = 3
 
-    def with_arguments(
-        self,
-        name: str,
-        input_size: int | tuple[int, int] | None,
-        crop: Crop,
-        resize: Resize | None,
-        mean: float | Sequence[float] | None,
-        std: float | Sequence[float] | None,
-        channels: int,
-        takes_rgb: bool,
-    ) -> Preparation:
-        """Return this preparation, changed by arguments of an extractor; an argument that is None changes nothing.
+    def with_arguments(self, name: str, arguments: ImageArguments, takes_rgb: bool) -> Preparation:
+        """Return this preparation, changed by arguments of an extractor. An argument that is None changes nothing.
 
         Args:
             name: Name of the network, for messages.
-            input_size: Height and width, or one number for both.
-            crop: Crop of images before they are resized.
-            resize: Method of resizing.
-            mean: Mean of each channel, or one number for all channels.
-            std: Standard deviation of each channel, or one number for all channels.
-            channels: Number of channels of images.
+            arguments: Arguments of the extractor.
             takes_rgb: Whether the network is one for RGB images.
 
         Raises:
             ValueError: If an argument has a wrong value, or the network does not accept this number of channels.
 
         """
-        size = self.size if input_size is None else _size(input_size)
-        _check_channels(name, channels, takes_rgb)
+        size = self.size if arguments.input_size is None else _size(arguments.input_size)
+        _check_channels(name, arguments.channels, takes_rgb)
         # If the network takes RGB images, the channel of grey images is repeated.
-        network_channels = 3 if takes_rgb else channels
-        mean = _per_channel("mean", self.mean if mean is None else mean, network_channels)
-        std = _per_channel("std", self.std if std is None else std, network_channels)
+        channels = 3 if takes_rgb else arguments.channels
+        mean = _per_channel("mean", self.mean if arguments.mean is None else arguments.mean, channels)
+        std = _per_channel("std", self.std if arguments.std is None else arguments.std, channels)
         if mean is not None and max(mean) > 1:
             raise ValueError(
                 f"Argument `mean` expected to be of images in [0, 1], but got {mean}; divide `mean` and `std` by 255"
             )
         if size is None:
-            _check_no_resize(crop, resize)
-        return Preparation(size, crop, resize or self.resize, mean, std, network_channels)
+            _check_no_resize(arguments.crop, arguments.resize)
+        return Preparation(size, arguments.crop, arguments.resize or self.resize, mean, std, channels)
 
     @property
     def is_none(self) -> bool:
@@ -92,8 +99,8 @@ class Preparation:
 
         Args:
             imgs: Images: uint8, or floating point in [0, 1].
-            dtype: Dtype of the network; None to keep the dtype of the prepared images. Images that are neither resized
-                nor normalised are only converted if they are floating point.
+            dtype: Dtype of the network, or None to keep the dtype of the prepared images. If images are neither
+                resized nor normalised, only floating point images are converted.
 
         """
         contiguous = torch.contiguous_format
@@ -112,7 +119,7 @@ class Preparation:
         """Return the settings on which activations depend, JSON-serializable.
 
         Args:
-            precision: Precision of the network in words; None for float32.
+            precision: Precision of the network in words, or None for float32.
 
         """
         settings: dict[str, Any] = {
@@ -160,7 +167,7 @@ def _size(value: Any) -> tuple[int, int]:
 
 
 def _per_channel(name: str, values: float | Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
-    """Return the numbers of the argument ``mean`` or ``std``, one per channel; None for None.
+    """Return the numbers of the argument ``mean`` or ``std``, one per channel, or None if it is None.
 
     Args:
         name: Name of the argument.

@@ -31,10 +31,10 @@ class Preset:
         weights: Source of the weights: a reference for ``download.py``, or the name of a package. A reference to a hub
             repository has the revision if it is known.
         licence: Licence of the weights.
-        input_size: Height and width to which images are resized; None if they are not resized.
+        input_size: Height and width to which images are resized, or None if they are not resized.
         resize: Method of resizing.
-        mean: Mean of each channel, subtracted from images in [0, 1]; by default that of ImageNet.
-        std: Standard deviation of each channel, by which images are divided; by default that of ImageNet.
+        mean: Mean of each channel, subtracted from images in [0, 1]. The default is that of ImageNet.
+        std: Standard deviation of each channel, by which images are divided. The default is that of ImageNet.
         sha256: SHA-256 of the file of weights; empty if unknown. For its own files, the hub provides it.
         prefix: Prefix of the names of the network's tensors in official files.
         unused: Prefixes of the names of tensors in official files that the layers do not need.
@@ -43,7 +43,7 @@ class Preset:
             those in the network.
         options: Keyword arguments of the architecture.
         default_layers: Default layers; empty for all.
-        ranges: Packaged file of activation ranges, or a reference for ``download.py``; None if there are none.
+        ranges: Packaged file of activation ranges, a reference for ``download.py``, or None if there are none.
 
     """
 
@@ -86,7 +86,7 @@ def _vit(
         weights: Source of the weights.
         licence: Licence of the weights.
         last_norm: Path of the final norm.
-        projected: Number of neurons of the projected embedding, which is an additional layer; 0 for no such layer.
+        projected: Number of neurons of the projected embedding, which is an additional layer, or 0 for no such layer.
         more: Other fields of the preset.
 
     """

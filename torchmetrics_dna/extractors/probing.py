@@ -51,7 +51,7 @@ class Probed(NamedTuple):
     Attributes:
         shapes: Shape of each layer's output.
         edited: Layers to whose output the network writes afterwards.
-        dtype: Dtype of images for the network; None if the network accepts float32 or uint8.
+        dtype: Dtype of images for the network, or None if the network accepts float32 or uint8.
 
     """
 
@@ -90,19 +90,21 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
             return probed
         return probed._replace(dtype=imgs.dtype)
     error = errors[own_dtype(network)]
+    raise _probe_error(error, network, submodules, size, channels) from error
+
+
+def _probe_error(
+    error: Exception, network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int
+) -> UnfitError:
+    """Return the error to raise for a network that failed on an image with the error ``error``."""
+    reason = first_line(error)
     own_size = _own_size(network)
     if own_size not in (None, size) and shapes_reached(network, submodules, own_size, channels):
         input_size = own_size[0] if own_size[0] == own_size[1] else own_size
-        raise UnfitError(
-            f"The network can't take an image of {size[0]} x {size[1]} pixels ({first_line(error)});"
+        return UnfitError(
+            f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason});"
             f" give `input_size={input_size}`"
-        ) from error
-    raise _probe_error(error, size, channels) from error
-
-
-def _probe_error(error: Exception, size: tuple[int, int], channels: int) -> UnfitError:
-    """Return the error to raise for a network that failed on an image with the error ``error``."""
-    reason = first_line(error)
+        )
     if ABOUT_SIZES.search(reason):
         return UnfitError(
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason}); say which size it takes with"
@@ -194,7 +196,7 @@ def copied(network: nn.Module) -> nn.Module:
 
 
 def _copied_to_meta(network: nn.Module) -> nn.Module:
-    """Return a copy on the meta device, where weights take no memory; the network itself if it is there already."""
+    """Return a copy on the meta device, where weights take no memory, or the network itself if it is there already."""
     if device_of(network).type == "meta":
         return network
     copies: dict[int, Any] = {}

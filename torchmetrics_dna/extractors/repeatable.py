@@ -90,7 +90,7 @@ def _layer_that_differs(together: Mapping[str, Tensor], alone: Mapping[str, Tens
         row: Row of the input in the batch.
 
     Returns:
-        The layer; None if all activations agree.
+        The layer, or None if all activations agree.
 
     """
     for layer, activations in together.items():

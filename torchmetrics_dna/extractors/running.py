@@ -97,7 +97,7 @@ class Runner:
 
         Args:
             built: Network and layers.
-            example: Batch of inputs, of which two are used; None for images.
+            example: Batch of inputs, of which two are used, or None for images.
             channels_last: Whether the neurons are on the last axis of inputs other than images: a bool for all layers,
                 or the names of the layers where they are.
 
@@ -132,7 +132,7 @@ class Runner:
 
         Args:
             inputs: The batch.
-            autocast: Dtype of torch's autocast; None to run without autocast.
+            autocast: Dtype of torch's autocast, or None to run without autocast.
             home: Device to which a network that was made by name is moved back if the pass fails.
 
         """
@@ -272,7 +272,7 @@ def images_at_once(network: nn.Module, bytes_per_image: int, example: Example | 
     Args:
         network: The network.
         bytes_per_image: Memory of the activations of one image or other input.
-        example: Structure of inputs that are not images; None for images.
+        example: Structure of inputs that are not images, or None for images.
 
     """
     weights = list(network.parameters())

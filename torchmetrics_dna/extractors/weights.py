@@ -84,7 +84,7 @@ def local_weights(name: str, weights_path: str | os.PathLike[str], source: str =
 
 
 def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None) -> Path | str | None:
-    """Return the path or reference of the activation ranges for the weights; None if there are none.
+    """Return the path or reference of the activation ranges for the weights, or None if there are none.
 
     The default weights have the ranges of the preset. Other weights have other activations, so their ranges must be in
     the folder of the weights.

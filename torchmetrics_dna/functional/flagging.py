@@ -372,7 +372,8 @@ def standardized_properties(images: Tensor, unit: Tensor | None = None) -> tuple
 
     Args:
         images: Properties of images, ``(B, properties)``.
-        unit: Standard deviations of the transformed properties of a reference; by default those of these images.
+        unit: Standard deviations of the transformed properties of a reference. By default, those of these images are
+            used.
 
     Returns:
         The transformed and divided properties, and the standard deviations by which they were divided.

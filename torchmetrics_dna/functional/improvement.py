@@ -12,8 +12,8 @@ class LastImprovement(NamedTuple):
     """The last significant improvement in a sequence of steps, which are numbered from 0.
 
     Attributes:
-        step: Last step that is significantly closer to the reference than ``before``; 0 if there is none.
-        before: Last improvement before ``step``; None if no step is an improvement.
+        step: Last step that is significantly closer to the reference than ``before``, or 0 if there is none.
+        before: Last improvement before ``step``, or None if no step is an improvement.
         p_value: Corrected p-value of the null hypothesis that ``step`` is not closer to the reference than ``before``;
             None if no step is an improvement.
         least_p_value: Smallest corrected p-value of the null hypothesis that a later step is not closer than ``step``;
@@ -70,13 +70,13 @@ class Improvement(NamedTuple):
         name: Name of the last checkpoint that is significantly closer to the reference than ``before``; name of the
             first checkpoint if there is none.
         position: Number of this checkpoint, such as a step or an epoch.
-        before: Name of the last improvement before this checkpoint; None if no checkpoint is an improvement.
+        before: Name of the last improvement before this checkpoint, or None if no checkpoint is an improvement.
         p_value: Corrected p-value of the null hypothesis that this checkpoint is not closer to the reference than
-            ``before``; None if no checkpoint is an improvement.
+            ``before``, or None if no checkpoint is an improvement.
         least_p_value: Smallest corrected p-value of the null hypothesis that a later checkpoint is not closer than this
-            one; None if there is no later checkpoint.
+            one, or None if there is no later checkpoint.
         newest_p_value: p-value of the null hypothesis that the newest checkpoint is not closer than the closest
-            checkpoint before it; None for a single checkpoint. It is not corrected, because it is a single test.
+            checkpoint before it, or None for a single checkpoint. It is not corrected, because it is a single test.
         num_checkpoints: Number of checkpoints.
 
     """
@@ -117,7 +117,7 @@ def improvement_of(
         order: Function of the name of a checkpoint. It returns a number that is smaller for closer checkpoints.
 
     Returns:
-        The improvement; None if there are no checkpoints, or no two of them can be compared.
+        The improvement, or None if there are no checkpoints or no two checkpoints can be compared.
 
     """
     names = sorted(positions, key=positions.__getitem__)

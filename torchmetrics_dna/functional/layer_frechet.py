@@ -121,7 +121,7 @@ def eigen_root(cov: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
 
 
 def _cholesky(cov: Tensor, rounding: float) -> Tensor | None:
-    """Return the Cholesky factor of a covariance; None unless all eigenvalues are above the rounding error."""
+    """Return the Cholesky factor of a covariance, or None if an eigenvalue is within the rounding error."""
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(cov)
     if failed:
@@ -135,7 +135,7 @@ def _cholesky(cov: Tensor, rounding: float) -> Tensor | None:
 
 
 def _few_columns(cov: Tensor, rounding: float) -> Tensor | None:
-    """Return R with ``R @ R.T = cov`` for a large covariance of low rank; None for other covariances.
+    """Return R with ``R @ R.T = cov`` for a large covariance of low rank, or None for other covariances.
 
     The rank may be up to about a quarter of the number of neurons. Products with random vectors then span the range of
     the covariance. Eigenvectors in this range are computed fast.

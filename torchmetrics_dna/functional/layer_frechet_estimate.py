@@ -29,7 +29,7 @@ class FrechetEstimate(NamedTuple):
     Attributes:
         value: fd of the samples, a scalar, which is biased upwards.
         bias: Estimated bias of ``value``, a scalar.
-        influences: Influence of the images of each set on fd, shape ``(images,)``, with mean 0; None for a set whose
+        influences: Influence of the images of each set on fd, shape ``(images,)``, with mean 0, or None for a set whose
             mean and covariance are exact.
 
     """
@@ -46,7 +46,7 @@ class FrechetEstimate(NamedTuple):
 
     @property
     def standard_error(self) -> Tensor:
-        """Standard error of ``debiased``, for images that are drawn independently; infinite for one image."""
+        """Standard error of ``debiased``, for images that are drawn independently, or infinity for one image."""
         variances = []
         for influence in self.influences:
             if influence is not None:
@@ -123,7 +123,7 @@ class _Sample:
 
     Args:
         features: Spatial means of the images, ``(images, n)``.
-        folds: Fold of each image, ``(images,)``; None to draw folds at random.
+        folds: Fold of each image, ``(images,)``, or None to draw folds at random.
 
     Attributes:
         influence: Influence of each image on fd, ``(images,)``. It is set when the moments of both sets are computed.
@@ -135,22 +135,11 @@ class _Sample:
     influence: Tensor
 
     def __init__(self, features: Tensor, folds: Tensor | None) -> None:
-        if features.ndim != 2 or len(features) <= features.shape[1]:
-            raise ValueError(
-                f"Features expected to have shape (images, n), with more images than neurons, but got"
-                f" {tuple(features.shape)}; give more images, or leave out neurons"
-            )
-        if not features.isfinite().all():
-            raise ValueError("Expected finite features, but got NaN or infinity")
+        _check_features(features)
         if folds is None:
             generator = torch.Generator().manual_seed(0)
             folds = torch.randperm(len(features), generator=generator) % NUM_FOLDS
-        distinct_folds, fold_numbers = folds.to(features.device).unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        if len(fold_numbers) != len(features) or len(distinct_folds) < LEAST_FOLDS:
-            raise ValueError(
-                f"Folds expected to be {LEAST_FOLDS} or more, one for each of {len(features)} images, but got"
-                f" {len(distinct_folds)} of {len(fold_numbers)} images"
-            )
+        fold_numbers = _consecutive_numbers(folds.to(features.device), len(features))
         self.features = features
         # Sums of products of centred features lose no precision by cancellation.
         self._centre = features.mean(0, dtype=torch.float64)
@@ -164,7 +153,7 @@ class _Sample:
         """Return the mean and the unbiased covariance of the images.
 
         Args:
-            left_out: Mask of the images to leave out, bool, ``(images,)``; None to use all images.
+            left_out: Mask of the images to leave out, bool, ``(images,)``, or None to use all images.
 
         """
         count, sums, products = self._sums
@@ -203,6 +192,28 @@ class _Sample:
         return count, sums, products
 
 
+def _check_features(features: Tensor) -> None:
+    """Raise ValueError unless features have shape ``(images, n)``, are finite, and there are more images than n."""
+    if features.ndim != 2 or len(features) <= features.shape[1]:
+        raise ValueError(
+            f"Features expected to have shape (images, n), with more images than neurons, but got"
+            f" {tuple(features.shape)}; give more images, or leave out neurons"
+        )
+    if not features.isfinite().all():
+        raise ValueError("Expected finite features, but got NaN or infinity")
+
+
+def _consecutive_numbers(folds: Tensor, num_images: int) -> Tensor:
+    """Return the folds of images, renumbered from 0 without gaps; ValueError if there are too few folds."""
+    distinct_folds, numbers = folds.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    if len(numbers) != num_images or len(distinct_folds) < LEAST_FOLDS:
+        raise ValueError(
+            f"Folds expected to be {LEAST_FOLDS} or more, one for each of {num_images} images, but got"
+            f" {len(distinct_folds)} of {len(numbers)} images"
+        )
+    return numbers  # type: ignore[no-any-return]
+
+
 def _side(side: Tensor | Moments, folds: Tensor | None) -> _Sample | Moments:
     """Return the sample of these features, or the exact moments in float64."""
     if isinstance(side, Tensor):
@@ -219,7 +230,7 @@ def _moments(side: _Sample | Moments, left_out: Tensor | None = None) -> Moments
 
 
 def _influence_of(side: _Sample | Moments) -> Tensor | None:
-    """Return the influence of the images of a sample; None for exact moments."""
+    """Return the influence of the images of a sample, or None for exact moments."""
     return side.influence if isinstance(side, _Sample) else None
 
 

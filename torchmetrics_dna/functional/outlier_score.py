@@ -73,8 +73,8 @@ class Unusualness(NamedTuple):
 
     Attributes:
         layers: Squared Mahalanobis distance for each layer, divided by the number of neurons, ``(B,)``.
-        properties: The same distance for image properties, ``(B,)``; None without properties.
-        tails: Tail probability in each direction that is a fault, ``(B, directions)``; None without properties.
+        properties: The same distance for image properties, ``(B,)``, or None without properties.
+        tails: Tail probability in each direction that is a fault, ``(B, directions)``, or None without properties.
 
     """
 
@@ -99,7 +99,7 @@ class OutlierReference:
         gaussians: Gaussian of each layer of the reference.
         own_distances: Squared distance of each of the reference's own images to all others, by layer, ``(n,)``, see
             :func:`~torchmetrics_dna.functional.outliers.left_out_distances`.
-        own_properties: Image properties of the same images, ``(n, properties)``; None without properties.
+        own_properties: Image properties of the same images, ``(n, properties)``, or None without properties.
 
     Attributes:
         own: Distances and tail probabilities of the reference's own images, each compared with all others.
@@ -158,7 +158,7 @@ class OutlierReference:
         return self.surprisals(self.compare(means, properties)).sum(1)
 
     def to(self, device: torch.device) -> OutlierReference:
-        """Return the reference on another device; itself if it is there already."""
+        """Return the reference on another device, or itself if it is there already."""
         if self.own_scores.device == device:
             return self
         moved = object.__new__(OutlierReference)

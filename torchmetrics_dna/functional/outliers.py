@@ -49,7 +49,7 @@ class LayerGaussian(NamedTuple):
         return cls(mean, (vectors / shrunk) @ vectors.T)
 
     def to(self, device: torch.device) -> LayerGaussian:
-        """Return the Gaussian on another device; itself if it is there."""
+        """Return the Gaussian on another device, or itself if it is there."""
         if self.mean.device == device:
             return self
         return LayerGaussian(self.mean.to(device), self.precision.to(device))
@@ -272,7 +272,7 @@ class OutlierTest(NamedTuple):
         low: Lower end of an interval for the share: the estimate less two standard errors.
         high: Upper end of the interval: the estimate plus two standard errors.
         fewest: Smallest number of outliers that can be significant (p <= 0.05), if their scores are much higher than
-            all others; None if no number can be.
+            all others, or None if no number can be.
 
     """
 
@@ -439,7 +439,7 @@ def fewest_images(num_images: int, num_typical: int, level: float = SIGNIFICANT)
         level: Level of significance.
 
     Returns:
-        The number of outliers; None if even ``num_images`` are not enough.
+        The number of outliers, or None if even ``num_images`` are not enough.
 
     Example:
         >>> fewest_images(100, 100), fewest_images(100, 400)

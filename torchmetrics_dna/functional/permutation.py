@@ -207,9 +207,9 @@ def permutation_test(
         distances: Distance of each neuron in each relabeling, shape ``(P, N)``, float64. Distances are scaled so that
             they do not depend on the number of images per set. The first row is observed.
         layers: Columns of each layer.
-        weights: Weights of Eq. (5), shape ``(N,)``; None for equal weights. Their absolute values are used.
+        weights: Weights of Eq. (5), shape ``(N,)``, or None for equal weights. Their absolute values are used.
         exact: Whether the relabelings are all possible ones.
-        shifts: Shift of each layer in each relabeling, shape ``(P, layers)``; None to test without shifts.
+        shifts: Shift of each layer in each relabeling, shape ``(P, layers)``, or None to test without shifts.
 
     """
     z = standardised(distances)
@@ -288,7 +288,7 @@ def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None
         shifts: Shift of each neuron, ``(P, N)``, float64: its mean activation in one set less that in the other. Shifts
             are scaled like the distances of :func:`permutation_test`.
         layers: Columns of each layer.
-        weights: Weights of Eq. (5), shape ``(N,)``; None for equal weights. Their absolute values are used.
+        weights: Weights of Eq. (5), shape ``(N,)``, or None for equal weights. Their absolute values are used.
 
     Returns:
         Shifts of layers, ``(P, layers)``, not standardised.
@@ -359,10 +359,10 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
     """Correct p-values for the number of tests, which controls the family-wise error rate (Holm, 1979).
 
     Args:
-        p_values: p-value of each test, by name; None if there was no test.
+        p_values: p-value of each test, by name, or None if there was no test.
 
     Returns:
-        Corrected p-values, by name; None if there was no test.
+        Corrected p-values, by name, or None if there was no test.
 
     Example:
         >>> holm({"a": 0.01, "b": None, "c": 0.04, "d": 0.03})

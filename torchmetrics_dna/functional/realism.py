@@ -45,7 +45,7 @@ def dna_realism(
         high: Upper bounds, shape ``(N,)``, float64.
         weights: Weights :math:`W^n` of Eq. (5), shape ``(N,)``; by default, all weights are :math:`1/N`. Neurons with
             the weight 0 are skipped.
-        contrast_counts: Counts of the pool, shape ``(N, num_bins)``; None to return the distance to the reference.
+        contrast_counts: Counts of the pool, shape ``(N, num_bins)``, or None to return the distance to the reference.
 
     Returns:
         Distances, float64, shape ``(B,)``, in bins.
@@ -88,7 +88,7 @@ def realism_of(
         activations: Activations of images.
         references: Counts of the references, ``(S, N, num_bins)``.
         bins: Bins of the counts.
-        weights: Weights of Eq. (5), ``(N,)``; None for equal weights.
+        weights: Weights of Eq. (5), ``(N,)``, or None for equal weights.
         wait: Whether errors may be raised for activations that are not finite, which needs a device sync. If False, all
             scores on an accelerator are NaN instead.
 
@@ -191,7 +191,7 @@ def realism_maps(
         layers: Activations of each layer, ``(B, n, *positions)``.
         references: Counts of the references, ``(S, N, num_bins)``.
         bins: Bins of the counts.
-        weights: Weights of Eq. (5), ``(N,)``; None for equal weights.
+        weights: Weights of Eq. (5), ``(N,)``, or None for equal weights.
 
     Returns:
         Maps of each layer, float64, ``(S, B, *positions)``.

@@ -18,7 +18,7 @@ def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduc
 
     Args:
         distances: Distances, ``(..., N)``.
-        weights: Weights of the neurons, ``(N,)``; None for equal weights.
+        weights: Weights of the neurons, ``(N,)``, or None for equal weights.
         reduction: ``"mean"`` returns the weighted sum, ``(...)``. ``"none"`` returns its terms times N, ``(..., N)``.
 
     Raises:

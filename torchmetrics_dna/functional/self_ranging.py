@@ -84,7 +84,7 @@ class RangedCounts(NamedTuple):
         return edges.clamp(self.minimum[:, None], self.maximum[:, None])
 
     def shares(self) -> Tensor:
-        """Return the share of activations below each knot, ``(N, num_bins + 1)``; NaN if there are no activations."""
+        """Return the share of activations below each knot, ``(N, num_bins + 1)``. Without activations, it is NaN."""
         return pad(cumulative_share(self.counts), (1, 0))
 
     def places(self) -> Tensor:
@@ -194,7 +194,7 @@ def self_ranging_emd(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor
         high: Upper bounds, ``(N,)``.
 
     Returns:
-        Distances, float64, ``(N,)``; NaN for a neuron without counts, or with more than 2^53.
+        Distances, float64, ``(N,)``. They are NaN for neurons without counts, or with more than 2^53.
 
     """
     compiled = compiled_for(a.counts, b.counts)
