@@ -328,15 +328,28 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
         num_groups = len(set(groups_of(side.names, side.numbers, groups_of_side)))
         return Untested(f"{name} has {images_in_words(num_groups, 'group')}, but about 8 are needed")
     largest = max(side.first.num_images for side in sides)
+    return Untested(_what_is_too_few(name, num_images, fewest_folds, largest, noun))
+
+
+def _what_is_too_few(name: str, num_images: int, num_folds: int, largest: int, noun: str) -> str:
+    """Return a sentence about a set that has too few images for a test.
+
+    Args:
+        name: Name of the set.
+        num_images: Number of images of the set.
+        num_folds: Number of folds of the set that have images.
+        largest: Number of images of the largest set.
+        noun: Noun for an image.
+
+    """
     if num_images == 1 and largest >= LEAST:
-        return Untested(f"{name} has 1 {noun} (use `rank` for single {noun}s)")
-    if num_images >= LEAST:
-        # This number of different images would fill at least 5 folds. Equal images share a fold.
-        return Untested(
-            f"{name} has {images_in_words(num_images, noun)} in {images_in_words(fewest_folds, 'fold')}, but"
-            f" {LEAST_FOLDS} folds are needed (equal {noun}s share a fold)"
-        )
-    return Untested(f"{name} has {images_in_words(num_images, noun)}, but about {LEAST} are needed")
+        return f"{name} has 1 {noun} (use `rank` for single {noun}s)"
+    images = images_in_words(num_images, noun)
+    if num_images < LEAST:
+        return f"{name} has {images}, but about {LEAST} are needed"
+    # This number of different images would fill at least 5 folds, so there are equal images.
+    folds = images_in_words(num_folds, "fold")
+    return f"{name} has {images} in {folds}, but {LEAST_FOLDS} folds are needed (equal {noun}s share a fold)"
 
 
 def _notices_about_sets(

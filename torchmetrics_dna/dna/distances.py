@@ -478,13 +478,11 @@ def networks_of(
     if with_others:
         num_networks += 1
     weights_path = network.get("weights_path")
-    if num_networks > 1 and weights_path is not None and not Path(weights_path).is_dir():
-        raise ValueError(
-            f"{argument('weights_path')} expected to be a folder with the weights of each network, but got"
-            f" {str(weights_path)!r}"
-        )
+    if num_networks > 1:
+        _check_folder_of_weights(weights_path)
     networks = []
     for (feature, crop), metrics in by_network.items():
+        # A dictionary keeps each layer once, in order.
         layers = dict.fromkeys(record.layer for record in metrics if record.layer)
         arguments = {
             "feature": feature,
@@ -495,6 +493,15 @@ def networks_of(
         }
         networks.append((arguments, metrics))
     return networks
+
+
+def _check_folder_of_weights(weights_path: Any) -> None:
+    """Raise ValueError if the weights of several networks are given by a path that is no folder."""
+    if weights_path is not None and not Path(weights_path).is_dir():
+        raise ValueError(
+            f"{argument('weights_path')} expected to be a folder with the weights of each network, but got"
+            f" {str(weights_path)!r}"
+        )
 
 
 def in_order(records: Iterable[Distance]) -> tuple[Distance, ...]:
