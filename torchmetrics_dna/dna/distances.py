@@ -53,8 +53,8 @@ class Distance:
         unit: Unit of the values.
         sentence: One-line explanation for readers of a report.
         granularity: ``"neuron"`` or ``"layer"`` if each neuron or layer has a value; ``"set"`` for a single value.
-        kinds: Representations that the distance supports. ``between`` takes the first; the others contain it. Empty if
-            the distance takes features of single images.
+        kinds: Representations that the distance supports. ``between`` takes the first representation, and the others
+            contain it. Empty if the distance takes features of single images.
         least: Minimum number of images per set.
         between: Function that computes the distance. It takes two DNAs, and returns a float64 tensor ``(N,)`` or
             ``(layers,)``. If ``kinds`` is empty, it takes the features of both sets, ``(images, n)``. It then returns
