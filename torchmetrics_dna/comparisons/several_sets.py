@@ -100,8 +100,8 @@ class Comparisons(ManyComparisons):
 
         Returns:
             The ratio of each set except the held-out set; empty without a held-out set. A ratio is None without folds
-            of images, if neither set differs from the reference, or if one of the two sets shares images with the
-            reference.
+            of images, and if neither the set nor the held-out set differs from the reference. It is also None if one of
+            them shares images with the reference.
 
         """
         return self._ratios(distance or self.distance, of_properties=False)

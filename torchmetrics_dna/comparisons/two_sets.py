@@ -78,7 +78,7 @@ class Comparison(ByName["Result"]):
         properties: Comparison of image properties, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that are near-duplicates of images of A; 0 if near-duplicates were not searched.
-        twins: Source indices, in A and in B, of the first of these near-duplicates.
+        twins: Source indices, in A and in B, of the first pairs of near-duplicates.
         paired: True if each image of B was compared with its partner in A.
         why_untested: Reason why there is no test, with the actual and the required number of images or groups; empty if
             there is a test.
@@ -348,8 +348,9 @@ class Comparison(ByName["Result"]):
             - its ``layer``, ``neuron`` (its number) and ``name``, which is the number if the neuron has no name,
             - its distances, by key,
             - its mean ``shift``; None if the activation ranges are unknown,
-            - its ``z`` (distance minus null mean, in null standard deviations), ``p_value`` (corrected for the number
-              of neurons) and ``q`` (false discovery rate); None without a test.
+            - its ``z``, the distance minus the null mean in null standard deviations; None without a test,
+            - its ``p_value``, corrected for the number of neurons; None without a test,
+            - its ``q``, the false discovery rate; None without a test.
 
         """
         check_one_of("by", by, Literal["evidence", "distance"])
@@ -464,8 +465,8 @@ class Comparison(ByName["Result"]):
     def protocol(self) -> str:
         """Describe how the figures were computed, for the implementation details of a paper, one sentence per line.
 
-        The text names the package, the network, the image preprocessing, the numbers of images, the histograms, the
-        tests and digests, as far as the result holds them.
+        The text is about the package, the network, the image preprocessing, the numbers of images, the histograms and
+        the tests. It includes digests. Facts that the result does not hold are left out.
         """
         # The module describes results, so it is imported when a result is described.
         protocol = import_module("torchmetrics_dna.reporting.protocol")

@@ -137,18 +137,17 @@ class Evidence:
     Attributes:
         interval: Confidence interval of the distance. None if the distance can't be debiased, such as for fd of too few
             images, and for weights below 0.
-        layers: Debiased distance of each layer, shape ``(layers,)``; 0 if it is within sampling noise. NaN if the
-            distance of the layer can't be debiased, such as for fd with too few images for the neurons of the layer,
-            and for weights below 0.
+        layers: Debiased distance of each layer, shape ``(layers,)``; 0 if it is within sampling noise. NaN if it can't
+            be debiased: for fd of layers with too many neurons for these images, and for weights below 0.
         layer_intervals: Confidence interval of the distance of each layer; None where ``layers`` is NaN.
         neurons: Debiased distance of each neuron, shape ``(N,)``. For fd, the debiased distance of each layer.
         test: Permutation test of the folds. None if a set is taken as exact, or if there are too few relabelings
             because one set is much larger. Also None for fd if the sets are too large or too unequal.
-        null: Null mean: the mean distance over relabelings, which samples of the same distribution and of these sizes
-            would have; None without a test.
+        null: Null mean: the expected distance between samples of the same distribution, of these sizes. It is the mean
+            over relabelings. None without a test.
         null_high: 95% quantile of the distance over relabelings; None without a test.
-        chance: Expected distance between two sets of these sizes from the distribution of A, estimated from halves of
-            A. None if A has fewer than 10 folds, for pairs, and for fd without a test.
+        chance: Expected distance between two samples of the distribution of A, of these sizes. It is estimated from
+            halves of A. None if A has fewer than 10 folds, for pairs, and for fd without a test.
         least_p_value: Smallest p-value that the test can return; None without a test.
         jackknife: Jackknife estimate of the distance. Its ``left`` may be negative, so its mean over draws of images
             is unbiased.
@@ -421,8 +420,8 @@ def ratio_of(far: Evidence, near: Evidence, questions: int = 1) -> Ratio | None:
             intervals are right (Bonferroni).
 
     Returns:
-        The ratio. None if neither distance is significantly above 0, if the noise of a distance is unknown, or if the
-        other set is so close to the reference that the images can't be independent.
+        The ratio. None if neither distance is significantly above 0, or if the noise of a distance is unknown. Also
+        None if the other set is so close to the reference that their images can't be independent.
 
     """
     if far.interval is None or near.interval is None or near.is_below_noise:
@@ -521,7 +520,7 @@ def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Avera
     Null hypothesis: the folds of both sets come from one distribution. The folds of A are never exchanged.
 
     Args:
-        folded: A, and as B the folds of the first set followed by those of the second set.
+        folded: A in folds. Its second set, B, has the folds of the first set, then the folds of the second set.
         num_folds: Number of folds of the first set.
         power: Power of the mean distances that are compared, see :func:`weigh_evidence`.
         averaging: How the distances of neurons become one number.
@@ -686,7 +685,7 @@ def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tup
 def _figures_of_influences(
     side: PseudoValues | None, slices: Sequence[slice], averaging: Averaging
 ) -> PseudoValues | None:
-    """Return the influence of each unit of a set on the figure over all neurons and on those of the layers."""
+    """Return the influence of each unit of a set on the figure over all neurons and on the figure of each layer."""
     if side is None:
         return None
     influences = PseudoValues(_figures_of(side.values, slices, averaging), side.ratios)

@@ -211,18 +211,23 @@ def plan_for(
             tested = False
             limits.append(f"{name} has no test here, since {reason}")
     debiased = [layer for layer, width in neurons.items() if smaller >= _IMAGES * width]
-    not_debiased = [layer for layer in neurons if layer not in debiased]
-    if not_debiased:
-        scope = "here"
-        if debiased:
-            layers = ", ".join(not_debiased) if len(not_debiased) <= 3 else f"{len(not_debiased)} layers"
-            scope = f"of {layers} and of the whole"
-        images_of_widest = _IMAGES * max(neurons[layer] for layer in not_debiased)
+    if len(debiased) < len(neurons):
+        scope = _scope_without_debiasing(neurons, debiased)
+        images_of_widest = _IMAGES * max(neurons.values())
         limits.append(
             f"{name} has no debiased value and no interval {scope}: that takes {_IMAGES} {noun}s a side for each"
             f" neuron, {images_of_widest:,} for the widest, but there are {smaller:,}"
         )
     return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)
+
+
+def _scope_without_debiasing(neurons: Neurons, debiased: Sequence[str]) -> str:
+    """Return a phrase that names the layers that are not debiased; "here" if no layer is debiased."""
+    if not debiased:
+        return "here"
+    not_debiased = [layer for layer in neurons if layer not in debiased]
+    layers = ", ".join(not_debiased) if len(not_debiased) <= 3 else f"{len(not_debiased)} layers"
+    return f"of {layers} and of the whole"
 
 
 def _why_untested(neurons: Neurons, smaller: int, larger: int, noun: str) -> str:
@@ -366,43 +371,57 @@ def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: PlanOfLayers) -> 
         plan: Plan of the evidence.
 
     """
-    neurons = plan.neurons
-    columns_of_layers = list(neurons.slices.values())
     fold_of_image, sizes_a, sizes_b = _numbered_folds(folds, [1, 1])
-
-    def all_features() -> Tensor:
-        sets = [side for side in (a, b) if isinstance(side, Features)]
-        return torch.cat([side.select(list(neurons)).values for side in sets])
-
-    def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
-        features = all_features()
-        of_layers = []
-        for columns in columns_of_layers:
-            of_layers.append(layer_frechet_of_folds(features[:, columns], fold_of_image, in_a, in_b))
-        return torch.stack(of_layers, 1)
-
-    def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
-        features = all_features()
-        sizes = torch.cat([sizes_a, sizes_b])
-        sums = torch.zeros(len(sizes), features.shape[1], dtype=torch.float64)
-        sums.index_add_(0, fold_of_image, features.double())
-        return shift_of_folds(sums, sizes[:, None], in_a, in_b)
-
-    def noise() -> Noise:
-        return _noise((a, b), folds, plan)
-
+    layers = _FoldedLayers((a, b), plan.neurons, fold_of_image, torch.cat([sizes_a, sizes_b]))
     return FoldedSides(
-        distances,
+        layers.distances,
         sizes_a,
         sizes_b,
-        slices=[slice(i, i + 1) for i in range(len(neurons))],
+        slices=[slice(i, i + 1) for i in range(len(plan.neurons))],
         exact=(folds[0] is None, folds[1] is None),
-        noise=noise,
+        noise=partial(_noise, (a, b), folds, plan),
         num_relabelings=LAYER_RELABELINGS if plan.tested else 0,
         limits=plan.limits,
-        shifts=shifts,
-        shift_slices=columns_of_layers,
+        shifts=layers.shifts,
+        shift_slices=list(plan.neurons.slices.values()),
     )
+
+
+class _FoldedLayers(NamedTuple):
+    """Features of two sets in folds, from which fd of each layer is computed.
+
+    Attributes:
+        sides: Features of both sets.
+        neurons: The neurons of the layers.
+        fold_of_image: Fold of each image, from 0 to K - 1.
+        sizes: Number of images of each fold, ``(K,)``.
+
+    """
+
+    sides: tuple[Side, Side]
+    neurons: Neurons
+    fold_of_image: Tensor
+    sizes: Tensor
+
+    def distances(self, in_a: Tensor, in_b: Tensor) -> Tensor:
+        """Return fd of each layer between the folds in A and in B, ``(P, layers)``."""
+        features = self._features()
+        distances = []
+        for columns in self.neurons.slices.values():
+            distances.append(layer_frechet_of_folds(features[:, columns], self.fold_of_image, in_a, in_b))
+        return torch.stack(distances, 1)
+
+    def shifts(self, in_a: Tensor, in_b: Tensor) -> Tensor:
+        """Return the mean of each neuron in A minus its mean in B, ``(P, N)``."""
+        features = self._features()
+        sums = torch.zeros(len(self.sizes), features.shape[1], dtype=torch.float64)
+        sums.index_add_(0, self.fold_of_image, features.double())
+        return shift_of_folds(sums, self.sizes[:, None], in_a, in_b)
+
+    def _features(self) -> Tensor:
+        """Return the features of all images of both sets, ``(images, N)``."""
+        sets = [side for side in self.sides if isinstance(side, Features)]
+        return torch.cat([side.select(list(self.neurons)).values for side in sets])
 
 
 def _noise(sides: tuple[Side, Side], folds: Folds, plan: PlanOfLayers) -> Noise:
