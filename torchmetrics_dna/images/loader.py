@@ -257,8 +257,8 @@ def default_workers(num_images: int) -> int:
     """Return the default number of processes that decode images.
 
     The number is 0 for fewer than 64 images. It is also 0 in a process that may not start other processes, such as a
-    worker of a ``multiprocessing.Pool``. Otherwise, the cores available to this process are divided among the processes
-    of torchrun on this machine, and the default is one worker per core, from 1 to 8. Idle workers cost nothing, because
+    worker of a ``multiprocessing.Pool``. Otherwise, there is one worker per core, from 1 to 8. The cores available to
+    this process are first divided among the processes of torchrun on this machine. Idle workers cost nothing, because
     they wait for the network.
 
     Example:
