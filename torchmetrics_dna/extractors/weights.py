@@ -204,13 +204,21 @@ def _translated(state: State, network: nn.Module, preset: Preset) -> State:
     for pattern, name in preset.renames.items():
         state = {re.sub(pattern, name, key): tensor for key, tensor in state.items()}
     if preset.architecture.startswith("timm:"):
-        if "pos_embed" in state:
-            state["pos_embed"] = _resampled(state["pos_embed"], network.get_parameter("pos_embed").shape[1])
-        # timm translates the names of original checkpoints.
-        convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-        if convert is not None:
-            state = convert(state, network)
+        state = _translated_by_timm(state, network)
     return {name: tensor for name, tensor in state.items() if not name.startswith(preset.unused)}
+
+
+def _translated_by_timm(state: State, network: nn.Module) -> State:
+    """Return the tensors of an original checkpoint by the names of a timm model, with resampled position embeddings."""
+    if "pos_embed" in state:
+        num_tokens = network.get_parameter("pos_embed").shape[1]
+        state["pos_embed"] = _resampled(state["pos_embed"], num_tokens)
+    # Some modules of timm have a function that translates names.
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    translated: State = convert(state, network)
+    return translated
 
 
 def _without_prefix(state: State, prefix: str, others: tuple[str, ...] = ()) -> State:

@@ -28,43 +28,61 @@ IN_GATE = 0.05
 # a difference of logarithms.
 _LEAST_OF_LAYER = 0.1
 # The same level relative to a reference, for images whose values are plainly faulty by themselves.
-_LEVEL = 0.05
-# The same levels for images whose values may be faulty: for the first image that is flagged, and for further images.
-_LEVELS = (0.005, 0.02)
+_LEVEL_OF_PLAIN_FAULT = 0.05
+# The same level for images whose values may be faulty by themselves, if no image is flagged yet.
+_LEVEL_OF_FIRST_POSSIBLE_FAULT = 0.005
+# The same level for such images if another image is flagged.
+_LEVEL_OF_FURTHER_POSSIBLE_FAULT = 0.02
 # Smallest distance of such images from the extreme of the others, in distances of this extreme from the median.
-_MORE = 1.5
+_GAP_OF_POSSIBLE_FAULT = 1.5
 # Largest number of images without colour that are not flagged. A domain may have a few such images, and all of them may
 # be in one set.
 _MOST_GREY = 2
 # Largest p-value of a property that is reported as the reason for an image that was flagged for another reason.
 CLEAR = 0.003
-# The tail is the most extreme image of each 20, but has at least 5 images.
-_SHARE = 20
-_FEWEST = 5
-# One in 10 images of a folder may have the same fault. The folder is searched three times.
-_TOGETHER = 10
+# The tail consists of the most extreme 1 / 20 of the images, but of at least 5 images.
+_TAIL_DIVISOR = 20
+_LEAST_TAIL = 5
+# Up to 1 / 10 of the images of a folder may have the same fault.
+_GROUP_DIVISOR = 10
+# Number of times that a folder is searched for outliers.
 _ROUNDS = 3
 # Largest share of flat areas for which sharpness is measured. Images with more flat areas have hardly any edges.
-_FLAT = 0.95
+_MOST_FLAT_AREAS = 0.95
 # Smallest standard deviation of a transformed property.
-_TINY = 0.01
+_LEAST_DEVIATION = 0.01
 # Largest saturation of an image without colour.
 GREY = 0.004
 # Smallest saturation of the images of a reference, if all of its images have colours.
-_OF_GREY = 0.012
-# Largest contrast of images of one colour, and largest brightness of black images.
-_PLAIN = (0.01, 0.05)
-# The same for images of a reference, with wider limits.
-_NEARLY_PLAIN = (0.03, 0.1)
+_LEAST_SATURATION_OF_COLOURS = 0.012
+
+
+class _OneColour(NamedTuple):
+    """Limits for images of one colour.
+
+    Attributes:
+        contrast: Largest contrast of an image of one colour.
+        brightness: Largest brightness of a black image. A white image has at least 1 minus this brightness.
+
+    """
+
+    contrast: float
+    brightness: float
+
+
+_ONE_COLOUR = _OneColour(contrast=0.01, brightness=0.05)
+# Limits for images of a reference, which are wider.
+_NEARLY_ONE_COLOUR = _OneColour(contrast=0.03, brightness=0.1)
 # Property of each direction, such as "sharpness" for "sharpness -".
 _NAMES = [key[:-2] for key in FAULTS]
 # Sign of each direction: -1 if small values are faults.
 _SIGNS = torch.tensor([1.0 if key.endswith("+") else -1.0 for key in FAULTS], dtype=torch.float64)
-_LEAST, _PLAINLY, _MAYBE = torch.tensor(
+# For each direction: the smallest distance that counts, the limit of plain faults, and the limit of possible faults.
+_LEAST_DISTANCE, _PLAIN_FAULT, _POSSIBLE_FAULT = torch.tensor(
     [(fault.least, fault.plain, fault.maybe) for fault in FAULTS.values()], dtype=torch.float64
 ).T
 # Number of directions in which an image may be flagged.
-_DIRECTIONS = int((~_MAYBE.isnan()).sum())
+_NUM_DIRECTIONS = int((~_POSSIBLE_FAULT.isnan()).sum())
 
 
 class _Directions(NamedTuple):
@@ -85,7 +103,7 @@ class _Directions(NamedTuple):
     gap: float = 1.0
 
 
-_OF_IMAGES = _Directions(tuple(FAULTS), _LEAST, _DIRECTIONS)
+_OF_IMAGES = _Directions(tuple(FAULTS), _LEAST_DISTANCE, _NUM_DIRECTIONS)
 
 
 class Outlier(NamedTuple):
@@ -191,17 +209,18 @@ def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dic
 
     """
     median_sharpness = _median_sharpness(reference)
-    reference_values = _turned(_with_edges(reference, median_sharpness))
-    values = _turned(_with_edges(images, median_sharpness))
+    reference_values = _by_direction(_with_median_sharpness(reference, median_sharpness))
+    values = _by_direction(_with_median_sharpness(images, median_sharpness))
     p_values, gaps = _p_values_and_gaps(values, reference_values.sort(0, descending=True).values)
-    is_plain_fault, may_be_fault = _reached(images)
-    expected = p_values * len(images) * _DIRECTIONS
-    flagged = is_plain_fault & (gaps > 1) & (expected <= _LEVEL)
+    is_plain_fault, may_be_fault = _compare_with_limits(images)
+    expected = p_values * len(images) * _NUM_DIRECTIONS
+    flagged = is_plain_fault & (gaps > 1) & (expected <= _LEVEL_OF_PLAIN_FAULT)
     # If a value may be faulty, but is not plainly faulty, the image must be farther outside the range.
-    expected_of_maybe = expected.where(may_be_fault & (gaps > _MORE), inf)
-    level_of_first, level_of_others = _LEVELS
-    has_flagged = has_facts or bool((flagged | (expected_of_maybe <= level_of_first)).any())
-    flagged |= expected_of_maybe <= (level_of_others if has_flagged else level_of_first)
+    expected_of_maybe = expected.where(may_be_fault & (gaps > _GAP_OF_POSSIBLE_FAULT), inf)
+    is_first = expected_of_maybe <= _LEVEL_OF_FIRST_POSSIBLE_FAULT
+    has_flagged = has_facts or bool((flagged | is_first).any())
+    if has_flagged:
+        flagged |= expected_of_maybe <= _LEVEL_OF_FURTHER_POSSIBLE_FAULT
     return _reasons(p_values, flagged)
 
 
@@ -224,11 +243,11 @@ def outliers_in_folder(images: Tensor, level: float | None) -> list[Outlier]:
         level = IN_LIST if len(images) >= LEAST_OF_SINGLE else IN_GATE
     facts = {}
     for row, properties in enumerate(images):
-        fact = _fact(properties, _PLAIN)
+        fact = _fact(properties, _ONE_COLOUR)
         if fact:
             facts[row] = fact
-    values = _turned(_with_edges(images, _median_sharpness(images)))
-    is_plain_fault, may_be_fault = _reached(images)
+    values = _by_direction(_with_median_sharpness(images, _median_sharpness(images)))
+    is_plain_fault, may_be_fault = _compare_with_limits(images)
     return _in_rounds(images, facts, values, is_plain_fault, may_be_fault, level, _OF_IMAGES)
 
 
@@ -260,7 +279,7 @@ def outlier_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float =
         names=[direction.name for direction in varying],
         least=torch.tensor([direction.least for direction in varying]).double(),
         number=len(varying),
-        gap=_MORE,
+        gap=_GAP_OF_POSSIBLE_FAULT,
     )
     # Numbers have no limits for plain faults, so each value counts as plainly faulty by itself.
     is_plain_fault = torch.ones(len(numbers), len(varying), dtype=torch.bool)
@@ -381,7 +400,7 @@ def standardized_properties(images: Tensor, unit: Tensor | None = None) -> tuple
     """
     transformed = torch.stack([_column(images, name) for name in OF_PIXELS], 1)
     if unit is None:
-        unit = transformed.std(0).clamp(min=_TINY)
+        unit = transformed.std(0).clamp(min=_LEAST_DEVIATION)
     return transformed / unit, unit
 
 
@@ -399,7 +418,7 @@ class PropertyTails:
 
     def __init__(self, own: Tensor) -> None:
         self._sharpness = _median_sharpness(own)
-        ordered, order = _turned(_with_edges(own, self._sharpness)).sort(0, descending=True)
+        ordered, order = _by_direction(_with_median_sharpness(own, self._sharpness)).sort(0, descending=True)
         count = len(ordered)
         self._tail = tail_of(count)
         self._share_of_tail = self._tail / count
@@ -410,7 +429,7 @@ class PropertyTails:
 
     def p_values(self, images: Tensor) -> Tensor:
         """Return the tail probability of each image in each direction, float64, ``(B, directions)``."""
-        values = _turned(_with_edges(images, self._sharpness))
+        values = _by_direction(_with_median_sharpness(images, self._sharpness))
         return _p_of_tail(values - self._limit, self._excess, self._tail, self._share_of_tail)
 
     def to(self, device: torch.device) -> PropertyTails:
@@ -442,7 +461,7 @@ def tail_of(count: int) -> int:
 
     The tail is a twentieth of the images, but at least 5 images, and never all images.
     """
-    return min(max(_FEWEST, round(count / _SHARE)), count - 1)
+    return min(max(_LEAST_TAIL, round(count / _TAIL_DIVISOR)), count - 1)
 
 
 def _mean_excess(total: Tensor, limit: Tensor, tail: int) -> Tensor:
@@ -454,7 +473,7 @@ def _mean_excess(total: Tensor, limit: Tensor, tail: int) -> Tensor:
         tail: Number of images in the tail.
 
     """
-    return torch.maximum(total / tail - limit, _LEAST / 3)
+    return torch.maximum(total / tail - limit, _LEAST_DISTANCE / 3)
 
 
 def _p_of_tail(excess: Tensor, mean_excess: Tensor, tail: int, share: float) -> Tensor:
@@ -483,7 +502,7 @@ def _column(side: Tensor, name: str) -> Tensor:
     return values if tails is None else tails(values)
 
 
-def _turned(side: Tensor) -> Tensor:
+def _by_direction(side: Tensor) -> Tensor:
     """Return transformed properties of images, one column per direction, in which larger values are more extreme."""
     columns = zip(_NAMES, _SIGNS.tolist(), strict=True)
     return torch.stack([sign * _column(side, name) for name, sign in columns], 1)
@@ -494,16 +513,16 @@ def _median_sharpness(side: Tensor) -> Tensor:
     return side[:, PROPERTIES.index("sharpness")].double().quantile(0.5)
 
 
-def _with_edges(side: Tensor, median_sharpness: Tensor) -> Tensor:
+def _with_median_sharpness(side: Tensor, median_sharpness: Tensor) -> Tensor:
     """Return properties in which images without edges have the median sharpness, because theirs has no meaning."""
     sharpness = PROPERTIES.index("sharpness")
-    has_no_edges = side[:, PROPERTIES.index("flat areas")] > _FLAT
+    has_no_edges = side[:, PROPERTIES.index("flat areas")] > _MOST_FLAT_AREAS
     with_edges = side.clone()
     with_edges[:, sharpness] = torch.where(has_no_edges, median_sharpness.to(side), side[:, sharpness])
     return with_edges
 
 
-def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
+def _compare_with_limits(side: Tensor) -> tuple[Tensor, Tensor]:
     """Compare the properties of images with fixed limits.
 
     Returns:
@@ -512,12 +531,12 @@ def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
 
     """
     values = side[:, [PROPERTIES.index(name) for name in _NAMES]].double() * _SIGNS
-    is_plain_fault = values >= _PLAINLY * _SIGNS
-    may_be_fault = values >= _MAYBE * _SIGNS
+    is_plain_fault = values >= _PLAIN_FAULT * _SIGNS
+    may_be_fault = values >= _POSSIBLE_FAULT * _SIGNS
     return is_plain_fault, may_be_fault
 
 
-def _p_values_and_gaps(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Tensor, Tensor]:
+def _p_values_and_gaps(values: Tensor, ordered: Tensor, least: Tensor = _LEAST_DISTANCE) -> tuple[Tensor, Tensor]:
     """Compare images with other images.
 
     Args:
@@ -556,7 +575,7 @@ def _outermost(
     is_plain_fault = is_plain_fault.gather(0, order)
     may_be_fault = may_be_fault.gather(0, order)
     p_values = torch.full_like(values, inf)
-    for count in range(1, len(values) // _TOGETHER + 1):
+    for count in range(1, len(values) // _GROUP_DIVISOR + 1):
         # The group of the outermost images is flagged if its last image is far enough from the others.
         last = slice(count - 1, count)
         others = ordered[count:]
@@ -564,7 +583,8 @@ def _outermost(
         expected = p_values_of_last * len(values) * directions.number
         flagged = is_plain_fault[last] & (gaps > directions.gap) & (expected <= level)
         if count == 1:
-            flagged |= may_be_fault[last] & (gaps > _MORE) & (expected <= _LEVELS[1])
+            is_extreme = (gaps > _GAP_OF_POSSIBLE_FAULT) & (expected <= _LEVEL_OF_FURTHER_POSSIBLE_FAULT)
+            flagged |= may_be_fault[last] & is_extreme
         columns = flagged[0].nonzero()[:, 0].tolist()
         if columns:
             p_values_of_group, _ = _p_values_and_gaps(ordered[:count], others, directions.least)
@@ -594,13 +614,13 @@ def _reasons(p_values: Tensor, flagged: Tensor, names: Sequence[str] = _OF_IMAGE
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
     """Return facts of images, such as "all black", that hold for no image of the reference, by row."""
     saturation = PROPERTIES.index("saturation")
-    facts_of_reference = {_fact(values, _NEARLY_PLAIN) for values in reference} - {""}
-    reference_has_colours = bool((reference[:, saturation] >= _OF_GREY).all())
+    facts_of_reference = {_fact(values, _NEARLY_ONE_COLOUR) for values in reference} - {""}
+    reference_has_colours = bool((reference[:, saturation] >= _LEAST_SATURATION_OF_COLOURS).all())
     is_grey_unusual = len(reference) >= LEAST_OF_SINGLE and reference_has_colours
     facts: dict[int, str] = {}
     grey: dict[int, str] = {}
     for row, values in enumerate(images):
-        fact = _fact(values, _PLAIN)
+        fact = _fact(values, _ONE_COLOUR)
         if fact and not _is_usual(fact, facts_of_reference):
             facts[row] = fact
         elif is_grey_unusual and values[saturation] <= GREY:
@@ -618,22 +638,21 @@ def _is_usual(fact: str, facts_of_reference: set[str]) -> bool:
     return fact in facts_of_reference
 
 
-def _fact(values: Tensor, limits: tuple[float, float]) -> str:
-    """Return the fact that holds for an image of one colour; empty for other images.
+def _fact(values: Tensor, limits: _OneColour) -> str:
+    """Return ``"all black"``, ``"all white"`` or ``"one colour"`` for an image of one colour, else an empty text.
 
     Args:
         values: Properties of the image, ``(properties,)``.
-        limits: Largest contrast of an image of one colour, and largest brightness of a black image.
+        limits: Limits for images of one colour.
 
     """
-    largest_contrast, largest_of_black = limits
     contrast = float(values[PROPERTIES.index("contrast")])
     brightness = float(values[PROPERTIES.index("brightness")])
-    if contrast > largest_contrast:
+    if contrast > limits.contrast:
         return ""
-    if brightness < largest_of_black:
+    if brightness < limits.brightness:
         return "all black"
-    if brightness > 1 - largest_of_black:
+    if brightness > 1 - limits.brightness:
         return "all white"
     return "one colour"
 

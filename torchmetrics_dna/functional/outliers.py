@@ -164,26 +164,46 @@ def left_out_distances(means: Tensor, moments: tuple[Tensor, Tensor, int] | None
     eigenvalues = eigenvalues.clamp(min=0)
     # Squared coordinates in the basis of the eigenvectors, shape (images, n).
     squared_coordinates = (offsets @ vectors).square()
-    squared_norms = squared_coordinates.sum(1)
     # The covariance without an image is scale * cov - weight * offset @ offset.T.
     scale = (count - 1) / (count - 2)
     weight = count / ((count - 1) * (count - 2))
-    traces = scale * cov.trace() - weight * squared_norms
-    mixed_terms = 2 * scale * weight * (squared_coordinates @ eigenvalues)
-    traces_of_squares = scale**2 * cov.square().sum() - mixed_terms + (weight * squared_norms) ** 2
+    traces, traces_of_squares = _left_out_traces(cov, eigenvalues, squared_coordinates, scale, weight)
     intensity = shrinkage(traces, traces_of_squares, neurons, count - 1)[:, None]
     means_of_others = centre - offsets / (count - 1)
     floors = _floor(means_of_others)[:, None]
     mean_variances = (traces / neurons).clamp(min=0)[:, None]
-    # Distances by the shrunk covariance before the term of rank one is subtracted.
+    # Compute distances by the shrunk covariance without the term of rank one.
     variances = _shrunk(scale * eigenvalues, intensity, mean_variances, floors)
     distances = (squared_coordinates / variances).sum(1)
-    # The formula of Sherman and Morrison accounts for the term. Rounding may make the denominator negative.
+    # The formula of Sherman and Morrison adds the effect of this term. Rounding may make the denominator negative.
     denominator = (1 - (1 - intensity[:, 0]) * weight * distances).clamp(min=torch.finfo(torch.float64).eps)
     # The offset of an image from the mean of the others is larger by this factor than its offset from the common mean.
     factor = count / (count - 1)
     left_out: Tensor = distances / denominator * factor**2 / neurons
     return left_out
+
+
+def _left_out_traces(
+    cov: Tensor, eigenvalues: Tensor, squared_coordinates: Tensor, scale: float, weight: float
+) -> tuple[Tensor, Tensor]:
+    """Compute the traces of the covariances ``scale * cov - weight * offset @ offset.T`` and of their squares.
+
+    Args:
+        cov: Covariance of all images.
+        eigenvalues: Eigenvalues of this covariance.
+        squared_coordinates: Squared coordinates of the offset of each image, in the basis of the eigenvectors.
+        scale: Factor of the covariance.
+        weight: Factor of the outer product of the offset.
+
+    Returns:
+        Trace of each covariance, and trace of its square, ``(images,)`` each.
+
+    """
+    squared_norms = squared_coordinates.sum(1)
+    traces = scale * cov.trace() - weight * squared_norms
+    mixed_terms = 2 * scale * weight * (squared_coordinates @ eigenvalues)
+    traces_of_squares = scale**2 * cov.square().sum() - mixed_terms + (weight * squared_norms) ** 2
+    return traces, traces_of_squares
 
 
 def outlier_distance(by_layer: Mapping[str, Tensor]) -> Tensor:

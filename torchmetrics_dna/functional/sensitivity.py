@@ -136,8 +136,10 @@ def learn_neuron_weights(
     """
     training = _relative(target, others)
     validation = None if held_out is None else _relative(*held_out)
+    # The weighted distance should be 0 for the target, and keep its mean for all other attributes.
     goal = torch.ones(len(training), dtype=torch.float64, device=training.device)
     goal[0] = 0
+    # Optimise the weights times N, which are about 1.
     scaled = torch.ones(training.shape[-1], dtype=torch.float64, device=training.device, requires_grad=True)
     optimizer = torch.optim.Adam([scaled], lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
