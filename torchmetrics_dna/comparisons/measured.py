@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
 
 # Number of pairs of near-duplicates that a page shows.
-_TWINS = 8
+_MOST_TWINS = 8
 # A comparison of pairs is suggested if at least this share of the larger set has the name of an image in the other set.
-_NAMESAKES = 0.9
+_LEAST_SHARE_OF_NAMES = 0.9
 # Names that are only numbers do not show that two images belong together.
 _NUMBERED = re.compile(r"((image|input|row) )?[\d_-]+")
 
@@ -137,8 +137,8 @@ def add_held_out_tests(
     names = _distances_without_ratio(comparison, of_held_out)
     properties = comparison.properties
     if properties is not None:
-        properties = _add_further(properties, names, measured)
-    return replace(_add_further(comparison, names, measured), properties=properties)
+        properties = _add_tests_against_held_out(properties, names, measured)
+    return replace(_add_tests_against_held_out(comparison, names, measured), properties=properties)
 
 
 def _distances_without_ratio(comparison: Comparison, of_held_out: Comparison) -> list[str]:
@@ -157,7 +157,7 @@ def _distances_without_ratio(comparison: Comparison, of_held_out: Comparison) ->
     return names
 
 
-def _add_further(
+def _add_tests_against_held_out(
     comparison: Comparison, names: Sequence[str], measured: tuple[Measured, Measured, Measured]
 ) -> Comparison:
     """Add the test against the held-out set to the named distances of a comparison."""
@@ -225,7 +225,7 @@ def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Co
         notices=notices,
         names=names,
         copies=len(duplicates),
-        twins=duplicates[:_TWINS],
+        twins=duplicates[:_MOST_TWINS],
         paired=is_paired,
         why_untested=untested.reason,
         is_few=untested.is_few,
@@ -515,7 +515,7 @@ def _notices_about_names(
     stems_a = {PurePath(name).stem for name in names_a}
     stems_b = {PurePath(name).stem for name in names_b}
     common = {stem for stem in stems_a & stems_b if not _NUMBERED.fullmatch(stem)}
-    if not common or len(common) < _NAMESAKES * max(len(names_a), len(names_b)):
+    if not common or len(common) < _LEAST_SHARE_OF_NAMES * max(len(names_a), len(names_b)):
         return []
     have_names = "has the same name as one" if len(common) == 1 else f"have the same names as {noun}s"
     return [

@@ -188,7 +188,7 @@ class Comparison(ByName["Result"]):
         One test covers the network and image properties, like :attr:`p_value_of_any`. It exchanges the folds of B and
         of the held-out images. None if this was not tested.
         """
-        return self._jointly(_of_further)
+        return self._jointly(_test_against_held_out)
 
     @property
     def furthest_in(self) -> str | None:
@@ -196,7 +196,7 @@ class Comparison(ByName["Result"]):
 
         None if this was not tested, or if no layer, neuron or property has a p-value of at most 0.05.
         """
-        tests = self._tests(_of_further)
+        tests = self._tests(_test_against_held_out)
         if not tests:
             return None
         neurons, test = min(tests, key=lambda neurons_and_test: neurons_and_test[1].p_value)
@@ -482,6 +482,6 @@ class Comparison(ByName["Result"]):
         return f"Comparison({', '.join(map(repr, self.values()))})"
 
 
-def _of_further(evidence: Evidence) -> PermutationTest | None:
+def _test_against_held_out(evidence: Evidence) -> PermutationTest | None:
     """Return the test of whether B is farther from A than held-out images; None if it was not made."""
     return None if evidence.farther is None else evidence.farther.test

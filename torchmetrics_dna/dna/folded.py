@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 # Number of relabelings for fd. It is a fifth of the usual number, since each takes an eigendecomposition per layer.
 LAYER_RELABELINGS = 200
 # Smallest number of images per set for each neuron of a layer. With fewer images, the coverage of intervals is too low.
-_IMAGES = 3
+_IMAGES_PER_NEURON = 3
 # Largest number of bytes for the spatial means of both sets.
-_BYTES = 1 << 30
+_MOST_BYTES = 1 << 30
 # Seconds per relabeling on one core, divided by the cube of the size of the matrix.
-_SECONDS = 5e-10
+_SECONDS_PER_CUBE = 5e-10
 # Largest number of seconds that a test may take.
 _LONGEST_TEST = 10
 # Number of float64 values that are processed at a time. These 2 MB fit the cache.
@@ -172,7 +172,7 @@ def why_not_kept(neurons: Neurons, num_images: Sequence[int | None], remedy: str
     if len(sizes) < len(num_images):
         return "a stream does not say how long it is"
     num_bytes = 4 * neurons.total * sum(sizes)
-    if num_bytes > _BYTES:
+    if num_bytes > _MOST_BYTES:
         return f"that would keep {neurons.total:,} numbers per {noun} for {sum(sizes):,} {noun}s; {remedy}"
     return ""
 
@@ -210,13 +210,13 @@ def plan_for(
         if reason:
             tested = False
             limits.append(f"{name} has no test here, since {reason}")
-    debiased = [layer for layer, width in neurons.items() if smaller >= _IMAGES * width]
+    debiased = [layer for layer, width in neurons.items() if smaller >= _IMAGES_PER_NEURON * width]
     if len(debiased) < len(neurons):
         scope = _scope_without_debiasing(neurons, debiased)
-        images_of_widest = _IMAGES * max(neurons.values())
+        images_of_widest = _IMAGES_PER_NEURON * max(neurons.values())
         limits.append(
-            f"{name} has no debiased value and no interval {scope}: that takes {_IMAGES} {noun}s a side for each"
-            f" neuron, {images_of_widest:,} for the widest, but there are {smaller:,}"
+            f"{name} has no debiased value and no interval {scope}: that takes {_IMAGES_PER_NEURON} {noun}s a side for"
+            f" each neuron, {images_of_widest:,} for the widest, but there are {smaller:,}"
         )
     return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)
 
@@ -247,7 +247,7 @@ def _why_untested(neurons: Neurons, smaller: int, larger: int, noun: str) -> str
             " large again, or test dna-emd"
         )
     # For FID of 10,000 images, a test would take 15 minutes.
-    seconds = LAYER_RELABELINGS * _SECONDS * sum(min(width, smaller) ** 3 for width in neurons.values())
+    seconds = LAYER_RELABELINGS * _SECONDS_PER_CUBE * sum(min(width, smaller) ** 3 for width in neurons.values())
     if seconds > _LONGEST_TEST:
         return f"that would take about {seconds:.0f} s; test dna-emd, watch fewer layers, or give fewer {noun}s"
     return ""
@@ -258,8 +258,8 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
 
     Folds may have fewer and wider bins than the DNAs. The cumulative counts are then compared once per wider bin.
     """
-    num_folds_a = len(_filled(a))
-    folds: list[Any] = [*_filled(a), *_filled(b)]
+    num_folds_a = len(_folds_or_whole(a))
+    folds: list[Any] = [*_folds_or_whole(a), *_folds_or_whole(b)]
     num_bins = min(fold.num_bins for fold in folds)
     folds = [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
     check_comparable(*folds)
@@ -271,10 +271,11 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
     counts_a = _ranged_counts(a, folds[:num_folds_a])
     counts_b = _ranged_counts(b, folds[num_folds_a:])
     low, high = a.ranged_counts().bounds()
-    # Between folds of A, A is both sets, so that wide bins of B do not hide differences between these folds.
+    # Folds of A are compared as if A were both sets, so that wide bins of B do not hide differences between them.
     cumulative_in_a = cache(partial(Cumulative.of_own_ranges, counts_a, counts_a, low, high))
 
     def distances_in_a(first: Tensor, second: Tensor) -> Tensor:
+        """Return the distance of each neuron between folds of A, from masks of these folds."""
         in_first = _with_unselected(first, num_folds_a)
         in_second = _with_unselected(second, num_folds_a)
         bins: Tensor = cumulative_in_a().emd(in_first, in_second) * scale
@@ -289,10 +290,12 @@ def _folded_cumulative(a: DNA, b: DNA, build: Callable[[], Cumulative], scale: f
     cumulative = cache(build)
 
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
+        """Return the distance of each neuron, in bins of the DNAs."""
         bins: Tensor = cumulative().emd(in_a, in_b) * scale
         return bins
 
     def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
+        """Return the signed difference of the means of each neuron."""
         sums, totals = cumulative().sums()
         return shift_of_folds(sums, totals, in_a, in_b)
 
@@ -313,11 +316,11 @@ def _ranged_counts(dna: HistogramDNA, folds: Sequence[HistogramDNA]) -> RangedCo
 
 def folded_frechet(a: DNA, b: DNA) -> FoldedSides:
     """Fold both sets for dna-fd."""
-    folds: list[Any] = [*_filled(a), *_filled(b)]
+    folds: list[Any] = [*_folds_or_whole(a), *_folds_or_whole(b)]
     check_comparable(*folds)
     means = torch.stack([fold.mean for fold in folds])
     variances = torch.stack([fold.var for fold in folds])
-    sizes = _sizes(folds)
+    sizes = _sizes_of(folds)
     totals = sizes.double()[:, None]
     sums = means * totals.to(means)
     distances = partial(frechet_of_folds, means, variances, sizes)
@@ -332,8 +335,8 @@ def _folded_neurons(
     slices = list(a.neurons.slices.values())
     return FoldedSides(
         distances,
-        sizes_a=_sizes(_filled(a)),
-        sizes_b=_sizes(_filled(b)),
+        sizes_a=_sizes_of(_folds_or_whole(a)),
+        sizes_b=_sizes_of(_folds_or_whole(b)),
         slices=slices,
         exact=(not a.folds, not b.folds),
         shifts=shifts,
@@ -505,13 +508,13 @@ def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Te
     return torch.cat(fold_of_image), sizes[0], sizes[1]
 
 
-def _filled(dna: DNA) -> list[DNA]:
+def _folds_or_whole(dna: DNA) -> list[DNA]:
     """Return the non-empty folds. If there are none, return the DNA itself as one fold."""
     filled = [fold for fold in dna.folds if fold.num_images]
     return filled or [replace(dna, folds=())]
 
 
-def _sizes(folds: list[DNA]) -> Tensor:
+def _sizes_of(folds: list[DNA]) -> Tensor:
     """Return the number of images of each fold, int64, ``(K,)``."""
     return torch.tensor([fold.num_images for fold in folds])
 
