@@ -116,7 +116,7 @@ def load_batches(
         parts: Ranges of image indices, or of shards of a stream. No batch contains images of two parts, so that the
             results for one part do not depend on the other parts. By default, all images are one part.
         window: Number of images per window. Each part is cut into windows, and no batch contains images of two windows.
-            The last batch of a window is returned before the first image of the next window is read.
+            A complete window does not wait for the first image of the next window.
         pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
 
     Yields:

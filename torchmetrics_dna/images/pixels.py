@@ -561,7 +561,7 @@ def _read_bands(file: str | os.PathLike[str] | BytesIO, channels: int, exif_orie
 
 
 def _check_bands(page: Any, channels: int, exif_orientation: bool) -> None:
-    """Raise ValueError unless a page of a TIFF has so many bands of a supported dtype and size."""
+    """Raise ValueError unless a page of a TIFF has this number of bands, and a supported dtype and size."""
     samples = page.samplesperpixel
     if samples != channels:
         raise _tiff_with(
