@@ -72,7 +72,7 @@ class DistanceMatrix(Shown):
 
     @property
     def distance(self) -> str:
-        """Name of the distance that orders the sets: dna-emd if it was measured, else the first."""
+        """Name of the distance that orders the sets. It is dna-emd if that was measured, else the first distance."""
         return next(iter(self.distances))
 
     @cached_property

@@ -31,7 +31,7 @@ class ManyComparisons(ByName["Comparison"]):
 
     @property
     def distance(self) -> str:
-        """Name of the distance that gives the order: dna-emd if it was measured, else the first distance."""
+        """Name of the distance that orders the sets. It is dna-emd if that was measured, else the first distance."""
         first = next(iter(self.values()))
         for name, result in first.items():
             in_all = all(name in comparison for comparison in self.values())
@@ -183,7 +183,7 @@ class Comparisons(ManyComparisons):
 
     @property
     def improvement(self) -> Improvement | None:
-        """Last improvement: the last set that is significantly closer to the reference than the best set before it.
+        """The last set that is significantly closer to the reference than the best set before it.
 
         Sets are compared in the order of :attr:`positions`. The first set is the best set so far. A later set becomes
         the best set so far if it is significantly closer, by the distance that orders the sets. None without positions,
@@ -222,7 +222,7 @@ class Comparisons(ManyComparisons):
 
     @property
     def noun(self) -> str:
-        """Noun of what was compared: ``"image"``, ``"row"`` or ``"input"``."""
+        """Noun of what was compared, ``"image"``, ``"row"`` or ``"input"``."""
         return next(iter(self.values())).noun
 
     def by(self, distance: str) -> Comparisons:

@@ -133,7 +133,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def same_images(self) -> bool:
-        """True if A and B are the same images: the same source, or sets with a distance of 0 in all neurons."""
+        """True if A and B are the same source, or if all neurons have a distance of 0."""
         return self.is_one_source or any(not result.values.any() for result in self.of_granularity("neuron"))
 
     @property
@@ -143,7 +143,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def main(self) -> Result | None:
-        """Distance that the verdict reports: dna-emd, or else the first distance with a test; None without either."""
+        """Distance that the verdict reports. It is dna-emd, or else the first distance with a test, or else None."""
         if "dna-emd" in self.results:
             return self.results["dna-emd"]
         return next((result for result in self.values() if result.p_value is not None), None)
@@ -159,12 +159,12 @@ class Comparison(ByName["Result"]):
 
     @property
     def copied(self) -> bool:
-        """True if there is no valid test: the sets share images, are not pairs, and do not differ significantly."""
+        """True if the sets share images, are not pairs, and do not differ significantly. The test is then not valid."""
         return self.shares_images and not self.paired and not self.differs
 
     @property
     def p_value(self) -> float | None:
-        """P-value of the test by the network: that of dna-emd, or else of the first distance with a test."""
+        """P-value of the test by the network. It is that of dna-emd, or else of the first distance with a test."""
         return None if self.test is None else self.test.p_value
 
     @property
@@ -245,7 +245,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def null(self) -> float | None:
-        """Null mean: the mean distance over permutations of the folds; None without a test."""
+        """Mean distance over permutations of the folds (the null mean). None without a test."""
         return None if self._first is None else self._first.null
 
     @property
@@ -449,7 +449,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def noun(self) -> str:
-        """Noun of what was compared: ``"image"``, ``"row"`` of embeddings, or another ``"input"``."""
+        """Noun of what was compared, ``"image"``, ``"row"`` for embeddings, or ``"input"``."""
         return "image" if self.measured is None else noun_of(self.measured[0].first)
 
     @property

@@ -57,7 +57,7 @@ class Averaging:
 
     @property
     def adjective(self) -> str:
-        """Adjective for the name of a distance with this average: "weighted ", or empty for the plain mean."""
+        """Adjective for the name of a distance with this average, ``"weighted "``, or empty for the plain mean."""
         return "" if self.is_plain else "weighted "
 
     def over(self, terms: str) -> str:

@@ -67,23 +67,23 @@ class Interval:
 
     @property
     def ends(self) -> str:
-        """Both ends as text: "[0.5, 2]", or "(0, 2]" if 0 does not belong to the interval."""
+        """Both ends as text, such as "[0.5, 2]", or "(0, 2]" if 0 does not belong to the interval."""
         bracket = "(" if self.excludes_zero and self.low == 0 else "["
         return f"{bracket}{number(self.low)}, {number(self.high)}]"
 
     @property
     def in_words(self) -> str:
-        """Level and ends for running text: "95% CI [0.5, 2]", or "95% CI (0, 2]" if 0 does not belong to it."""
+        """Level and ends for running text, such as "95% CI [0.5, 2]"."""
         return f"{self.ci} {self.ends}"
 
     @property
     def ci(self) -> str:
-        """Name of the interval with its confidence: "95% CI"."""
+        """Name of the interval with its confidence, such as "95% CI"."""
         return f"{percent(self.confidence)} CI"
 
     @property
     def level(self) -> str:
-        """Confidence as text: "95%"."""
+        """Confidence as text, such as "95%"."""
         return percent(self.confidence)
 
 
@@ -383,21 +383,21 @@ class Ratio:
 
     @property
     def in_words(self) -> str:
-        """Ratio for a text such as "3.1 times as far as": "3.1", or "at least 2.3"."""
+        """Ratio as text, such as "3.1" or "at least 2.3", for a sentence such as "3.1 times as far as"."""
         if self.value is None:
             return f"at least {number(self.low, 2)}"
         return number(self.value, 2)
 
     @property
     def ends(self) -> str:
-        """Interval in parentheses: " (95% CI [2.6, 3.8])", or " (one-sided 95% confidence bound)"."""
+        """Interval in parentheses, such as " (95% CI [2.6, 3.8])", or " (one-sided 95% confidence bound)"."""
         if self.high is None:
             return f" (one-sided {self.level} confidence bound)"
         return f" ({self.level} CI {self._interval})"
 
     @property
     def level(self) -> str:
-        """Confidence as text: "95%"."""
+        """Confidence as text, such as "95%"."""
         return percent(self.confidence)
 
     @property

@@ -70,7 +70,7 @@ class Nearest:
 
     @property
     def kinds(self) -> list[str]:
-        """Label of each image: ``"copy"``, ``"near"`` or an empty string."""
+        """Label of each image, ``"copy"``, ``"near"`` or an empty string."""
         kinds = []
         for is_copy, is_near in zip(self.copies.tolist(), self.near.tolist(), strict=True):
             if is_copy:
