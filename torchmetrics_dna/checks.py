@@ -1,4 +1,4 @@
-"""Checks of arguments that many functions share. It imports little, so that commands start quickly."""
+"""Check arguments. This module imports little, so that commands start quickly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 from torchmetrics_dna.options import argument
 
-_LONGEST = 80  # characters
+# Largest number of characters of a value in an error message.
+_LONGEST = 80
 
 
 def brief(value: object) -> str:
@@ -49,7 +50,7 @@ def check_one_of(name: str, value: object, choices: Any) -> None:
 
     """
     allowed = get_args(choices)
-    # The value of a user may be a tensor or a list, which can't be looked up by "in".
+    # The value may be a tensor or a list, for which the operator `in` would fail.
     if not isinstance(value, str) or value not in allowed:
         expected = ", ".join(map(repr, allowed))
         raise ValueError(f"{argument(name)} expected to be one of {expected}, but got {brief(value)}")

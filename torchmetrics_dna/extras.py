@@ -1,4 +1,4 @@
-"""Optional dependencies."""
+"""Import optional dependencies."""
 
 from __future__ import annotations
 
@@ -13,33 +13,55 @@ from torchmetrics_dna.warning import warn
 
 
 def require(module: str, extra: str) -> Any:
-    """Import a module of an optional dependency; ModuleNotFoundError with the packages to install."""
+    """Import a module of an optional dependency.
+
+    Args:
+        module: Name of the module.
+        extra: Name of the extra of this package that installs the dependency.
+
+    Raises:
+        ModuleNotFoundError: If the module is not installed, with the command that installs it.
+
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError as err:
-        from importlib.metadata import requires
-
-        needed, missing = (name.split(".")[0] for name in (module, err.name or module))
+        needed = module.split(".")[0]
+        # The module may be installed, but without another module that it imports.
+        missing = (err.name or module).split(".")[0]
         through = "" if missing == needed else f" {missing} for"
-        requirements = [line.split(";") for line in requires("torchmetrics-dna") or ()]
-        # the packages of the extra, which are on an index even if this package is not
-        packages = " ".join(
-            f"'{package.strip()}'" for package, *marker in requirements if f"extra == '{extra}'" in "".join(marker)
-        )
         raise ModuleNotFoundError(
-            f"This needs{through} {needed}, which is not installed; run `pip install {packages}`, which is the"
-            f" extra {extra!r} of torchmetrics-dna",
+            f"This needs{through} {needed}, which is not installed; run `pip install {_packages_of(extra)}`, which is"
+            f" the extra {extra!r} of torchmetrics-dna",
             name=err.name,
         ) from err
 
 
+def _packages_of(extra: str) -> str:
+    """Return the packages of an extra, as arguments of pip.
+
+    They can be installed from a package index even if this package is not on the index.
+    """
+    from importlib.metadata import requires
+
+    packages = []
+    for requirement in requires("torchmetrics-dna") or ():
+        package, _, marker = requirement.partition(";")
+        if f"extra == '{extra}'" in marker:
+            packages.append(f"'{package.strip()}'")
+    return " ".join(packages)
+
+
 def optional(module: str) -> Any:
-    """Import a module of this package that numba compiles; None if numba is missing or fails."""
+    """Import a module of this package that needs numba; return None if numba is missing or fails."""
     return None if _given_up else _imported(module)
 
 
 def loaded(module: str) -> Any:
-    """Like :func:`optional`, if numba is loaded in this process: a worker process does not load it for a few images."""
+    """Import a module like :func:`optional`, but only if this process has already loaded numba; else return None.
+
+    So a worker process does not load numba for a few images.
+    """
     return optional(module) if "torchmetrics_dna.compiled" in sys.modules else None
 
 
@@ -57,6 +79,7 @@ def _give_up(err: Exception) -> None:
 
 @cache
 def _imported(module: str) -> Any:
+    """Import a module of this package that needs numba; return None if numba is missing or fails."""
     try:
         with _IMPORTING:
             return import_module(f"torchmetrics_dna.{module}")
@@ -68,7 +91,8 @@ def _imported(module: str) -> Any:
 
 
 _IMPORTING = RLock()
-if hasattr(os, "register_at_fork"):  # a fork waits for imports: their locks would be held in the new process for good
+# A fork waits until imports have finished. Otherwise the new process would inherit their locks, and never release them.
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
     )

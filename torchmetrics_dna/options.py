@@ -1,6 +1,6 @@
-"""Arguments that are also options of commands: fields of dataclasses, and how messages write them.
+"""Declare arguments that are also options of commands, and write their names in messages.
 
-This module imports nothing of the package, so that the command line starts quickly.
+This module imports no other module of the package, so that the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from dataclasses import field
 from typing import Any
 
-# Whether messages are for users of the command line. It holds for all threads of the process.
+# True if messages are for users of the command line. All threads of the process share this value.
 _for_command_line = False
 
 
 def option(default: Any, group: str, text: str) -> Any:
-    """Return a field that is also an option of commands, with this help text.
+    """Return a field of a dataclass that is also an option of commands.
 
     Args:
         default: Default of the field and of the option.
-        group: Panel of the help, and table of the documentation, that lists the option.
-        text: Help text.
+        group: Name of the group that contains the option, in ``--help`` and in the documentation.
+        text: Help text of the option.
 
     """
     return field(default=default, metadata={"group": group, "help": text})
@@ -39,7 +39,7 @@ def names_in(text: str) -> list[str]:
 
 @contextmanager
 def naming_options() -> Iterator[None]:
-    """Let :func:`written` and :func:`argument` name options of the command line in this block."""
+    """Return a context in which :func:`written` and :func:`argument` return options of the command line."""
     global _for_command_line
     before = _for_command_line
     _for_command_line = True
@@ -50,11 +50,11 @@ def naming_options() -> Iterator[None]:
 
 
 def written(name: str, *value: Any) -> str:
-    """Return an argument as the user of a message writes it: in Python, or as an option of the command line.
+    """Return an argument as the reader of a message would write it, in Python or on the command line.
 
     Args:
         name: Name of the argument in Python.
-        value: Its value, if the message names one.
+        value: Its value, if the message contains a value.
 
     Example:
         >>> written("num_folds"), written("num_folds", 20)
@@ -70,7 +70,7 @@ def written(name: str, *value: Any) -> str:
 
 
 def argument(name: str) -> str:
-    """Return the subject of a sentence about an argument.
+    """Return the beginning of a sentence about an argument.
 
     Example:
         >>> argument("num_folds")
@@ -84,12 +84,12 @@ def argument(name: str) -> str:
 
 
 def option_name(name: str) -> str:
-    """Return the option of an argument, such as ``--num-folds``."""
+    """Return the name of an argument as an option, such as ``--num-folds``."""
     return f"--{name.replace('_', '-')}"
 
 
 def typed_option(name: str, value: Any) -> list[str]:
-    """Return an option with its value, as the words that are typed.
+    """Return an option with its value, as a list of the words to type on the command line.
 
     Example:
         >>> typed_option("num_folds", None), typed_option("metrics", ["fd", "kid"]), typed_option("pairs", True)

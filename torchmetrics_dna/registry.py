@@ -1,12 +1,12 @@
-"""Registries: presets, distances and kinds of files by name, to which other packages add theirs.
+"""Registries of presets, distances and file formats by name, to which other packages can add entries.
 
 A package whose ``pyproject.toml`` has an entry point of the group ``torchmetrics_dna`` is loaded before any command::
 
     [project.entry-points.torchmetrics_dna]
     mine = "my_package.visual_dna"
 
-In Python, import the module that registers. Tables of records import no torch, so that ``--help`` starts fast; what a
-record calls is a :class:`Lazy` function.
+In Python, import the module that adds the entries. A module with entries must not import torch, so that ``--help`` is
+fast. So an entry refers to its functions by :class:`Lazy`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _GROUP = "torchmetrics_dna"
 
 
 class _Record(Protocol):
+    """Entry of a registry."""
+
     @property
     def name(self) -> str: ...
 
@@ -29,13 +31,14 @@ _R = TypeVar("_R", bound=_Record)
 
 
 class Registry(dict[str, _R]):
-    """Records by name, in the order in which lists and tables show them.
+    """Entries by name, in the order in which lists and tables show them.
 
     Args:
-        what: What a record, or one of its names, is called in errors.
-        records: The first records.
-        names: Function that returns the names of a record, which no other may have; by default its name alone.
-        spelling: Function that returns what all spellings of a name have in common.
+        what: Noun for an entry in errors.
+        records: The first entries.
+        names: Function that returns all names of an entry; by default, an entry has a single name. Two entries can't
+            share a name.
+        spelling: Function that normalizes the spelling of a name, so that all accepted spellings become equal.
 
     Example:
         >>> from torchmetrics_dna.dna.distances import DISTANCES
@@ -52,28 +55,38 @@ class Registry(dict[str, _R]):
         spelling: Callable[[str], str] = str,
     ) -> None:
         super().__init__()
-        self._what, self._names, self._spelling = what, names, spelling
+        self._what = what
+        self._names = names
+        self._spelling = spelling
         for record in records:
             self.register(record)
 
     def register(self, record: _R) -> None:
-        """Add a record; ValueError if one of its names is taken."""
+        """Add an entry; ValueError if another entry has one of its names."""
         for name in self._names(record):
             if self.find(name) is not None:
                 raise ValueError(f"The {self._what} {name!r} is there already")
         self[record.name] = record
 
     def find(self, name: str) -> _R | None:
-        """Return the record of any of its names, in any spelling; None if there is none."""
-        spelt = self._spelling(name)
-        return next((record for record in self.values() if spelt in map(self._spelling, self._names(record))), None)
+        """Return the entry with a name, in any spelling; None if there is no such entry."""
+        spelling = self._spelling(name)
+        for record in self.values():
+            if spelling in map(self._spelling, self._names(record)):
+                return record
+        return None
 
 
 @dataclass(frozen=True)
 class Lazy:
-    """Function that is imported when it is called."""
+    """Function that is imported when it is called.
 
-    path: str  # its module and name, as in "my_package.sets:open_raw"
+    Attributes:
+        path: Module and name of the function, such as ``"my_package.sets:open_raw"``.
+
+    """
+
+    path: str
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Call the function."""
@@ -82,6 +95,6 @@ class Lazy:
 
 
 def load_plugins() -> None:
-    """Load what installed packages register."""
+    """Import the modules with which installed packages add entries."""
     for point in entry_points(group=_GROUP):
         point.load()

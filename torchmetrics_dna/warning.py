@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the user."""
+"""Warnings that show the line of the user's code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import warnings
 
 
 def warn(text: str) -> None:
-    """Warn at the line of the user that called this package, so that Python shows equal warnings of a line once."""
+    """Warn at the line of the user's code that called this package.
+
+    Python shows equal warnings of one line only once.
+    """
     frame = sys._getframe(1)
     level = 2
     while frame.f_back and _is_ours(frame.f_globals.get("__name__")):

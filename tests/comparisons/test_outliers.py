@@ -223,7 +223,7 @@ def test_where_it_is_not_asked(compared: Comparison, tmp_path: Path, monkeypatch
         assert not any("not asked" in notice for notice in comparison.notices)
     stream = compare(iter(A[:40]), ODD, EXTRACTOR, **SETTINGS)
     assert "does not say how long" in stream.notices[-1]
-    monkeypatch.setattr("torchmetrics_dna.dna.folded._BYTES", 4 * 9 * 120 - 1)
+    monkeypatch.setattr("torchmetrics_dna.dna.folded._MOST_BYTES", 4 * 9 * 120 - 1)
     large = compare(A, ODD, EXTRACTOR, **SETTINGS)
     assert "9 numbers per image for 120 images" in large.notices[-1]
     assert (stream.outliers, large.outliers, large.p_value) == (None, None, compared.p_value)

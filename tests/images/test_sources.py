@@ -249,7 +249,9 @@ def test_any_file_system_is_written_listed_and_read_at_its_addresses(monkeypatch
     with pytest.raises(OSError, match=r"^Can't write 'https://x/y.npz': a web server only gives files"):
         paths.check_writable("https://x/y.npz")
     buckets = SimpleNamespace(exists=["mine"].__contains__)
-    monkeypatch.setattr(paths, "asking", lambda address, _: nullcontext((buckets, address.removeprefix("s3://"))))
+    monkeypatch.setattr(
+        paths, "file_system_of", lambda address, _: nullcontext((buckets, address.removeprefix("s3://")))
+    )
     paths.check_writable("s3://mine/new/x.npz")
     with pytest.raises(FileNotFoundError, match=r"^There is no bucket to write 's3://nobody/x.npz' to, or it does not"):
         paths.check_writable("s3://nobody/x.npz")

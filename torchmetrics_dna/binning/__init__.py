@@ -1,4 +1,4 @@
-"""Per-neuron statistics of activations: histogram counts, moments of spatial means."""
+"""Per-neuron statistics of activations: counts of histograms, and moments of spatial means."""
 
 from torchmetrics_dna.binning.activations import Activations
 from torchmetrics_dna.binning.bins import Bins, bins_within

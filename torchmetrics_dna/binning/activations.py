@@ -127,7 +127,7 @@ class Activations:
 
     @cached_property
     def finite(self) -> Tensor:
-        """Bool for each layer, ``(layers,)``, on the device: True if the layer has no NaN or infinity."""
+        """Bool for each layer, ``(layers,)``, on the device. True if the layer has no NaN or infinity."""
         # Means and extremes are finite if and only if all values are. If they have been computed, only they are read.
         parts = self.parts
         if "extremes" in vars(self):

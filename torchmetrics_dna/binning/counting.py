@@ -1,4 +1,4 @@
-"""Count activations by the fastest available implementation."""
+"""Count activations with the fastest available implementation."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TRITON = "TORCHMETRICS_DNA_TRITON"
 def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
     r"""Compute the histogram of each neuron, Eq. (1) and (2) of the paper.
 
-    With centre :math:`m` and half width :math:`s` (half the span plus 1e-8) of a neuron's bounds, value
-    :math:`x` falls in bin :math:`\min(\lfloor (z + 1) B / 2 \rfloor, B - 1)` where
-    :math:`z = \mathrm{clamp}((x - m) / s, -1, 1)`, all in float64. Every position (pixel, token) of every
-    image is one count; values beyond the bounds count in the end bins.
+    Let :math:`m` be the centre of a neuron's bounds, and :math:`s` half their span plus 1e-8. The value :math:`x` is
+    counted in bin :math:`\min(\lfloor (z + 1) B / 2 \rfloor, B - 1)` where
+    :math:`z = \mathrm{clamp}((x - m) / s, -1, 1)`, computed in float64. Each position (pixel or token) of each image is
+    one count. Values beyond the bounds are counted in the first or the last bin.
 
     Args:
         activations: Activations ``(B, n, *positions)``, floating point, finite.
@@ -35,8 +35,8 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
         Counts, int64, shape ``(n, num_bins)``.
 
     Raises:
-        ValueError: If shapes do not match, ``num_bins`` is not an integer of 2 or more, or a value or bound is not
-            finite or bounds are swapped.
+        ValueError: If shapes do not match, ``num_bins`` is not an integer of 2 or more, a value or a bound is not
+            finite, or bounds are swapped.
 
     Example:
         >>> activations = torch.tensor([[0.1, 5.0], [0.6, -7.0], [0.6, 0.0]])
@@ -58,11 +58,11 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
 
 
 class FoldCounts(NamedTuple):
-    """Counts of disjoint folds of images, in bins that are as wide as those of all images, or wider.
+    """Counts of disjoint folds of images. Their bins are as wide as the bins of all images, or wider.
 
     Attributes:
-        counts: Counts, int64, ``(K, N, num_bins)``; those of one fold are contiguous.
-        bins: Bins of the folds. Each is a union of bins of all images; the centre and offset are the same.
+        counts: Counts of K folds, int64, ``(K, N, num_bins)``. The counts of one fold are contiguous.
+        bins: Bins of the folds. Each is a union of bins of all images. Centre and offset are the same.
         keys: Fold of each image of a batch, int64, ``(B,)``, on the CPU.
 
     """
@@ -73,16 +73,16 @@ class FoldCounts(NamedTuple):
 
 
 def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: FoldCounts | None = None) -> None:
-    """Add the histograms of all layers to ``counts`` in place, and those of each image to its fold.
+    """Count a batch in place: add the histograms of all images to ``counts``, and those of each fold to its counts.
 
     Args:
         counts: Counts, int64, ``(N, num_bins)``, contiguous, layers concatenated.
-        activations: Activations of a batch. On a device, values that are not finite count in any bin.
+        activations: Activations of a batch. On a device, values that are not finite are counted in any bin.
         bins: Bins of the neurons.
         folds: Counts of the folds; None without folds.
 
     Raises:
-        ValueError: If a value on the CPU is not finite; no count has changed then.
+        ValueError: If a value on the CPU is not finite. No count has changed then.
 
     """
     compiled = activations.compiled_for(bins.num_bins)
@@ -99,12 +99,13 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
 
 
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
-    """Add the histograms of a layer, ``(B, n, *positions)``, in place, without numba; NaN may count in any bin.
+    """Add the histograms of a layer, ``(B, n, *positions)``, to its counts in place. NaN is counted in any bin.
 
-    On CUDA torch counts, or a Triton kernel if the environment variable ``TORCHMETRICS_DNA_TRITON`` is 1.
+    The layer is counted by torch. On CUDA, a Triton kernel counts it if the environment variable
+    ``TORCHMETRICS_DNA_TRITON`` is 1.
     """
     if counts.is_cuda and os.environ.get(TRITON) == "1":
-        # Triton is optional, and takes a second to import.
+        # Triton is an optional dependency, and its import takes a second.
         from torchmetrics_dna.binning import cuda
 
         cuda.add_layer_(counts, layer, bins)
@@ -113,6 +114,6 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
 
 
 def is_captured() -> bool:
-    """Return True while a CUDA graph is captured, since the host can't wait for the device then."""
+    """Return True while a CUDA graph is captured. The host can't wait for the device then."""
     started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return started and torch.cuda.is_current_stream_capturing()

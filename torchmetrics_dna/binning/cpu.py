@@ -1,9 +1,9 @@
 """Counts, means and distances on the CPU, compiled by numba, in one pass over activations of any memory layout.
 
-A tile is a block of neurons by positions of one image. It is copied along the contiguous axis, since a copy prefetches
-many cache lines. Its values are then binned together, and counted. Arrays are indexed, not sliced, since numba counts
-references to slices. Threads are Python's: numba's own can't be used by two threads at once, and break in a forked
-worker of a loader.
+A tile is a block of neurons by positions of one image. It is copied along the contiguous axis first, because a copy
+prefetches many cache lines. The bins of all its values are then computed together, and counted. Arrays are indexed, not
+sliced, because numba counts references to slices. The threads are those of Python: two threads can't use numba's own
+threads at once, and numba's threads break in a forked worker of a loader.
 """
 
 from __future__ import annotations
@@ -29,49 +29,50 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.counting import FoldCounts
 
-# Number of values of a tile. With the bins of each value, they take a fraction of the L2 cache.
+# Number of values of a tile. Together with the bin of each value, they take a fraction of the L2 cache.
 _TILE = 512
-# Largest number of neurons of a tile that lie side by side: whole cache lines, and counts in the L2 cache.
+# Largest number of neurons of a tile if neurons are contiguous. They fill whole cache lines, and their counts fit into
+# the L2 cache.
 _WIDEST = 64
 # Least number of values of a task.
 _TASK = 1 << 16
 # Largest number of counts of a tile: 4 MiB.
 _CELLS = 1 << 20
-# Number of counts that are added to cells together.
+# Number of counts that are added to the counts of the batch together.
 _GROUP = 16
 # Number of rows of counts of a task.
 _ROWS = 256
-# Number of bins of a histogram that cost as much as one activation.
+# Number of bins of a histogram whose processing takes as long as that of one activation.
 _BINS = 4
-# Bins per activation of a neuron. With more bins, activations are counted directly in the cells of the batch.
+# If a neuron has more bins than this number per activation, activations are counted directly in the batch's counts.
 _SPARSE = 2
-# Number of bytes of single precision.
+# Number of bytes of a float32.
 _SINGLE = 4
-# Least width of a bin for single precision.
+# Least width of a bin for computations in single precision.
 _LEAST_WIDTH = 2.0**-100
-# Single precision represents all integers up to this one.
+# Single precision represents all integers up to this number.
 _MOST_SINGLE = 2.0**24
-# Largest number of counts of a neuron. Double precision represents all integers up to this one.
+# Largest number of counts of a neuron. Double precision represents all integers up to this number.
 _MOST_COUNTS = 2.0**53
-# Torch takes 7 ns more per activation, so compiling takes as long as this many: 2,500 images and the default network.
+# Number of activations that make compiling worth its time, because torch takes 7 ns more for each activation. They are
+# the activations of the default network for 2,500 images.
 _WORTH_COMPILING = 1 << 30
-_NO_BINS = (np.empty(0), np.empty(0), np.empty(0), 0.0, 0.0, 0)
 
 
 class Task(NamedTuple):
-    """Neurons of a layer in memory.
+    """Part of a layer in memory that one call of a compiled function processes: some neurons of consecutive images.
 
     Attributes:
-        memory: Values from the lowest address of the layer on, ``(values,)``.
+        memory: Values in memory, from the lowest address of the layer on, ``(values,)``.
         origins: Offset of each image in the memory, int64, ``(images,)``.
-        neuron_stride: Stride of neurons.
-        stride: Stride of positions.
+        neuron_stride: Stride from one neuron to the next.
+        stride: Stride from one position to the next.
         positions: Number of positions.
-        along_neurons: True if neurons lie side by side.
+        along_neurons: True if neurons are contiguous in memory; False if positions are.
         width: Number of neurons of a tile.
         length: Number of positions of a tile.
-        begin: First neuron in the layer.
-        end: Last neuron plus one.
+        begin: First neuron of the task in the layer.
+        end: Last neuron of the task, plus one.
         first: Number of the layer's first neuron among the neurons of all layers.
 
     """
@@ -89,14 +90,101 @@ class Task(NamedTuple):
     first: int
 
 
-# These functions may add in any order, for SIMD. They are always inlined, since a function that is compiled alone has
-# another order.
+class _ArrayBins(NamedTuple):
+    """:class:`Bins` as arrays and numbers that compiled functions accept. The fields have the same names."""
+
+    centre: Any
+    scale: Any
+    first: Any
+    offset: float
+    factor: float
+    num_bins: int
+
+
+# Compiled functions count in bins, and for folds also in wide bins. Without folds, there are no wide bins.
+_NO_BINS = _ArrayBins(np.empty(0), np.empty(0), np.empty(0), 0.0, 0.0, 0)
+
+
+class _Rule(NamedTuple):
+    """Parameters of the formula of :class:`Bins` for each value of a tile.
+
+    Attributes:
+        double: In double precision, ``(6, values)``. Rows: factor and first bin, the same for wide bins, then centre
+            and scale.
+        single: In single precision, ``(5, values)``. Rows: the first four as above, then the inverse of the scale.
+        cells: Index of the first count of each value's neuron among the counts of a tile, int32, ``(2, values)``. Rows:
+            counts in bins, counts in wide bins.
+
+    """
+
+    double: Any
+    single: Any
+    cells: Any
+
+
+class _Rules(NamedTuple):
+    """Rules of the tiles of some neurons.
+
+    Attributes:
+        whole: Rule of tiles of full length.
+        last: Rule of the last tile, which may be shorter.
+        is_single: True if single precision gives the exact bins.
+
+    """
+
+    whole: Any
+    last: Any
+    is_single: Any
+
+
+class _Tile(NamedTuple):
+    """Memory for the values of a tile.
+
+    Attributes:
+        staged: Copy of the values.
+        scaled: Scaled values in double precision.
+        scaled_on_grid: Scaled values in single precision.
+        numbers: Index of each value's count among the counts of a tile.
+        wide_numbers: The same for counts in wide bins.
+
+    """
+
+    staged: Any
+    scaled: Any
+    scaled_on_grid: Any
+    numbers: Any
+    wide_numbers: Any
+
+
+class _Curve(NamedTuple):
+    """Cumulative distribution of a neuron's activations on a grid.
+
+    Attributes:
+        shares: Cumulative share at each knot, ``(num_bins + 1,)``.
+        knots: Edges of the bins, moved into the range of the activations, ``(num_bins + 1,)``.
+        start: Number of the first bin on the grid.
+        width: Width of a bin.
+        minimum: Smallest activation.
+        maximum: Largest activation.
+
+    """
+
+    shares: Any
+    knots: Any
+    start: Any
+    width: Any
+    minimum: Any
+    maximum: Any
+
+
+# These functions may add in any order, which allows SIMD. They are always inlined, because the order would change if
+# they were compiled alone.
 _compiled_in_any_order = partial(_compiled, fastmath={"reassoc", "nsz"}, forceinline=True)
 
 
 @_compiled
 def _stage(task: Any, begin: Any, width: Any, length: Any, staged: Any) -> None:
-    """Copy ``width`` neurons by ``length`` positions from ``begin`` on."""
+    """Copy a tile of ``width`` neurons by ``length`` positions, which begins at index ``begin`` of the memory."""
     if task.along_neurons:
         rows = length
         row_stride = task.stride
@@ -114,50 +202,49 @@ def _stage(task: Any, begin: Any, width: Any, length: Any, staged: Any) -> None:
 
 @_compiled
 def _set_rule(bins: Any, wide: Any, neuron: Any, width: Any, length: Any, along_neurons: Any, rule: Any) -> Any:
-    """Write the parameters of the bins of each value of a tile; return True if single precision gives its bin exactly.
+    """Write the rule of a tile, whose first neuron is ``neuron``; return True if single precision gives exact bins.
 
-    Single precision is exact on a grid, whose widths are powers of two, if its numbers fit 24 bits.
+    Single precision is exact on a grid whose bin numbers fit into 24 bits, because the widths are powers of two.
     """
-    centre, scale, start, offset, factor, num_bins = bins
-    _, wide_scale, wide_start, _, wide_factor, num_wide = wide
-    double, single, cells = rule
-    is_exact = offset == 0.0
+    is_exact = bins.offset == 0.0
     for j in range(width):
         n = neuron + j
-        is_exact &= _LEAST_WIDTH <= scale[n] <= 1.0 / _LEAST_WIDTH and abs(start[n]) + num_bins < _MOST_SINGLE
-        ratio = 0.0
-        first = 0.0
-        if num_wide:
-            ratio = wide_factor * (scale[n] / wide_scale[n])
-            first = wide_start[n]
+        scale = bins.scale[n]
+        first = bins.first[n]
+        is_exact &= _LEAST_WIDTH <= scale <= 1.0 / _LEAST_WIDTH and abs(first) + bins.num_bins < _MOST_SINGLE
+        wide_factor = 0.0
+        wide_first = 0.0
+        if wide.num_bins:
+            wide_factor = wide.factor * (scale / wide.scale[n])
+            wide_first = wide.first[n]
         for k in range(length):
             i = k * width + j if along_neurons else j * length + k
-            double[0, i] = factor
-            double[1, i] = start[n]
-            double[2, i] = ratio
-            double[3, i] = first
-            double[4, i] = centre[n]
-            double[5, i] = scale[n]
-            single[0, i] = factor
-            single[1, i] = start[n]
-            single[2, i] = ratio
-            single[3, i] = first
-            single[4, i] = 1.0 / scale[n]
-            cells[0, i] = j * num_bins
-            cells[1, i] = j * num_wide
+            rule.double[0, i] = bins.factor
+            rule.double[1, i] = first
+            rule.double[2, i] = wide_factor
+            rule.double[3, i] = wide_first
+            rule.double[4, i] = bins.centre[n]
+            rule.double[5, i] = scale
+            rule.single[0, i] = bins.factor
+            rule.single[1, i] = first
+            rule.single[2, i] = wide_factor
+            rule.single[3, i] = wide_first
+            rule.single[4, i] = 1.0 / scale
+            rule.cells[0, i] = j * bins.num_bins
+            rule.cells[1, i] = j * wide.num_bins
     return is_exact
 
 
 @_compiled
 def _scale_on_grid(values: Any, size: Any, rule: Any, scaled: Any) -> Any:
-    """Scale each value by single precision alone; like :func:`_scale`."""
+    """Scale each value in single precision; see :func:`_scale`. The rule is its array in single precision."""
     bad = np.int32(0)
     zero = np.float32(0)
     least = np.float32(-_LEAST_WIDTH)
     for i in range(size):
         x = values[np.uint64(i)]
         z = x * rule[4, i]
-        # A negative number must not become 0.
+        # A product that underflows to 0 must stay negative, because negative values are in another bin.
         scaled[np.uint64(i)] = z if x >= zero or z < least else least
         bad = max(bad, np.int32(0) if abs(x) < np.float32(np.inf) else np.int32(1))
     return bad == 0
@@ -165,7 +252,10 @@ def _scale_on_grid(values: Any, size: Any, rule: Any, scaled: Any) -> Any:
 
 @_compiled
 def _scale(values: Any, size: Any, rule: Any, offset: Any, scaled: Any) -> Any:
-    """Scale each value by the first half of the formula of :class:`Bins`; return True if all are finite."""
+    """Scale each value, ``(x - centre) / scale + offset``, as in :class:`Bins`; return True if all values are finite.
+
+    The rule is its array in double precision.
+    """
     bad = np.int32(0)
     for i in range(size):
         x = np.float64(values[np.uint64(i)])
@@ -176,7 +266,11 @@ def _scale(values: Any, size: Any, rule: Any, offset: Any, scaled: Any) -> Any:
 
 @_compiled
 def _number(scaled: Any, size: Any, rule: Any, row: Any, cells: Any, num_bins: Any, numbers: Any) -> None:
-    """Write the cell of each value by the second half of the formula of :class:`Bins`; any of its neuron for NaN."""
+    """Write the index of each scaled value's count, which is its bin plus the first cell of its neuron.
+
+    The rule is its array in the precision of the scaled values. Rows ``row`` and ``row + 1`` of the rule are the factor
+    and the first bin. NaN is counted in any bin of its neuron.
+    """
     zero = scaled.dtype.type(0)
     last = scaled.dtype.type(num_bins - 1)
     for i in range(size):
@@ -189,54 +283,62 @@ def _number(scaled: Any, size: Any, rule: Any, row: Any, cells: Any, num_bins: A
 def _bin(
     task: Any, image: Any, neuron: Any, position: Any, width: Any, bins: Any, wide: Any, rules: Any, tile: Any
 ) -> Any:
-    """Write the cell of each value of a tile, and its cell of wide bins; return their number, True if all are finite.
+    """Fill a tile with the values at a position of an image, and with the indices of their counts.
 
-    ``rules`` are the rule of whole tiles, the rule of the last, shorter tile, and whether single precision is exact.
+    Return the number of values, and True if all values are finite.
     """
-    whole, rest, is_single = rules
-    staged, scaled, scaled_on_grid, numbers, wide_numbers = tile
     length = min(task.length, task.positions - position)
     size = width * length
-    _stage(task, task.origins[image] + neuron * task.neuron_stride + position * task.stride, width, length, staged)
-    double, single, cells = whole if length == task.length else rest
-    if is_single:
-        is_finite = _scale_on_grid(staged, size, single, scaled_on_grid)
-        _number(scaled_on_grid, size, single, 0, cells[0], bins[5], numbers)
-        if wide[5]:
-            _number(scaled_on_grid, size, single, 2, cells[1], wide[5], wide_numbers)
+    begin = task.origins[image] + neuron * task.neuron_stride + position * task.stride
+    _stage(task, begin, width, length, tile.staged)
+    rule = rules.whole if length == task.length else rules.last
+    if rules.is_single:
+        is_finite = _scale_on_grid(tile.staged, size, rule.single, tile.scaled_on_grid)
+        _number(tile.scaled_on_grid, size, rule.single, 0, rule.cells[0], bins.num_bins, tile.numbers)
+        if wide.num_bins:
+            _number(tile.scaled_on_grid, size, rule.single, 2, rule.cells[1], wide.num_bins, tile.wide_numbers)
     else:
-        is_finite = _scale(staged, size, double, bins[3], scaled)
-        _number(scaled, size, double, 0, cells[0], bins[5], numbers)
-        if wide[5]:
-            _number(scaled, size, double, 2, cells[1], wide[5], wide_numbers)
+        is_finite = _scale(tile.staged, size, rule.double, bins.offset, tile.scaled)
+        _number(tile.scaled, size, rule.double, 0, rule.cells[0], bins.num_bins, tile.numbers)
+        if wide.num_bins:
+            _number(tile.scaled, size, rule.double, 2, rule.cells[1], wide.num_bins, tile.wide_numbers)
     return size, is_finite
 
 
 @_compiled
-def _memory_of(task: Any) -> Any:
-    """Return memory for the two rules of a tile, and for its values and their cells."""
+def _new_rule(task: Any) -> Any:
+    """Return memory for the rule of a tile."""
     size = task.width * task.length
-    whole = (np.empty((6, size)), np.empty((5, size), np.float32), np.empty((2, size), np.int32))
-    rest = (np.empty((6, size)), np.empty((5, size), np.float32), np.empty((2, size), np.int32))
+    return _Rule(np.empty((6, size)), np.empty((5, size), np.float32), np.empty((2, size), np.int32))
+
+
+@_compiled
+def _new_tile(task: Any) -> Any:
+    """Return memory for the values of a tile."""
+    size = task.width * task.length
     staged = np.empty(size, task.memory.dtype)
     scaled = np.empty(size)
     scaled_on_grid = np.empty(size, np.float32)
     numbers = np.empty(size, np.int32)
     wide_numbers = np.empty(size, np.int32)
-    return whole, rest, (staged, scaled, scaled_on_grid, numbers, wide_numbers)
+    return _Tile(staged, scaled, scaled_on_grid, numbers, wide_numbers)
 
 
 @_compiled
-def _set_rules(bins: Any, wide: Any, neuron: Any, width: Any, task: Any, whole: Any, rest: Any) -> Any:
-    """Write the rules of the tiles of some neurons, and return those that :func:`_bin` takes."""
-    is_single = _set_rule(bins, wide, neuron, width, task.length, task.along_neurons, whole)
-    _set_rule(bins, wide, neuron, width, task.positions % task.length, task.along_neurons, rest)
-    return whole, rest, is_single and task.memory.itemsize == _SINGLE
+def _set_rules(bins: Any, wide: Any, neuron: Any, width: Any, task: Any, whole: Any, last: Any) -> Any:
+    """Write the rules of whole tiles and of the last tile of some neurons, and return them for :func:`_bin`."""
+    is_exact = _set_rule(bins, wide, neuron, width, task.length, task.along_neurons, whole)
+    _set_rule(bins, wide, neuron, width, task.positions % task.length, task.along_neurons, last)
+    return _Rules(whole, last, is_exact and task.memory.itemsize == _SINGLE)
 
 
 @_compiled
 def _add(counts: Any, first: Any, numbers: Any, size: Any, step: Any) -> None:
-    """Count cells from ``first`` on, four distant values at a time, since updates of one cell wait for each other."""
+    """Add ``step`` to the count of each value, whose index is ``first`` plus its number.
+
+    Four values that lie far apart are added at a time. Neighbouring values often have the same count, and an update
+    waits for an earlier update of the same count.
+    """
     quarter = size // 4
     for i in range(quarter):
         counts[np.uint64(first + numbers[np.uint64(i)])] += step
@@ -249,9 +351,9 @@ def _add(counts: Any, first: Any, numbers: Any, size: Any, step: Any) -> None:
 
 @_compiled
 def _move(counts: Any, size: Any, step: Any, cells: Any, first: Any) -> None:
-    """Add counts to cells, and set the counts to 0.
+    """Add the counts of a tile, times ``step``, to the counts ``cells[first:]`` of the batch, and set them to 0.
 
-    Most counts of few images are zeros, so groups of zeros are skipped.
+    Groups of zeros are skipped, because most counts are zeros if there are few images.
     """
     for begin in range(0, size, _GROUP):
         filled = np.uint32(0)
@@ -265,17 +367,26 @@ def _move(counts: Any, size: Any, step: Any, cells: Any, first: Any) -> None:
 
 @_compiled
 def _count(bins: Any, cells: Any, wide: Any, wide_cells: Any, offsets: Any, step: Any, task: Any) -> Any:
-    """Count neurons of all images in ``cells``, and those of each image in the wide bins of its fold, if there are any.
+    """Count the activations of a task. Return True if all are finite; else call it with the opposite step to undo it.
 
-    Return True if all values are finite. If not, calling this function with the opposite step removes the counts.
-    ``offsets`` have the first of ``wide_cells`` for each image.
+    Args:
+        bins: Bins of all images.
+        cells: Counts of all images, flattened.
+        wide: Bins of the folds; ``_NO_BINS`` without folds.
+        wide_cells: Counts of all folds, flattened.
+        offsets: Index of the first of ``wide_cells`` for each image, which is that of its fold.
+        step: 1 to add the activations, -1 to remove them.
+        task: The task.
+
     """
-    num_bins = bins[5]
-    num_wide = wide[5]
+    num_bins = bins.num_bins
+    num_wide = wide.num_bins
     images = len(task.origins)
     all_finite = True
     one = np.uint32(1)
-    whole, rest, tile = _memory_of(task)
+    whole = _new_rule(task)
+    last = _new_rule(task)
+    tile = _new_tile(task)
     counts = np.zeros(task.width * num_bins + _GROUP, np.uint32)
     wide_counts = np.zeros(task.width * num_wide + _GROUP, np.uint32)
     # With few values per bin, most counts of a tile would be zeros.
@@ -284,22 +395,24 @@ def _count(bins: Any, cells: Any, wide: Any, wide_cells: Any, offsets: Any, step
     for neuron in range(task.begin, task.end, task.width):
         width = min(task.width, task.end - neuron)
         first = task.first + neuron
-        rules = _set_rules(bins, wide, first, width, task, whole, rest)
+        rules = _set_rules(bins, wide, first, width, task, whole, last)
         for image in range(images):
+            first_wide = offsets[image] + first * num_wide
             for position in range(0, task.positions, task.length):
                 size, is_finite = _bin(task, image, neuron, position, width, bins, wide, rules, tile)
                 all_finite &= is_finite
                 if is_sparse:
-                    _add(cells, first * num_bins, tile[3], size, step)
+                    _add(cells, first * num_bins, tile.numbers, size, step)
                 else:
-                    _add(counts, 0, tile[3], size, one)
+                    _add(counts, 0, tile.numbers, size, one)
                 if num_wide and is_sparse_wide:
-                    _add(wide_cells, offsets[image] + first * num_wide, tile[4], size, step)
+                    _add(wide_cells, first_wide, tile.wide_numbers, size, step)
                 elif num_wide:
-                    _add(wide_counts, 0, tile[4], size, one)
-            # Counts are moved after the last image of a sequence of images of one fold.
-            if num_wide and not is_sparse_wide and (image + 1 == images or offsets[image] != offsets[image + 1]):
-                _move(wide_counts, width * num_wide, step, wide_cells, offsets[image] + first * num_wide)
+                    _add(wide_counts, 0, tile.wide_numbers, size, one)
+            # Consecutive images of one fold are counted together.
+            is_last_of_fold = image + 1 == images or offsets[image] != offsets[image + 1]
+            if num_wide and not is_sparse_wide and is_last_of_fold:
+                _move(wide_counts, width * num_wide, step, wide_cells, first_wide)
         if not is_sparse:
             _move(counts, width * num_bins, step, cells, first * num_bins)
     return all_finite
@@ -307,44 +420,61 @@ def _count(bins: Any, cells: Any, wide: Any, wide_cells: Any, offsets: Any, step
 
 @_compiled
 def _score(bins: Any, wide: Any, references: Any, weights: Any, distances: Any, task: Any) -> Any:
-    """Write the distance of each image to references, ``(S, N, num_bins)``; return True if all values are finite.
+    """Write the dna-emd of each image of a task to each reference. Return True if all activations are finite.
 
-    Distances have shape ``(S, B, N)``; those of neurons whose weight is 0 are left out. There are no ``wide`` bins.
+    Args:
+        bins: Bins of images and references.
+        wide: ``_NO_BINS``, because images are not counted in folds.
+        references: Counts of the references, ``(S, N, num_bins)``.
+        weights: Weight of each neuron, ``(N,)``. Distances of neurons with weight 0 are not written.
+        distances: The distances, ``(S, B, N)``.
+        task: The task.
+
     """
-    num_bins = bins[5]
+    num_bins = bins.num_bins
     all_finite = True
-    whole, rest, tile = _memory_of(task)
+    whole = _new_rule(task)
+    last = _new_rule(task)
+    tile = _new_tile(task)
     counts = np.zeros(task.width * num_bins, np.uint32)
     sums = np.empty(num_bins)
-    expected = np.empty((len(references), task.width, num_bins))
+    reference_shares = np.empty((len(references), task.width, num_bins))
     for neuron in range(task.begin, task.end, task.width):
         width = min(task.width, task.end - neuron)
         first = task.first + neuron
         if not weights[first : first + width].any():
             continue
-        rules = _set_rules(bins, wide, first, width, task, whole, rest)
+        rules = _set_rules(bins, wide, first, width, task, whole, last)
         for s in range(len(references)):
             for j in range(width):
-                _set_shares(references[s, first + j], expected[s, j])
+                _set_shares(references[s, first + j], reference_shares[s, j])
         for image in range(len(task.origins)):
             for position in range(0, task.positions, task.length):
                 size, is_finite = _bin(task, image, neuron, position, width, bins, wide, rules, tile)
                 all_finite &= is_finite
-                _add(counts, 0, tile[3], size, np.uint32(1))
+                _add(counts, 0, tile.numbers, size, np.uint32(1))
             for j in range(width):
-                total = 0.0
-                for k in range(num_bins):
-                    total += counts[np.uint64(j * num_bins + k)]
-                    sums[np.uint64(k)] = total
-                    counts[np.uint64(j * num_bins + k)] = 0
-                for s in range(len(references) if weights[first + j] else 0):
-                    distances[s, image, first + j] = _distance(sums, 1.0 / task.positions, expected[s, j])
+                _move_sums(counts, j * num_bins, sums)
+                if not weights[first + j]:
+                    continue
+                for s in range(len(references)):
+                    distances[s, image, first + j] = _distance(sums, 1.0 / task.positions, reference_shares[s, j])
     return all_finite
 
 
 @_compiled
+def _move_sums(counts: Any, first: Any, sums: Any) -> None:
+    """Write the cumulative sums of the counts of a neuron, which begin at ``first``, and set the counts to 0."""
+    total = 0.0
+    for k in range(len(sums)):
+        total += counts[np.uint64(first + k)]
+        sums[np.uint64(k)] = total
+        counts[np.uint64(first + k)] = 0
+
+
+@_compiled
 def _set_shares(counts: Any, shares: Any) -> None:
-    """Write cumulative shares, by exact sums and a division; NaN without counts, or with more than 2^53."""
+    """Write the cumulative shares of counts; NaN without counts, or with more than 2^53, whose sum is not exact."""
     total = 0.0
     for k in range(len(counts)):
         total += counts[k]
@@ -355,7 +485,7 @@ def _set_shares(counts: Any, shares: Any) -> None:
 
 @_compiled_in_any_order
 def _distance(sums: Any, scale: Any, shares: Any) -> Any:
-    """Compute Eq. (3) of the paper for cumulative counts, which ``scale`` turns into cumulative shares."""
+    """Compute Eq. (3) of the paper for cumulative sums of counts; ``scale`` is the inverse of the number of counts."""
     distance = 0.0
     for k in range(len(shares)):
         distance += abs(sums[k] * scale - shares[k])
@@ -364,7 +494,7 @@ def _distance(sums: Any, scale: Any, shares: Any) -> Any:
 
 @_compiled
 def _area_of_line(begin: Any, end: Any, before: Any, after: Any, low: Any, high: Any) -> Any:
-    """Integrate the absolute value of a straight line within bounds."""
+    """Integrate, within bounds, the absolute value of a line that goes from ``before`` at begin to ``after`` at end."""
     first = min(max(begin, low), high)
     last = min(max(end, low), high)
     if last <= first:
@@ -380,57 +510,64 @@ def _area_of_line(begin: Any, end: Any, before: Any, after: Any, low: Any, high:
 
 
 @_compiled
-def _set_knots(place: Any, knots: Any) -> None:
-    """Write the edges of a neuron's bins, moved into its range."""
+def _curve_of(counts: Any, place: Any, shares: Any, knots: Any) -> Any:
+    """Write the cumulative shares and the knots of a neuron, and return them as a curve.
+
+    ``place`` contains the number of the first bin, the width of a bin, and the smallest and largest activation.
+    """
     start, width, minimum, maximum = place
+    _set_shares(counts, shares[1:])
     for k in range(len(knots)):
         knots[k] = min(max((start + k) * width, minimum), maximum)
+    return _Curve(shares, knots, start, width, minimum, maximum)
 
 
 @_compiled
 def _fine_knot(knot: Any, is_maximum: Any, fine: Any, coarse: Any, num_bins: Any) -> Any:
-    """Return the number of bins of the finer histogram below a knot of the coarser one."""
-    if coarse[2] > fine[3]:
+    """Return the number of bins of the finer curve below a knot of the coarser curve."""
+    if coarse.minimum > fine.maximum:
         return num_bins
-    if coarse[3] < fine[2]:
+    if coarse.maximum < fine.minimum:
         return 0
-    below = np.floor(knot / fine[1]) - fine[0]
+    below = np.floor(knot / fine.width) - fine.start
     if is_maximum:
         below += 1.0
     return int(min(max(below, 0.0), np.float64(num_bins)))
 
 
 @_compiled
-def _area(shares: Any, knots: Any, place: Any, coarse_shares: Any, coarse_knots: Any, coarse: Any, bounds: Any) -> Any:
-    """Integrate the absolute difference of two cumulative shares; :mod:`functional.self_ranging` has the rule.
+def _area(fine: Any, coarse: Any, bounds: Any) -> Any:
+    """Integrate the absolute difference of two curves, within bounds. See :mod:`functional.self_ranging` for the rule.
 
-    A ``place`` has the first bin's number and width of a neuron, and its smallest and largest activation.
+    The knots of the coarser curve divide the axis into intervals. The finer curve may have several knots in each.
     """
     low, high = bounds
-    num_bins = len(shares) - 1
-    number_of_maximum = np.floor(coarse[3] / coarse[1]) - coarse[0]
-    begin = min(low, coarse[2], place[2])
+    num_bins = len(fine.shares) - 1
+    bin_of_maximum = np.floor(coarse.maximum / coarse.width) - coarse.start
+    # An interval, the difference of the curves at its ends, and the knots of the finer curve at its ends.
+    begin = min(low, coarse.minimum, fine.minimum)
     before = 0.0
-    knot = 0
+    first_knot = 0
     area = 0.0
-    for gap in range(num_bins + 2):
-        if gap <= num_bins:
-            end = coarse_knots[gap]
-            last_knot = _fine_knot(end, gap > number_of_maximum, place, coarse, num_bins)
-            after = shares[last_knot] - coarse_shares[gap]
+    for i in range(num_bins + 2):
+        if i <= num_bins:
+            end = coarse.knots[i]
+            last_knot = _fine_knot(end, i > bin_of_maximum, fine, coarse, num_bins)
+            after = fine.shares[last_knot] - coarse.shares[i]
         else:
-            end = max(high, coarse[3], place[3])
+            end = max(high, coarse.maximum, fine.maximum)
             last_knot = num_bins
             after = 0.0
-        rise = shares[last_knot] - shares[knot]
+        rise = fine.shares[last_knot] - fine.shares[first_knot]
         if rise > 0.0:
+            # The difference changes in proportion to the finer curve.
             slope = (after - before) / rise
-            left = min(max(knots[knot], begin), end)
+            left = min(max(fine.knots[first_knot], begin), end)
             at_left = before
             area += _area_of_line(begin, left, before, before, low, high)
-            for k in range(knot + 1, last_knot + 1):
-                right = min(max(knots[k], begin), end)
-                at_right = before + (shares[k] - shares[knot]) * slope
+            for k in range(first_knot + 1, last_knot + 1):
+                right = min(max(fine.knots[k], begin), end)
+                at_right = before + (fine.shares[k] - fine.shares[first_knot]) * slope
                 area += _area_of_line(left, right, at_left, at_right, low, high)
                 left = right
                 at_left = at_right
@@ -439,30 +576,26 @@ def _area(shares: Any, knots: Any, place: Any, coarse_shares: Any, coarse_knots:
             area += _area_of_line(begin, end, before, after, low, high)
         begin = end
         before = after
-        knot = last_knot
+        first_knot = last_knot
     # The second term is 0, or NaN without counts.
-    return area + (shares[num_bins] - coarse_shares[num_bins])
+    return area + (fine.shares[num_bins] - coarse.shares[num_bins])
 
 
 @_compiled
 def _areas_of_rows(counts_a: Any, counts_b: Any, places_a: Any, places_b: Any, bounds: Any, areas: Any) -> None:
-    """Write the area between the cumulative shares of each row of counts, within bounds."""
+    """Write the area between the curves of each row of counts, within bounds."""
     size = counts_a.shape[1] + 1
     shares_a = np.zeros(size)
     shares_b = np.zeros(size)
     knots_a = np.empty(size)
     knots_b = np.empty(size)
     for row in range(len(areas)):
-        place_a = places_a[row]
-        place_b = places_b[row]
-        _set_shares(counts_a[row], shares_a[1:])
-        _set_shares(counts_b[row], shares_b[1:])
-        _set_knots(place_a, knots_a)
-        _set_knots(place_b, knots_b)
-        if place_a[1] <= place_b[1]:
-            areas[row] = _area(shares_a, knots_a, place_a, shares_b, knots_b, place_b, bounds[row])
+        curve_a = _curve_of(counts_a[row], places_a[row], shares_a, knots_a)
+        curve_b = _curve_of(counts_b[row], places_b[row], shares_b, knots_b)
+        if curve_a.width <= curve_b.width:
+            areas[row] = _area(curve_a, curve_b, bounds[row])
         else:
-            areas[row] = _area(shares_b, knots_b, place_b, shares_a, knots_a, place_a, bounds[row])
+            areas[row] = _area(curve_b, curve_a, bounds[row])
 
 
 @_compiled
@@ -478,6 +611,7 @@ def _distances_of_rows(counts_a: Any, counts_b: Any, distances: Any) -> None:
 
 @_compiled
 def _distances_of_sums(sums: Any, scales: Any, totals: Any, distances: Any) -> None:
+    """Write the distance of each neuron in each row of sums, see :func:`distances_of_sums`."""
     for row in range(sums.shape[0]):
         for neuron in range(sums.shape[1]):
             distances[row, neuron] = _distance(sums[row, neuron], scales[row, neuron], totals[neuron])
@@ -485,6 +619,7 @@ def _distances_of_sums(sums: Any, scales: Any, totals: Any, distances: Any) -> N
 
 @_compiled_in_any_order
 def _sum(values: Any, begin: Any, size: Any) -> Any:
+    """Return the sum of contiguous values."""
     total = 0.0
     for i in range(begin, begin + size):
         total += np.float64(values[np.uint64(i)])
@@ -493,7 +628,7 @@ def _sum(values: Any, begin: Any, size: Any) -> Any:
 
 @_compiled
 def _add_positions(task: Any, origin: Any, sums: Any) -> None:
-    """Add the values of all positions of an image to the sums of neurons that lie side by side.
+    """Add the values of all positions of an image to the sums of neurons that are contiguous in memory.
 
     Four positions are added at a time, so that each sum is read and written a quarter as often.
     """
@@ -514,9 +649,10 @@ def _add_positions(task: Any, origin: Any, sums: Any) -> None:
 
 @_compiled
 def _average(means: Any, task: Any) -> None:
-    """Write the means over positions of each image to zeros, ``(B, N)``.
+    """Write the means over positions of each image to ``means``, ``(B, N)``, which must contain zeros.
 
-    This function saves 14% of an update of Fréchet distances with ResNet-50, and 2% with the default network.
+    Compared with torch, an update of Fréchet distances takes 14% less time with ResNet-50, and 2% less time with the
+    default network.
     """
     for image in range(len(task.origins)):
         origin = task.origins[image]
@@ -534,13 +670,13 @@ _COUNTING = Postponed(_count, _WORTH_COMPILING)
 
 
 def counts_faster(activations: Activations) -> bool:
-    """Return whether to call :func:`add_counts_`, which compiles for seconds if numba's cache has no machine code."""
+    """Return whether :func:`add_counts_` is faster than torch, considering that it may have to be compiled first."""
     return _COUNTING.is_due(sum(layer.numel() for _, layer in activations.placed()))
 
 
 def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: FoldCounts | None = None) -> None:
     """Implement :func:`torchmetrics_dna.binning.counting.add_counts_`."""
-    arrays = _arrays(bins)
+    array_bins = _array_bins(bins)
     cells = counts.view(-1).numpy()
     wide = _NO_BINS
     wide_cells = np.empty(0, np.int64)
@@ -548,20 +684,20 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
     if folds is not None:
         stride = folds.counts.stride(0)
         size = (len(folds.counts) - 1) * stride + folds.counts[0].numel()
-        wide = _arrays(folds.bins)
+        wide = _array_bins(folds.bins)
         wide_cells = folds.counts.as_strided((size,), (1,)).numpy()
         offsets = (folds.keys * stride).numpy()
     work = list(_work(activations, bins.num_bins))
 
     def count(step: int) -> bool:
         def count_task(_: Any, images: slice, task: Task) -> Any:
-            return _count(arrays, cells, wide, wide_cells, offsets[images], step, task)
+            return _count(array_bins, cells, wide, wide_cells, offsets[images], step, task)
 
         return _all(count_task, work)
 
     all_finite = count(1)
     if not all_finite:
-        # Remove the counts again, and raise the error.
+        # Remove the counts again, and raise an error.
         count(-1)
         activations.check()
 
@@ -569,11 +705,25 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
 def fill_distances_(
     distances: Tensor, activations: Activations, references: Tensor, bins: Bins, weights: Tensor
 ) -> None:
-    """Write the dna-emd of each image to references into zeros, ``(S, B, N)``, for neurons whose weight is not 0."""
-    arguments = _arrays(bins), _NO_BINS, references.numpy(), weights.numpy()
+    """Write the dna-emd of each image to each reference, for neurons whose weight is not 0.
+
+    Args:
+        distances: Zeros, ``(S, B, N)``, which are replaced by the distances.
+        activations: Activations of the images.
+        references: Counts of the references, ``(S, N, num_bins)``.
+        bins: Bins of images and references.
+        weights: Weight of each neuron, ``(N,)``.
+
+    Raises:
+        ValueError: If an activation is not finite.
+
+    """
+    array_bins = _array_bins(bins)
+    reference_counts = references.numpy()
+    weights_array = weights.numpy()
 
     def score_task(_: Any, images: slice, task: Task) -> Any:
-        return _score(*arguments, distances.numpy()[:, images], task)
+        return _score(array_bins, _NO_BINS, reference_counts, weights_array, distances.numpy()[:, images], task)
 
     work = list(_work(activations, bins.num_bins, bins.num_bins // _BINS))
     all_finite = _all(score_task, work)
@@ -609,7 +759,11 @@ def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
 def areas_of_rows(*arguments: Tensor) -> Tensor:
     """Compute :func:`torchmetrics_dna.functional.self_ranging.area_of_rows`.
 
-    Arguments are the counts of A and B, the places of the neurons of A and B, ``(N, 4)``, and bounds, ``(N, 2)``.
+    Args:
+        arguments: Counts of A, counts of B, places of the neurons of A and of B, ``(N, 4)`` each, and bounds,
+            ``(N, 2)``. A place contains the number of the first bin, the width of a bin, and the smallest and largest
+            activation.
+
     """
     arrays = [tensor.numpy() for tensor in arguments]
     areas = np.empty(len(arrays[0]))
@@ -625,7 +779,7 @@ def areas_of_rows(*arguments: Tensor) -> Tensor:
 def distances_of_sums(sums: Tensor, scales: Tensor, totals: Tensor) -> Tensor:
     """Sum the absolute values of ``sums * scales - totals`` over the bins, float64, ``(P, N)``.
 
-    This takes 14 % off the time of a comparison of 12 images per set, and 10 % for 40 images.
+    Compared with torch, a comparison of 12 images per set takes 14% less time, and one of 40 images 10% less.
     """
     distances = torch.empty_like(scales)
     sums_array = sums.numpy()
@@ -645,23 +799,27 @@ def _in_rows(count: int) -> list[tuple[slice]]:
     return [(slice(first, first + _ROWS),) for first in range(0, count, _ROWS)]
 
 
-def _arrays(bins: Bins) -> tuple[Any, ...]:
-    """Return bins as arrays and numbers, as compiled functions take them."""
+def _array_bins(bins: Bins) -> _ArrayBins:
+    """Return bins as arrays and numbers."""
     centre = bins.centre.contiguous().numpy()
     scale = bins.scale.contiguous().numpy()
     first = bins.first.contiguous().numpy()
-    return centre, scale, first, float(bins.offset), float(bins.factor), bins.num_bins
+    return _ArrayBins(centre, scale, first, float(bins.offset), float(bins.factor), bins.num_bins)
 
 
 def _work(activations: Activations, num_bins: int = 1, extra: int = 0) -> Iterator[tuple[list[Tensor], slice, Task]]:
-    """Yield tasks of about the same cost, each with the tensors that keep its memory alive, and its images.
+    """Split activations into tasks of about the same cost.
 
-    A task has consecutive images that lie in memory alike: parts may differ in positions, dtype, layout and alignment.
+    The images of a task are consecutive, and have the same layout in memory. The parts of a batch may differ in the
+    number of positions, dtype, layout and alignment.
 
     Args:
         activations: The activations.
         num_bins: Number of bins per neuron.
-        extra: Cost per neuron and image beyond its activations, in activations.
+        extra: Additional cost per neuron and image, in units of the cost of one activation.
+
+    Yields:
+        The tensors that keep the memory of a task alive, the slice of its images, and the task.
 
     """
     threads = torch.get_num_threads()
@@ -671,8 +829,8 @@ def _work(activations: Activations, num_bins: int = 1, extra: int = 0) -> Iterat
     for name, values in activations.parts[0].items():
         end_image = 0
         parts_of_layer = [side_by_side(part[name].detach()) for part in activations.parts]
-        for _, alike in groupby(parts_of_layer, _layout_in_memory):
-            pieces = list(alike)
+        for _, parts_of_one_layout in groupby(parts_of_layer, _layout_in_memory):
+            pieces = list(parts_of_one_layout)
             first_image = end_image
             end_image += sum(len(piece) for piece in pieces)
             filled = [piece for piece in pieces if piece.numel()]
@@ -683,7 +841,34 @@ def _work(activations: Activations, num_bins: int = 1, extra: int = 0) -> Iterat
 
 
 def _tasks(pieces: list[Tensor], num_bins: int, extra: int, least_cost: int, first_neuron: int) -> Iterator[Task]:
-    """Yield the tasks of a layer of some images, ``(b, n, positions)`` each, that lie in memory alike."""
+    """Yield the tasks of one layer of consecutive images.
+
+    Args:
+        pieces: Activations of the layer, ``(b, n, positions)`` each, with one layout in memory.
+        num_bins: Number of bins per neuron.
+        extra: As for :func:`_work`.
+        least_cost: Least cost of a task.
+        first_neuron: Number of the layer's first neuron among the neurons of all layers.
+
+    """
+    memory, origins = _memory_of(pieces)
+    _, neurons, positions = pieces[0].shape
+    _, neuron_stride, stride = pieces[0].stride()
+    along_neurons = neuron_stride == 1 and (stride != 1 or positions == 1)
+    width, length = _tile_shape(neurons, positions, num_bins, along_neurons)
+    cost_of_neuron = len(origins) * (positions + extra)
+    least_neurons = max(1, least_cost // cost_of_neuron)
+    # A task has whole tiles, so the number of its neurons is a multiple of the width. The division rounds up.
+    step = -(-least_neurons // width) * width
+    for begin in range(0, neurons, step):
+        end = min(begin + step, neurons)
+        yield Task(
+            memory, origins, neuron_stride, stride, positions, along_neurons, width, length, begin, end, first_neuron
+        )
+
+
+def _memory_of(pieces: list[Tensor]) -> tuple[Any, Any]:
+    """Return one array over the memory of all pieces, and the offset of each image in the array."""
     lowest = min(pieces, key=torch.Tensor.data_ptr)
     origins_of_pieces = []
     for piece in pieces:
@@ -693,30 +878,25 @@ def _tasks(pieces: list[Tensor], num_bins: int, extra: int, least_cost: int, fir
     _, neurons, positions = lowest.shape
     _, neuron_stride, stride = lowest.stride()
     size = int(np.max(origins)) + (neurons - 1) * neuron_stride + (positions - 1) * stride + 1
-    memory = as_strided(lowest.as_strided((1,), (1,)).numpy(), (size,))
-    along_neurons = neuron_stride == 1 and (stride != 1 or positions == 1)
+    return as_strided(lowest.as_strided((1,), (1,)).numpy(), (size,)), origins
+
+
+def _tile_shape(neurons: int, positions: int, num_bins: int, along_neurons: bool) -> tuple[int, int]:
+    """Return the number of neurons and the number of positions of a tile."""
     width = max(_TILE // positions, _WIDEST if along_neurons else 4)
-    # A large layer of few neurons is split among threads, too. Both divisions below round up.
+    # A large layer with few neurons is split among threads, too. The division rounds up.
     width = min(width, -(-neurons // torch.get_num_threads()))
     width = max(1, min(width, _CELLS // num_bins))
-    length = min(positions, _TILE // width)
-    cost_of_neuron = len(origins) * (positions + extra)
-    least_neurons = max(1, least_cost // cost_of_neuron)
-    step = -(-least_neurons // width) * width
-    for begin in range(0, neurons, step):
-        end = min(begin + step, neurons)
-        yield Task(
-            memory, origins, neuron_stride, stride, positions, along_neurons, width, length, begin, end, first_neuron
-        )
+    return width, min(positions, _TILE // width)
 
 
 def _layout_in_memory(piece: Tensor) -> Any:
-    """Return the properties that images of one task share: shape, strides, dtype and alignment."""
+    """Return the properties that all images of a task must share: shape, strides, dtype and alignment."""
     return piece.shape[1:], piece.stride()[1:], piece.dtype, piece.data_ptr() % piece.itemsize
 
 
 def _all(call: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> bool:
-    """Call a function with each item, in as many threads as torch has; return False if one call returns it."""
+    """Call a function with each item of work, in as many threads as torch uses; return False if one call does."""
     threads = torch.get_num_threads()
     if min(threads, len(work)) == 1:
         return False not in [call(*item) for item in work]
@@ -725,14 +905,14 @@ def _all(call: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> bool:
     try:
         return False not in [future.result() for future in futures]
     finally:
-        # An interrupt must not leave threads that continue to write.
+        # After an interrupt, no thread may continue to write.
         for future in futures:
             future.cancel()
         wait(futures)
 
 
-# The process is an argument, since a forked process needs its own pool.
+# The process is an argument, because a forked process needs its own pool.
 @lru_cache(maxsize=1)
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:  # noqa: ARG001
-    """Return the pool of threads of this process."""
+    """Return the thread pool of this process."""
     return ThreadPoolExecutor(threads, thread_name_prefix="torchmetrics_dna")

@@ -1,12 +1,14 @@
-"""Count activations on CUDA in one pass, by Triton; counts equal those of the reference.
+"""Count activations on CUDA in one pass, with Triton. Counts are equal to those of :mod:`.histogram`.
 
 Counts are integers, so the order of atomic additions does not matter. There is no device sync.
 
-A program counts tiles of some neurons in shared memory and adds the histogram to the counts once. If a histogram is too
-large for that, the program adds each activation to the counts. A tile spans images and contiguous positions, so finding
-an activation takes no division. Its bin is computed in pairs of float32. Only tiles with an activation too close to an
-edge are computed in float64, since graphics cards for desktops and inference divide float64 at a sixty-fourth of their
-speed.
+A Triton program counts tiles of some neurons in shared memory, and adds the histogram to the counts once. If a
+histogram is too large for shared memory, the program adds each activation to the counts. A tile consists of some images
+and contiguous positions, so that the address of an activation is computed without a division.
+
+The bin of an activation is computed in pairs of float32. Only tiles with an activation that is too close to an edge are
+computed in float64. The reason is that graphics cards for desktops and inference divide float64 at a sixty-fourth of
+their speed for float32.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
@@ -26,17 +28,17 @@ from torchmetrics_dna.binning.activations import picture_rows
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.bins import Bins
 
-# Number of activations at a time.
+# Number of activations of a tile.
 _TILE = 4096
 # Number of warps of a program.
 _WARPS = 8
-# Number of programs of a layer, if it is large enough: a few for each processor of a large GPU.
+# Number of programs for a large layer: a few for each multiprocessor of a large GPU.
 _PROGRAMS = 512
-# Least number of tiles of a program with several neurons, since its many counts are added one at a time.
+# Least number of tiles of a program with several neurons. With fewer tiles, adding its many counts would take longest.
 _LEAST_TILES = 4
-# Before Triton 3.8, a histogram takes one instruction for every 8 cells.
+# Before Triton 3.8, `tl.histogram` takes one instruction for every 8 cells.
 _BY_VOTES = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 8)
-# Number of cells of a program in shared memory: 4 or 32 KiB.
+# Largest number of counts of a program in shared memory: 4 or 32 KiB.
 _CELLS = 1024 if _BY_VOTES else 8192
 # Largest number of contiguous neurons of a program: a cache line of float32.
 _COLUMNS = 32
@@ -57,7 +59,7 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
     image_stride, neuron_stride, row_stride, stride = rows.stride()
     if row_count * positions == 1:
         stride = image_stride
-    # If images lie one after another, such as tokens or pooled values, they are taken as one image.
+    # Images with a common stride, such as tokens or pooled values, are processed as one image.
     if row_count == 1 and image_stride == positions * stride:
         positions = images * positions
         images = 1
@@ -73,13 +75,13 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
     size = _TILE // columns
     tile_images = min(_IMAGES, size, triton.next_power_of_2(images * row_count))
     tile_positions = min(size // tile_images, triton.next_power_of_2(positions))
-    # Number of tiles of an image, of all images, and of a program.
+    # Number of tiles of a group of images, of all images (total), and of a program (most).
     tiles = triton.cdiv(positions, tile_positions)
     total = triton.cdiv(images * row_count, tile_images) * tiles
     groups = triton.cdiv(neurons, columns)
     least_tiles = 1 if columns == 1 else _LEAST_TILES
     most = max(least_tiles, groups * total // _PROGRAMS)
-    # The grid has one axis, since others are limited to 65,535. Neighbouring programs read contiguous memory.
+    # The grid has one axis, because other axes are limited to 65,535. Neighbouring programs read contiguous memory.
     grid = groups * triton.cdiv(total, most)
     # Triton would use the current device. For tensors on the CPU, the device is -1, and the context does nothing.
     with torch.cuda.device(counts.get_device()):
@@ -96,7 +98,7 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
 
 @triton.jit
 def _exact_bin_of(x, centre, scale, first, offset, factor, num_bins):
-    """Compute the bin by the formula of Bins, in float64."""
+    """Compute the bin with the formula of Bins, in float64."""
     t = tl.floor(((x.to(tl.float64) - centre) / scale + offset) * factor) - first
     # NaN becomes 0, too. `tl.maximum` may keep NaN.
     t = tl.where(t > 0.0, t, 0.0)
@@ -105,7 +107,7 @@ def _exact_bin_of(x, centre, scale, first, offset, factor, num_bins):
 
 @triton.jit
 def _bin_on_grid(x, scale, first, num_bins):
-    """Compute the exact bin on a grid of powers of two; also return True where this can't be done exactly."""
+    """Compute the bin on a grid of powers of two in float32; also return True where it may be wrong."""
     usual = (scale > 1e-30) & (scale < 1e30) & (tl.abs(first) + num_bins < 4e6)
     t = tl.floor(x * tl.where(usual, 1.0 / scale, 0.0).to(tl.float32))
     # The product of a negative number may be below the smallest number that can be represented.
@@ -115,10 +117,10 @@ def _bin_on_grid(x, scale, first, num_bins):
 
 @triton.jit
 def _bin_within(x, centre, scale, first, offset, factor, num_bins):
-    """Compute the bin between bounds in pairs of float32; return it, and True where it may be wrong.
+    """Compute the bin between bounds in pairs of float32; also return True where it may be wrong.
 
-    ``x * slope + start`` is the bin with a fraction. Its floor may differ from the bin by one. The rest is exact up to
-    one rounding of a number below 2, which is 2**-24, and much smaller ones.
+    ``x * slope + start`` is the bin plus a fraction. Its floor in float32, ``whole``, may differ from the bin by one.
+    The difference, ``rest``, is exact except for one rounding error of at most 2**-24, and much smaller errors.
     """
     slope = factor / scale
     start = (offset - centre / scale) * factor - first
@@ -148,7 +150,11 @@ def _count(
     is_grid: tl.constexpr, cells: tl.constexpr, columns: tl.constexpr,
     tile_images: tl.constexpr, tile_positions: tl.constexpr,
 ):  # fmt: skip
-    """Count tiles of some neurons in shared memory, then add the histogram to the counts; at once without ``cells``."""
+    """Count some tiles of some neurons.
+
+    Count them in shared memory, and add the histogram to the counts at the end. If ``cells`` is 0, add each activation
+    to the counts at once.
+    """
     groups = tl.cdiv(neurons, columns)
     column = tl.arange(0, columns)[None, :]
     neuron = tl.program_id(0) % groups * columns + column

@@ -1,4 +1,4 @@
-"""Count activations: the reference in plain torch, which every faster implementation must equal."""
+"""Count activations with plain torch. The counts of all faster implementations must be equal to these."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
-    """Add the histograms of one layer ``(B, n, *positions)`` to its counts in place; NaN may count in any bin."""
+    """Add the histograms of one layer, ``(B, n, *positions)``, to its counts in place. NaN is counted in any bin."""
     for rows, values in chunks(layer):
         numbers = bins.take(rows).numbers(values)
         first_cells = torch.arange(0, len(numbers) * bins.num_bins, bins.num_bins, device=numbers.device)
@@ -25,15 +25,15 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
         if layer.device.type == "cpu":
             cells += torch.bincount(numbers, minlength=len(cells))
         else:
-            # `bincount` would sync for the maximum. NaN converts to any integer, so numbers are clamped.
+            # `bincount` would sync to read the maximum. The conversion of NaN may give any integer, so clamp numbers.
             ones = cells.new_ones(()).expand(len(numbers))
             cells.scatter_add_(0, numbers.clamp_(0, len(cells) - 1), ones)
 
 
 def check_num_bins(num_bins: int) -> None:
-    """Raise ValueError, in the words of torchmetrics, unless ``num_bins`` is an integer of 2 or more.
+    """Raise ValueError, with the message of torchmetrics, unless ``num_bins`` is an integer of 2 or more.
 
-    All sets are equal in a single bin.
+    With a single bin, the distance between any two sets would be 0.
     """
     if not isinstance(num_bins, int) or isinstance(num_bins, bool) or num_bins < 2:
         raise ValueError(f"{argument('num_bins')} expected to be integer larger than 1, but got {num_bins!r}")

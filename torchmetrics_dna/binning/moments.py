@@ -1,8 +1,8 @@
-"""Moments of each neuron's spatial means, the statistics of the paper's Gaussian DNA, and of their products, for fd.
+"""Moments of each neuron's spatial mean, for the Gaussian DNA of the paper, and their products in a layer, for fd.
 
-Where the mean is much larger than the spread, the variance is a small difference of large sums. So each mean is split
-into a coarse part, which adds up without rounding, and a rest. Products within a layer are taken about a shift near the
-mean.
+If a mean is much larger than the standard deviation, the variance is a small difference of large sums, and rounding
+errors are large. So each spatial mean is split into a coarse part, whose sums are exact, and a remainder. Before the
+products of a layer are summed, a shift close to the mean is subtracted from the spatial means.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 
 # Moments per neuron.
 NUM_MOMENTS = 4
-# Rounding by this factor keeps 14 of the 53 bits of float64, so sums of squares of 4 million numbers are exact.
+# A coarse part has 14 of the 53 bits of float64. So the sum of the squares of 4 million coarse parts is exact.
 _SPLIT = 2.0**39 + 1
 
 
 def image_moments(activations: Activations) -> Tensor:
-    """Return spatial means and their squares (section 3.1 of the paper), float64, ``(B, 4, N)``, layers concatenated.
+    """Return four moments of the spatial means of each image (section 3.1 of the paper), layers concatenated.
 
-    A mean is the sum of a coarse part and a rest. The four moments are the coarse part, its square, the rest, and the
-    square of the mean minus that of the coarse part; see :func:`mean_and_variance`. On a device, moments of values that
-    are not finite are not finite.
+    A spatial mean is the sum of a coarse part and a remainder. The moments are the coarse part, the square of the
+    coarse part, the remainder, and the square of the mean minus the square of the coarse part. Their sums over images
+    are the input of :func:`mean_and_variance`.
+
+    Returns:
+        Moments, float64, ``(B, 4, N)``. On a device, the moments of values that are not finite are not finite.
 
     Raises:
         ValueError: If a value on the CPU is not finite.
@@ -37,42 +40,53 @@ def image_moments(activations: Activations) -> Tensor:
     activations.check(wait=False)
     coarse = _coarse(means)
     # This difference is exact.
-    rest = means - coarse
-    return torch.stack([coarse, coarse.square(), rest, rest * (means + coarse)], 1)
+    remainder = means - coarse
+    return torch.stack([coarse, coarse.square(), remainder, remainder * (means + coarse)], 1)
 
 
 def mean_and_variance(moments: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
-    """Return mean and unbiased variance, ``(N,)``, from the sums of :func:`image_moments` over images, ``(4, N)``.
+    """Compute the mean and the unbiased variance of each neuron's spatial mean.
 
-    A standard deviation is accurate to 1e-9 of the mean. Plain sums and sums of squares, ``(2, N)``, are also accepted.
-    It is then accurate to 1e-7 of the mean.
+    Args:
+        moments: Sums over images of :func:`image_moments`, ``(4, N)``. Or plain sums and sums of squares, ``(2, N)``.
+        num_images: Number of images.
+
+    Returns:
+        Mean and variance, ``(N,)`` each. The error of the standard deviation is at most 1e-9 times the mean, or 1e-7
+        times the mean for plain sums.
+
     """
     count = max(1, num_images)
-    coarse, squares, rest, beyond = moments if len(moments) == NUM_MOMENTS else (*moments, 0.0, 0.0)
-    mean = (coarse + rest) / count
-    # The coarse parts can be moved about a coarse centre without rounding.
+    if len(moments) == NUM_MOMENTS:
+        coarse, coarse_squares, remainder, remaining_squares = moments
+    else:
+        coarse, coarse_squares = moments
+        remainder = remaining_squares = torch.zeros_like(coarse)
+    mean = (coarse + remainder) / count
+    # Moments about a centre near the mean are small. Coarse parts are moved to a coarse centre without rounding.
     centre = _coarse(mean)
-    from_centre = (coarse - count * centre) + rest
-    squares = (squares - 2 * centre * coarse + count * centre.square()) + (beyond - 2 * centre * rest)
+    sums = (coarse - count * centre) + remainder
+    moved_coarse_squares = coarse_squares - 2 * centre * coarse + count * centre.square()
+    squares = moved_coarse_squares + (remaining_squares - 2 * centre * remainder)
     # Rounding can make the variance of a constant neuron negative, and that of one image positive.
-    squares = (squares - from_centre.square() / count).clamp(min=0) * (num_images > 1)
-    return mean, squares / max(1, num_images - 1)
+    scatter = (squares - sums.square() / count).clamp(min=0) * (num_images > 1)
+    return mean, scatter / max(1, num_images - 1)
 
 
 def _coarse(values: Tensor) -> Tensor:
-    """Round float64 to few bits (Veltkamp, 1968)."""
+    """Round float64 to 14 bits (Veltkamp, 1968)."""
     scaled = values * _SPLIT
     return scaled - (scaled - values)
 
 
 class CrossMoments(NamedTuple):
-    """Sums over images, with x the spatial means of a layer and c its shift; all float64.
+    """Sums over images, where x are the spatial means of the neurons, and c is a shift. All tensors are float64.
 
     Attributes:
         num_images: Number of images, a scalar.
         shift: The shift c, ``(N,)``, layers concatenated.
-        sums: Sums of x - c, ``(N,)``.
-        products: Sums of (x - c) (x - c)', ``{layer: (n, n)}``.
+        sums: Sums of x - c, ``(N,)``, layers concatenated.
+        products: Sums of (x - c) (x - c)' for the neurons of each layer, ``{layer: (n, n)}``.
 
     """
 
@@ -82,7 +96,7 @@ class CrossMoments(NamedTuple):
     products: Mapping[str, Tensor]
 
     def layers(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yield the slice of each layer in the flat tensors, and its products."""
+        """Yield the slice of each layer in the concatenated tensors, and the products of the layer."""
         first = 0
         for product in self.products.values():
             width = len(product)
@@ -91,22 +105,29 @@ class CrossMoments(NamedTuple):
 
 
 def add_cross_moments_(moments: CrossMoments, activations: Activations) -> None:
-    """Add the spatial means of a batch in place, except for their number; errors are those of :func:`image_moments`.
+    """Add the sums and products of a batch in place. The caller adds the number of images.
 
-    The mean of the first batch becomes the shift, without a device sync.
+    The mean of the first batch becomes the shift. No device sync is necessary.
+
+    Raises:
+        ValueError: If a value on the CPU is not finite.
+
     """
-    means = [activations.means(layer) for layer in moments.products]
+    means_of_layers = [activations.means(layer) for layer in moments.products]
     activations.check(wait=False)
-    first = torch.cat([mean.sum(0) for mean in means]) / max(1, len(activations))
-    moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, first))
-    for (columns, product), mean in zip(moments.layers(), means, strict=True):
-        centred = mean - moments.shift[columns]
+    mean_of_batch = torch.cat([means.sum(0) for means in means_of_layers]) / max(1, len(activations))
+    moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, mean_of_batch))
+    for (columns, product), means in zip(moments.layers(), means_of_layers, strict=True):
+        centred = means - moments.shift[columns]
         moments.sums[columns] += centred.sum(0)
         product.addmm_(centred.T, centred)
 
 
 def merge_cross_moments_(moments: CrossMoments, other: CrossMoments) -> None:
-    """Add the moments of other images in place, except for their number; empty moments take the other shift."""
+    """Add the sums and products of other images in place. The caller adds the number of images.
+
+    Moments without images adopt the shift of the other moments.
+    """
     moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, other.shift))
     offset = other.shift - moments.shift
     for (columns, product), other_product in zip(moments.layers(), other.products.values(), strict=True):
@@ -116,7 +137,7 @@ def merge_cross_moments_(moments: CrossMoments, other: CrossMoments) -> None:
 
 
 def recentre_(moments: CrossMoments, shift: Tensor) -> None:
-    """Move the moments to another shift, in place."""
+    """Change the shift of moments in place, and adapt the sums and products."""
     offset = moments.shift - shift
     for columns, product in moments.layers():
         _move_(product, moments.sums[columns], moments.num_images, offset[columns])
@@ -125,7 +146,10 @@ def recentre_(moments: CrossMoments, shift: Tensor) -> None:
 
 
 def mean_and_covariance(moments: CrossMoments) -> tuple[Tensor, dict[str, Tensor]]:
-    """Compute the mean ``(N,)`` and the unbiased covariance of each layer ``{layer: (n, n)}``; 0 for one image."""
+    """Compute the mean, ``(N,)``, and the unbiased covariance of each layer, ``{layer: (n, n)}``.
+
+    The covariance of a single image is 0.
+    """
     # Mean of x - c.
     mean = moments.sums / moments.num_images.clamp(min=1)
     degrees_of_freedom = (moments.num_images - 1).clamp(min=1)
@@ -137,7 +161,15 @@ def mean_and_covariance(moments: CrossMoments) -> tuple[Tensor, dict[str, Tensor
 
 
 def _move_(product: Tensor, sums: Tensor, num_images: Tensor, offset: Tensor) -> None:
-    """Add ``offset`` to each x - c, whose products are in ``product`` and whose sums are in ``sums``."""
-    # Add S d' + d S' + n d d' by two updates in place, which keep the product symmetric.
+    """Change the products of a layer in place, as if ``offset`` had been added to each x - c.
+
+    Args:
+        product: Sums of (x - c) (x - c)', ``(n, n)``.
+        sums: Sums of x - c, ``(n,)``.
+        num_images: Number of images, a scalar.
+        offset: The offset, ``(n,)``.
+
+    """
+    # With sums S and offset d, this adds S d' + d S' + n d d' in two updates, which keep the product symmetric.
     half = sums + offset * (num_images / 2)
     product.addr_(half, offset).addr_(offset, half)

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.singles.ranking import Ranking
 
-    # Limits by the names of the options; None for gates that were not requested.
+    # Limits of gates, by argument name, such as "fail_above". The limit of a gate that was not requested is None.
     Limits = Mapping[str, float | None]
-    # Whether all sets pass, and the lines to print.
-    Outcome = tuple[bool, list[str]]
 _NO_INTERVAL = (
     "Option --fail-unless-below needs a confidence interval, but there is none for {}; it requires folds (--num-folds"
     " 20), at least 5 of them with images, and neuron weights of 0 or more"
@@ -41,16 +39,42 @@ _OF_DNA = "Option --fail-if-outliers needs images in both sets, but {} is a DNA"
 
 
 class Gate(NamedTuple):
-    """Result of a gate."""
+    """Result of a gate, which is a check that decides the exit code of a command.
 
-    option: str  # option that requested the gate
-    limit: float  # its limit, or the level of its test
+    Attributes:
+        option: Option that requested the gate.
+        limit: Limit of the gate, or the level of its test.
+        passed: Whether the gate passed.
+        lines: Lines to print. There is one line if the gate passed, else one for each set that failed.
+
+    """
+
+    option: str
+    limit: float
     passed: bool
-    lines: list[str]  # printed lines: one if it passed, else one for each set that failed
+    lines: list[str]
+
+
+class _Outcome(NamedTuple):
+    """Whether all sets pass a gate, and the lines to print."""
+
+    passed: bool
+    lines: list[str]
 
 
 def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
-    """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
+    """Check the limits of gates, and that the gates can be used with the other options.
+
+    Args:
+        limits: Limits of the gates, see :func:`gates_of`.
+        metrics: Names of the metrics.
+        options: Values of the other options by argument name.
+
+    Raises:
+        ValueError: If a limit is out of range, the metrics include no distance that a gate needs, or an option excludes
+            a gate.
+
+    """
     fail_above = limits["fail_above"]
     if fail_above is not None:
         if not 0 <= fail_above < inf:
@@ -73,44 +97,47 @@ def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping
 
 
 def check_gates(opened: Opened, limits: Limits) -> None:
-    """Raise those errors of :func:`gates_of` that are certain before an image is read.
+    """Check before an image is read that the sets can have the results that the gates need.
 
     Args:
-        opened: The sets.
-        limits: As for :func:`gates_of`.
+        opened: The opened sets.
+        limits: Limits of the gates, see :func:`gates_of`.
 
     Raises:
-        ValueError: If a set can have no test, interval or outlier scores, which a gate needs.
+        ValueError: If a gate needs a test, an interval or outlier scores that a set can't have.
 
     """
     from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
 
-    num_sets = 0
-    for k, name in enumerate(opened.names[1:], 1):
-        if name == opened.held_out:
-            continue
-        num_sets += 1
+    # The reference and the held-out set are not checked.
+    checked_sets = [k for k, name in enumerate(opened.names) if k > 0 and name != opened.held_out]
+    for k in checked_sets:
         _check_evidence(opened, k, limits)
         if limits["fail_if_outliers"] is not None:
             _check_outlier_scores(opened, k)
-    if limits["fail_if_different"] is not None:
-        _check_count(num_sets, 1 / (1 + NUM_RELABELINGS), limits["fail_if_different"])
+    level = limits["fail_if_different"]
+    if level is not None:
+        least_p = 1 / (1 + NUM_RELABELINGS)
+        _check_count(len(checked_sets), least_p, level)
 
 
 def _check_evidence(opened: Opened, k: int, limits: Limits) -> None:
     """Raise ValueError if set ``k`` can have no test or no interval, but a gate needs it."""
-    can_be_tested = False
-    # Whether the first distance, by which sets are near, can have an interval; None before it is found.
-    can_have_interval: bool | None = None
+    have_tests: list[bool] = []
+    # Metrics whose higher values are better are no distances, so they have no limit.
+    have_intervals: list[bool] = []
     for sides in opened.networks:
         for record in sides.plan.distances:
             has_test, has_interval = sides.evidence_for(record, k)
-            can_be_tested = can_be_tested or has_test
-            if can_have_interval is None and not record.higher_is_better:
-                can_have_interval = has_interval
-    if limits["fail_unless_below"] is not None and not can_have_interval:
-        raise ValueError(_NO_INTERVAL.format(opened.names[k]))
-    if limits["fail_if_different"] is not None and not can_be_tested:
+            have_tests.append(has_test)
+            if not record.higher_is_better:
+                have_intervals.append(has_interval)
+    if limits["fail_unless_below"] is not None:
+        # The limit is that of the first distance.
+        can_have_interval = bool(have_intervals) and have_intervals[0]
+        if not can_have_interval:
+            raise ValueError(_NO_INTERVAL.format(opened.names[k]))
+    if limits["fail_if_different"] is not None and not any(have_tests):
         raise ValueError(_NO_TEST.format(opened.names[k]))
 
 
@@ -129,14 +156,17 @@ def _check_outlier_scores(opened: Opened, k: int) -> None:
 
 
 def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -> list[Gate]:
-    """Return for each requested gate whether all sets pass.
+    """Check all sets by each requested gate, and return the gates.
 
     Args:
         compared: The comparison of each set, by name.
-        level: Level of tests.
-        limits: Of ``fail_above`` the largest distance that passes, debiased if there are folds of images; of
-            ``fail_unless_below`` the distance below which each set must be shown to be; of ``fail_if_different`` the
-            level, for p-values corrected for the number of sets; of ``fail_if_outliers`` a number, since it has none.
+        level: Significance level of the tests.
+        limits: Limits by argument name. A gate is requested if it has a limit other than None:
+
+            - ``fail_above``: the largest distance that passes. The distance is debiased if there are folds of images.
+            - ``fail_unless_below``: the limit that each distance must be significantly below.
+            - ``fail_if_different``: the significance level. The p-values are corrected for the number of sets.
+            - ``fail_if_outliers``: any number, since this gate has no limit.
 
     Raises:
         ValueError: If a gate needs a test, an interval or outlier scores that a set does not have.
@@ -146,13 +176,20 @@ def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -
     for name, judge in _JUDGES.items():
         limit = limits.get(name)
         if limit is not None:
-            has_passed, lines = judge(compared, limit, level)
-            gates.append(Gate(option_name(name), limit, has_passed, lines))
+            outcome = judge(compared, limit, level)
+            gates.append(Gate(option_name(name), limit, outcome.passed, outcome.lines))
     return gates
 
 
 def _check_count(count: int, least_p: float, level: float) -> None:
-    """Raise ValueError if the test could not detect that one of so many sets differs."""
+    """Raise ValueError if the tests can't detect that a single set differs.
+
+    Args:
+        count: Number of sets that are tested.
+        least_p: Smallest p-value that the tests can give.
+        level: Significance level.
+
+    """
     if least_p * count > level:
         raise ValueError(
             f"Option --fail-if-different can't detect that one of {count} sets differs: the smallest possible p is"
@@ -162,7 +199,7 @@ def _check_count(count: int, least_p: float, level: float) -> None:
 
 
 def end_by(gates: Sequence[Gate]) -> None:
-    """Print whether gates pass; exit with code 1 if one does not."""
+    """Print whether each gate passed, and exit with code 1 if a gate failed."""
     for gate in gates:
         for line in gate.lines:
             talk.print(line, soft_wrap=True)
@@ -171,20 +208,49 @@ def end_by(gates: Sequence[Gate]) -> None:
 
 
 def _distance_of(compared: Mapping[str, Comparison]) -> str:
-    """Return the name of the first distance."""
+    """Return the name of the first distance, which all comparisons share."""
     first = next(iter(compared.values()))
     return next(name for name, result in first.items() if not result.distance.higher_is_better)
 
 
-def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: float) -> Outcome:
+def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: float) -> _Outcome:
     """Check that the distance of each set is significantly below a limit.
 
     Each set is tested at the full level, since all have to pass.
     """
-    # It imports torch, which the command starts without.
+    # This module imports torch, which takes seconds.
     from torchmetrics_dna.reporting.figures import debiased_in_words
 
     distance = _distance_of(compared)
+    p_values = _p_values_below(compared, distance, limit)
+    values = {name: number(debiased_in_words(compared[name][distance].overall)) for name in compared}
+    failed: list[str] = []
+    for name, p in p_values.items():
+        if p > level:
+            failed.append(
+                f"Failed: debiased {distance} of {name} is {values[name]}, not significantly below {limit:g}"
+                f" ({p_figure(p, 'p')}, level {level:g})."
+            )
+    if failed:
+        return _Outcome(False, failed)
+    name = max(p_values, key=p_values.__getitem__)
+    p_text = p_figure(p_values[name], "p")
+    if len(compared) > 1:
+        p_text += f", the largest of {len(compared)}"
+    passed = (
+        f"Passed: debiased {distance} of {name} is {values[name]}, significantly below {limit:g} ({p_text}, level"
+        f" {level:g})."
+    )
+    return _Outcome(True, [passed])
+
+
+def _p_values_below(compared: Mapping[str, Comparison], distance: str, limit: float) -> dict[str, float]:
+    """Return for each set the p-value of the test that its distance is below a limit.
+
+    Raises:
+        ValueError: If a set is not independent of the reference, or has no interval.
+
+    """
     p_values: dict[str, float] = {}
     for name, comparison in compared.items():
         if comparison.shares_images and not comparison.same_images:
@@ -196,103 +262,103 @@ def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: fl
         if p is None:
             raise ValueError(_NO_INTERVAL.format(name))
         p_values[name] = p
-    values = {name: number(debiased_in_words(compared[name][distance].overall)) for name in compared}
-    failed: list[str] = []
-    for name, p in p_values.items():
-        if p > level:
-            failed.append(
-                f"Failed: debiased {distance} of {name} is {values[name]}, not significantly below {limit:g}"
-                f" ({p_figure(p, 'p')}, level {level:g})."
-            )
-    if failed:
-        return False, failed
-    name = max(p_values, key=p_values.__getitem__)
-    p_text = p_figure(p_values[name], "p")
-    if len(compared) > 1:
-        p_text += f", the largest of {len(compared)}"
-    return True, [
-        f"Passed: debiased {distance} of {name} is {values[name]}, significantly below {limit:g} ({p_text}, level"
-        f" {level:g})."
-    ]
+    return p_values
 
 
-def _judge_distance(compared: Mapping[str, Comparison], limit: float, _: float) -> Outcome:
+def _judge_distance(compared: Mapping[str, Comparison], limit: float, _level: float) -> _Outcome:
     """Check that the distance of each set is not above a limit."""
-    # It imports torch, which the command starts without.
+    # This module imports torch, which takes seconds.
     from torchmetrics_dna.reporting.figures import debiased_in_words
 
     distance = _distance_of(compared)
     values: dict[str, float] = {}
-    lines: dict[str, str] = {}
+    statements: dict[str, str] = {}
     for name, comparison in compared.items():
         result = comparison[distance]
         # Debiased values assume independent sets.
         if comparison.shares_images or result.debiased is None:
             values[name] = result.value
-            lines[name] = f"{distance} of {name} is {number(result.value)}"
+            statements[name] = f"{distance} of {name} is {number(result.value)}"
         else:
             values[name] = result.debiased
-            lines[name] = f"debiased {distance} of {name} is {number(debiased_in_words(result.overall))}"
-    # A value that is not a number fails, too.
-    failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in values.items() if not value <= limit]
+            statements[name] = f"debiased {distance} of {name} is {number(debiased_in_words(result.overall))}"
+    # Values that are NaN fail, too: they are neither above the limit nor below it.
+    failed = [f"Failed: {statements[name]}, above {limit:g}." for name, value in values.items() if not value <= limit]
     if failed:
-        return False, failed
+        return _Outcome(False, failed)
     farthest = max(values, key=values.__getitem__)
-    largest = f" (the largest of {len(compared)})" if len(compared) > 1 else ""
-    return True, [f"Passed: {lines[farthest]}{largest}, not above {limit:g}."]
+    statement = statements[farthest]
+    if len(compared) > 1:
+        statement += f" (the largest of {len(compared)})"
+    return _Outcome(True, [f"Passed: {statement}, not above {limit:g}."])
 
 
-def _judge_difference(compared: Mapping[str, Comparison], level: float, _: float) -> Outcome:
+def _judge_difference(compared: Mapping[str, Comparison], level: float, _level_of_tests: float) -> _Outcome:
     """Check that no set differs significantly."""
-    from torchmetrics_dna.functional.permutation import holm
-
-    # The smallest p-value that all tests could give.
-    least_p = 0.0
-    for name, comparison in compared.items():
-        if comparison.p_value_of_any is None:
-            raise ValueError(_NO_TEST.format(name))
-        least_p = max(least_p, comparison.least_p_value or 0)
-    count = len(compared)
-    _check_count(count, least_p, level)
-    corrected = holm({name: comparison.p_value_of_any for name, comparison in compared.items()})
-    p_values = {name: p for name, p in corrected.items() if p is not None}
+    p_values = _p_values_of_differences(compared, level)
     label = "p (Holm)" if len(p_values) > 1 else "p"
     failed: list[str] = []
     for name, p in p_values.items():
         if p <= level:
             failed.append(f"Failed: {name} differs significantly ({p_figure(p, label)}, level {level:g}).")
     if failed:
-        return False, failed
+        return _Outcome(False, failed)
     name = min(p_values, key=p_values.__getitem__)
     p_text = p_figure(p_values[name], label)
     if len(compared) > 1:
         p_text += f", the smallest of {len(compared)}"
-    return True, [f"Passed: {name} does not differ significantly ({p_text}, level {level:g})."]
+    return _Outcome(True, [f"Passed: {name} does not differ significantly ({p_text}, level {level:g})."])
+
+
+def _p_values_of_differences(compared: Mapping[str, Comparison], level: float) -> dict[str, float]:
+    """Return the p-value that each set differs, after Holm's correction.
+
+    Raises:
+        ValueError: If a set has no test, or the tests can't detect that a single set differs.
+
+    """
+    # This module imports torch, which takes seconds.
+    from torchmetrics_dna.functional.permutation import holm
+
+    # Smallest p-value that the test of every set can give.
+    least_p = 0.0
+    p_values: dict[str, float | None] = {}
+    for name, comparison in compared.items():
+        if comparison.p_value_of_any is None:
+            raise ValueError(_NO_TEST.format(name))
+        least_p = max(least_p, comparison.least_p_value or 0)
+        p_values[name] = comparison.p_value_of_any
+    _check_count(len(compared), least_p, level)
+    return {name: p for name, p in holm(p_values).items() if p is not None}
 
 
 def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
     """Return the gate of a ranking, which fails if an image is flagged as an outlier.
 
+    Args:
+        ranking: The ranking.
+        name: Name of the set in the printed line.
+
     Raises:
-        ValueError: If some of the images could not be judged.
+        ValueError: If some images are in the reference, or the images have no outlier scores.
 
     """
-    num_own = 0
+    num_in_reference = 0
     if ranking.own is not None and not ranking.is_alone:
-        num_own = int(ranking.own.sum())
-    if num_own and ranking.outliers is not None:
+        num_in_reference = int(ranking.own.sum())
+    if num_in_reference and ranking.outliers is not None:
         raise ValueError(
-            f"Option --fail-if-outliers needs {ranking.noun}s that are not in the reference, but {num_own:,} of"
-            f" {len(ranking.names):,} are; without --reference, each is compared with the others"
+            f"Option --fail-if-outliers needs {ranking.noun}s that are not in the reference, but {num_in_reference:,}"
+            f" of {len(ranking.names):,} are; without --reference, each is compared with the others"
         )
-    has_passed, lines = _outliers_of_sets({name: ranking.outliers}, ranking.noun)
-    return Gate("--fail-if-outliers", 0, has_passed, lines)
+    outcome = _outliers_of_sets({name: ranking.outliers}, ranking.noun)
+    return Gate("--fail-if-outliers", 0, outcome.passed, outcome.lines)
 
 
 def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
-    """Return a gate that fails if images could not be read: a check of the others is no check of the set.
+    """Return a gate that fails, since unreadable images were not checked.
 
-    There is none if all could be read, or if leaving them out was requested.
+    The list is empty if all images could be read, or if ``--skip-unreadable`` was passed.
     """
     if not unreadable or reading.skip_unreadable:
         return []
@@ -302,29 +368,32 @@ def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
     return [Gate("--skip-unreadable", 0, False, [line])]
 
 
-def _judge_outliers(compared: Mapping[str, Comparison], _limit: float, _level: float) -> Outcome:
+def _judge_outliers(compared: Mapping[str, Comparison], _limit: float, _level: float) -> _Outcome:
     """Check that no image is flagged as an outlier."""
     noun = next(iter(compared.values())).noun
-    return _outliers_of_sets({name: comparison.outliers for name, comparison in compared.items()}, noun)
+    outliers_by_set = {name: comparison.outliers for name, comparison in compared.items()}
+    return _outliers_of_sets(outliers_by_set, noun)
 
 
-def _outliers_of_sets(sets: Mapping[str, Outliers | None], noun: str) -> Outcome:
-    """Check that no set has outliers; there is a line for each set that has some, or one line if none has."""
+def _outliers_of_sets(outliers_by_set: Mapping[str, Outliers | None], noun: str) -> _Outcome:
+    """Check that no image of any set is flagged as an outlier.
+
+    Args:
+        outliers_by_set: The outliers of each set; None for a set without outlier scores.
+        noun: Noun for one input, such as "image".
+
+    Raises:
+        ValueError: If a set has no outlier scores, or they can't decide.
+
+    """
     failed: list[str] = []
-    # Sets with too few images to flag others than those of a single colour.
+    # The references of these sets are so small that only images of a single colour can be flagged.
     small_sets: list[str] = []
-    for name, outliers in sets.items():
+    for name, outliers in outliers_by_set.items():
         if outliers is None:
             raise ValueError(_NO_OUTLIERS.format(name))
-        if outliers.is_alone and outliers.too_few:
-            raise ValueError(
-                f"Option --fail-if-outliers without a reference needs at least {outliers.too_few} {noun}s, but {name}"
-                " has fewer"
-            )
-        if outliers.is_alone and not outliers.has_properties:
-            raise ValueError(
-                f"Option --fail-if-outliers without a reference needs grey or RGB images, but {name} has others"
-            )
+        if outliers.is_alone:
+            _check_without_reference(outliers, name, noun)
         flagged = outliers.surely_flagged
         if flagged:
             counted = images_in_words(len(flagged), "outlier")
@@ -332,16 +401,30 @@ def _outliers_of_sets(sets: Mapping[str, Outliers | None], noun: str) -> Outcome
         if outliers.too_few:
             small_sets.append(name)
     if failed:
-        return False, failed
-    passed = f"Passed: no {noun} of {', '.join(sets)} is flagged as an outlier."
+        return _Outcome(False, failed)
+    passed = f"Passed: no {noun} of {', '.join(outliers_by_set)} is flagged as an outlier."
     if small_sets:
         passed += (
             f" The reference is so small that in {', '.join(small_sets)} only {noun}s of a single {value_of(noun)} can"
             " be flagged."
         )
-    return True, [passed]
+    return _Outcome(True, [passed])
 
 
+def _check_without_reference(outliers: Outliers, name: str, noun: str) -> None:
+    """Raise ValueError if a set is too small to find outliers without a reference, or has no image properties."""
+    if outliers.too_few:
+        raise ValueError(
+            f"Option --fail-if-outliers without a reference needs at least {outliers.too_few} {noun}s, but {name}"
+            " has fewer"
+        )
+    if not outliers.has_properties:
+        raise ValueError(
+            f"Option --fail-if-outliers without a reference needs grey or RGB images, but {name} has others"
+        )
+
+
+# Functions of the comparisons, the limit of the gate and the level of tests, by argument name.
 _JUDGES = {
     "fail_above": _judge_distance,
     "fail_unless_below": _judge_closeness,

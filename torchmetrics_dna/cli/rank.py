@@ -1,4 +1,4 @@
-"""Commands that look at single images of a set, and at windows of a stream."""
+"""Commands that rank the single images of a set, and that monitor a stream."""
 
 from __future__ import annotations
 
@@ -61,22 +61,18 @@ def rank(
     """Order images by how unusual they are, and flag outliers."""
     if reference is None and nearest is None and (contrast is not None or score not in (None, "outlier")):
         raise ValueError("Option --reference is missing: --score and --contrast compare IMAGES with it")
-    check_sources(images, *filter(None, [reference]))
+    sources = [images, reference] if reference else [images]
+    check_sources(*sources)
     written = format_for(form, output)
     if top is not None and worst is not None:
         raise ValueError("Expected --top or --worst, but got both")
     if score not in (None, "outlier", "local", "contrast", "distance"):
         raise ValueError(f"Option --score expected to be outlier, local, contrast or distance, but got {score!r}")
-    if plot is not None:
-        check_figure(plot)
-    elif maps:
-        raise ValueError("Option --maps needs --plot, the contact sheet that shows the maps")
     if fail_if_outliers and score not in (None, "outlier"):
         raise ValueError(f"Option --fail-if-outliers is for outlier scores, but got --score {score}")
-    if save_index is not None:
-        if nearest is None and reference is not None:
-            raise ValueError("Option --save-index needs --nearest, the images of the index")
-        check_output(save_index, ".npz")
+    if save_index is not None and nearest is None and reference is not None:
+        raise ValueError("Option --save-index needs --nearest, the images of the index")
+    _check_files(plot, maps, save_index)
     from torchmetrics_dna.images import open_source
     from torchmetrics_dna.images.paths import public
     from torchmetrics_dna.images.sets import indexed
@@ -100,13 +96,40 @@ def rank(
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
-    _write(ranking, save_index, plot, maps, worst if ranking.worst_first else top)
+    num_drawn = worst if ranking.worst_first else top
+    _write_files(ranking, save_index, plot, maps, num_drawn)
     if fail_if_outliers:
         end_by([gate_of_ranking(ranking, images), *gate_of_reading(ranking.unreadable, options["reading"])])
 
 
-def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: bool, most: int | None) -> None:
-    """Write the requested files, in the first process."""
+def _check_files(plot: Path | None, maps: bool, save_index: Path | None) -> None:
+    """Check the names of the contact sheet and of the index, if they were requested.
+
+    Raises:
+        ValueError: If a name has another suffix, or if maps are requested without a contact sheet.
+
+    """
+    if plot is not None:
+        check_figure(plot)
+    elif maps:
+        raise ValueError("Option --maps needs --plot, the contact sheet that shows the maps")
+    if save_index is not None:
+        check_output(save_index, ".npz")
+
+
+def _write_files(
+    ranking: Ranking, save_index: Path | None, plot: Path | None, maps: bool, num_drawn: int | None
+) -> None:
+    """Write the index and the contact sheet, if they were requested. Only the first process writes.
+
+    Args:
+        ranking: The ranking.
+        save_index: File of the index.
+        plot: File of the contact sheet.
+        maps: Whether the contact sheet shows which regions are unusual.
+        num_drawn: Largest number of ranked images in the contact sheet; None for the default.
+
+    """
     from torchmetrics_dna.jobs.processes import rank as process_rank
 
     if process_rank() != 0:
@@ -115,7 +138,7 @@ def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: b
         ranking.index.save(save_index)
         talk.print(f"{save_index}: {ranking.index!r}")
     if plot is not None:
-        ranking.plot(maps=maps, most=most).savefig(plot)
+        ranking.plot(maps=maps, most=num_drawn).savefig(plot)
         talk.print(f"The contact sheet is in {plot}")
 
 
@@ -163,11 +186,7 @@ def monitor(
     with writing_lines(written, output) as write_line:
         for result in results:
             if result.seed is not None and not windows:
-                talk.print(
-                    f"Windows are drawn in random order (seed {result.seed}), so changes over time do not show. Use"
-                    f" --in-order if the order of {images} is that of time.",
-                    soft_wrap=True,
-                )
+                _print_random_order(result.seed, images)
             windows.append(result)
             write_line(result.to_dict(), str(result))
             if fail_if_changed and result.changed:
@@ -176,7 +195,8 @@ def monitor(
         raise ValueError(
             f"There are fewer than {window} {noun}s in {images!r}, so no window is full; pass a smaller --window"
         )
-    if windows[-1].evidence is None:
+    final = windows[-1]
+    if final.evidence is None:
         talk.print(
             f"The test starts with window {learn + 1}, after {learn * window:,} {noun}s. To start it earlier, decrease"
             " --window or --learn.",
@@ -187,8 +207,16 @@ def monitor(
 
         plot_monitor(windows).savefig(plot)
         talk.print(f"The windows are in {plot}")
-    if fail_if_changed and windows[-1].changed:
-        final = windows[-1]
+    if fail_if_changed and final.changed:
         place = f"at {final.last}" if final.seed is None else f"in window {final.number}"
         talk.print(f"Failed: a change was detected {place}.", soft_wrap=True)
         raise typer.Exit(1)
+
+
+def _print_random_order(seed: int, images: str) -> None:
+    """Print that the windows of these images are drawn in random order, and what that means for the result."""
+    talk.print(
+        f"Windows are drawn in random order (seed {seed}), so changes over time do not show. Use --in-order if the"
+        f" order of {images} is that of time.",
+        soft_wrap=True,
+    )

@@ -117,13 +117,7 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     labels_of_a, labels_of_b = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
     members_a = by_class(images_a, labels_of_a)
     members_b = by_class(images_b, labels_of_b)
-    common = [name for name in members_a if name in members_b]
-    if not common:
-        first_of_a = next(iter(members_a))
-        first_of_b = next(iter(members_b))
-        raise ValueError(
-            f"The two sets have no class in common; their first ones are {first_of_a!r} and {first_of_b!r}"
-        )
+    common = _classes_in_common(members_a, members_b)
     for images in (images_a, images_b):
         if arguments.distributed and isinstance(images, ImageStream):
             raise ValueError(f"{images.label!r} is a stream, so one process must read all its classes; start only one")
@@ -133,6 +127,18 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
         if min(counts) < first_distance.least:
             raise too_few(f"{first_distance.name} of class {name!r}", first_distance.least, counts)
     return sides, (members_a, members_b)
+
+
+def _classes_in_common(members_a: Members, members_b: Members) -> list[str]:
+    """Return the names of the classes that both sets have; ValueError if there are none."""
+    common = [name for name in members_a if name in members_b]
+    if not common:
+        first_of_a = next(iter(members_a))
+        first_of_b = next(iter(members_b))
+        raise ValueError(
+            f"The two sets have no class in common; their first ones are {first_of_a!r} and {first_of_b!r}"
+        )
+    return common
 
 
 def _check_arguments(arguments: Arguments) -> None:

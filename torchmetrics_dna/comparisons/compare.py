@@ -83,9 +83,9 @@ def compare(
         A :class:`Comparison`. With several sets :class:`Comparisons`, with ``by`` :class:`ClassComparisons`.
 
     Raises:
-        ValueError: If an argument is wrong, if there are no sets or no images, if an image can't be read, if two DNAs
-            are not comparable, if a DNA does not support a distance, if an image has no class, or if the sets have no
-            class in common.
+        ValueError: If an argument is wrong, there are no sets or no images, or an image can't be read. For DNAs, also
+            if they are not comparable, or do not support a distance. With ``by``, also if an image has no class, or the
+            sets have no class in common.
         RuntimeError: If a set has only one image, unless dna-emd is among the distances.
 
     Example:

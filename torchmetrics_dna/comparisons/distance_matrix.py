@@ -31,6 +31,7 @@ from torchmetrics_dna.plots import plot_matrix
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images import Source
+    from torchmetrics_dna.jobs.plan import Plan
     from torchmetrics_dna.statistics.setup import Feature
 
 # Caveat of a matrix with self-ranging histograms.
@@ -71,7 +72,7 @@ class DistanceMatrix(Shown):
 
     @property
     def distance(self) -> str:
-        """Name of the distance that orders the sets: dna-emd if it was measured, else the first."""
+        """Name of the distance that orders the sets. It is dna-emd if that was measured, else the first distance."""
         return next(iter(self.distances))
 
     @cached_property
@@ -136,8 +137,7 @@ def matrix(
 
     """
     sets_by_name = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
-    names = list(sets_by_name)
-    num_sets = len(names)
+    num_sets = len(sets_by_name)
     if num_sets < 2:
         raise ValueError(f"Argument `sets` expected to have at least two sets, but got {num_sets}")
     arguments = Arguments(feature, **options)
@@ -147,36 +147,10 @@ def matrix(
         plan = sides.plan
         distances = plan.distances if arguments.metrics is not None else plan.distances[:1]
         _check_distances(distances, sides)
-        with_properties = [in_fewer_folds(sides.measured(k), num_sets) for k in range(num_sets)]
-    measured = with_properties
-    if plan.has_properties:
-        # As in a comparison of two sets, image properties do not enter the distances of the network.
-        measured = [side.select(plan.neurons) for side in with_properties]
-    dna = measured[0].first
-    matrices: dict[str, Tensor] = {}
-    matrices_of_layers: dict[str, dict[str, Tensor]] = {}
-    for distance in distances:
-        averaging = plan.averaging if distance.granularity == "neuron" else PLAIN
-        results = [Result(distance, values, dna.neurons, averaging) for values in _pairs(distance, measured)]
-        matrices[distance.name] = _square([result.value for result in results], num_sets)
-        matrices_of_layers[distance.name] = _matrices_of_layers(results, num_sets)
-    unreadable = unreadable_of(measured)
-    warn_of_left_out(unreadable, arguments.reading)
-    outlier_sets = None
-    if num_sets >= LEAST_SETS:
-        first_matrix = matrices[distances[0].name]
-        outlier_sets = find_outlier_sets(dict(zip(names, with_properties, strict=True)), plan, first_matrix)
-    return DistanceMatrix(
-        names=names,
-        num_images=[side.first.num_images for side in measured],
-        distances=matrices,
-        layers=matrices_of_layers,
-        extractor=dna.extractor,
-        unreadable=unreadable,
-        notes=_notes(distances, dna),
-        outliers=outlier_sets,
-        noun=noun_of(dna),
-    )
+        measured = [in_fewer_folds(sides.measured(k), num_sets) for k in range(num_sets)]
+    result = _compare_all(dict(zip(sets_by_name, measured, strict=True)), distances, plan)
+    warn_of_left_out(result.unreadable, arguments.reading)
+    return result
 
 
 def _check_distances(distances: Sequence[Distance], sides: Sides) -> None:
@@ -186,6 +160,37 @@ def _check_distances(distances: Sequence[Distance], sides: Sides) -> None:
             raise ValueError(f"{argument('metrics')} takes distances, but {distance.name} is none")
     for distance in distances:
         sides.check_enough(distance)
+
+
+def _compare_all(sets: Mapping[str, Measured], distances: Sequence[Distance], plan: Plan) -> DistanceMatrix:
+    """Compare measured sets, all against all, and test which one is an outlier."""
+    num_sets = len(sets)
+    measured = list(sets.values())
+    if plan.has_properties:
+        # As in a comparison of two sets, image properties do not enter the distances of the network.
+        measured = [side.select(plan.neurons) for side in measured]
+    dna = measured[0].first
+    matrices: dict[str, Tensor] = {}
+    matrices_of_layers: dict[str, dict[str, Tensor]] = {}
+    for distance in distances:
+        averaging = plan.averaging if distance.granularity == "neuron" else PLAIN
+        results = [Result(distance, values, dna.neurons, averaging) for values in _pairs(distance, measured)]
+        matrices[distance.name] = _square([result.value for result in results], num_sets)
+        matrices_of_layers[distance.name] = _matrices_of_layers(results, num_sets)
+    outlier_sets = None
+    if num_sets >= LEAST_SETS:
+        outlier_sets = find_outlier_sets(sets, plan, matrices[distances[0].name])
+    return DistanceMatrix(
+        names=list(sets),
+        num_images=[side.first.num_images for side in measured],
+        distances=matrices,
+        layers=matrices_of_layers,
+        extractor=dna.extractor,
+        unreadable=unreadable_of(measured),
+        notes=_notes(distances, dna),
+        outliers=outlier_sets,
+        noun=noun_of(dna),
+    )
 
 
 def _matrices_of_layers(results: Sequence[Result], num_sets: int) -> dict[str, Tensor]:

@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
 
 # Number of pairs of near-duplicates that a page shows.
-_TWINS = 8
+_MOST_TWINS = 8
 # A comparison of pairs is suggested if at least this share of the larger set has the name of an image in the other set.
-_NAMESAKES = 0.9
+_LEAST_SHARE_OF_NAMES = 0.9
 # Names that are only numbers do not show that two images belong together.
 _NUMBERED = re.compile(r"((image|input|row) )?[\d_-]+")
 
 
 def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
-    """Compare two measured sets by those distances of a plan that both sets support.
+    """Compare two measured sets by the distances of a plan. A distance that one set does not support is left out.
 
     Evidence is computed if both sets have folds. The result keeps no folds. Image properties are compared separately
     from the network, unless neurons are weighted. For inputs other than pictures, the bands are compared separately, by
@@ -137,8 +137,8 @@ def add_held_out_tests(
     names = _distances_without_ratio(comparison, of_held_out)
     properties = comparison.properties
     if properties is not None:
-        properties = _add_further(properties, names, measured)
-    return replace(_add_further(comparison, names, measured), properties=properties)
+        properties = _add_tests_against_held_out(properties, names, measured)
+    return replace(_add_tests_against_held_out(comparison, names, measured), properties=properties)
 
 
 def _distances_without_ratio(comparison: Comparison, of_held_out: Comparison) -> list[str]:
@@ -157,7 +157,7 @@ def _distances_without_ratio(comparison: Comparison, of_held_out: Comparison) ->
     return names
 
 
-def _add_further(
+def _add_tests_against_held_out(
     comparison: Comparison, names: Sequence[str], measured: tuple[Measured, Measured, Measured]
 ) -> Comparison:
     """Add the test against the held-out set to the named distances of a comparison."""
@@ -209,12 +209,7 @@ def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Co
     untested = Untested("", is_few=False)
     if all(result.p_value is None for result in results.values()):
         untested = why_untested((a, b), plan, names)
-    histograms = a.dnas.get("histogram")
-    num_bins = None
-    ranges = None
-    if isinstance(histograms, HistogramDNA):
-        num_bins = histograms.num_bins
-        ranges = histograms.ranges.label if histograms.ranges else None
+    histograms = _histograms_of(a)
     kept_a = a.without_folds()
     # A set that is compared with itself stays one object, by which results recognize it.
     kept_b = kept_a if a is b else b.without_folds()
@@ -223,19 +218,25 @@ def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Co
         results=results,
         num_images={"a": a.first.num_images, "b": b.first.num_images},
         extractor=a.first.extractor,
-        num_bins=num_bins,
-        ranges=ranges,
+        num_bins=None if histograms is None else histograms.num_bins,
+        ranges=None if histograms is None or histograms.ranges is None else histograms.ranges.label,
         unreadable=unreadable_of((a, b)),
         measured=(kept_a, kept_b),
         notices=notices,
         names=names,
         copies=len(duplicates),
-        twins=duplicates[:_TWINS],
+        twins=duplicates[:_MOST_TWINS],
         paired=is_paired,
         why_untested=untested.reason,
         is_few=untested.is_few,
         version=__version__,
     )
+
+
+def _histograms_of(side: Measured) -> HistogramDNA | None:
+    """Return the histogram DNA of a set; None if it has none."""
+    dna = side.dnas.get("histogram")
+    return dna if isinstance(dna, HistogramDNA) else None
 
 
 def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], list[str]]:
@@ -244,29 +245,30 @@ def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], l
     A distance that one of the sets does not support has no result.
     """
     results: dict[str, Result] = {}
-    too_few: list[str] = []
+    with_too_few_images: list[str] = []
+    # Values that several distances share.
     cache: dict[Any, Any] = {}
     # A DNA of unknown size is taken as large enough for any distance.
     counts = [2 if side.first.has_unknown_size else side.first.num_images for side in (a, b)]
-    for record in plan.distances:
-        input_of_a = a.input_of(record)
-        input_of_b = b.input_of(record)
+    for distance in plan.distances:
+        input_of_a = a.input_of(distance)
+        input_of_b = b.input_of(distance)
         if input_of_a is None or input_of_b is None:
             continue
         # If there are too few images for one distance, the others are still reported.
-        if min(counts) < record.least and results:
-            too_few.append(record.name)
+        if min(counts) < distance.least and results:
+            with_too_few_images.append(distance.name)
             continue
-        results[record.name] = record.result(
+        results[distance.name] = distance.result(
             input_of_a,
             input_of_b,
-            plan.averaging if record.granularity == "neuron" else None,
+            averaging=plan.averaging if distance.granularity == "neuron" else None,
             confidence=plan.arguments.confidence,
-            folded=folded_sides(record, a, b, plan),
+            folded=folded_sides(distance, a, b, plan),
             paired=bool(plan.arguments.pairs),
             cache=cache,
         )
-    return results, too_few
+    return results, with_too_few_images
 
 
 def _rows_of_duplicates(a: Measured, b: Measured) -> Tensor | None:
@@ -305,7 +307,14 @@ class Untested(NamedTuple):
 
 
 def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> Untested:
-    """Return why sets were not tested, with the actual and the required number of images or groups."""
+    """Return why sets were not tested, with the actual and the required number of images or groups.
+
+    Args:
+        sides: The measured sets.
+        plan: Their plan.
+        names: Names of the sets.
+
+    """
     noun = noun_of(sides[0].first)
     if plan.arguments.num_folds is None:
         return Untested(f"no folds of {noun}s were kept ({written('num_folds', None)})", is_few=False)
@@ -328,15 +337,28 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
         num_groups = len(set(groups_of(side.names, side.numbers, groups_of_side)))
         return Untested(f"{name} has {images_in_words(num_groups, 'group')}, but about 8 are needed")
     largest = max(side.first.num_images for side in sides)
+    return Untested(_what_is_too_few(name, num_images, fewest_folds, largest, noun))
+
+
+def _what_is_too_few(name: str, num_images: int, num_folds: int, largest: int, noun: str) -> str:
+    """Return a sentence about a set that has too few images for a test.
+
+    Args:
+        name: Name of the set.
+        num_images: Number of images of the set.
+        num_folds: Number of folds of the set that have images.
+        largest: Number of images of the largest set.
+        noun: Noun for an image.
+
+    """
     if num_images == 1 and largest >= LEAST:
-        return Untested(f"{name} has 1 {noun} (use `rank` for single {noun}s)")
-    if num_images >= LEAST:
-        # This number of different images would fill at least 5 folds. Equal images share a fold.
-        return Untested(
-            f"{name} has {images_in_words(num_images, noun)} in {images_in_words(fewest_folds, 'fold')}, but"
-            f" {LEAST_FOLDS} folds are needed (equal {noun}s share a fold)"
-        )
-    return Untested(f"{name} has {images_in_words(num_images, noun)}, but about {LEAST} are needed")
+        return f"{name} has 1 {noun} (use `rank` for single {noun}s)"
+    images = images_in_words(num_images, noun)
+    if num_images < LEAST:
+        return f"{name} has {images}, but about {LEAST} are needed"
+    # This number of different images would fill at least 5 folds, so there are equal images.
+    folds = images_in_words(num_folds, "fold")
+    return f"{name} has {images} in {folds}, but {LEAST_FOLDS} folds are needed (equal {noun}s share a fold)"
 
 
 def _notices_about_sets(
@@ -493,7 +515,7 @@ def _notices_about_names(
     stems_a = {PurePath(name).stem for name in names_a}
     stems_b = {PurePath(name).stem for name in names_b}
     common = {stem for stem in stems_a & stems_b if not _NUMBERED.fullmatch(stem)}
-    if not common or len(common) < _NAMESAKES * max(len(names_a), len(names_b)):
+    if not common or len(common) < _LEAST_SHARE_OF_NAMES * max(len(names_a), len(names_b)):
         return []
     have_names = "has the same name as one" if len(common) == 1 else f"have the same names as {noun}s"
     return [

@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 LEAST_SETS = 3
 # Level of the test for a further outlier, after one was found.
 FURTHER = 0.02
-# At most one in four sets is flagged. If more sets differ, it is undecided which of them are the outliers.
-_NAMED = 4
+# At most one of this number of sets is flagged. If more sets differ, it is undecided which of them are the outliers.
+_SETS_PER_OUTLIER = 4
 # Largest number of folds of all sets together.
-_FOLDS = 160
+_MOST_FOLDS = 160
 # Largest product of the number of partitions and the number of sets, which bounds the time of a test.
-_ROWS = 6400
+_MOST_ROWS = 6400
 # Smallest and largest number of partitions.
-_FEWEST = 200
-_MOST = 400
+_FEWEST_PARTITIONS = 200
+_MOST_PARTITIONS = 400
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class OutlierSets:
 
 def in_fewer_folds(side: Measured, num_sets: int) -> Measured:
     """Merge folds of a set, so that a test of many sets takes little memory. Empty folds are left out."""
-    most_folds = max(LEAST_FOLDS, _FOLDS // num_sets)
+    most_folds = max(LEAST_FOLDS, _MOST_FOLDS // num_sets)
     dnas: dict[str, DNA] = {}
     for kind, dna in side.dnas.items():
         filled = [fold for fold in dna.folds if fold.num_images]
@@ -117,12 +117,12 @@ def find_outlier_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tenso
     distance = _tested_distance(plan)
     if distance is None:
         return OutlierSets(len(sets), why_untested=f"{plan.distances[0].name} has no such test, but dna-emd has one")
-    why_untested = _why_untested(sets, plan, distances)
+    why_untested = _reason_without_test(sets, plan, distances)
     if why_untested:
         return OutlierSets(len(sets), why_untested=why_untested)
     # The order of the names makes partitions, and so p-values, independent of the order of the argument.
     remaining = sorted(sets)
-    largest_number = max(1, len(sets) // _NAMED)
+    largest_number = max(1, len(sets) // _SETS_PER_OUTLIER)
     tests = _Tests.of([sets[name] for name in remaining], distance, plan)
     p_value = tests.p_value
     if p_value > SIGNIFICANT:
@@ -168,7 +168,7 @@ class _Tests:
     @classmethod
     def of(cls, sets: Sequence[Measured], distance: Distance, plan: Plan) -> _Tests:
         """Test each set against all others together, by the network and by image properties."""
-        num_partitions = min(_MOST, max(_FEWEST, _ROWS // len(sets)))
+        num_partitions = min(_MOST_PARTITIONS, max(_FEWEST_PARTITIONS, _MOST_ROWS // len(sets)))
         masks = partitions([len(side.first.folds) for side in sets], num_partitions).flatten(0, 1)
         dnas_of_network, dnas_of_properties = _dnas_to_test([side.input_of(distance) for side in sets], plan)
         tests = [_test(distance, dnas_of_network, masks, plan.averaging.weights)]
@@ -188,7 +188,10 @@ class _Tests:
 
 
 def _dnas_to_test(dnas: Sequence[DNA], plan: Plan) -> tuple[list[DNA], list[DNA]]:
-    """Split DNAs into the neurons of the network and the image properties. The second list is empty without these."""
+    """Split DNAs into the neurons of the network and the image properties.
+
+    The second list is empty if image properties were not measured.
+    """
     dnas_of_network = [dna.select(neurons=plan.neurons) for dna in dnas]
     if not plan.has_properties:
         return dnas_of_network, []
@@ -203,7 +206,7 @@ def _test(distance: Distance, dnas: Sequence[DNA], masks: Tensor, weights: Tenso
     return test_relabeled(folded, Relabeled.of(folded, masks), distance.power, weights)
 
 
-def _why_untested(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
+def _reason_without_test(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
     """Return the reason why there is no test; empty if there is one."""
     names = list(sets)
     sides = list(sets.values())

@@ -1,4 +1,4 @@
-"""Images of a set that are outliers relative to another set, or to the others of their own set, with reasons."""
+"""Images of a set that are outliers relative to a reference, or to the other images of the set, with reasons."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Outliers:
 
     @cached_property
     def named(self) -> list[Outlier]:
-        """Flagged images in the order of ``names``: ``single``, and ``beyond`` if the test finds further outliers."""
+        """Flagged images in the order of ``names``. They are ``single``, and ``beyond`` if the test finds outliers."""
         flagged = [*self.single, *self.beyond] if self._finds_few else self.single
         return sorted(flagged, key=lambda outlier: outlier.image)
 
@@ -320,8 +320,15 @@ def _flagged_by_property(
 ) -> dict[int, Outlier]:
     """Return the images of B that a property flags relative to A, by their position in ``rows``.
 
-    Inputs that are no pictures have numbers instead of properties. The arguments are those of
-    :func:`_outliers_relative_to`, and ``means`` are those of the images in ``rows``.
+    Inputs that are no pictures have numbers instead of properties.
+
+    Args:
+        a: The reference, measured.
+        b: The images, measured.
+        rows: Rows of the images of B that are compared.
+        means_a: Spatial means of each layer of A.
+        means: Spatial means of each layer of the images in ``rows``.
+
     """
     if LAYER in a.rows and LAYER in b.rows:
         flagged = outliers_by_properties(a.rows[LAYER], b.rows[LAYER][rows])

@@ -31,7 +31,7 @@ class ManyComparisons(ByName["Comparison"]):
 
     @property
     def distance(self) -> str:
-        """Name of the distance that gives the order: dna-emd if it was measured, else the first distance."""
+        """Name of the distance that orders the sets. It is dna-emd if that was measured, else the first distance."""
         first = next(iter(self.values()))
         for name, result in first.items():
             in_all = all(name in comparison for comparison in self.values())
@@ -100,8 +100,8 @@ class Comparisons(ManyComparisons):
 
         Returns:
             The ratio of each set except the held-out set; empty without a held-out set. A ratio is None without folds
-            of images, if neither set differs from the reference, or if one of the two sets shares images with the
-            reference.
+            of images, and if neither the set nor the held-out set differs from the reference. It is also None if one of
+            them shares images with the reference.
 
         """
         return self._ratios(distance or self.distance, of_properties=False)
@@ -183,7 +183,7 @@ class Comparisons(ManyComparisons):
 
     @property
     def improvement(self) -> Improvement | None:
-        """Last improvement: the last set that is significantly closer to the reference than the best set before it.
+        """The last set that is significantly closer to the reference than the best set before it.
 
         Sets are compared in the order of :attr:`positions`. The first set is the best set so far. A later set becomes
         the best set so far if it is significantly closer, by the distance that orders the sets. None without positions,
@@ -222,7 +222,7 @@ class Comparisons(ManyComparisons):
 
     @property
     def noun(self) -> str:
-        """Noun of what was compared: ``"image"``, ``"row"`` or ``"input"``."""
+        """Noun of what was compared, ``"image"``, ``"row"`` or ``"input"``."""
         return next(iter(self.values())).noun
 
     def by(self, distance: str) -> Comparisons:

@@ -78,7 +78,7 @@ class Comparison(ByName["Result"]):
         properties: Comparison of image properties, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that are near-duplicates of images of A; 0 if near-duplicates were not searched.
-        twins: Source indices, in A and in B, of the first of these near-duplicates.
+        twins: Source indices, in A and in B, of the first pairs of near-duplicates.
         paired: True if each image of B was compared with its partner in A.
         why_untested: Reason why there is no test, with the actual and the required number of images or groups; empty if
             there is a test.
@@ -133,7 +133,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def same_images(self) -> bool:
-        """True if A and B are the same images: the same source, or sets with a distance of 0 in all neurons."""
+        """True if A and B are the same source, or if all neurons have a distance of 0."""
         return self.is_one_source or any(not result.values.any() for result in self.of_granularity("neuron"))
 
     @property
@@ -143,7 +143,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def main(self) -> Result | None:
-        """Distance that the verdict reports: dna-emd, or else the first distance with a test; None without either."""
+        """Distance that the verdict reports. It is dna-emd, or else the first distance with a test, or else None."""
         if "dna-emd" in self.results:
             return self.results["dna-emd"]
         return next((result for result in self.values() if result.p_value is not None), None)
@@ -159,12 +159,12 @@ class Comparison(ByName["Result"]):
 
     @property
     def copied(self) -> bool:
-        """True if there is no valid test: the sets share images, are not pairs, and do not differ significantly."""
+        """True if the sets share images, are not pairs, and do not differ significantly. The test is then not valid."""
         return self.shares_images and not self.paired and not self.differs
 
     @property
     def p_value(self) -> float | None:
-        """P-value of the test by the network: that of dna-emd, or else of the first distance with a test."""
+        """P-value of the test by the network. It is that of dna-emd, or else of the first distance with a test."""
         return None if self.test is None else self.test.p_value
 
     @property
@@ -188,7 +188,7 @@ class Comparison(ByName["Result"]):
         One test covers the network and image properties, like :attr:`p_value_of_any`. It exchanges the folds of B and
         of the held-out images. None if this was not tested.
         """
-        return self._jointly(_of_further)
+        return self._jointly(_test_against_held_out)
 
     @property
     def furthest_in(self) -> str | None:
@@ -196,7 +196,7 @@ class Comparison(ByName["Result"]):
 
         None if this was not tested, or if no layer, neuron or property has a p-value of at most 0.05.
         """
-        tests = self._tests(_of_further)
+        tests = self._tests(_test_against_held_out)
         if not tests:
             return None
         neurons, test = min(tests, key=lambda neurons_and_test: neurons_and_test[1].p_value)
@@ -245,7 +245,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def null(self) -> float | None:
-        """Null mean: the mean distance over permutations of the folds; None without a test."""
+        """Mean distance over permutations of the folds (the null mean). None without a test."""
         return None if self._first is None else self._first.null
 
     @property
@@ -348,8 +348,9 @@ class Comparison(ByName["Result"]):
             - its ``layer``, ``neuron`` (its number) and ``name``, which is the number if the neuron has no name,
             - its distances, by key,
             - its mean ``shift``; None if the activation ranges are unknown,
-            - its ``z`` (distance minus null mean, in null standard deviations), ``p_value`` (corrected for the number
-              of neurons) and ``q`` (false discovery rate); None without a test.
+            - its ``z``, the distance minus the null mean in null standard deviations; None without a test,
+            - its ``p_value``, corrected for the number of neurons; None without a test,
+            - its ``q``, the false discovery rate; None without a test.
 
         """
         check_one_of("by", by, Literal["evidence", "distance"])
@@ -448,7 +449,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def noun(self) -> str:
-        """Noun of what was compared: ``"image"``, ``"row"`` of embeddings, or another ``"input"``."""
+        """Noun of what was compared, ``"image"``, ``"row"`` for embeddings, or ``"input"``."""
         return "image" if self.measured is None else noun_of(self.measured[0].first)
 
     @property
@@ -464,8 +465,8 @@ class Comparison(ByName["Result"]):
     def protocol(self) -> str:
         """Describe how the figures were computed, for the implementation details of a paper, one sentence per line.
 
-        The text names the package, the network, the image preprocessing, the numbers of images, the histograms, the
-        tests and digests, as far as the result holds them.
+        The text is about the package, the network, the image preprocessing, the numbers of images, the histograms and
+        the tests. It includes digests. Facts that the result does not hold are left out.
         """
         # The module describes results, so it is imported when a result is described.
         protocol = import_module("torchmetrics_dna.reporting.protocol")
@@ -481,6 +482,6 @@ class Comparison(ByName["Result"]):
         return f"Comparison({', '.join(map(repr, self.values()))})"
 
 
-def _of_further(evidence: Evidence) -> PermutationTest | None:
+def _test_against_held_out(evidence: Evidence) -> PermutationTest | None:
     """Return the test of whether B is farther from A than held-out images; None if it was not made."""
     return None if evidence.farther is None else evidence.farther.test

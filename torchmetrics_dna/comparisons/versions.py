@@ -103,11 +103,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     if new_images is not old_images:
         unreadable = unreadable + new_contents.unreadable
     parts = _measure_parts(matches, splits, job, old_images, new_images, sides)
-    whole = None
-    if parts.removed is not None or parts.added is not None:
-        old_version = _merge_without_folds(parts.kept, parts.removed)
-        new_version = _merge_without_folds(parts.kept, parts.added)
-        whole = _compare_parts(old_version, new_version, sides)
+    whole = _compare_whole(parts, sides)
     warn_of_left_out(unreadable, arguments.reading)
     names = _NamesOfChanges.of(matches, old_images, new_images)
     return Versions(
@@ -192,6 +188,15 @@ def _measure_parts(
     return _Parts(kept, removed, added)
 
 
+def _compare_whole(parts: _Parts, sides: Sides) -> Comparison | None:
+    """Compare the new version with the old version; None if both have the same images."""
+    if parts.removed is None and parts.added is None:
+        return None
+    old_version = _merge_without_folds(parts.kept, parts.removed)
+    new_version = _merge_without_folds(parts.kept, parts.added)
+    return _compare_parts(old_version, new_version, sides)
+
+
 def _compare_parts(a: Measured | None, b: Measured | None, sides: Sides) -> Comparison | None:
     """Compare two sets of images; None if one of them is empty."""
     if a is None or b is None:
@@ -236,8 +241,8 @@ class _Matches:
 
 
 def _merge_without_folds(a: Measured | None, b: Measured | None) -> Measured | None:
-    """Merge two parts of a version, without folds, since a test is not valid for versions that share images."""
+    """Merge two sets of images, without folds, since a test is not valid for versions that share images."""
     if a is not None and b is not None:
         return a.merge(b).without_folds()
-    part = a or b
-    return None if part is None else part.without_folds()
+    not_empty = a or b
+    return None if not_empty is None else not_empty.without_folds()

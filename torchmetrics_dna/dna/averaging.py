@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Averaging:
     """Average of the distances of neurons or of layers. Each result has an average, which is saved with it.
 
-    To add an average that is not a weighted sum, such as a trimmed mean, add a field, and use the field in
-    :meth:`terms` and in the properties. If the average is not linear, :attr:`why_noisy` must return a reason, since the
+    An average that is not a weighted sum, such as a trimmed mean, needs a new field, which :meth:`terms` and the
+    properties use. If the average is not linear, :attr:`why_noisy` must return a reason, since the
     average can't be debiased. Tests stay valid, since they test single neurons with their weights. The null mean stays
     valid, since it is measured.
 
@@ -57,7 +57,7 @@ class Averaging:
 
     @property
     def adjective(self) -> str:
-        """Adjective for the name of a distance with this average: "weighted ", or empty for the plain mean."""
+        """Adjective for the name of a distance with this average, ``"weighted "``, or empty for the plain mean."""
         return "" if self.is_plain else "weighted "
 
     def over(self, terms: str) -> str:

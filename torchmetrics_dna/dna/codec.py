@@ -24,9 +24,9 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
 # Types of images in fingerprints.
-_DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
+_DTYPES_OF_IMAGES = ("uint8", "float16", "bfloat16", "float32", "float64")
 # Number of bytes of the numbers of a layer in a fingerprint.
-_NUMBERS = 16
+_BYTES_PER_LAYER = 16
 # Description in json types, arrays by name, and remarks. Remarks do not enter the digest.
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
@@ -139,14 +139,14 @@ def _checked_fingerprint(content: Any) -> dict[str, Any]:
     fingerprint: dict[str, Any] = check_type("fingerprint", content, dict)
     form = check_type("input", fingerprint.get("input"), list)
     # The form of an image is a dtype, a height and a width. That of other inputs is a digest, perhaps with a number.
-    is_image = len(form) == 3 and form[0] in _DTYPES and 0 not in form
+    is_image = len(form) == 3 and form[0] in _DTYPES_OF_IMAGES and 0 not in form
     is_digest = len(form) in (1, 2) and type(form[0]) is str
     are_small = all(type(number) is int and 0 <= number < 1 << 13 for number in form[1:])
     if not are_small or not (is_image or is_digest):
         raise ValueError(f"its fingerprint is of {brief(form)}, expected a dtype, height and width, or a digest")
     check_type("tolerance", fingerprint.get("tolerance"), float)
     for layer, numbers in check_type("layers", fingerprint.get("layers"), dict).items():
-        if len(b64decode(check_type("numbers", numbers, str), validate=True)) != _NUMBERS:
+        if len(b64decode(check_type("numbers", numbers, str), validate=True)) != _BYTES_PER_LAYER:
             raise ValueError(f"its fingerprint of layer {layer!r} is {brief(numbers)}")
     return fingerprint
 

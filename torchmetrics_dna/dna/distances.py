@@ -53,8 +53,8 @@ class Distance:
         unit: Unit of the values.
         sentence: One-line explanation for readers of a report.
         granularity: ``"neuron"`` or ``"layer"`` if each neuron or layer has a value; ``"set"`` for a single value.
-        kinds: Representations that the distance supports. ``between`` takes the first; the others contain it. Empty if
-            the distance takes features of single images.
+        kinds: Representations that the distance supports. ``between`` takes the first representation, and the others
+            contain it. Empty if the distance takes features of single images.
         least: Minimum number of images per set.
         between: Function that computes the distance. It takes two DNAs, and returns a float64 tensor ``(N,)`` or
             ``(layers,)``. If ``kinds`` is empty, it takes the features of both sets, ``(images, n)``. It then returns
@@ -478,13 +478,11 @@ def networks_of(
     if with_others:
         num_networks += 1
     weights_path = network.get("weights_path")
-    if num_networks > 1 and weights_path is not None and not Path(weights_path).is_dir():
-        raise ValueError(
-            f"{argument('weights_path')} expected to be a folder with the weights of each network, but got"
-            f" {str(weights_path)!r}"
-        )
+    if num_networks > 1:
+        _check_folder_of_weights(weights_path)
     networks = []
     for (feature, crop), metrics in by_network.items():
+        # A dictionary keeps each layer once, in order.
         layers = dict.fromkeys(record.layer for record in metrics if record.layer)
         arguments = {
             "feature": feature,
@@ -495,6 +493,15 @@ def networks_of(
         }
         networks.append((arguments, metrics))
     return networks
+
+
+def _check_folder_of_weights(weights_path: Any) -> None:
+    """Raise ValueError if the weights of several networks are given by a path that is no folder."""
+    if weights_path is not None and not Path(weights_path).is_dir():
+        raise ValueError(
+            f"{argument('weights_path')} expected to be a folder with the weights of each network, but got"
+            f" {str(weights_path)!r}"
+        )
 
 
 def in_order(records: Iterable[Distance]) -> tuple[Distance, ...]:

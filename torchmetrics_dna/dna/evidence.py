@@ -67,23 +67,23 @@ class Interval:
 
     @property
     def ends(self) -> str:
-        """Both ends as text: "[0.5, 2]", or "(0, 2]" if 0 does not belong to the interval."""
+        """Both ends as text, such as "[0.5, 2]", or "(0, 2]" if 0 does not belong to the interval."""
         bracket = "(" if self.excludes_zero and self.low == 0 else "["
         return f"{bracket}{number(self.low)}, {number(self.high)}]"
 
     @property
     def in_words(self) -> str:
-        """Level and ends for running text: "95% CI [0.5, 2]", or "95% CI (0, 2]" if 0 does not belong to it."""
+        """Level and ends for running text, such as "95% CI [0.5, 2]"."""
         return f"{self.ci} {self.ends}"
 
     @property
     def ci(self) -> str:
-        """Name of the interval with its confidence: "95% CI"."""
+        """Name of the interval with its confidence, such as "95% CI"."""
         return f"{percent(self.confidence)} CI"
 
     @property
     def level(self) -> str:
-        """Confidence as text: "95%"."""
+        """Confidence as text, such as "95%"."""
         return percent(self.confidence)
 
 
@@ -137,18 +137,17 @@ class Evidence:
     Attributes:
         interval: Confidence interval of the distance. None if the distance can't be debiased, such as for fd of too few
             images, and for weights below 0.
-        layers: Debiased distance of each layer, shape ``(layers,)``; 0 if it is within sampling noise. NaN if the
-            distance of the layer can't be debiased, such as for fd with too few images for the neurons of the layer,
-            and for weights below 0.
+        layers: Debiased distance of each layer, shape ``(layers,)``; 0 if it is within sampling noise. NaN if it can't
+            be debiased: for fd of layers with too many neurons for these images, and for weights below 0.
         layer_intervals: Confidence interval of the distance of each layer; None where ``layers`` is NaN.
         neurons: Debiased distance of each neuron, shape ``(N,)``. For fd, the debiased distance of each layer.
         test: Permutation test of the folds. None if a set is taken as exact, or if there are too few relabelings
             because one set is much larger. Also None for fd if the sets are too large or too unequal.
-        null: Null mean: the mean distance over relabelings, which samples of the same distribution and of these sizes
-            would have; None without a test.
+        null: Null mean: the expected distance between samples of the same distribution, of these sizes. It is the mean
+            over relabelings. None without a test.
         null_high: 95% quantile of the distance over relabelings; None without a test.
-        chance: Expected distance between two sets of these sizes from the distribution of A, estimated from halves of
-            A. None if A has fewer than 10 folds, for pairs, and for fd without a test.
+        chance: Expected distance between two samples of the distribution of A, of these sizes. It is estimated from
+            halves of A. None if A has fewer than 10 folds, for pairs, and for fd without a test.
         least_p_value: Smallest p-value that the test can return; None without a test.
         jackknife: Jackknife estimate of the distance. Its ``left`` may be negative, so its mean over draws of images
             is unbiased.
@@ -384,21 +383,21 @@ class Ratio:
 
     @property
     def in_words(self) -> str:
-        """Ratio for a text such as "3.1 times as far as": "3.1", or "at least 2.3"."""
+        """Ratio as text, such as "3.1" or "at least 2.3", for a sentence such as "3.1 times as far as"."""
         if self.value is None:
             return f"at least {number(self.low, 2)}"
         return number(self.value, 2)
 
     @property
     def ends(self) -> str:
-        """Interval in parentheses: " (95% CI [2.6, 3.8])", or " (one-sided 95% confidence bound)"."""
+        """Interval in parentheses, such as " (95% CI [2.6, 3.8])", or " (one-sided 95% confidence bound)"."""
         if self.high is None:
             return f" (one-sided {self.level} confidence bound)"
         return f" ({self.level} CI {self._interval})"
 
     @property
     def level(self) -> str:
-        """Confidence as text: "95%"."""
+        """Confidence as text, such as "95%"."""
         return percent(self.confidence)
 
     @property
@@ -421,8 +420,8 @@ def ratio_of(far: Evidence, near: Evidence, questions: int = 1) -> Ratio | None:
             intervals are right (Bonferroni).
 
     Returns:
-        The ratio. None if neither distance is significantly above 0, if the noise of a distance is unknown, or if the
-        other set is so close to the reference that the images can't be independent.
+        The ratio. None if neither distance is significantly above 0, or if the noise of a distance is unknown. Also
+        None if the other set is so close to the reference that their images can't be independent.
 
     """
     if far.interval is None or near.interval is None or near.is_below_noise:
@@ -521,7 +520,7 @@ def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Avera
     Null hypothesis: the folds of both sets come from one distribution. The folds of A are never exchanged.
 
     Args:
-        folded: A, and as B the folds of the first set followed by those of the second set.
+        folded: A in folds. Its second set, B, has the folds of the first set, then the folds of the second set.
         num_folds: Number of folds of the first set.
         power: Power of the mean distances that are compared, see :func:`weigh_evidence`.
         averaging: How the distances of neurons become one number.
@@ -686,7 +685,7 @@ def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tup
 def _figures_of_influences(
     side: PseudoValues | None, slices: Sequence[slice], averaging: Averaging
 ) -> PseudoValues | None:
-    """Return the influence of each unit of a set on the figure over all neurons and on those of the layers."""
+    """Return the influence of each unit of a set on the figure over all neurons and on the figure of each layer."""
     if side is None:
         return None
     influences = PseudoValues(_figures_of(side.values, slices, averaging), side.ratios)

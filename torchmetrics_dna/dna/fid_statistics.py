@@ -15,7 +15,7 @@ from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import read_npz
 from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.images.paths import asking, is_address, open_file, suffix_of
+from torchmetrics_dna.images.paths import file_system_of, is_address, open_file, suffix_of
 from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     if suffix in PICKLES:
         return True
     if is_remote:
-        with open_file(str(path), forwards=True) as file, asking(str(path)):
+        with open_file(str(path), forwards=True) as file, file_system_of(str(path)):
             head = file.read(64)
         # A zip file begins with the header of its first member. The length of its name is at byte 26, the name at 30.
         length = int.from_bytes(head[26:28], "little")

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 # Number of relabelings for fd. It is a fifth of the usual number, since each takes an eigendecomposition per layer.
 LAYER_RELABELINGS = 200
 # Smallest number of images per set for each neuron of a layer. With fewer images, the coverage of intervals is too low.
-_IMAGES = 3
+_IMAGES_PER_NEURON = 3
 # Largest number of bytes for the spatial means of both sets.
-_BYTES = 1 << 30
+_MOST_BYTES = 1 << 30
 # Seconds per relabeling on one core, divided by the cube of the size of the matrix.
-_SECONDS = 5e-10
+_SECONDS_PER_CUBE = 5e-10
 # Largest number of seconds that a test may take.
 _LONGEST_TEST = 10
 # Number of float64 values that are processed at a time. These 2 MB fit the cache.
@@ -172,7 +172,7 @@ def why_not_kept(neurons: Neurons, num_images: Sequence[int | None], remedy: str
     if len(sizes) < len(num_images):
         return "a stream does not say how long it is"
     num_bytes = 4 * neurons.total * sum(sizes)
-    if num_bytes > _BYTES:
+    if num_bytes > _MOST_BYTES:
         return f"that would keep {neurons.total:,} numbers per {noun} for {sum(sizes):,} {noun}s; {remedy}"
     return ""
 
@@ -210,19 +210,24 @@ def plan_for(
         if reason:
             tested = False
             limits.append(f"{name} has no test here, since {reason}")
-    debiased = [layer for layer, width in neurons.items() if smaller >= _IMAGES * width]
-    not_debiased = [layer for layer in neurons if layer not in debiased]
-    if not_debiased:
-        scope = "here"
-        if debiased:
-            layers = ", ".join(not_debiased) if len(not_debiased) <= 3 else f"{len(not_debiased)} layers"
-            scope = f"of {layers} and of the whole"
-        images_of_widest = _IMAGES * max(neurons[layer] for layer in not_debiased)
+    debiased = [layer for layer, width in neurons.items() if smaller >= _IMAGES_PER_NEURON * width]
+    if len(debiased) < len(neurons):
+        scope = _scope_without_debiasing(neurons, debiased)
+        images_of_widest = _IMAGES_PER_NEURON * max(neurons.values())
         limits.append(
-            f"{name} has no debiased value and no interval {scope}: that takes {_IMAGES} {noun}s a side for each"
-            f" neuron, {images_of_widest:,} for the widest, but there are {smaller:,}"
+            f"{name} has no debiased value and no interval {scope}: that takes {_IMAGES_PER_NEURON} {noun}s a side for"
+            f" each neuron, {images_of_widest:,} for the widest, but there are {smaller:,}"
         )
     return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)
+
+
+def _scope_without_debiasing(neurons: Neurons, debiased: Sequence[str]) -> str:
+    """Return a phrase that names the layers that are not debiased; "here" if no layer is debiased."""
+    if not debiased:
+        return "here"
+    not_debiased = [layer for layer in neurons if layer not in debiased]
+    layers = ", ".join(not_debiased) if len(not_debiased) <= 3 else f"{len(not_debiased)} layers"
+    return f"of {layers} and of the whole"
 
 
 def _why_untested(neurons: Neurons, smaller: int, larger: int, noun: str) -> str:
@@ -242,7 +247,7 @@ def _why_untested(neurons: Neurons, smaller: int, larger: int, noun: str) -> str
             " large again, or test dna-emd"
         )
     # For FID of 10,000 images, a test would take 15 minutes.
-    seconds = LAYER_RELABELINGS * _SECONDS * sum(min(width, smaller) ** 3 for width in neurons.values())
+    seconds = LAYER_RELABELINGS * _SECONDS_PER_CUBE * sum(min(width, smaller) ** 3 for width in neurons.values())
     if seconds > _LONGEST_TEST:
         return f"that would take about {seconds:.0f} s; test dna-emd, watch fewer layers, or give fewer {noun}s"
     return ""
@@ -253,8 +258,8 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
 
     Folds may have fewer and wider bins than the DNAs. The cumulative counts are then compared once per wider bin.
     """
-    num_folds_a = len(_filled(a))
-    folds: list[Any] = [*_filled(a), *_filled(b)]
+    num_folds_a = len(_folds_or_whole(a))
+    folds: list[Any] = [*_folds_or_whole(a), *_folds_or_whole(b)]
     num_bins = min(fold.num_bins for fold in folds)
     folds = [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
     check_comparable(*folds)
@@ -266,10 +271,11 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
     counts_a = _ranged_counts(a, folds[:num_folds_a])
     counts_b = _ranged_counts(b, folds[num_folds_a:])
     low, high = a.ranged_counts().bounds()
-    # Between folds of A, A is both sets, so that wide bins of B do not hide differences between these folds.
+    # Folds of A are compared as if A were both sets, so that wide bins of B do not hide differences between them.
     cumulative_in_a = cache(partial(Cumulative.of_own_ranges, counts_a, counts_a, low, high))
 
     def distances_in_a(first: Tensor, second: Tensor) -> Tensor:
+        """Return the distance of each neuron between folds of A, from masks of these folds."""
         in_first = _with_unselected(first, num_folds_a)
         in_second = _with_unselected(second, num_folds_a)
         bins: Tensor = cumulative_in_a().emd(in_first, in_second) * scale
@@ -284,10 +290,12 @@ def _folded_cumulative(a: DNA, b: DNA, build: Callable[[], Cumulative], scale: f
     cumulative = cache(build)
 
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
+        """Return the distance of each neuron, in bins of the DNAs."""
         bins: Tensor = cumulative().emd(in_a, in_b) * scale
         return bins
 
     def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
+        """Return the signed difference of the means of each neuron."""
         sums, totals = cumulative().sums()
         return shift_of_folds(sums, totals, in_a, in_b)
 
@@ -308,11 +316,11 @@ def _ranged_counts(dna: HistogramDNA, folds: Sequence[HistogramDNA]) -> RangedCo
 
 def folded_frechet(a: DNA, b: DNA) -> FoldedSides:
     """Fold both sets for dna-fd."""
-    folds: list[Any] = [*_filled(a), *_filled(b)]
+    folds: list[Any] = [*_folds_or_whole(a), *_folds_or_whole(b)]
     check_comparable(*folds)
     means = torch.stack([fold.mean for fold in folds])
     variances = torch.stack([fold.var for fold in folds])
-    sizes = _sizes(folds)
+    sizes = _sizes_of(folds)
     totals = sizes.double()[:, None]
     sums = means * totals.to(means)
     distances = partial(frechet_of_folds, means, variances, sizes)
@@ -327,8 +335,8 @@ def _folded_neurons(
     slices = list(a.neurons.slices.values())
     return FoldedSides(
         distances,
-        sizes_a=_sizes(_filled(a)),
-        sizes_b=_sizes(_filled(b)),
+        sizes_a=_sizes_of(_folds_or_whole(a)),
+        sizes_b=_sizes_of(_folds_or_whole(b)),
         slices=slices,
         exact=(not a.folds, not b.folds),
         shifts=shifts,
@@ -366,43 +374,57 @@ def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: PlanOfLayers) -> 
         plan: Plan of the evidence.
 
     """
-    neurons = plan.neurons
-    columns_of_layers = list(neurons.slices.values())
     fold_of_image, sizes_a, sizes_b = _numbered_folds(folds, [1, 1])
-
-    def all_features() -> Tensor:
-        sets = [side for side in (a, b) if isinstance(side, Features)]
-        return torch.cat([side.select(list(neurons)).values for side in sets])
-
-    def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
-        features = all_features()
-        of_layers = []
-        for columns in columns_of_layers:
-            of_layers.append(layer_frechet_of_folds(features[:, columns], fold_of_image, in_a, in_b))
-        return torch.stack(of_layers, 1)
-
-    def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
-        features = all_features()
-        sizes = torch.cat([sizes_a, sizes_b])
-        sums = torch.zeros(len(sizes), features.shape[1], dtype=torch.float64)
-        sums.index_add_(0, fold_of_image, features.double())
-        return shift_of_folds(sums, sizes[:, None], in_a, in_b)
-
-    def noise() -> Noise:
-        return _noise((a, b), folds, plan)
-
+    layers = _FoldedLayers((a, b), plan.neurons, fold_of_image, torch.cat([sizes_a, sizes_b]))
     return FoldedSides(
-        distances,
+        layers.distances,
         sizes_a,
         sizes_b,
-        slices=[slice(i, i + 1) for i in range(len(neurons))],
+        slices=[slice(i, i + 1) for i in range(len(plan.neurons))],
         exact=(folds[0] is None, folds[1] is None),
-        noise=noise,
+        noise=partial(_noise, (a, b), folds, plan),
         num_relabelings=LAYER_RELABELINGS if plan.tested else 0,
         limits=plan.limits,
-        shifts=shifts,
-        shift_slices=columns_of_layers,
+        shifts=layers.shifts,
+        shift_slices=list(plan.neurons.slices.values()),
     )
+
+
+class _FoldedLayers(NamedTuple):
+    """Features of two sets in folds, from which fd of each layer is computed.
+
+    Attributes:
+        sides: Features of both sets.
+        neurons: The neurons of the layers.
+        fold_of_image: Fold of each image, from 0 to K - 1.
+        sizes: Number of images of each fold, ``(K,)``.
+
+    """
+
+    sides: tuple[Side, Side]
+    neurons: Neurons
+    fold_of_image: Tensor
+    sizes: Tensor
+
+    def distances(self, in_a: Tensor, in_b: Tensor) -> Tensor:
+        """Return fd of each layer between the folds in A and in B, ``(P, layers)``."""
+        features = self._features()
+        distances = []
+        for columns in self.neurons.slices.values():
+            distances.append(layer_frechet_of_folds(features[:, columns], self.fold_of_image, in_a, in_b))
+        return torch.stack(distances, 1)
+
+    def shifts(self, in_a: Tensor, in_b: Tensor) -> Tensor:
+        """Return the mean of each neuron in A minus its mean in B, ``(P, N)``."""
+        features = self._features()
+        sums = torch.zeros(len(self.sizes), features.shape[1], dtype=torch.float64)
+        sums.index_add_(0, self.fold_of_image, features.double())
+        return shift_of_folds(sums, self.sizes[:, None], in_a, in_b)
+
+    def _features(self) -> Tensor:
+        """Return the features of all images of both sets, ``(images, N)``."""
+        sets = [side for side in self.sides if isinstance(side, Features)]
+        return torch.cat([side.select(list(self.neurons)).values for side in sets])
 
 
 def _noise(sides: tuple[Side, Side], folds: Folds, plan: PlanOfLayers) -> Noise:
@@ -486,13 +508,13 @@ def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Te
     return torch.cat(fold_of_image), sizes[0], sizes[1]
 
 
-def _filled(dna: DNA) -> list[DNA]:
+def _folds_or_whole(dna: DNA) -> list[DNA]:
     """Return the non-empty folds. If there are none, return the DNA itself as one fold."""
     filled = [fold for fold in dna.folds if fold.num_images]
     return filled or [replace(dna, folds=())]
 
 
-def _sizes(folds: list[DNA]) -> Tensor:
+def _sizes_of(folds: list[DNA]) -> Tensor:
     """Return the number of images of each fold, int64, ``(K,)``."""
     return torch.tensor([fold.num_images for fold in folds])
 

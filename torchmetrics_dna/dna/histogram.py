@@ -338,9 +338,11 @@ def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tens
         groups: Maximum number of groups per neuron.
 
     Returns:
-        Three tensors: the shares of A and of B in each group, ``(N, 2, groups)``; the number of groups in use, which
-        come first, ``(N,)``; and the activations at the start of the first and at the end of the last group in use,
-        ``(N, 2)``.
+        Three tensors:
+
+        - The shares of A and of B in each group, ``(N, 2, groups)``. The groups in use come first.
+        - The number of groups in use, ``(N,)``.
+        - The activations at the start of the first and at the end of the last group in use, ``(N, 2)``.
 
     """
     bins = torch.arange(a.num_bins)

@@ -66,15 +66,15 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
             return load_fid_statistics(file)
         _check_dna_file(file)
         dna = DNA.load(file)
-        with_given_ranges = with_ranges(dna, ranges)
+        dna_with_given_ranges = with_ranges(dna, ranges)
         own_ranges = getattr(dna, "ranges", None)
-        given_ranges = getattr(with_given_ranges, "ranges", None)
+        given_ranges = getattr(dna_with_given_ranges, "ranges", None)
         if own_ranges and given_ranges and own_ranges.digest != given_ranges.digest:
             raise ValueError(
                 f"{str(file)!r} was counted within the ranges {own_ranges.digest} ({own_ranges.label}), but"
                 f" {written('ranges')} is {given_ranges.digest} ({given_ranges.label})"
             )
-        return with_given_ranges
+        return dna_with_given_ranges
 
 
 def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
@@ -147,7 +147,6 @@ def describe(path: str) -> dict[str, Any]:
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 
     dna = load_dna(path)
-    layers: dict[str, dict[str, int]] = {layer: {"neurons": width} for layer, width in dna.neurons.items()}
     description: dict[str, Any] = {
         "kind": dna.kind,
         "digest": dna.digest,
@@ -164,14 +163,23 @@ def describe(path: str) -> dict[str, Any]:
         description["ranges"] = None
         if ranges is not None:
             description["ranges"] = {"name": ranges.name, "margin": ranges.margin, "digest": ranges.digest}
-        for layer, counts in dna.by_layer().items():
-            layers[layer]["values"] = int(counts[0].sum())
-            layers[layer]["largest count"] = int(counts.max())
     if isinstance(dna, GaussianDNA):
         description["statistics"] = dna.statistics
     description["notes"] = dna.notes
-    description["layers"] = layers
+    description["layers"] = _describe_layers(dna)
     return description
+
+
+def _describe_layers(dna: DNA) -> dict[str, dict[str, int]]:
+    """Return the number of neurons of each layer. For histograms, also the number of values and the largest count."""
+    from torchmetrics_dna.dna import HistogramDNA
+
+    layers = {layer: {"neurons": width} for layer, width in dna.neurons.items()}
+    if isinstance(dna, HistogramDNA):
+        for layer, counts in dna.by_layer().items():
+            layers[layer]["values"] = int(counts[0].sum())
+            layers[layer]["largest count"] = int(counts.max())
+    return layers
 
 
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:

@@ -85,7 +85,7 @@ class FewDiffer(NamedTuple):
 
     @property
     def number_in_words(self) -> str:
-        """Number with a verb: "1 neuron differs", or "3 layers differ"."""
+        """Number with a verb, such as "1 neuron differs" or "3 layers differ"."""
         if self.number == 1:
             return f"1 {self.what} differs"
         return f"{self.number:,} {self.what}s differ"

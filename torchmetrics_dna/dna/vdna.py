@@ -26,7 +26,7 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
 
 # Counts in official files are int32, so larger counts would overflow.
-_LARGEST = np.iinfo(np.int32).max
+_LARGEST_COUNT = np.iinfo(np.int32).max
 # Version of vdna that writes this format.
 _VERSION = "0.1.1"
 _RANGES = "activation-ranges"
@@ -220,7 +220,7 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
     if not isinstance(value, HistogramDNA):
         raise ValueError(f"Official files hold no {value.kind} DNAs; save() writes them")
     largest = int(value.counts.max())
-    if largest > _LARGEST:
+    if largest > _LARGEST_COUNT:
         raise ValueError(f"Official files hold counts up to 2^31 - 1, but there is one of {largest}; save() holds it")
     return split("", value.counts, np.int32)
 

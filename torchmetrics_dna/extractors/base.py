@@ -275,7 +275,7 @@ class DNAExtractor(nn.Module):
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Name, weights digest, preparation and fingerprint: the fields that DNAs keep of their extractor."""
+        """Name, weights digest, preparation and fingerprint, which a DNA keeps of its extractor."""
         return {
             "extractor": self.name,
             "weights_digest": self.weights_digest,

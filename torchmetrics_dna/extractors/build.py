@@ -71,7 +71,7 @@ class Built(NamedTuple):
 
     @property
     def takes_rgb(self) -> bool:
-        """True if images must be grey or RGB: for presets and timm models, and if only properties are measured."""
+        """True if images must be grey or RGB, as for presets, timm models, and image properties alone."""
         return self.preparation.size is not None or self.views == {}
 
 

@@ -55,9 +55,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.chmod(mode)
         temporary.replace(path)
     except OSError as err:
-        # Name the final file in the error. The error of a full disk names no file.
-        is_unnamed = err.filename is None and err.errno is not None
-        if is_unnamed or err.filename == str(temporary):
+        # Report the final file instead of the temporary file. The error of a full disk has no file name.
+        is_without_name = err.filename is None and err.errno is not None
+        if is_without_name or err.filename == str(temporary):
             err.filename = str(path)
         raise
     finally:

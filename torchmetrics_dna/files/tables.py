@@ -195,12 +195,12 @@ def _escaped_html(text: str) -> str:
 
 def as_markdown(sentences: Sequence[str], tables: Sequence[Table]) -> str:
     """Render sentences, followed by tables with their titles, as Markdown."""
-    parts = [escaped_markdown(sentence) for sentence in sentences]
+    paragraphs = [escaped_markdown(sentence) for sentence in sentences]
     for table in tables:
         if table.title:
-            parts.append(escaped_markdown(table.title))
-        parts.append(table.markdown())
-    return "\n\n".join(parts) + "\n"
+            paragraphs.append(escaped_markdown(table.title))
+        paragraphs.append(table.markdown())
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def as_html(sentences: Sequence[str], tables: Sequence[Table]) -> str:

@@ -40,7 +40,7 @@ class FrechetEstimate(NamedTuple):
 
     @property
     def debiased(self) -> Tensor:
-        """Estimated fd between the populations: ``value - bias``. For a small distance, it can be negative."""
+        """Estimated fd between the populations, ``value - bias``. For a small distance, it can be negative."""
         debiased: Tensor = self.value - self.bias
         return debiased
 

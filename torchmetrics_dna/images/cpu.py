@@ -153,6 +153,38 @@ def _colours(image: Any, step: Any) -> Any:
     height = (image.shape[0] + step - 1) // step
     width = (image.shape[1] + step - 1) // step
     count = height * width
+    brightness, squares, dark, bright, saturation, red_green, blue_yellow, num_colours = _sums_of_colours(
+        image, step, height, width
+    )
+    mean = brightness / count
+    return (
+        mean / WHITE,
+        np.sqrt(max(squares / count - mean * mean, 0.0)) * 2 / WHITE,
+        dark / count,
+        bright / count,
+        saturation / (255 * count),
+        0.5 + red_green / (510 * count),
+        0.5 + blue_yellow / (1020 * count),
+        np.sqrt(num_colours / min(count, 1 << 15)),
+        _dark_corners(image, step, height, width),
+    )
+
+
+@compiled
+def _sums_of_colours(image: Any, step: Any, height: Any, width: Any) -> Any:
+    """Return sums over the measured pixels of an image, from which its colour properties are computed.
+
+    Args:
+        image: The image, ``(H, W, 3)``.
+        step: Stride of the measured rows and columns.
+        height: Number of measured rows.
+        width: Number of measured columns.
+
+    Returns:
+        Sum of the brightness and of its square, number of dark and of bright pixels, and sums of the saturation, of red
+        minus green, and of blue minus yellow. The last value is the number of different colours.
+
+    """
     brightness = 0
     squares = 0
     dark = 0
@@ -175,18 +207,7 @@ def _colours(image: Any, step: Any) -> Any:
             blue_yellow += 2 * blue - red - green
             # The index of a colour consists of the upper five bits of each channel.
             is_present[(red >> 3 << 10) + (green >> 3 << 5) + (blue >> 3)] = 1
-    mean = brightness / count
-    return (
-        mean / WHITE,
-        np.sqrt(max(squares / count - mean * mean, 0.0)) * 2 / WHITE,
-        dark / count,
-        bright / count,
-        saturation / (255 * count),
-        0.5 + red_green / (510 * count),
-        0.5 + blue_yellow / (1020 * count),
-        np.sqrt(is_present.sum() / min(count, 1 << 15)),
-        _dark_corners(image, step, height, width),
-    )
+    return brightness, squares, dark, bright, saturation, red_green, blue_yellow, is_present.sum()
 
 
 @compiled
@@ -264,9 +285,9 @@ def _sums_of_texture(grey: Any, columns: Any, rows: Any) -> Any:
         rows: Sum of the absolute differences between each two neighbouring rows. This function fills it in.
 
     Returns:
-        Number of pairs of neighbours that differ, and sums of absolute values: the differences of pixels two columns
-        apart, the differences of pixels two rows apart, the Laplacian beyond its dead zone, and the response of
-        Immerkaer's kernel.
+        Number of pairs of neighbours that differ, and four sums of absolute values. The sums are those of differences
+        of pixels two columns apart, of differences of pixels two rows apart, of the Laplacian beyond its dead zone, and
+        of the response of Immerkaer's kernel.
 
     """
     height = len(grey)

@@ -116,7 +116,7 @@ def load_batches(
         parts: Ranges of image indices, or of shards of a stream. No batch contains images of two parts, so that the
             results for one part do not depend on the other parts. By default, all images are one part.
         window: Number of images per window. Each part is cut into windows, and no batch contains images of two windows.
-            The last batch of a window is returned before the first image of the next window is read.
+            A complete window does not wait for the first image of the next window.
         pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
 
     Yields:
@@ -257,8 +257,8 @@ def default_workers(num_images: int) -> int:
     """Return the default number of processes that decode images.
 
     The number is 0 for fewer than 64 images. It is also 0 in a process that may not start other processes, such as a
-    worker of a ``multiprocessing.Pool``. Otherwise, the cores available to this process are divided among the processes
-    of torchrun on this machine, and the default is one worker per core, from 1 to 8. Idle workers cost nothing, because
+    worker of a ``multiprocessing.Pool``. Otherwise, there is one worker per core, from 1 to 8. The cores available to
+    this process are first divided among the processes of torchrun on this machine. Idle workers cost nothing, because
     they wait for the network.
 
     Example:

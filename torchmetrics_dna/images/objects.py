@@ -180,7 +180,10 @@ def _shards_of_dataset(dataset: Any, label: str, singles: Callable[[Any], Iterat
 
 
 def _items_of(source: Any) -> Callable[[], Iterator[Any]] | None:
-    """Return a function that iterates over an iterable or over the values of a function; None for other objects."""
+    """Return a function that iterates over an iterable, or over the values of a function.
+
+    Return None if the source is neither.
+    """
     if isinstance(source, Iterator):
         return _Once(source)
     if hasattr(source, "__iter__"):

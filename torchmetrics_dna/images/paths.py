@@ -252,14 +252,14 @@ def public_names(files: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
+def file_system_of(address: str, action: str = "read") -> Iterator[tuple[Any, str]]:
     """Yield the file system of an address, and the path in this file system.
 
     Errors in the block are converted to an error with one line and the address.
 
     Args:
         address: The address.
-        doing: Verb for the action in the block, for errors.
+        action: Verb for the action in the block, for errors.
 
     Raises:
         FileNotFoundError: If nothing exists at the address.
@@ -268,7 +268,7 @@ def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
         OSError: For all other errors.
 
     """
-    _check_protocol(address, doing)
+    _check_protocol(address, action)
     import fsspec
 
     try:
@@ -280,11 +280,11 @@ def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
         cause = _cause_of(err)
         if isinstance(cause, FileNotFoundError):
             raise FileNotFoundError(f"There is nothing at {name!r}") from err
-        raise OSError(f"Can't {doing} {name!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
+        raise OSError(f"Can't {action} {name!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
 
 
-def _check_protocol(address: str, doing: str) -> None:
-    """Check that fsspec supports the protocol of an address, and that its package is installed.
+def _check_protocol(address: str, action: str) -> None:
+    """Check that fsspec supports the protocol of an address, and that the package for the protocol is installed.
 
     Raises:
         ModuleNotFoundError: If the package is missing.
@@ -300,7 +300,7 @@ def _check_protocol(address: str, doing: str) -> None:
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as err:
-        raise ModuleNotFoundError(f"To {doing} {name!r}: {reason_of(err)}") from err
+        raise ModuleNotFoundError(f"To {action} {name!r}: {reason_of(err)}") from err
     except ValueError as err:
         raise ValueError(
             f"{name!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another that fsspec"
@@ -341,7 +341,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         return
     if _protocol(path) in ("http", "https"):
         raise OSError(f"Can't write {public(path)!r}: a web server only gives files")
-    with asking(path, "write") as (system, remote_path):
+    with file_system_of(path, "write") as (system, remote_path):
         exists = _protocol(path) not in _BUCKETS or system.exists(remote_path.partition("/")[0])
     if not exists:
         raise FileNotFoundError(
@@ -359,15 +359,15 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
     with TemporaryDirectory() as folder:
         local = Path(folder, PurePosixPath(path).name)
         yield local
-        with asking(path, "write") as (system, remote_path):
+        with file_system_of(path, "write") as (system, remote_path):
             if _protocol(path) not in _BUCKETS:
                 system.makedirs(system._parent(remote_path), exist_ok=True)
             system.put_file(str(local), remote_path)
 
 
 def download(address: str, path: str | os.PathLike[str]) -> None:
-    """Download a file at an address to a local path. Errors are those of :func:`asking`."""
-    with asking(address) as (system, remote_path):
+    """Download a file at an address to a local path. Errors are those of :func:`file_system_of`."""
+    with file_system_of(address) as (system, remote_path):
         system.get_file(remote_path, str(path))
 
 
@@ -376,20 +376,20 @@ def files_below(address: str) -> tuple[str, list[str]] | None:
 
     Return None if the address is not that of a folder.
     """
-    with asking(address) as (system, path):
+    with file_system_of(address) as (system, path):
         if address.startswith("http") or not system.isdir(path):
             return None
         return system.unstrip_protocol(path), [system.unstrip_protocol(file) for file in system.find(path)]
 
 
 def check_address(address: str) -> None:
-    """Raise an error if nothing exists at an address. Errors are those of :func:`asking`."""
-    with asking(address) as (system, path):
+    """Raise an error if nothing exists at an address. Errors are those of :func:`file_system_of`."""
+    with file_system_of(address) as (system, path):
         system.info(path)
 
 
 def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
-    """Open a local file, or a file at an address. Errors are those of :func:`asking`.
+    """Open a local file, or a file at an address. Errors are those of :func:`file_system_of`.
 
     Args:
         path: Path or address of the file.
@@ -398,7 +398,7 @@ def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
     """
     if not is_address(path):
         return Path(path).open("rb")
-    with asking(path) as (system, remote_path):
+    with file_system_of(path) as (system, remote_path):
         settings = {}
         if forwards and path.startswith("http"):
             # Set the block size to 0, so that fsspec sends no range requests.
@@ -408,7 +408,7 @@ def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
 
 def read_address(address: str, most: int) -> bytes:
     """Read a file at an address. At most ``most + 1`` bytes are read, so that the caller can detect a larger file."""
-    with open_file(address, forwards=True) as file, asking(address):
+    with open_file(address, forwards=True) as file, file_system_of(address):
         content = bytearray()
         while len(content) <= most:
             block = file.read(min(_CHUNK, most + 1 - len(content)))
@@ -541,6 +541,6 @@ def _matched(text: str) -> list[str]:
     if not any(wildcard in text for wildcard in wildcards):
         return [text]
     if is_address(text):
-        with asking(text) as (system, path):
+        with file_system_of(text) as (system, path):
             return [system.unstrip_protocol(file) for file in system.glob(path)]
     return glob(text, recursive=True)  # noqa: PTH207

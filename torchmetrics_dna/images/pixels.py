@@ -11,7 +11,7 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -535,8 +535,9 @@ def check_no_address(path: str | os.PathLike[str]) -> None:
 
 def _start(file: str | os.PathLike[str] | BytesIO, size: int) -> bytes:
     """Return the first bytes of a file."""
-    with nullcontext(file) if isinstance(file, BytesIO) else Path(file).open("rb") as content:
-        content.seek(0)
+    if isinstance(file, BytesIO):
+        return bytes(file.getbuffer()[:size])
+    with Path(file).open("rb") as content:
         return content.read(size)
 
 
@@ -560,7 +561,7 @@ def _read_bands(file: str | os.PathLike[str] | BytesIO, channels: int, exif_orie
 
 
 def _check_bands(page: Any, channels: int, exif_orientation: bool) -> None:
-    """Raise ValueError unless a page of a TIFF has so many bands of a supported dtype and size."""
+    """Raise ValueError unless a page of a TIFF has this number of bands, and a supported dtype and size."""
     samples = page.samplesperpixel
     if samples != channels:
         raise _tiff_with(

@@ -137,8 +137,8 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     Returns:
         Properties, float32 in [0, 1], one row per image and one column for each of ``PROPERTIES``. Width and height are
         the logarithm to base 2, divided by 16. Bytes per pixel are divided by 8. Some properties have the neutral value
-        0.5: a square image, no colour cast, corners as bright as the centre, and equal differences between pixels at
-        the borders of 8-pixel blocks and elsewhere.
+        0.5. It means a square image, no colour cast, corners as bright as the centre, or equal differences between
+        pixels at the borders of 8-pixel blocks and elsewhere.
 
     Example:
         >>> grey = torch.full((1, 3, 16, 16), 128, dtype=torch.uint8)

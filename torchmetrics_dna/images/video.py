@@ -142,7 +142,7 @@ def _frames(av: Any, container: Any) -> Iterator[Any]:
 
 
 def _end_of(packet: Any) -> float:
-    """Return the time in seconds at which a packet ends; 0 for a packet without a time."""
+    """Return the time in seconds at which a packet ends. Return 0 for a packet without a time."""
     if packet.pts is None:
         return 0.0
     return float((packet.pts + (packet.duration or 0)) * packet.time_base)

@@ -481,7 +481,7 @@ class Apart:
 
     @property
     def bins(self) -> float:
-        """Debiased dna-emd: the biased one times the root of the debiased share of its squared distance."""
+        """Debiased dna-emd, which is the biased one times the root of the debiased share of its square."""
         square, emd, with_noise = self._figures
         if not with_noise:
             return 0.0

@@ -237,7 +237,7 @@ class Checkpoints:
 
     @property
     def improvement(self) -> Improvement | None:
-        """Last improvement: the last checkpoint that is significantly closer to the reference than the best before it.
+        """The last checkpoint that is significantly closer to the reference than the best one before it.
 
         It is None without folds of images. Its ``scalars()`` are for a logger. Warnings and errors are those of
         :attr:`comparisons`.

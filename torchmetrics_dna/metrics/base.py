@@ -115,7 +115,7 @@ class ImageMetric(CheckedMetric):
 
     @property
     def feature_network(self) -> str:
-        """Attribute that torchmetrics' FeatureShare asks for: RuntimeError, since its cache goes stale."""
+        """Attribute that torchmetrics' FeatureShare reads. It raises RuntimeError, as its cache becomes outdated."""
         raise RuntimeError(NO_FEATURE_SHARE)
 
     @property

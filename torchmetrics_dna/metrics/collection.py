@@ -1,4 +1,4 @@
-"""Collections whose metrics share the forward passes of their extractors: one's own, or published metrics by name."""
+"""Collections whose metrics share the forward passes of their extractors, and published metrics by name."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.setup import Setup
 
 _TORCHMETRICS = tuple(int(part) for part in torchmetrics.__version__.split(".")[:2])
-# Metrics whose distances are of neurons or layers, by the name of the distance.
+# Metrics of distances between neurons or layers, by the name of the distance.
 _DNA_METRICS: dict[str, Callable[..., Metric]] = {"dna-emd": DNAEMD, "dna-fd": DNAFrechet, "fd": LayerFrechetDistance}
 
 
 class SharedCollection(MetricCollection):
-    """Collection of metrics, as torchmetrics' own, in which each extractor runs its network once a call, for all.
+    """Collection of metrics in which each extractor runs its network only once per call.
 
-    Members share the passes of a :class:`DNAExtractor` that they were all given, and torchmetrics' FID, KID and others
-    those of its ``pooled`` layers. Values are those of the metrics alone, and nothing is kept after a call.
+    Metrics share the forward passes if they were created with the same :class:`DNAExtractor`. Metrics of torchmetrics,
+    such as FID and KID, share them through the extractor's ``pooled`` layers. Values are equal to those of the single
+    metrics. No activations are kept after a call.
 
     Example:
         >>> import torch
@@ -50,7 +51,12 @@ class SharedCollection(MetricCollection):
     """
 
     def add_metrics(self, metrics: Any, *additional_metrics: Metric) -> None:
-        """Add metrics; ValueError for a collection instead of metrics before torchmetrics 1.8, which flattens it."""
+        """Add metrics.
+
+        Raises:
+            ValueError: If ``metrics`` is a collection, and torchmetrics is older than 1.8, which would flatten it.
+
+        """
         if isinstance(metrics, MetricCollection) and _TORCHMETRICS < (1, 8):
             raise ValueError(
                 "Argument `metrics` is a collection, which needs torchmetrics 1.8 or newer, but"
@@ -59,7 +65,7 @@ class SharedCollection(MetricCollection):
         super().add_metrics(metrics, *additional_metrics)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Update each metric, or the first of each compute group; ValueError if there are none."""
+        """Update each metric, or the first metric of each compute group; ValueError if the collection is empty."""
         if not len(self):
             raise ValueError("SharedCollection has no metrics")
         with one_pass(leaders(self)):
@@ -85,24 +91,26 @@ def published_metrics(
     device: str | torch.device | None = None,
     **kwargs: Any,
 ) -> SharedCollection:
-    """Return a collection of published metrics, with the values that :func:`compare` gives for the same names.
+    """Return a collection of published metrics. Their values are those of :func:`compare` for the same names.
 
-    Each brings network, layer, resize and crop of its publication. Other distances, such as dna-emd, are of
-    ``efficientnet_lite0``, and go into a collection of their own, so that no name hides another network. Each network
-    runs once for a batch, and metrics of one layer share a state. The features of all images are kept, ``4 n``
-    bytes an image, except for Fréchet distances and those of neurons.
+    Each published metric uses the network, layer, resize and crop of its publication. Other distances, such as dna-emd,
+    use ``efficientnet_lite0``. They need a collection of their own, so that no collection mixes published networks with
+    the default network.
+
+    Each network runs once per batch, and metrics of one layer share a state. Metrics other than Fréchet distances and
+    distances between neurons keep the features of all images, which take ``4 n`` bytes per image for n neurons.
 
     Args:
         metrics: Names, such as ``["fid", "kid", "is"]``.
-        weights_path: Weights of the network, a file or folder; of several networks a folder with those of each. By
-            default they are downloaded.
+        weights_path: File or folder with the weights of the network. For several networks, a folder with the weights of
+            each. By default, weights are downloaded.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        device: Device of the networks; by default that of the first images.
+        device: Device of the networks; by default the device of the first images.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Returns:
-        A collection whose values are scalars by name; of kid and is the means.
+        A collection whose values are scalars by name. The values of kid and is are means over subsets.
 
     Raises:
         ValueError: If a name is unknown, published metrics are mixed with others, or weights are wrong or missing.
@@ -141,7 +149,7 @@ def published_metrics(
 
 
 def _check_not_mixed(distances: Sequence[Distance], unpublished: Sequence[Distance]) -> None:
-    """Raise ValueError if some distances are published metrics and others are not."""
+    """Raise ValueError if some of the distances are published metrics, and others are not."""
     if not unpublished or len(unpublished) == len(distances):
         return
     raise ValueError(
@@ -152,7 +160,7 @@ def _check_not_mixed(distances: Sequence[Distance], unpublished: Sequence[Distan
 
 
 def _metric_of(distance: Distance, setup: Setup, options: tuple[bool, bool], kwargs: dict[str, Any]) -> Metric:
-    """Return the metric of a distance; ``options`` are ``reset_real_features`` and ``normalize``."""
+    """Return the metric of a distance; ``options`` are the values of ``reset_real_features`` and ``normalize``."""
     if distance.granularity == "set":
         return FeatureMetric([distance], setup.extractor, *options, distance.layer, **kwargs)
     if distance.protocol is None:

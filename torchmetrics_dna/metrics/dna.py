@@ -41,20 +41,27 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class DNAMetric(ImageMetric, Generic[_D]):
-    """Distance between the DNAs of real and fake images.
+    """Base class of distances between the DNAs of real and fake images.
 
     Args:
-        distance: The distance. If it is of layers, so is ``averaging``.
+        distance: The distance.
         setup: Extractor, and the reference if there is one.
-        statistic: Statistic of a side, whose value is a DNA for the distance, and which may keep folds of images.
-        reset_real_features: As for :class:`DNAEMD`, and so are the others.
+        statistic: Statistic of a side. Its value is a DNA to which the distance can be applied. It may keep folds of
+            images.
+        reset_real_features: As for :class:`DNAEMD`.
+        normalize: As for :class:`DNAEMD`.
+        reduction: As for :class:`DNAEMD`.
+        averaging: Weights of the neurons, or of the layers if the distance is between layers.
+        debias: As for :class:`DNAEMD`.
+        pairs: As for :class:`DNAEMD`.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     """
 
     plot_legend_name: str = "Layer"
-    # torchmetrics would label 0 as optimal, but samples of the same distribution do not reach 0.
+    # torchmetrics would label 0 as optimal, but two samples of one distribution do not reach 0.
     plot_lower_bound: float | None = None
-    # Remedy in errors of a metric that keeps no folds.
+    # Remedy in the error of a metric that keeps no folds.
     _fold_remedy = "create it with num_folds=20"
     reference: _D | None
     _statistic: DNAStatistic[Any]
@@ -70,7 +77,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         averaging: Averaging = PLAIN,
         debias: bool = False,
         pairs: bool = False,
-        # If these had names, an option that a metric lacks could be in its `kwargs`, and would not be refused.
+        # The arguments are positional-only, so that an option that a metric lacks can't be passed through its `kwargs`.
         /,
         **kwargs: Any,
     ) -> None:
@@ -106,14 +113,14 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1]. For an extractor
-                with ``inputs="any"``: what its module takes.
-            real: Whether they are real images.
-            groups: Group of each image, such as the name of its clip; images of one group share a fold. By default
-                images of equal pixels do. With ``pairs``, the pair of each image.
+                with ``inputs="any"``, the inputs that its module accepts.
+            real: Whether the images are real.
+            groups: Group of each image, such as the name of its video. Images of one group share a fold. By default,
+                a group consists of images with equal pixels. With ``pairs``, the group is the pair of the image.
 
         Raises:
-            ValueError: If images, ``real`` or ``groups`` are something else, or activations are not finite. Nothing is
-                added then.
+            ValueError: If images, ``real`` or ``groups`` have a wrong type or shape, or activations are not finite. No
+                image is added then.
 
         """
         side = self._side_of(real)
@@ -134,8 +141,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
     def _folds_of(self, imgs: Inputs, groups: Sequence[Hashable] | None) -> Tensor | None:
         """Return the fold of each image; None if the metric keeps no folds.
 
-        Folds by content need a device sync. They are computed before the network runs, so that the sync does not wait
-        for it.
+        Folds by content need a device sync. They are computed before the network runs, so that the sync need not wait
+        for the network.
         """
         num_folds = self._statistic.num_folds
         if num_folds is None:
@@ -146,7 +153,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     @all_or_nothing
     def to_dna(self, real: bool) -> _D:
-        """Return the DNA of one side so far, over all processes."""
+        """Return the DNA of all real or fake images so far, over all processes."""
         check_bool("real", real)
         if real and self.reference is not None:
             return self.reference
@@ -158,35 +165,34 @@ class DNAMetric(ImageMetric, Generic[_D]):
     def explain(self) -> Explanation:
         """Describe in words what differs between real and fake images, over all processes.
 
-        ``str()`` of the result is a text for a log. It describes properties of images if these are measured, by
-        ``DNAExtractor(properties=True)``. With ``num_folds``, it describes no difference if the test finds none. Only
-        :func:`compare` searches for the change that explains a difference, since this needs the images.
+        ``str()`` of the result is a text for a log. If the extractor measures image properties
+        (``DNAExtractor(properties=True)``), the text describes how they differ. With ``num_folds``, the text describes
+        differences only if the test finds any. The search for a candidate change that explains the difference needs the
+        images, so only :func:`compare` includes it.
 
         Raises:
-            RuntimeError: If a side has too few images.
+            RuntimeError: If there are too few real or fake images.
 
         """
-        # No other method needs this module.
+        # The import takes time, and no other method needs this module.
         from torchmetrics_dna.words.differences import explain
 
         with self._whole():
-            real, fake = self._dna("real"), self._dna("fake")
+            real = self._dna("real")
+            fake = self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)
-            test = None
-            why_untested = ""
-            if self._statistic.num_folds is not None:
-                averaging = self._averaging_of_test(real, fake)
-                evidence = self.distance.result(real, fake, averaging, paired=self.pairs).evidence
-                if evidence is not None:
-                    test = evidence.test
-                else:
-                    why_untested = _too_few_folds(real, fake)
-            return explain(real, fake, test, ("real", "fake"), why_untested=why_untested)
+            if self._statistic.num_folds is None:
+                return explain(real, fake, None, ("real", "fake"))
+            averaging = self._averaging_of_test(real, fake)
+            evidence = self.distance.result(real, fake, averaging, paired=self.pairs).evidence
+            if evidence is None:
+                return explain(real, fake, None, ("real", "fake"), why_untested=_too_few_folds(real, fake))
+            return explain(real, fake, evidence.test, ("real", "fake"))
 
     def _averaging_of_test(self, real: DNA, fake: DNA) -> Averaging:
-        """Return the averaging of the test in :meth:`explain`.
+        """Return the weights of neurons or layers for the test in :meth:`explain`.
 
-        By default, all neurons that both DNAs have get equal weights, also the neurons of image properties.
+        By default, all neurons that both DNAs have get equal weights, including the neurons of image properties.
         """
         if not self._averaging.is_plain:
             return self._averaging
@@ -205,12 +211,12 @@ class DNAMetric(ImageMetric, Generic[_D]):
             prefix: Prefix of each name.
 
         Returns:
-            A number for each name: over all neurons such as ``dna/dna_emd``, and for a layer such as
-            ``dna/block_0/dna_emd``. With ``num_folds``, there are also debiased values, such as
+            Numbers by name. ``dna/dna_emd``, for example, is the distance over all neurons, and ``dna/block_0/dna_emd``
+            is that of one layer. With ``num_folds``, there are also debiased distances, such as
             ``dna/dna_emd_debiased`` and ``dna/block_0/dna_emd_debiased``.
 
         Raises:
-            RuntimeError: If a side has too few images.
+            RuntimeError: If there are too few real or fake images.
 
         """
         key = self.distance.key
@@ -224,14 +230,14 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     @all_or_nothing
     def evidence(self, confidence: float = 0.95) -> Evidence:
-        """Return the evidence for the distance, over all processes: debiased values, an interval, and a test.
+        """Return debiased distances, a confidence interval and a significance test, over all processes.
 
         Args:
-            confidence: Level of the interval.
+            confidence: Confidence level of the interval.
 
         Raises:
-            ValueError: If ``num_folds`` was not given.
-            RuntimeError: If images are in fewer than 5 folds.
+            ValueError: If the metric keeps no folds, because ``num_folds`` was not passed.
+            RuntimeError: If the real or the fake images fill fewer than 5 folds.
 
         """
         check_confidence(confidence)
@@ -260,12 +266,12 @@ class DNAMetric(ImageMetric, Generic[_D]):
             )
 
     def _null_mean(self) -> float | None:
-        """Return the mean value of two samples of one distribution of this size, if it is known."""
+        """Return the mean distance of two samples of one distribution of this size; None if it can't be estimated."""
         if self.debias:
             return 0.0
         if self.reduction != "mean" or self._statistic.num_folds is None:
             return None
-        # A side may have been reset since the plotted values, and then has too few images.
+        # If a side was reset after the plotted value was computed, it has too few images.
         with suppress(RuntimeError), self._whole():
             return self._result(with_evidence=True).null_mean
         return None
@@ -287,26 +293,31 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return self._reduce(Result(self.distance, nans, self.neurons, self._averaging))
 
     def _dna(self, side: str, snapshot: bool = False) -> Any:
-        """Return the DNA of a side; a view of its state if possible, or a copy for a snapshot."""
+        """Return the DNA of a side.
+
+        The DNA may share memory with the state of the side. It is a copy if ``snapshot`` is True.
+        """
         if side not in self._sides:
             return self.reference
         state = self._state(side)
         if snapshot:
             state = {name: tensor.clone() for name, tensor in state.items()}
         dna = self._value_of(side, state)
-        # DNAFrechet with statistics="activations" keeps histograms.
+        # DNAFrechet with statistics="activations" counts in histograms.
         if isinstance(dna, HistogramDNA) and "gaussian" in self.distance.kinds:
             return dna.to_gaussian()
         return dna
 
     def _result(self, confidence: float = 0.95, with_evidence: bool = False) -> Result:
-        """Return the distance between the sides; RuntimeError if one has too few images."""
-        real, fake = self._dna("real"), self._dna("fake")
+        """Return the distance between the sides; RuntimeError if a side has too few images."""
+        real = self._dna("real")
+        fake = self._dna("fake")
         return self.distance.result(
             real, fake, self._averaging, confidence=confidence, with_evidence=with_evidence, paired=self.pairs
         )
 
     def _reduce(self, result: Result) -> Value:
+        """Return the value that the argument ``reduction`` selects."""
         if self.reduction == "layer":
             return result.layer_means
         if self.reduction == "none":
@@ -314,6 +325,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return result.mean
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:
+        """Return the evidence; an error if the metric keeps no folds, or if too few folds have images."""
         self._check_keeps_folds()
         evidence = self._result(confidence, with_evidence=True).evidence
         if evidence is None:
@@ -343,39 +355,41 @@ class DNAEMD(DNAMetric[HistogramDNA]):
     .. math::
         \text{DNA-EMD} = \sum_n W^n \sum_{k=0}^{B-1} |F_{real}^n[k] - F_{fake}^n[k]|, \qquad W^n = \frac{1}{|N|}
 
-    where :math:`F^n[k]` is the cumulative share, up to bin k, of the activations of neuron n over all positions
-    of all images (Eq. 3 to 5 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is bins: 0 is
-    equal, ``num_bins - 1`` the largest possible distance.
+    where :math:`F^n[k]` is the share of the activations of neuron n in bins up to k, over all positions of all images
+    (Eq. 3 to 5 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is bins. The distance of equal DNAs is 0,
+    and the largest possible distance is ``num_bins - 1``.
 
     As input to ``forward`` and ``update`` the metric accepts
 
     - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
     - ``real`` (:class:`bool`): whether they are real images
-    - ``groups`` (a sequence, optional): the group of each image, whose images share a fold
+    - ``groups`` (a sequence, optional): the group of each image; images of one group share a fold
 
     As output of ``forward`` and ``compute`` the metric returns
 
-    - ``dna_emd`` (:class:`~torch.Tensor`): float64 scalar, in bins, or what ``reduction`` says
+    - ``dna_emd`` (:class:`~torch.Tensor`): float64 scalar, in bins; see ``reduction`` for other forms
 
     Args:
-        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
-            metrics may share.
+        feature: Name or module of the network, as for :class:`DNAExtractor`. Or a :class:`DNAExtractor`, which several
+            metrics can share.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Names of the layers; by default those of the extractor.
-        num_bins: Bins of each neuron's histogram.
+        num_bins: Number of bins of each neuron's histogram; by default 1000.
         ranges: Activation ranges: an :class:`ActivationRanges`, the path of a file, or ``"auto"`` for histograms that
-            determine their own. The default is the ranges that are packaged with the extractor, or else ``"auto"``.
-        reference: DNA of the real images, if it is known in advance, from ``to_dna`` or :func:`make_dna`. Or the path
-            of a DNA file that :func:`load_dna` accepts. Only fake images are added then. Extractor, layers, bins and
-            ranges are those of the DNA, unless they are given.
-        neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
-            order of ``neurons``.
-        reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
-            per neuron, shape ``(N,)``. Without weights these are plain means and distances.
-        num_folds: Number of folds of images to keep for the interval and the test of :meth:`evidence`: 0 for none, or
-            at least 5, such as 20. The default is the number of the reference. Folds do not change the distance. With
-            20 folds, the state is three times as large.
+            determine their own ranges. The default is the ranges that are packaged with the extractor, or else
+            ``"auto"``.
+        reference: DNA of the real images, if they were measured earlier, from ``to_dna`` or :func:`make_dna`. Or the
+            path of a DNA file that :func:`load_dna` accepts. Only fake images are added then. By default, extractor,
+            layers, bins and ranges are those of the DNA.
+        neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of their file, or a tensor of shape ``(N,)``
+            in the order of ``neurons``.
+        reduction: ``"mean"`` returns the sum above. ``"layer"`` returns a dict with one scalar per layer. ``"none"``
+            returns one value per neuron, shape ``(N,)``. Without weights, the value of a layer is the mean over its
+            neurons, and the value of a neuron is its distance.
+        num_folds: Number of folds of images for the interval and the test of :meth:`evidence`: at least 5, such as 20,
+            or 0 for no folds. The default is the number of folds of the reference, or else 0. Folds do not change the
+            distance. With 20 folds, the state is three times as large.
         debias: Whether to correct the distance for the sampling noise of finite sets. This needs folds, by default 20,
             and images in at least 5 of them in each set. The value is 0 if the distance is within sampling noise.
         pairs: Whether images of both sets correspond, such as originals and their compressed versions. ``update`` then
@@ -384,8 +398,8 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        TypeError: If ``feature`` or ``ranges`` are of another type.
-        ValueError: If an argument has a wrong value, or the extractor has no ranges and none are given.
+        TypeError: If ``feature`` or ``ranges`` has a wrong type.
+        ValueError: If an argument has a wrong value.
 
     Example:
         >>> import torch
@@ -443,40 +457,41 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         \text{DNA-FD} = \sum_n W^n \left( (\mu_{real}^n - \mu_{fake}^n)^2
         + (\sigma_{real}^n - \sigma_{fake}^n)^2 \right), \qquad W^n = \frac{1}{|N|}
 
-    where :math:`\mu^n` and :math:`\sigma^n` are mean and (unbiased) standard deviation, over images, of the
-    spatial mean of neuron n (section 3.1 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is
-    that of the activations, squared.
+    where :math:`\mu^n` is the mean over images of the spatial mean of neuron n, and :math:`\sigma^n` is its unbiased
+    standard deviation (section 3.1 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is the squared unit
+    of the activations.
 
     As input to ``forward`` and ``update`` the metric accepts
 
     - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
     - ``real`` (:class:`bool`): whether they are real images
-    - ``groups`` (a sequence, optional): the group of each image, whose images share a fold
+    - ``groups`` (a sequence, optional): the group of each image; images of one group share a fold
 
     As output of ``forward`` and ``compute`` the metric returns
 
-    - ``dna_fd`` (:class:`~torch.Tensor`): float64 scalar, or what ``reduction`` says
+    - ``dna_fd`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for other forms
 
     Args:
         feature: As for :class:`DNAEMD`.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Names of the layers; by default those of the extractor.
-        statistics: ``"means"``: Gaussians of the spatial means, one per image, as in the official implementation.
-            ``"activations"``: Gaussians of all activations, as the paper's text has it, read off the same histograms
-            as :class:`DNAEMD` keeps; in a collection the two share one state.
-        num_bins: Bins of those histograms.
-        ranges: Activation ranges of those histograms, as for :class:`DNAEMD`.
-        reference: As for :class:`DNAEMD`; extractor and layers are taken from it unless given.
+        statistics: Values whose mean and standard deviation are compared. ``"means"`` uses the spatial means, one per
+            image, as the reference implementation does. ``"activations"`` uses all activations, as the text of the
+            paper describes. They are computed from the histograms that :class:`DNAEMD` counts. In a collection, both
+            metrics share one state.
+        num_bins: Number of bins of these histograms; only for ``statistics="activations"``.
+        ranges: Activation ranges of these histograms, as for :class:`DNAEMD`; only for ``statistics="activations"``.
+        reference: As for :class:`DNAEMD`. By default, extractor and layers are those of the reference.
         neuron_weights: The :math:`W^n`, as for :class:`DNAEMD`.
         reduction: As for :class:`DNAEMD`.
-        num_folds: As for :class:`DNAEMD`; with ``statistics="means"``.
-        debias: As for :class:`DNAEMD`.
-        pairs: As for :class:`DNAEMD`.
+        num_folds: As for :class:`DNAEMD`; only for ``statistics="means"``.
+        debias: As for :class:`DNAEMD`; only for ``statistics="means"``.
+        pairs: As for :class:`DNAEMD`; only for ``statistics="means"``.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        TypeError: If ``feature`` is of another type.
+        TypeError: If ``feature`` has a wrong type.
         ValueError: If an argument has a wrong value.
 
     Example:
@@ -548,9 +563,9 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         \text{FD} = \sum_l W^l \left( |\mu_{real}^l - \mu_{fake}^l|^2 + \mathrm{tr}\left(\Sigma_{real}^l
         + \Sigma_{fake}^l - 2 (\Sigma_{real}^l \Sigma_{fake}^l)^{1/2}\right) \right), \qquad W^l = \frac{1}{|L|}
 
-    where :math:`\mu^l` and :math:`\Sigma^l` are mean and (unbiased) covariance, over images, of the spatial means of
-    the neurons of layer l: the fd that `Visual DNA <https://arxiv.org/abs/2304.10036>`_ is compared with. Over the last
-    layer of an Inception network alone, it is FID. The unit is that of the activations, squared.
+    where :math:`\mu^l` is the mean over images of the spatial means of the neurons of layer l, and :math:`\Sigma^l` is
+    their unbiased covariance. `Visual DNA <https://arxiv.org/abs/2304.10036>`_ is compared with this distance in its
+    paper. For the last layer of an Inception network alone, it is FID. The unit is the squared unit of the activations.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -559,22 +574,22 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
 
     As output of ``forward`` and ``compute`` the metric returns
 
-    - ``fd`` (:class:`~torch.Tensor`): float64 scalar, or what ``reduction`` says
+    - ``fd`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for other forms
 
     Args:
         feature: As for :class:`DNAEMD`.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Names of the layers; by default those of the extractor.
-        reference: As for :class:`DNAEMD`, also the path of statistics for FID. Extractor and layers are taken from it
-            unless given; for statistics they are ``inception_fid``.
-        layer_weights: The :math:`W^l`: a dict with the weight of each layer, or shape ``(layers,)``.
-        reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
-            per layer, shape ``(layers,)``. Without weights these are plain means and distances.
+        reference: As for :class:`DNAEMD`, or the path of a file of statistics for FID. By default, extractor and layers
+            are those of the reference. For a file of statistics, the default is ``inception_fid``.
+        layer_weights: The :math:`W^l`: a dict with the weight of each layer, or a tensor of shape ``(layers,)``.
+        reduction: ``"mean"`` returns the sum above. ``"layer"`` returns a dict with one scalar per layer. ``"none"``
+            returns one value per layer, shape ``(layers,)``. Without weights, the value of a layer is its distance.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        TypeError: If ``feature`` is of another type.
+        TypeError: If ``feature`` has a wrong type.
         ValueError: If an argument has a wrong value.
 
     Example:
@@ -591,7 +606,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     """
 
     _fold_remedy = "DNAEMD and DNAFrechet can keep them"
-    # This metric keeps no folds, so `update` takes no groups.
+    # This metric keeps no folds, so its method `update` has no argument `groups`.
     update = ImageMetric.update  # type: ignore[assignment]
 
     def __init__(
@@ -635,7 +650,10 @@ def _checked_layer_weights(layer_weights: Mapping[str, float] | Tensor, layers: 
 
 
 def _folds_for(num_folds: int | None, debias: bool, setup: Setup) -> int | None:
-    """Return the number of folds to keep: by default 20 to debias, else that of the reference; None for none."""
+    """Return the number of folds to keep; None to keep none.
+
+    The default is 20 folds to debias, else the number of folds of the reference.
+    """
     if num_folds == 0 and not debias:
         return None
     if num_folds is not None:
@@ -647,14 +665,15 @@ def _folds_for(num_folds: int | None, debias: bool, setup: Setup) -> int | None:
 
 
 def _num_folds_with_images(dna: DNA) -> int:
+    """Return the number of folds that have at least one image."""
     return sum(fold.num_images > 0 for fold in dna.folds)
 
 
 def _too_few_folds(real: DNA, fake: DNA) -> str:
-    """Return in words which set has too few folds with images for a test."""
+    """Return a text that says which set has too few folds with images for a test."""
     name = "real"
     dna = real
-    # A set of many images may fill few folds, if it has few groups.
+    # Compare folds instead of images: a set of many images fills few folds if it has few groups.
     if _num_folds_with_images(fake) < _num_folds_with_images(real):
         name = "fake"
         dna = fake

@@ -1,4 +1,7 @@
-"""Distances between real and fake images. The features are the spatial means of one layer: MIND, CMMD and PRDC."""
+"""Distances between the features of real and fake images: MIND, CMMD and PRDC.
+
+The features of an image are the spatial means of one layer.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,18 @@ from torchmetrics_dna.statistics.setup import Feature, check_made_by, extractor_
 
 
 class FeatureMetric(ImageMetric):
-    """Distance between the features of real and fake images, or several distances, by their keys.
+    """Base class of distances between the features of real and fake images.
+
+    The value is a scalar, or a dict of scalars by key if there are several distances.
 
     Args:
         distances: The distances.
-        feature: As for :class:`MIND`, and so are the others.
+        feature: As for :class:`MIND`.
+        reset_real_features: As for :class:`MIND`.
+        normalize: As for :class:`MIND`.
+        layer: As for :class:`MIND`.
+        reference: As for :class:`MIND`.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     """
 
@@ -55,17 +65,18 @@ class FeatureMetric(ImageMetric):
                 feature = extractor_of(features)
         layers = None if layer is None or isinstance(feature, DNAExtractor) else [layer]
         extractor = set_up(feature, layers, histograms=False).extractor
-        chosen = list(extractor.neurons)[-1] if layer is None else layer
-        if chosen not in extractor.neurons:
+        if layer is None:
+            layer = list(extractor.neurons)[-1]
+        if layer not in extractor.neurons:
             raise ValueError(
                 f"Unknown layer {layer!r}; the layers of the extractor are: {', '.join(extractor.neurons)}"
             )
         if features is not None:
             check_made_by(features, extractor)
         sides = ("real", "fake") if features is None else ("fake",)
-        statistic = FeatureStatistic(extractor, chosen)
+        statistic = FeatureStatistic(extractor, layer)
         super().__init__(statistic, sides, normalize, reset_real_features, features, **kwargs)
-        self.layer = chosen
+        self.layer = layer
         self.distances = tuple(distances)
         self._settings["distances"] = ", ".join(distance.name for distance in distances)
 
@@ -76,16 +87,16 @@ class FeatureMetric(ImageMetric):
 
     @all_or_nothing
     def features(self, real: bool) -> Tensor:
-        """Return the features of one side so far, over all processes: float32, ``(images, n)``.
+        """Return the features of all real or fake images so far, over all processes: float32, ``(images, n)``.
 
-        Images of processes are interleaved, as by a distributed sampler.
+        The images of the processes are interleaved, like the images of a distributed sampler.
         """
         with self._whole():
             return self._rows(real).clone()
 
     @all_or_nothing
     def to_features(self, real: bool) -> Features:
-        """Return the features of one side as a value, to save or to pass as ``reference``."""
+        """Return the features of all real or fake images as an object, to save it or to pass it as ``reference``."""
         if real and self.reference is not None:
             return self.reference
         layer = self.neurons.take(self.neurons.positions([self.layer]))
@@ -93,6 +104,7 @@ class FeatureMetric(ImageMetric):
             return Features(self._rows(real), layer, **self._origin("real" if real else "fake"))
 
     def _rows(self, real: bool) -> Tensor:
+        """Return the features of one side, ``(images, n)``, on the metric's device."""
         if real and self.reference is not None:
             return self.reference.values.to(self.device)
         rows: Tensor = self._value_of("real" if real else "fake").to(self.device)
@@ -100,8 +112,9 @@ class FeatureMetric(ImageMetric):
 
     @override
     def _value(self) -> Value:
-        real, fake = self._rows(True), self._rows(False)
-        # Distances share intermediate results here.
+        real = self._rows(True)
+        fake = self._rows(False)
+        # Distances store intermediate results here, so that other distances can use them.
         cache: dict[Any, Any] = {}
         figures = []
         for distance in self.distances:
@@ -114,6 +127,7 @@ class FeatureMetric(ImageMetric):
         return self._by_key([torch.nan] * len(self.distances))
 
     def _by_key(self, figures: Sequence[float]) -> Value:
+        """Return values by the keys of the distances; a scalar if there is only one distance."""
         values = torch.tensor(figures, dtype=torch.float64, device=self.device)
         if len(values) == 1:
             return values[0]
@@ -122,7 +136,13 @@ class FeatureMetric(ImageMetric):
 
 
 def _given_features(reference: Features | str | os.PathLike[str] | None, layer: str | None) -> Features | None:
-    """Return the features of the argument ``reference``; an error if they are not of one layer, that of ``layer``."""
+    """Return the features of the argument ``reference``, or None.
+
+    Raises:
+        TypeError: If the reference has another type.
+        ValueError: If the reference has features of several layers, or of another layer than ``layer``.
+
+    """
     features = Features.load(reference) if isinstance(reference, (str, os.PathLike)) else reference
     if features is None:
         return None
@@ -141,12 +161,13 @@ class MIND(FeatureMetric):
     .. math::
         \text{MIND} = \frac{3 n}{M} \sum_{m=1}^M W_2^2\left(\theta_m^T x_{real}, \theta_m^T x_{fake}\right)
 
-    for random directions :math:`\theta_m` and the features x of images, spatial means of the n neurons of a layer
-    (`Berthet et al., 2026 <https://arxiv.org/abs/2605.06797>`_). Published numbers are of FID's network, as
-    ``feature="inception"`` is, but for how images are resized and scaled.
+    where :math:`\theta_m` are random directions, and x are the features of images: the spatial means of the n neurons
+    of a layer (`Berthet et al., 2026 <https://arxiv.org/abs/2605.06797>`_). Published values use FID's network, which
+    is ``feature="inception"``, but images are resized and scaled differently.
 
-    The features of all images are kept, ``4 n`` bytes an image: 50,000 images of 2,048 neurons take 410 MB a side, and
-    four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
+    The features of all images are kept and take ``4 n`` bytes per image. For 2,048 neurons, 50,000 images take 410 MB
+    per set, and four times as much while the distance is computed. A sync gathers the features of all processes, and
+    needs memory for three copies of them.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -158,21 +179,22 @@ class MIND(FeatureMetric):
     - ``mind`` (:class:`~torch.Tensor`): float64 scalar, in squared activations
 
     Args:
-        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
-            metrics may share.
+        feature: Name or module of the network, as for :class:`DNAExtractor`. Or a :class:`DNAExtractor`, which several
+            metrics can share.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layer: Name of the layer, or of a view of one such as ``"last_norm:class"``; by default the extractor's last.
-        reference: The real side, if it is known in advance: from :meth:`to_features`, or the path of a file that its
-            ``save`` wrote. Extractor and layer are taken from it unless given.
+        layer: Name of the layer, or of a view of a layer such as ``"last_norm:class"``; by default the extractor's last
+            layer.
+        reference: Features of the real images, if they were measured earlier, from :meth:`to_features`. Or the path of
+            a file with such features. By default, extractor and layer are those of the reference.
         num_projections: Number of directions, M.
-        seed: Seed of the directions, and of the subsample of a larger side. The rest of that side is left out, so the
-            value then depends on the order of its images; those of processes are interleaved, as by a distributed
-            sampler.
+        seed: Seed of the directions. If one set has more images, a subsample of this set is drawn with the same seed.
+            The value then depends on the order of the images in this set. The images of several processes are
+            interleaved, like the images of a distributed sampler.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        TypeError: If ``feature`` is of another type.
+        TypeError: If ``feature`` has a wrong type.
         ValueError: If an argument has a wrong value.
 
     Example:
@@ -216,13 +238,14 @@ class CMMD(FeatureMetric):
         \text{CMMD} = 1000\, \text{MMD}^2_\sigma\left(\frac{x_{real}}{|x_{real}|}, \frac{x_{fake}}{|x_{fake}|}\right),
         \qquad \sigma = 10
 
-    the squared maximum mean discrepancy, by the biased estimator and a Gaussian kernel, of the features x of images,
-    spatial means of a layer (`Jayasumana et al., CVPR 2024 <https://arxiv.org/abs/2401.09603>`_). Published numbers are
-    of ``feature="clip_vit_large_336", layer="projected"``, of squares cut out of images first.
+    where MMD is the maximum mean discrepancy with a Gaussian kernel, by the biased estimator, and x are the features of
+    images: the spatial means of a layer (`Jayasumana et al., CVPR 2024 <https://arxiv.org/abs/2401.09603>`_). Published
+    values use ``feature="clip_vit_large_336", layer="projected"``, and images that are first cropped to squares.
 
-    The features of all images are kept, ``4 n`` bytes an image: 30,000 images of 768 neurons take 92 MB a side, and
-    four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
-    The time grows with the product of the numbers of images.
+    The features of all images are kept and take ``4 n`` bytes per image for n neurons. For 768 neurons, 30,000 images
+    take 92 MB per set, and four times as much while the distance is computed. A sync gathers the features of all
+    processes, and needs memory for three copies of them. The time is proportional to the product of the numbers of
+    images.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -234,15 +257,15 @@ class CMMD(FeatureMetric):
     - ``cmmd`` (:class:`~torch.Tensor`): float64 scalar, without unit
 
     Args:
-        feature: As for :class:`MIND`, and so is ``reference``.
+        feature: As for :class:`MIND`.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layer: Name of the layer, or of a view of one; by default the last of the extractor.
-        reference: The real side, if it is known in advance, or the path of a file of it.
+        layer: Name of the layer, or of a view of a layer; by default the extractor's last layer.
+        reference: As for :class:`MIND`.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        TypeError: If ``feature`` is of another type.
+        TypeError: If ``feature`` has a wrong type.
         ValueError: If an argument has a wrong value.
 
     Example:
@@ -273,13 +296,15 @@ class CMMD(FeatureMetric):
 
 
 class PRDC(FeatureMetric):
-    """Precision, recall, and clipped density and coverage of generated among real images, by :func:`functional.prdc`.
+    """Precision, recall, clipped density and clipped coverage of generated images, by :func:`functional.prdc`.
 
-    They separate fidelity of generated images (precision, density) from their diversity (recall, coverage), by the k
-    nearest neighbours of features, spatial means of one layer (`Kynkäänniemi et al., 2019
-    <https://arxiv.org/abs/1904.06991>`_, `Salvy et al., ICLR 2026 <https://arxiv.org/abs/2507.01761>`_). Compare values
-    of equal numbers of images only. The features of all images are kept, ``4 n`` bytes an image, as in :class:`MIND`;
-    the time grows with the product of the numbers of images.
+    Precision and density measure the fidelity of generated images. Recall and coverage measure their diversity. The
+    values are computed from the k nearest neighbours of each image. Neighbours are images with close features, which
+    are the spatial means of one layer (`Kynkäänniemi et al., 2019 <https://arxiv.org/abs/1904.06991>`_, `Salvy et al.,
+    ICLR 2026 <https://arxiv.org/abs/2507.01761>`_). Compare only values of equal numbers of images.
+
+    The features of all images are kept and take ``4 n`` bytes per image, as for :class:`MIND`. The time is proportional
+    to the product of the numbers of images.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -291,17 +316,18 @@ class PRDC(FeatureMetric):
     - ``prdc`` (:class:`dict`): a float64 scalar for each of ``metrics``, by name; higher is better
 
     Args:
-        feature: As for :class:`MIND`, and so is ``reference``.
+        feature: As for :class:`MIND`.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layer: Name of the layer, or of a view of one; by default the last of the extractor.
-        reference: The real side, if it is known in advance, or the path of a file of it.
+        layer: Name of the layer, or of a view of a layer; by default the extractor's last layer.
+        reference: As for :class:`MIND`.
         nearest_k: Number of nearest neighbours, k.
-        metrics: Names of values of :func:`functional.prdc`, such as ``["density", "coverage"]``; one gives a scalar.
+        metrics: Names of values of :func:`functional.prdc`, such as ``["density", "coverage"]``. With a single name,
+            the metric returns a scalar.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        TypeError: If ``feature`` is of another type.
+        TypeError: If ``feature`` has a wrong type.
         ValueError: If an argument has a wrong value.
 
     Example:
@@ -339,7 +365,7 @@ class PRDC(FeatureMetric):
 
 
 def _prdc_distances(names: Sequence[str]) -> list[Distance]:
-    """Return the distances of these names; ValueError unless all are values of :func:`functional.prdc`."""
+    """Return the distances with these names; ValueError unless all are values of :func:`functional.prdc`."""
     function = DISTANCES["density"].between
     allowed = {name: distance for name, distance in DISTANCES.items() if distance.between == function}
     distances: dict[str, Distance] = {}

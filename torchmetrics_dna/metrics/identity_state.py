@@ -1,8 +1,8 @@
-"""State of a metric that holds an identity: what the images of a side were counted with.
+"""State of a metric that contains an identity: the weights and settings with which the images of a side were counted.
 
-The state is a tensor of bytes, zeros without images. So torchmetrics copies, shares, saves, loads, reduces and compares
-it together with the counts. States are reduced by the maximum of each byte: that of equal states is the same state, and
-that of different states is not a valid one.
+The state is a tensor of bytes, which are zeros without images. So torchmetrics copies, shares, saves, loads, reduces
+and compares the identity together with the counts. The reduction is the maximum of each byte. For equal states, the
+maximum is the same state. For different states, it is not a valid state.
 """
 
 from __future__ import annotations
@@ -18,20 +18,27 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.identity import Identity
 
-# The length of a state is a multiple of this number of bytes. One block is enough, except for images of many bands.
+# The length of a state is a multiple of this number of bytes. One block is enough unless images have many channels.
 _BLOCK_SIZE = 1024
-# A state begins with a digest of its text, of this number of bytes.
+# Number of bytes of the digest with which a state begins. It is the digest of the text that follows.
 _DIGEST_SIZE = 16
-# Bytes that one layer of a fingerprint takes in the text, in base64, with its punctuation.
+# Number of bytes of one layer of a fingerprint in the text, in base64, with punctuation.
 _LAYER_SIZE = 30
-# Bytes that are left free, for a fingerprint and for another precision.
+# Number of bytes that are reserved for the rest of a fingerprint, and for the name of another precision.
 _FREE_SIZE = 256
-# Value of all bytes of a state whose images are incomplete. No text has this byte, and it is the largest of all.
+# Value of all bytes of a state whose images are incomplete. This byte never occurs in text. It is the largest byte, so
+# a maximum with another state keeps it.
 _INCOMPLETE = 255
 
 
 def length_of_state(identity: Identity, layers: Iterable[str]) -> int:
-    """Return how long the states of such identities are, with room for a fingerprint of ``layers``."""
+    """Return the length of the states of a metric.
+
+    Args:
+        identity: Identity of images that are counted now, without a fingerprint.
+        layers: Layers of the fingerprint; empty if there is none.
+
+    """
     fingerprint_size = sum(len(json.dumps(layer)) + _LAYER_SIZE for layer in layers)
     size = _DIGEST_SIZE + len(json.dumps(identity)) + _FREE_SIZE + fingerprint_size
     num_blocks = math.ceil(size / _BLOCK_SIZE)
@@ -39,14 +46,14 @@ def length_of_state(identity: Identity, layers: Iterable[str]) -> int:
 
 
 def as_state(identity: Identity, length: int) -> Tensor:
-    """Return the state of an identity, which stays on the CPU, where updates compare it."""
+    """Return the state of an identity, on the CPU, where updates compare it."""
     text = json.dumps(identity).encode()
     content = (_digest(text) + text).ljust(length, b"\0")
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
 def from_state(state: Tensor) -> Identity | None:
-    """Return the identity that a state holds; None without images.
+    """Return the identity that a state contains; None without images.
 
     Raises:
         ValueError: If the images of the state are incomplete, or if it was reduced from unequal states.
@@ -61,7 +68,10 @@ def from_state(state: Tensor) -> Identity | None:
 
 
 def incomplete(state: Tensor) -> Tensor:
-    """Return the state in place of another while images are added, so that it stays where that is interrupted."""
+    """Return the state that replaces another one while images are added.
+
+    If the addition is interrupted, this state remains.
+    """
     return torch.full_like(state, _INCOMPLETE)
 
 
@@ -70,9 +80,10 @@ def is_incomplete(state: Tensor) -> bool:
     return bool(state[0] == _INCOMPLETE) and bool((state == _INCOMPLETE).all())
 
 
-# Every update reads the states, which hardly ever change.
+# The result is cached, because every update reads the states, and they hardly ever change.
 @lru_cache(maxsize=64)
 def _parsed(content: bytes) -> Identity | None:
+    """Return the identity in the bytes of a state; None if all bytes are 0. ValueError if the digest is wrong."""
     digest = content[:_DIGEST_SIZE]
     text = content[_DIGEST_SIZE:].rstrip(b"\0")
     if not text:

@@ -1,4 +1,7 @@
-"""Single images of a comparison, for its page: samples of both sides, outliers, and those least like the other side."""
+"""Single images for the page of a comparison.
+
+They are random samples of both sets, outliers, and the images of each set that are least similar to the other set.
+"""
 
 from __future__ import annotations
 
@@ -39,15 +42,15 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.jobs.sides import Sides
 
-# Number of images of a strip.
+# Number of random images per set.
 _DRAWN = 8
-# Number of images per set that are least like the other set. Each goes through the network once more, for its map.
+# Number of least similar images per set. Each image goes through the network once more, to compute its heat map.
 _UNLIKE = 6
-# Number of outliers of B that are shown, also with maps.
+# Largest number of outliers of B that are shown with heat maps.
 _MOST_OUTLIERS = 12
-# Pixels of the longer side of a shown image.
+# Largest width and height of a shown image, in pixels.
 _SIDE = 256
-# The gain of difference images clips at most this share of their values.
+# Largest share of the values of difference images that their amplification may clip.
 _CLIPPED = 0.01
 _OTHER_SIDE = {"a": "b", "b": "a"}
 
@@ -56,11 +59,12 @@ class ShownImage(NamedTuple):
     """Image that a page shows.
 
     Attributes:
-        name: Its name below its source.
+        name: Name of the image, relative to its source.
         picture: Pillow image, at most 256 pixels wide and high.
-        heat: Map of where it is unlike the other set, see :func:`~torchmetrics_dna.functional.heat`,
-            ``(side, side)``; None for an image that was drawn at random.
-        why: Reason why it is flagged, in words; empty if it is not flagged.
+        heat: Heat map that shows where the image is unlike the other set, see
+            :func:`~torchmetrics_dna.functional.heat`, ``(side, side)``. None for an image without a map, such as a
+            random image.
+        why: Reason why the image is flagged as an outlier, in words; empty if it is not flagged.
 
     """
 
@@ -72,21 +76,22 @@ class ShownImage(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Single images of the two sides of a comparison, as Pillow images and numbers.
+    """Single images of the two sets of a comparison.
+
+    In all dictionaries of images, the key ``"a"`` or ``"b"`` is the set.
 
     Attributes:
-        settings: Description of each side in words, and settings, by name.
-        strips: Images drawn at random, by side, ``"a"``, ``"b"`` or both. If both sides have the same number of
-            images, images with the same numbers are drawn; if images correspond, the partners are drawn.
-        differences: Absolute differences of these partners; empty unless images correspond.
+        settings: Descriptions of both sets, and other settings, in words, by name.
+        strips: Images that were drawn at random. Of two sets with the same number of images, images with the same
+            numbers are drawn. If the images correspond, pairs are drawn. A set has no entry if it is a DNA.
+        differences: Absolute differences of the drawn pairs; empty unless the images correspond.
         gain: Factor by which the differences are multiplied.
-        changed: The drawn images of A after the candidate changes.
-        twins: Near-duplicates in both sides, by side; empty unless the sets share so many that the comparison reports
-            it.
+        changed: The drawn images of A after the changes that explain the difference; empty if no change explains it.
+        twins: Near-duplicates that both sets share; empty if the comparison reports no shared images.
         outliers: Outliers of B, at most 12.
-        unlike: Images of each side that are least like the other side, the most unlike first; empty if the sets do not
-            differ significantly, or if there are no spatial means of both sides.
-        crop: Part of an image that the network sees. The heat maps cover this part.
+        unlike: Images of each set that are least similar to the other set, the least similar first. Empty if a test
+            finds no significant difference, or if a set has fewer than 10 images or no spatial means.
+        crop: Part of an image that is the network's input. The heat maps cover this part.
 
     """
 
@@ -102,19 +107,23 @@ class Gallery:
 
 
 def look(sides: Sides, comparison: Comparison) -> Gallery:
-    """Choose the single images of both sides that a page shows.
+    """Choose the single images of both sets that a page shows.
 
-    An image is least like the other side if its outlier score against the other side exceeds its score against the rest
-    of its own side most. Both scores are computed from the spatial means that were kept for the test of outliers. So
-    only the images that are shown go through the network once more, for their maps.
+    Each image has an outlier score against the other set, and a score against the rest of its own set. The least
+    similar images are those with the largest difference of both scores. The scores are computed from the spatial means
+    that were kept for the test of outliers. So only the images that are shown go through the network again, for their
+    heat maps.
 
     Args:
-        sides: The two sides, from :func:`~torchmetrics_dna.jobs.sides.open_sides`. No images are shown of a side that
-            is a DNA, or whose images are neither grey nor RGB.
-        comparison: Their comparison, from :func:`~torchmetrics_dna.comparisons.compare.compare_sides`.
+        sides: The two sets, from :func:`~torchmetrics_dna.jobs.sides.open_sides`. A set that is a DNA has no images to
+            show. No images are shown if they are neither grey nor RGB.
+        comparison: Comparison of the sets, from :func:`~torchmetrics_dna.comparisons.compare.compare_sides`.
+
+    Returns:
+        The images.
 
     Raises:
-        ValueError: If a side is a stream, or an image can't be read.
+        ValueError: If a set is a stream, or if an image can't be read.
 
     Example:
         >>> import numpy as np
@@ -142,7 +151,7 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
     if reason:
         settings["pictures"] = f"none, since {reason}"
         return Gallery(settings)
-    is_turned = any(of_side.source.exif_orientation for of_side in images.values())
+    is_turned = any(images_of_side.source.exif_orientation for images_of_side in images.values())
     settings["turned by their EXIF tag"] = "yes" if is_turned else "no"
     with in_step(sides.plan.arguments.distributed):
         return _gallery(sides, comparison, images, settings)
@@ -162,11 +171,12 @@ def _gallery(sides: Sides, comparison: Comparison, images: Mapping[str, _Images]
         gain, differences = _differences(images, drawn)
     changed: list[ShownImage] = []
     causes = comparison.explain().causes
-    if causes and "a" in images:
-        changed = _after_changes(images["a"], drawn["a"], list(zip(causes.names, causes.amounts, strict=True)))
+    if causes is not None and causes.names and "a" in images:
+        changes = list(zip(causes.names, causes.amounts, strict=True))
+        changed = _after_changes(images["a"], drawn["a"], changes)
     extractor = sides.extractor
     if comparison.properties is not None:
-        # Properties of images have no positions, so they are left out of the maps.
+        # Image properties have no positions, so the heat maps leave them out.
         extractor = extractor.without_properties()
     outliers, unlike = _outliers(sides, comparison, images, extractor)
     twins = _twins(images, comparison)
@@ -176,14 +186,16 @@ def _gallery(sides: Sides, comparison: Comparison, images: Mapping[str, _Images]
 def _outliers(
     sides: Sides, comparison: Comparison, images: Mapping[str, _Images], extractor: DNAExtractor
 ) -> tuple[list[ShownImage], dict[str, list[ShownImage]]]:
-    """Return the outliers of B, and the images of each side that are least like the other side, with maps."""
+    """Return the outliers of B, and the images of each set that are least similar to the other set, with heat maps."""
     measured = {"a": sides.measured(0), "b": sides.measured(1)}
-    means = {side: means_by_layer(of_side, sides.plan.neurons) for side, of_side in measured.items()}
+    means: dict[str, dict[str, Tensor]] = {}
     references: dict[str, OutlierReference] = {}
-    for side, means_of_side in means.items():
-        if means_of_side and len(measured[side].numbers) > 2:
-            distances = left_out_by_layer(means_of_side)
-            references[side] = OutlierReference(gaussians_of_means(means_of_side), distances)
+    for side, measured_side in measured.items():
+        means[side] = means_by_layer(measured_side, sides.plan.neurons)
+        # A Gaussian without one of its images requires at least two other images.
+        if means[side] and len(measured_side.numbers) > 2:
+            own_distances = left_out_by_layer(means[side])
+            references[side] = OutlierReference(gaussians_of_means(means[side]), own_distances)
     reasons: dict[int, str] = {}
     if comparison.outliers is not None:
         reasons = comparison.outliers.reasons(comparison.names[0])
@@ -191,20 +203,20 @@ def _outliers(
     if reasons:
         scorer = OutlierScorer(references["a"], extractor)
         outliers = _with_maps(images["b"], list(reasons)[:_MOST_OUTLIERS], scorer, reasons)
+    num_images = min(len(measured_side.numbers) for measured_side in measured.values())
+    if not all(means.values()) or num_images < LEAST or comparison.differs is False:
+        return outliers, {}
     unlike: dict[str, list[ShownImage]] = {}
-    has_enough = all(means.values()) and min(len(of_side.numbers) for of_side in measured.values()) >= LEAST
-    if not has_enough or comparison.differs is False:
-        return outliers, unlike
-    for side, of_side in measured.items():
+    for side, measured_side in measured.items():
         reference = references[_OTHER_SIDE[side]]
-        numbers = [of_side.numbers[row] for row in _least_like(means[side], reference)]
+        numbers = [measured_side.numbers[row] for row in _least_like(means[side], reference)]
         scorer = OutlierScorer(reference, extractor)
         unlike[side] = _with_maps(images[side], numbers, scorer, reasons if side == "b" else {})
     return outliers, unlike
 
 
 class _Images(dict[int, Pixels]):
-    """Images of a side by number. Those that are shown are kept, so that none is decoded twice."""
+    """Images of a set by number. Images that were read are kept, so that no image is decoded twice."""
 
     def __init__(self, source: ImageSource) -> None:
         super().__init__()
@@ -215,7 +227,7 @@ class _Images(dict[int, Pixels]):
         return self[number]
 
     def can_read(self, number: int) -> bool:
-        """Read an image; False if it can't be read, or if there is no image with this number."""
+        """True if there is an image with this number that can be read. The image is then kept."""
         if number >= len(self.source):
             return False
         try:
@@ -247,7 +259,15 @@ def _shrunk(pixels: Pixels) -> Image.Image:
 def _with_maps(
     images: _Images, numbers: Iterable[int], scorer: OutlierScorer, reasons: Mapping[int, str]
 ) -> list[ShownImage]:
-    """Return images with maps of their outlier scores, and with the reasons of those that are flagged."""
+    """Return images with the heat maps of their outlier scores. Flagged images also have their reasons.
+
+    Args:
+        images: The images of a set.
+        numbers: Numbers of the images to return. Unreadable images are left out.
+        scorer: Scorer against the other set.
+        reasons: Reasons of flagged images, by number.
+
+    """
     readable = list(images.readable(numbers))
     pixels = open_source([images[number] for number in readable])
     shown = []
@@ -257,11 +277,11 @@ def _with_maps(
 
 
 def _least_like(means: Mapping[str, Tensor], reference: OutlierReference) -> list[int]:
-    """Return the rows of the images that are less like a reference than like the rest of their own set.
+    """Return the rows of the images that are least similar to a reference, compared with the rest of their own set.
 
     Args:
         means: Spatial means of the images of the set, ``{layer: (images, n)}``.
-        reference: The reference, made of the images of the other set.
+        reference: The reference, computed from the images of the other set.
 
     """
     contrasts = outlier_scores(means, reference.gaussians) - left_out_scores(means)
@@ -270,18 +290,24 @@ def _least_like(means: Mapping[str, Tensor], reference: OutlierReference) -> lis
 
 
 def _twins(images: Mapping[str, _Images], comparison: Comparison) -> dict[str, list[ShownImage]]:
-    """Return the near-duplicates of both sides; none if the two sides are the same set."""
+    """Return the near-duplicates of both sets; none if the comparison reports no shared images."""
     if not comparison.shares_images or not comparison.twins:
         return {}
-    numbers_of_a, numbers_of_b = zip(*comparison.twins, strict=True)
+    numbers_of_a = [number_of_a for number_of_a, _ in comparison.twins]
+    numbers_of_b = [number_of_b for _, number_of_b in comparison.twins]
     a, b = images["a"], images["b"]
     return {"a": a.all_shown(a.readable(numbers_of_a)), "b": b.all_shown(b.readable(numbers_of_b))}
 
 
 def _after_changes(images: _Images, numbers: Sequence[int], changes: Sequence[tuple[str, float]]) -> list[ShownImage]:
-    """Return images after changes, each with its amount; none if there are no changes."""
-    if not changes:
-        return []
+    """Apply changes to images, and return the changed images.
+
+    Args:
+        images: The images of a set.
+        numbers: Numbers of the images to change.
+        changes: Name and amount of each change.
+
+    """
     changed = []
     for number in numbers:
         picture = as_bytes(as_rgb(images[number]))
@@ -292,9 +318,15 @@ def _after_changes(images: _Images, numbers: Sequence[int], changes: Sequence[tu
 
 
 def _drawn(images: Mapping[str, _Images], partners_of_a: Sequence[int] | None) -> dict[str, list[int]]:
-    """Draw images of each side with one permutation of numbers, or images of A with their partners in B."""
-    most = max(len(of_side.source) for of_side in images.values())
-    order = shuffled(most)
+    """Draw the numbers of random images of each set. If the images correspond, draw pairs.
+
+    Args:
+        images: The images of each set.
+        partners_of_a: Number of the partner in B of each image of A; None unless the images correspond.
+
+    """
+    # One permutation for both sets draws the same numbers from sets of the same size.
+    order = shuffled(max(len(images_of_side.source) for images_of_side in images.values()))
     if partners_of_a is None:
         return {side: list(islice(of_side.readable(order), _DRAWN)) for side, of_side in images.items()}
     numbers_of_a: list[int] = []
@@ -310,9 +342,12 @@ def _drawn(images: Mapping[str, _Images], partners_of_a: Sequence[int] | None) -
 
 
 def _differences(images: Mapping[str, _Images], drawn: Mapping[str, Sequence[int]]) -> tuple[int, list[ShownImage]]:
-    """Return absolute differences of partners, multiplied by a power of two, and this factor.
+    """Compute the absolute differences of pairs of images, and amplify them.
 
-    The factor is the largest that clips no more than a hundredth of the values.
+    Returns:
+        The factor and the amplified differences. The factor is the largest power of two that clips at most 1% of the
+        values.
+
     """
     differences = []
     for number_of_a, number_of_b in zip(drawn["a"], drawn["b"], strict=True):

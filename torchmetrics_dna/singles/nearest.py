@@ -1,4 +1,4 @@
-"""Nearest neighbours of images in an index, to find copies."""
+"""Nearest neighbours of images in an index, to detect copies."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
 
-# Likeness from which an image is called a copy.
+# Least likeness of a copy.
 ALIKE = 0.97
-# Likeness from which an image is called near: a variant, such as the same drawing in other colours.
+# Least likeness of an image that is near. It is a variant, such as the same drawing in other colours.
 NEAR = 0.9
-# Without pictures, an image is called a copy below this ratio of distances.
+# Without pictures, an image with a smaller ratio of distances is called a copy.
 COPY = 0.5
 ALONE = "One image has no others to compare it with; pass more images (15 or more to flag outliers), or a reference"
 # Number of nearest images whose pictures are compared.
 _CANDIDATES = 6
-# Rows of an index are the same image up to this distance, in norms: rounding.
+# Rows of an index are the same image up to this distance, relative to their norm. This allows for rounding errors.
 _SAME = 1e-3
-# Number of images that are compared at a time. For an index of 10,000 images, their distances take 40 MB.
+# Number of images that are compared at a time. Their distances to an index of 10,000 images take 40 MB.
 _AT_ONCE = 1024
 
 
@@ -37,12 +37,12 @@ class Nearest:
 
     Attributes:
         names: Names of the nearest images.
-        distances: Euclidean distances of spatial means, float32, shape ``(B,)``.
-        ratios: Distances divided by the distance of the nearest image to its own nearest neighbour in the index that
-            is another image; NaN if there is none. Usual values are about 1 or more; far below 1, an image is a likely
-            copy.
-        likeness: ``torchmetrics_dna.images.likeness`` to the nearest image, float32, shape ``(B,)``; None
-            without pictures, NaN of plain ones.
+        distances: Euclidean distances between the spatial means, float32, shape ``(B,)``.
+        ratios: The distances, each divided by the distance of the nearest image to its own nearest neighbour among the
+            other images of the index. NaN if the index has no other image. Usual values are about 1 or more. An image
+            with a value far below 1 is likely a copy.
+        likeness: Similarity of pictures to the nearest image, see ``torchmetrics_dna.images.likeness``, float32, shape
+            ``(B,)``. NaN for low-texture pictures. None if images or index have no pictures.
 
     """
 
@@ -53,21 +53,24 @@ class Nearest:
 
     @property
     def copies(self) -> Tensor:
-        """True for copies: compressed, resized, noisy, mirrored or cropped by a fifth; bool, shape ``(B,)``."""
+        """True for images that look like copies, bool, shape ``(B,)``.
+
+        Copies may be compressed, resized, noisy, mirrored or cropped by a fifth.
+        """
         if self.likeness is None:
             return (self.ratios < COPY) | (self.distances == 0)
         return (self.likeness >= ALIKE) | (self.distances == 0)
 
     @property
     def near(self) -> Tensor:
-        """True for images that are near without being copies, such as the same drawing in another colour."""
+        """True for images that are near but no copies, such as the same drawing in another colour."""
         if self.likeness is None:
             return torch.zeros_like(self.copies)
         return ~self.copies & ((self.likeness >= NEAR) | (self.ratios < COPY))
 
     @property
     def kinds(self) -> list[str]:
-        """Each image in a word: ``"copy"``, ``"near"`` or an empty string."""
+        """Label of each image, ``"copy"``, ``"near"`` or an empty string."""
         kinds = []
         for is_copy, is_near in zip(self.copies.tolist(), self.near.tolist(), strict=True):
             if is_copy:
@@ -85,16 +88,16 @@ class Nearest:
 
 
 def find_nearest(features: Features, index: Features, themselves: Tensor | None) -> Nearest:
-    """Find the nearest image in an index for each image, by Euclidean distance of their features.
+    """Find the nearest image in an index for each image, by the Euclidean distance between their features.
 
-    If both have pictures, the pictures of the nearest ones are compared, and one that is near by its picture is
-    preferred.
+    If features and index have pictures, the pictures of the 6 nearest images are compared. If pictures of these are
+    near, the image with the largest likeness is chosen. Otherwise, the nearest image is chosen.
 
     Args:
         features: Features of the images.
         index: Features of the images of the index.
-        themselves: Rows of the images in the index if they are in it, ``(B,)``, so that no image is its own neighbour;
-            else None.
+        themselves: Row of each image in the index, ``(B,)``, so that no image is its own neighbour. None if the images
+            are not in the index.
 
     Raises:
         ValueError: If the index has no other image.
@@ -117,19 +120,36 @@ def find_nearest(features: Features, index: Features, themselves: Tensor | None)
         likeness_to_chosen = likenesses.gather(1, chosen)[:, 0]
     neighbours = candidates.gather(1, chosen)[:, 0]
     distances_to_chosen = distances.gather(1, chosen)[:, 0]
-    # Distance of each neighbour to its own nearest neighbour in the index.
-    different_neighbours = torch.unique(neighbours)
-    _, spacings = _nearest(index.values[different_neighbours], index.values, least=_SAME)
-    spacing_of_rows = torch.full((index.num_images,), torch.nan)
-    spacing_of_rows[different_neighbours] = spacings[:, 0]
-    ratios = distances_to_chosen / spacing_of_rows[neighbours]
+    ratios = distances_to_chosen / _spacings(index.values, neighbours)
     names = index.names or [f"image {number}" for number in range(index.num_images)]
     names_of_neighbours = [names[neighbour] for neighbour in neighbours.tolist()]
     return Nearest(names_of_neighbours, distances_to_chosen, ratios, likeness_to_chosen)
 
 
+def _spacings(index: Tensor, rows: Tensor) -> Tensor:
+    """Return the distance of images of an index to their own nearest neighbours in the index; NaN for none.
+
+    Args:
+        index: Features of the images of the index, ``(images, n)``.
+        rows: Rows of the images. Rows that occur several times are searched once.
+
+    """
+    unique_rows = torch.unique(rows)
+    _, distances = _nearest(index[unique_rows], index, least=_SAME)
+    spacing_of_rows = torch.full((len(index),), torch.nan)
+    spacing_of_rows[unique_rows] = distances[:, 0]
+    return spacing_of_rows[rows]
+
+
 def _likenesses(pictures: Tensor, pictures_of_index: Tensor, candidates: Tensor) -> Tensor:
-    """Return the likeness of each picture to those of its candidates, rows of the index; ``(B, candidates)``."""
+    """Return the likeness of each picture to the pictures of its candidates, ``(B, candidates)``.
+
+    Args:
+        pictures: Pictures of the images.
+        pictures_of_index: Pictures of the images of the index.
+        candidates: Rows of the candidates in the index, ``(B, candidates)``.
+
+    """
     rows = torch.arange(len(pictures)).repeat_interleave(candidates.shape[1])
     blocks_of_rows = torch.split(rows, _AT_ONCE)
     blocks_of_candidates = torch.split(candidates.flatten(), _AT_ONCE)
@@ -140,7 +160,12 @@ def _likenesses(pictures: Tensor, pictures_of_index: Tensor, candidates: Tensor)
 
 
 def check_index(index: Features, extractor: DNAExtractor) -> None:
-    """Raise ValueError unless an index has images, and is of this extractor's last layer."""
+    """Check that an index has images, and that its features are from this extractor's last layer.
+
+    Raises:
+        ValueError: If the index is empty, or if its features are from another extractor or layer.
+
+    """
     if not index.num_images:
         raise ValueError(f"The index of images expected to hold images, but got {index!r}")
     check_same(
@@ -154,7 +179,19 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
 def _nearest(
     values: Tensor, index: Tensor, count: int = 1, *, least: float | None = None, themselves: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return rows and distances of the nearest of each image, ``(images, count)``, beyond ``least`` times its norm."""
+    """Find the nearest rows of an index for each image.
+
+    Args:
+        values: Features of the images, ``(images, n)``.
+        index: Features of the images of the index.
+        count: Number of rows to find for each image.
+        least: Rows up to this distance, relative to the norm of the image, are left out. By default, none is.
+        themselves: Row of each image in the index, which is not its own neighbour; None if the images are not in it.
+
+    Returns:
+        The rows and their distances, each ``(images, count)``, the nearest first. A distance is NaN if there is no row.
+
+    """
     rows = []
     distances = []
     for first in range(0, len(values), _AT_ONCE):
@@ -165,10 +202,9 @@ def _nearest(
         if themselves is not None:
             block_distances[torch.arange(len(block)), themselves[first : first + len(block)]] = torch.inf
         nearest = block_distances.topk(count, dim=1, largest=False).indices
-        # Distances are recomputed, since cdist uses a matrix product, which loses digits of small distances by
-        # cancellation.
+        # Recompute the distances. cdist uses a matrix product, and cancellation makes small distances inexact.
         exact = (block[:, None] - index[nearest]).norm(dim=2)
-        # A row that was excluded above is no other image.
+        # Rows that were excluded above have an infinite distance.
         exact[block_distances.gather(1, nearest).isinf()] = torch.nan
         order = exact.argsort(dim=1, stable=True)
         rows.append(nearest.gather(1, order))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -43,37 +43,41 @@ WORST_FIRST = ("outlier", "local")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ranking(Shown):
-    """Ranked images: by outlier and local scores the worst first, by contrasts and distances the best first.
+    """Ranked images. Outlier and local scores rank the worst image first, contrasts and distances the best one.
 
-    A file of it has neither images nor DNAs, so these are None in a ranking that was loaded.
+    The file of a ranking contains neither images nor DNAs. In a ranking that was loaded, the attributes ``images``,
+    ``reference``, ``contrast``, ``index``, ``mapper`` and ``reference_images`` are None.
 
     Attributes:
         score: ``"outlier"``, ``"local"``, ``"contrast"`` or ``"distance"``, see :func:`rank`.
         names: Names of the images.
-        scores: Score of each image, float64; lower is closer to the reference.
-        numbers: Index of each image in the source; in a stream, running number among the readable images.
-        unreadable: One line for each image that was left out, of the ranked ones and of those they were compared with.
-        distances: dna-emd of each image to the reference alone, where scores are contrasts; in bins, float64.
-        typical: Scores of the reference's own images, each left out of the reference. These are all images for outlier
-            scores, else up to 200. None for local scores, and if the reference is a DNA or, except for outlier scores,
-            a stream.
+        scores: Score of each image, float64. A lower score means closer to the reference.
+        numbers: Index of each image in the source. In a stream, it is the number of the image among the readable
+            images.
+        unreadable: One line for each image that was left out because it could not be read. This includes the images of
+            the reference, the contrast and the index.
+        distances: dna-emd of each image to the reference alone, in bins, float64. None unless the scores are contrasts.
+        typical: Scores of the reference's own images, each scored against the other images of the reference. For
+            outlier scores, they are the scores of all images of the reference, or of the sample of a DNA. For contrasts
+            and distances, they are the scores of up to 200 images. None for local scores. For contrasts and distances,
+            also None if the reference is a single image, a DNA or a stream.
         nearest: Nearest neighbours of the images in the index; None without an index.
         p_value: P-value of the test that pool and reference differ; None without a test.
         images: Source of the ranked images.
         reference: DNA with which the images were compared.
         contrast: DNA of the contrast, such as the pool of all ranked images; None without one.
         index: Features of the images of the index.
-        mapper: Scorer whose maps show where images are off.
-        reference_images: Images of the reference; None if they have no index, as for a DNA or a stream.
-        own: True for images whose pixels are those of an image of the reference, bool, ``(B,)``. Except for local
-            scores, these are scored against the other images of the reference. None if the reference is a DNA.
-        outliers: Outliers among the images that are not the reference's own, by outlier scores and properties, with
-            reasons. If all images are the reference's own, the outliers relative to the others. None for other scores,
-            if the reference has no images or fewer than 10, and of a filtered ranking.
-        most_extreme: The property or layer in which each image is most extreme, with its value and the range of the
-            others; None if ``outliers`` is None, but a filtered ranking keeps it.
-        noun: What was ranked: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
-        why: Reason why the default score is not the outlier score, in words; else empty.
+        mapper: Scorer whose heat maps show where an image is unlike the reference.
+        reference_images: Images of the reference; None if the reference is a DNA or a stream.
+        own: True for images whose pixels equal those of an image of the reference, bool, ``(B,)``. Such images are
+            scored against the other images of the reference, except by local scores. None if the reference is a DNA.
+        outliers: Outliers by outlier scores and properties, with reasons. The reference's own images are left out,
+            unless all ranked images are the reference's own. None for other scores, for a reference without images or
+            with fewer than 10, and in a filtered ranking.
+        most_extreme: The property or layer in which each image is most extreme, with the value of the image and the
+            range of the other images. None if there was no ``outliers``. A filtered ranking keeps this attribute.
+        noun: Type of the ranked inputs: ``"image"``, ``"row"`` (of embeddings) or ``"input"``.
+        why: Reason why the default score is not the outlier score, in words; empty if there is no such reason.
 
     """
 
@@ -147,17 +151,19 @@ class Ranking(Shown):
 
     @property
     def flagged_names(self) -> list[str]:
-        """Names, below their source, of the flagged images: those of one colour or value, then the worst."""
+        """Names of the flagged images, relative to their source. Images of a single colour or value come first."""
         return [] if self.outliers is None else self.outliers.flagged_names
 
     def limit(self, share: float = 0.05) -> float:
-        """Return the score that at most this share of images of the reference's own kind are beyond.
+        """Return an upper limit of the scores of typical images.
+
+        At most this share of images from the distribution of the reference have a score above the limit.
 
         Args:
-            share: A share from ``1 / (n + 1)``, where n is the number of scores in ``typical``.
+            share: The share. It must be at least ``1 / (n + 1)``, where n is the number of scores in ``typical``.
 
         Raises:
-            ValueError: If there is no ``typical``, or the share is too small for so few.
+            ValueError: If ``typical`` is None, or if it has too few scores for the share.
 
         """
         if self.typical is None:
@@ -168,17 +174,17 @@ class Ranking(Shown):
         return score_limit(self.typical, share)
 
     def filter(self, share: float = 0.05) -> Ranking:
-        """Return the ranking of the images whose score is not beyond :meth:`limit`; ``names`` are to be kept."""
-        near = (self.scores <= self.limit(share)).nonzero()[:, 0]
-        places = near.tolist()
+        """Return the ranking of the images whose score is at most :meth:`limit`."""
+        within_limit = (self.scores <= self.limit(share)).nonzero()[:, 0]
+        places = within_limit.tolist()
         return replace(
             self,
             names=[self.names[place] for place in places],
             numbers=[self.numbers[place] for place in places],
-            scores=self.scores[near],
-            distances=None if self.distances is None else self.distances[near],
-            nearest=None if self.nearest is None else self.nearest.take(near),
-            own=None if self.own is None else self.own[near],
+            scores=self.scores[within_limit],
+            distances=None if self.distances is None else self.distances[within_limit],
+            nearest=None if self.nearest is None else self.nearest.take(within_limit),
+            own=None if self.own is None else self.own[within_limit],
             most_extreme=None if self.most_extreme is None else [self.most_extreme[place] for place in places],
             outliers=None,
         )
@@ -202,7 +208,7 @@ class Ranking(Shown):
         return notices
 
     def _notices_of_own(self, num_own: int) -> list[str]:
-        """Return caveats about ranked images that are the reference's own; none if it is a single image."""
+        """Return caveats about ranked images that are the reference's own; none for a reference of a single image."""
         verb = "is" if num_own == 1 else "are"
         how_many = f"{num_own:,} of {self.size} {verb} the reference's own"
         if self.score == "local" or (self.typical is None and self.score == "outlier"):
@@ -215,7 +221,7 @@ class Ranking(Shown):
         return [notice]
 
     def _notice_of_copies(self, nearest: Nearest) -> str:
-        """Say how many images look like copies, and by which rule."""
+        """Return the caveat on the number of images that look like copies, with the rule that defines a copy."""
         num_copies = int(nearest.copies.sum())
         look = "looks like a copy" if num_copies == 1 else "look like copies"
         original = "another" if self.is_alone else f"one of the {self.noun}s that were looked up"
@@ -228,18 +234,18 @@ class Ranking(Shown):
         return f"{images_in_words(num_copies, self.noun)} of {len(self.names)} {look} of {original}: {rule}"
 
     def maps(self, places: Sequence[int]) -> Tensor:
-        """Compute where images are off, by one more pass over them.
+        """Compute heat maps that show where images are unlike the reference. The images are read once more.
 
         Args:
             places: Places of images in the ranking, from 0.
 
         Returns:
-            Heat maps, see :func:`~torchmetrics_dna.functional.heat`, float64, ``(images, side, side)``: for outlier and
-            local scores the distance of each place from the places of the reference, else the part of the score that
-            each place adds.
+            Heat maps, see :func:`~torchmetrics_dna.functional.heat`, float64, ``(images, side, side)``. For outlier and
+            local scores, a value is the distance of this part of the image from the reference. For other scores, it is
+            the contribution of this part to the score.
 
         Raises:
-            ValueError: If the ranked images are a stream, or the ranking was loaded.
+            ValueError: If the ranked images are a stream, or if the ranking was loaded.
 
         """
         images, mapper = self._images_and_mapper()
@@ -252,27 +258,28 @@ class Ranking(Shown):
         return heat_maps(mapper, images.take([self.numbers[place] for place in places]))
 
     def _images_and_mapper(self) -> tuple[Images, ImageScorer]:
+        """Return the images and the scorer; ValueError in a ranking that was loaded."""
         if self.images is None or self.mapper is None:
             raise ValueError("A ranking that was loaded has no images to show")
         return self.images, self.mapper
 
     def rows(self, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
-        """Return a record of each image in plain types.
+        """Return one record per image in plain types.
 
         Args:
-            top: Return so many of the best images only, best first.
-            worst: Return so many of the worst images only, worst first.
+            top: Number of the best images to return, the best first. By default, all images are returned.
+            worst: Number of the worst images to return, the worst first.
 
         """
         rows: list[dict[str, Any]] = self._shown_by.rows(self, top, worst)
         return rows
 
     def table_of(self, top: int | None = None, worst: int | None = None) -> Table:
-        """Return a table of images, in their order.
+        """Return a table of images in the order of the ranking.
 
         Args:
-            top: Show so many of the best images.
-            worst: Show so many of the worst images.
+            top: Number of the best images to show.
+            worst: Number of the worst images to show.
 
         """
         table: Table = self._shown_by.table(self, top, worst)
@@ -289,19 +296,22 @@ class Ranking(Shown):
         return f"{self.size} {self.question}"
 
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
-        """Plot a contact sheet below examples of the reference.
+        """Plot a contact sheet of ranked images, below examples of the reference.
+
+        The examples are evenly spaced images of the reference. There are none if the reference is a DNA or a stream, or
+        if the images were ranked without a reference.
 
         Args:
-            columns: Number of images in each row.
-            maps: Whether to show below each row where its images are off, by :meth:`maps`.
-            most: Number of images to show, in their order; by default two rows of outlier and local scores, the worst
-                first, and of others a row each of the best, middle and worst.
+            columns: Number of images per row.
+            maps: Whether to show heat maps below each row, see :meth:`maps`.
+            most: Number of images to show, in the order of the ranking. By default, outlier and local scores show the
+                two worst rows. Contrasts and distances show one row each of the best, middle and worst images.
 
         Returns:
-            The matplotlib figure. If the reference is images, evenly spaced examples are read for it.
+            The matplotlib figure.
 
         Raises:
-            ValueError: If the ranking was loaded or has no images, or these are neither grey nor RGB.
+            ValueError: If the ranking was loaded or has no images, or if the images are neither grey nor RGB.
 
         """
         images, mapper = self._images_and_mapper()
@@ -310,61 +320,66 @@ class Ranking(Shown):
         if not count:
             raise ValueError("A contact sheet shows images, but none is left in this ranking")
         columns = min(columns, count, most or count)
-        shown = self._rows_of_sheet(columns, most)
+        sheet_rows = self._rows_of_sheet(columns, most)
         examples: list[tuple[str, Pixels]] = []
         if self.reference_images is not None and not self.is_alone:
             examples = _evenly_spaced(self.reference_images, columns)
-        num_rows = 2 * len(shown) if maps else len(shown)
+        num_rows = 2 * len(sheet_rows) if maps else len(sheet_rows)
         if examples:
             num_rows += 1
         width = 1.25 * columns + 0.4
         figure = new_figure(width=width, height=0.4 + 1.6 * num_rows)
-        rows = iter(figure.subplots(num_rows, columns, squeeze=False, subplot_kw={"visible": False}))
+        rows_of_axes = iter(figure.subplots(num_rows, columns, squeeze=False, subplot_kw={"visible": False}))
+        if examples:
+            _show_examples(next(rows_of_axes), examples)
         reasons: dict[int, str] = {}
         if self.outliers is not None:
             reasons = self.outliers.reasons(short=True)
-        if examples:
-            row = next(rows)
-            row[0].set_ylabel("reference")
-            for axis, (name, image) in zip(row, examples, strict=False):
-                _show(axis, image, "", name)
-        for label, places in shown:
-            row = next(rows)
-            row[0].set_ylabel(label)
-            pictures = [images[self.numbers[place]] for place in places]
-            for place, axis, picture in zip(places, row, pictures, strict=False):
-                score = number(float(self.scores[place]), 3, zeros=True)
-                reason = reasons.get(self.numbers[place], "")
-                _show(axis, picture, f"{place + 1}: {score}", self.names[place], reason)
+        for sheet_row in sheet_rows:
+            pictures = [images[self.numbers[place]] for place in sheet_row.places]
+            self._show_row(next(rows_of_axes), sheet_row, pictures, reasons)
             if maps:
-                _show_maps(next(rows), pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
+                heats = heat_maps(mapper, open_source(pictures))
+                _show_maps(next(rows_of_axes), pictures, heats, mapper.extractor.crop)
         captions = ["rank", "score" if self.worst_first else "score in bins", "name"]
         if reasons:
             captions.append("why it is flagged")
         put_title(figure, f"{self.title}: {', '.join(captions)}", width)
         return figure
 
-    def _rows_of_sheet(self, columns: int, most: int | None) -> list[tuple[str, Sequence[int]]]:
-        """Return the label and the places of each row of a contact sheet."""
+    def _rows_of_sheet(self, columns: int, most: int | None) -> list[_SheetRow]:
+        """Choose the images of each row of a contact sheet."""
         count = len(self.scores)
         if not self.worst_first and most is None:
-            last = count - columns
+            start_of_worst = count - columns
+            start_of_middle = start_of_worst // 2
             return [
-                ("best", range(columns)),
-                ("middle", range(last // 2, last // 2 + columns)),
-                ("worst", range(last, count)),
+                _SheetRow("best", range(columns)),
+                _SheetRow("middle", range(start_of_middle, start_of_middle + columns)),
+                _SheetRow("worst", range(start_of_worst, count)),
             ]
-        first = "best"
+        label = "best"
         if self.score == "outlier":
-            first = "most unusual"
+            label = "most unusual"
         elif self.worst_first:
-            first = "worst"
-        order = range(min(count, most or 2 * columns))
-        rows: list[tuple[str, Sequence[int]]] = []
-        for start in range(0, len(order), columns):
-            label = first if start == 0 else "next"
-            rows.append((label, order[start : start + columns]))
+            label = "worst"
+        places = range(min(count, most or 2 * columns))
+        rows: list[_SheetRow] = []
+        for start in range(0, len(places), columns):
+            rows.append(_SheetRow(label, places[start : start + columns]))
+            label = "next"
         return rows
+
+    def _show_row(
+        self, axes: Sequence[Any], row: _SheetRow, pictures: Sequence[Pixels], reasons: Mapping[int, str]
+    ) -> None:
+        """Draw one row of ranked images, each with its rank, score, name and reason."""
+        axes[0].set_ylabel(row.label)
+        # The last row may have fewer images than axes.
+        for place, axis, picture in zip(row.places, axes, pictures, strict=False):
+            score = number(float(self.scores[place]), 3, zeros=True)
+            reason = reasons.get(self.numbers[place], "")
+            _show(axis, picture, f"{place + 1}: {score}", self.names[place], reason)
 
     def _repr_html_(self) -> str:
         return as_html(self._sentences, [self.table])
@@ -387,7 +402,7 @@ class Ranking(Shown):
 
 
 def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
-    """Map the scores of images by :func:`heat`, in one pass over them: float64, ``(images, side, side)``."""
+    """Compute the heat maps of the scores of images, see :func:`heat`: float64, ``(images, side, side)``."""
 
     def maps(activations: Activations) -> Tensor:
         (layers,) = activations.parts
@@ -397,8 +412,29 @@ def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
     return measure(job, images).rows["heat"]
 
 
+class _SheetRow(NamedTuple):
+    """Row of a contact sheet.
+
+    Attributes:
+        label: Label at its left.
+        places: Places of its images in the ranking, from 0.
+
+    """
+
+    label: str
+    places: Sequence[int]
+
+
+def _show_examples(axes: Sequence[Any], examples: Sequence[tuple[str, Pixels]]) -> None:
+    """Draw images of the reference with their names."""
+    axes[0].set_ylabel("reference")
+    # There may be fewer examples than axes.
+    for axis, (name, image) in zip(axes, examples, strict=False):
+        _show(axis, image, "", name)
+
+
 def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> None:
-    """Draw heat maps in red over grey images, all on one scale: what is higher is less transparent."""
+    """Draw heat maps in red over grey images, all on one scale. Higher values are less transparent."""
     row[0].set_ylabel("where")
     low = float(maps.min())
     high = float(maps.max())
@@ -414,7 +450,7 @@ def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> N
 
 
 def _evenly_spaced(images: ImageSource, most: int) -> list[tuple[str, Pixels]]:
-    """Return names and pixels of up to ``most`` evenly spaced images; unreadable ones are left out."""
+    """Return the names and pixels of up to ``most`` evenly spaced images. Unreadable images are left out."""
     chosen: list[tuple[str, Pixels]] = []
     for index in np.linspace(0, len(images) - 1, min(most, len(images)), dtype=int).tolist():
         with suppress(ValueError):
@@ -423,7 +459,7 @@ def _evenly_spaced(images: ImageSource, most: int) -> list[tuple[str, Pixels]]:
 
 
 def _show(axis: Any, image: Any, title: str, name: str, reason: str = "") -> None:
-    """Draw an image with its name, cut in the middle, and a reason."""
+    """Draw an image with its name and a reason. Long names are shortened in the middle."""
     axis.imshow(image)
     axis.set(visible=True, xticks=[], yticks=[])
     axis.set_title(title, fontsize=8)

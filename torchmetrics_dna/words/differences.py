@@ -1,16 +1,16 @@
-"""Find what differs between two DNAs: properties of images, and a change that explains it."""
+"""Explain the difference between two DNAs, by image properties that differ and by changes of images."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.dna.shared import as_gaussian, has_means, shared_neurons
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.properties import BANDS, LAYER, neuron_name
-from torchmetrics_dna.words.explanation import Explanation, PropertyDifference
+from torchmetrics_dna.words.explanation import Explanation, PropertyDifference, affected_property
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 # Largest number of properties that an explanation names.
 _MAX_PROPERTIES = 6
-# Without a test, a property is named if its means differ by this many standard deviations.
+# Without a test, a property differs if its means differ by at least this many standard deviations.
 _MIN_EFFECT = 0.5
-# A change is only a guess if it moves one of this many of the clearest properties that changes move.
+# A change can only be guessed if it affects one of the clearest properties. This is the number of properties that are
+# considered, among the properties that any change affects.
 _CLEAREST = 2
 # Without a test, an explanation needs this many images per set.
 _LEAST_UNTESTED = 10
@@ -41,17 +42,22 @@ def explain(
 ) -> Explanation:
     """Explain how two DNAs of the same extractor differ.
 
-    Nothing is named if the test finds no difference or, without a test, if a set has fewer than 10 images.
+    The explanation contains no properties and no changes if the test finds no difference. Without a test, both sets
+    must have at least 10 images.
 
     Args:
         a: DNA of A, in any representation.
         b: DNA of B.
-        test: Test of a per-neuron distance between them.
+        test: Test of a per-neuron distance between A and B.
         names: Names of A and B.
-        properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
-        causes: Changes of A's images that were searched.
-        p_value: P-value that the sets differ; by default that of the test.
-        why_untested: Why there is no test, in words; empty if there is one, or none was requested.
+        properties: Image properties that differ. By default, they are computed from the DNAs. The DNAs then have
+            properties as neurons.
+        causes: Changes that were tested on images of A.
+        why_untested: Reason why there is no test, in words. Empty if there is a test, or if no test was requested.
+        p_value: P-value of the difference. The default is the p-value of ``test``.
+
+    Returns:
+        The explanation.
 
     """
     if p_value is None and test is not None:
@@ -70,7 +76,7 @@ def explain(
 
 
 def _why_unmeasured(dna: DNA) -> str:
-    """Return why no properties of images were measured, and what to do."""
+    """Return the reason why no image properties were measured, and a remedy."""
     preparation = dna.preparation or {}
     are_images = "inputs" not in preparation and "channels" not in preparation
     return _NOT_MEASURED if are_images else _NO_PICTURES
@@ -88,7 +94,7 @@ def _is_worth_explaining(a: DNA, b: DNA, explanation: Explanation) -> bool:
 
 
 def _with_causes(explanation: Explanation, causes: Causes) -> Explanation:
-    """Add the changes that explain the difference, or the likeliest one if none of them is ruled out."""
+    """Add the changes that explain the difference, or else the likeliest change unless it was ruled out."""
     directions = {measured.name: measured.direction for measured in explanation.properties}
     explanation = replace(explanation, is_searched=True)
     if causes.names:
@@ -99,54 +105,82 @@ def _with_causes(explanation: Explanation, causes: Causes) -> Explanation:
     return replace(explanation, is_rejected=False, guess=_guess(causes, directions))
 
 
-def _agreement(change: str, moved: Mapping[str, int]) -> int:
-    """Return 1 if the property that a change moves was measured to move in its direction, -1 if against it, else 0."""
-    # A move is a property and a sign.
-    move = CHANGES[change].moves
-    direction = moved.get(move[:-2], 0)
-    return -direction if move.endswith("-") else direction
+def _agreement(change: str, directions: Mapping[str, int]) -> int:
+    """Return whether the measured properties agree with a change.
+
+    Args:
+        change: Name of the change.
+        directions: Direction of each measured property, see :attr:`PropertyDifference.direction`.
+
+    Returns:
+        1 if the property that the change affects differs in the direction of the change, -1 if it differs in the
+        opposite direction, and 0 otherwise.
+
+    """
+    direction = directions.get(affected_property(change), 0)
+    return -direction if CHANGES[change].moves.endswith("-") else direction
 
 
-def _guess(causes: Causes, moved: Mapping[str, int]) -> Causes | None:
-    """Return the likeliest change, if it moves one of the clearest properties as it was measured; else None."""
-    if causes.likeliest is None or _agreement(causes.likeliest[0], moved) <= 0:
+def _guess(causes: Causes, directions: Mapping[str, int]) -> Causes | None:
+    """Return the likeliest change, if one of the clearest properties agrees with it; else None.
+
+    Args:
+        causes: The changes that were tested.
+        directions: Direction of each property that differs, the clearest first.
+
+    """
+    if causes.likeliest is None:
         return None
-    moved_by_changes = {change.moves[:-2] for change in CHANGES.values()}
-    clearest = [name for name in moved if name in moved_by_changes][:_CLEAREST]
-    if CHANGES[causes.likeliest[0]].moves[:-2] not in clearest:
+    change, amount = causes.likeliest
+    if _agreement(change, directions) <= 0:
         return None
-    return replace(causes, names=causes.likeliest[:1], amounts=causes.likeliest[1:])
+    affected = {affected_property(name) for name in CHANGES}
+    clearest = [name for name in directions if name in affected][:_CLEAREST]
+    if affected_property(change) not in clearest:
+        return None
+    return replace(causes, names=(change,), amounts=(amount,))
+
+
+class _Candidate(NamedTuple):
+    """Property that may differ.
+
+    Attributes:
+        evidence: ``z`` of the property in the test; without a test, the size of the effect.
+        difference: The property in both sets.
+
+    """
+
+    evidence: float
+    difference: PropertyDifference
 
 
 def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[PropertyDifference]:
-    """Return the properties of images, or the numbers of bands, that differ: by a test, or else by effect size.
+    """Return the image properties, or the numbers of bands, that differ, the clearest first.
 
-    The clearest comes first. If the test finds a difference between all of them together but in no single one, the
-    clearest is returned.
+    With a test, a property differs if its false discovery rate is small. Without a test, it differs if the effect is
+    large. If a test finds a difference in all properties together but in no single one, the clearest property is
+    returned.
     """
     layer = next((layer for layer in (LAYER, BANDS) if layer in a.neurons), None)
     if layer is None:
         return []
-    # Pairs of evidence and property.
-    different: list[tuple[float, PropertyDifference]] = []
-    others: list[tuple[float, PropertyDifference]] = []
-    for evidence, measured in _measured_properties(a, b, layer, test):
-        has_effect = measured.q is None and evidence >= _MIN_EFFECT
-        is_significant = measured.q is not None and measured.q <= SIGNIFICANT
-        if has_effect or is_significant:
-            different.append((evidence, measured))
-        else:
-            others.append((evidence, measured))
+    candidates = sorted(_candidates(a, b, layer, test), key=lambda candidate: -candidate.evidence)
+    different = [candidate.difference for candidate in candidates if _differs(candidate)]
     if not different and test is not None and test.p_value <= SIGNIFICANT:
-        different = [max(others, key=lambda pair: pair[0])]
-    different.sort(key=lambda pair: -pair[0])
-    return [measured for _, measured in different[:_MAX_PROPERTIES]]
+        different = [candidates[0].difference]
+    return different[:_MAX_PROPERTIES]
 
 
-def _measured_properties(
-    a: DNA, b: DNA, layer: str, test: PermutationTest | None
-) -> Iterator[tuple[float, PropertyDifference]]:
-    """Yield each property that both DNAs have, after its evidence: z, or without a test the effect size."""
+def _differs(candidate: _Candidate) -> bool:
+    """True if a property differs significantly or, without a test, by a large effect."""
+    q = candidate.difference.q
+    if q is None:
+        return candidate.evidence >= _MIN_EFFECT
+    return q <= SIGNIFICANT
+
+
+def _candidates(a: DNA, b: DNA, layer: str, test: PermutationTest | None) -> Iterator[_Candidate]:
+    """Yield each property of a layer that both DNAs have."""
     columns = a.neurons.slices[layer]
     shared = shared_neurons(a, b).numbers(layer)
     gaussian_a = as_gaussian(a.select([layer]).to("cpu"))
@@ -154,7 +188,7 @@ def _measured_properties(
     for i, column in enumerate(gaussian_a.neurons.numbers(layer)):
         if column not in shared:
             continue
-        measured = PropertyDifference(
+        difference = PropertyDifference(
             name=neuron_name(layer, column),
             a=float(gaussian_a.mean[i]),
             b=float(gaussian_b.mean[i]),
@@ -162,5 +196,5 @@ def _measured_properties(
             spread_b=math.sqrt(gaussian_b.var[i]),
             q=None if test is None else float(test.q[columns][i]),
         )
-        evidence = abs(measured.effect) if test is None else float(test.z[columns][i])
-        yield evidence, measured
+        evidence = abs(difference.effect) if test is None else float(test.z[columns][i])
+        yield _Candidate(evidence, difference)

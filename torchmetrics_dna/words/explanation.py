@@ -1,4 +1,4 @@
-"""What differs between two sets: records, and the sentences on them."""
+"""Records of the differences between two sets, and the sentences on these differences."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torchmetrics_dna.images.pixel_differences import FULL, GAMMA, LIMITED, ROUN
 from torchmetrics_dna.images.properties import PLAIN, property_in_words
 from torchmetrics_dna.options import written
 
-# Number of properties that a sentence names at most.
+# Largest number of properties that a sentence names.
 _MOST_PROPERTIES = 3
-# If more than this share of the distance remains after a change, properties explain the rest.
+# If more than this share of the distance remains after a change, the properties that it affects are named last.
 _MUCH = 0.25
-# Standard deviations between means, from which on a property is called higher or lower.
+# Least difference of the means, in standard deviations, for a property that is called higher or lower.
 _MIN_SHIFT = 0.2
-# End of the names of properties that are shares of file formats.
+# Suffix of the names of properties that are shares of file formats.
 _FILES = " files"
-#: Words for images after a change of all their pixels; ``{}`` is its amount.
+#: Descriptions of images after a change of all their pixels. ``{}`` stands for the amount of the change.
 _PIXEL_CHANGES = {
     SWAPPED: "with red and blue swapped",
     LIMITED: "in limited range (16 to 235)",
@@ -32,7 +32,7 @@ _PIXEL_CHANGES = {
 
 
 class PropertyDifference(NamedTuple):
-    """Property of images that differs between A and B.
+    """Image property that differs between A and B.
 
     Attributes:
         name: Name of the property.
@@ -40,8 +40,8 @@ class PropertyDifference(NamedTuple):
         b: Mean in B.
         spread_a: Standard deviation over the images of A.
         spread_b: Standard deviation over the images of B.
-        q: False discovery rate among neurons with at least as much evidence; None without a test.
-        range_of_others: Smallest and largest mean of the sets that form A together; None if A is one set.
+        q: False discovery rate among the properties with at least as much evidence; None without a test.
+        range_of_others: If A consists of several sets, the smallest and the largest of their means; else None.
 
     """
 
@@ -61,7 +61,7 @@ class PropertyDifference(NamedTuple):
 
     @property
     def direction(self) -> int:
-        """1 if the property is higher in B, -1 if it is lower, 0 if the means are too close for either."""
+        """1 if the property is higher in B, -1 if it is lower in B, and 0 if the means are close."""
         if abs(self.effect) < _MIN_SHIFT:
             return 0
         return 1 if self.effect > 0 else -1
@@ -69,24 +69,23 @@ class PropertyDifference(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """Differences between two sets A and B; ``str()`` gives them as a text.
+    """Differences between two sets A and B. ``str()`` returns them as a text.
 
     Attributes:
-        p_value: P-value of the test for any difference; None without one.
-        properties: Properties of images that differ, the clearest first; empty if they were not measured.
-        causes: Changes of A's images that remove half of the squared distance. None if there are none, if a property
-            contradicts them, or if they were not searched.
+        p_value: P-value of the test for any difference; None without a test.
+        properties: Image properties that differ, the clearest first; empty if properties were not measured.
+        causes: Changes that remove at least half of the squared distance when they are applied to A. None if there are
+            no such changes, if a property contradicts them, or if no changes were tested.
         names: Names of A and B.
-        is_searched: True if causes were searched.
+        is_searched: True if changes were tested.
         is_rejected: False if no change was found, but there are too few images to rule out all changes.
-        guess: The likeliest change, if it was not ruled out and a property differs in the direction in which this
-            change moves it; else None.
-        colourless: Number of images without colour in A, the same in B, and number of all images of B, if clearly more
-            images of B are without colour; else None.
-        unmeasured: Reason why properties were not measured, and a remedy; empty if they were measured.
-        why_untested: Reason why there is no test, and what it requires; empty if there is one.
-        paired: True if each image of B shows the same as its partner in A.
-        pixels: Differences between the pixels of pairs; None if they were not compared.
+        guess: The likeliest change. None if it was ruled out, or if no property differs in the direction of the change.
+        colourless: Number of images without colour in A, number of images without colour in B, and number of images in
+            B. None unless clearly more images are without colour in B.
+        unmeasured: Reason why properties were not measured, and a remedy; empty if properties were measured.
+        why_untested: Reason why there is no test, and what a test requires; empty if there is a test.
+        paired: True if the images are pairs, and both images of a pair show the same content.
+        pixels: Differences between the pixels of pairs; None if pixels were not compared.
 
     """
 
@@ -115,7 +114,10 @@ class Explanation:
 
 
 def pixels_of_pairs(explanation: Explanation) -> list[str]:
-    """Return lines on the pixels of pairs: how many pairs differ, by how much, and the change that explains this."""
+    """Return sentences on the pixels of pairs.
+
+    They report how many pairs differ, by how much, and the change of all pixels that explains the difference.
+    """
     pixels = explanation.pixels
     if pixels is None:
         return []
@@ -128,33 +130,39 @@ def pixels_of_pairs(explanation: Explanation) -> list[str]:
 
 
 def _how_pixels_differ(pixels: PixelDifferences) -> str:
-    """Return the sentence on the number of pairs that differ in pixels, and by how much."""
+    """Return sentences on how many pairs differ in pixels and in size, and by how much the pixels differ."""
     pairs = "1 pair" if pixels.num_pairs == 1 else f"{pixels.num_pairs:,} pairs"
     if pixels.num_pairs < pixels.num_total:
         pairs += f", drawn from {pixels.num_total:,},"
     if pixels.num_other_shapes == pixels.num_pairs:
         all_pairs = "the pair" if pixels.num_pairs == 1 else f"all {pairs}"
         return f"The images of {all_pairs} differ in size, so their pixels were not compared."
-    if pixels.num_different == 0:
-        in_pixels = f"None of {pairs} differs in pixels"
-    else:
-        verb = "differs" if pixels.num_different == 1 else "differ"
-        levels = "1 grey level" if pixels.median == 1 else f"{pixels.median} grey levels"
-        in_pixels = (
-            f"{pixels.num_different:,} of {pairs} {verb} in pixels, by {levels} (median) and at most {pixels.largest}"
-        )
+    difference_in_pixels = _num_different_in_pixels(pixels, pairs)
     if not pixels.num_other_shapes:
-        return f"{in_pixels}."
-    verb = "differs" if pixels.num_other_shapes == 1 else "differ"
-    return f"{in_pixels}. {pixels.num_other_shapes:,} {verb} in size."
+        return f"{difference_in_pixels}."
+    verb = _differ(pixels.num_other_shapes)
+    return f"{difference_in_pixels}. {pixels.num_other_shapes:,} {verb} in size."
+
+
+def _num_different_in_pixels(pixels: PixelDifferences, pairs: str) -> str:
+    """Return the clause on the number of pairs that differ in pixels; ``pairs`` is the number of all pairs in words."""
+    if pixels.num_different == 0:
+        return f"None of {pairs} differs in pixels"
+    verb = _differ(pixels.num_different)
+    levels = "1 grey level" if pixels.median == 1 else f"{pixels.median} grey levels"
+    return f"{pixels.num_different:,} of {pairs} {verb} in pixels, by {levels} (median) and at most {pixels.largest}"
+
+
+def _differ(count: int) -> str:
+    """Return the verb of a statement about so many pairs."""
+    return "differs" if count == 1 else "differ"
 
 
 def _explained_pairs(pixels: PixelDifferences) -> str:
-    """Return the pairs that a change explains, in words."""
-    verb = "differ"
+    """Return the number of pairs that a change explains, in words."""
+    verb = _differ(pixels.num_unequal)
     if pixels.num_unequal == 1:
         pairs = "the one pair"
-        verb = "differs"
     elif pixels.num_explained == pixels.num_unequal:
         pairs = f"all {pixels.num_unequal:,} pairs"
     else:
@@ -166,12 +174,17 @@ def _explained_pairs(pixels: PixelDifferences) -> str:
 
 
 def has_exact_change(explanation: Explanation) -> bool:
-    """True if a change of all pixels explains pairs."""
+    """True if a change of all pixels explains the difference of pairs."""
     return explanation.pixels is not None and explanation.pixels.change is not None
 
 
 def difference(explanation: Explanation) -> list[str]:
-    """Return whether the sets differ, and the change of A that explains the difference; nothing without a test."""
+    """Return clauses on whether the sets differ, and on the change of A that explains the difference.
+
+    Returns:
+        The clauses, without full stops. The list is empty without a test.
+
+    """
     a, b = explanation.names
     causes = explanation.causes
     if explanation.differs is None:
@@ -194,7 +207,14 @@ def difference(explanation: Explanation) -> list[str]:
 
 
 def _explained(differs: str, a: str, causes: Causes) -> list[str]:
-    """Return clauses on the changes of A that explain the difference, and on the distance that remains after them."""
+    """Return clauses on the changes of A that explain the difference, and on the distance that remains afterwards.
+
+    Args:
+        differs: Clause that the sets differ.
+        a: Name of A.
+        causes: The changes.
+
+    """
     share = causes.bins[-1] / causes.bins[0]
     if share == 0:
         return [
@@ -208,13 +228,13 @@ def _explained(differs: str, a: str, causes: Causes) -> list[str]:
 
 
 def _unexplained(explanation: Explanation) -> str:
-    """Return a clause on changes that were searched for, of which none is shown to explain the difference."""
+    """Return the clause for changes that were tested, if none of them explains the difference significantly."""
     if explanation.guess is not None:
         a, b = explanation.names
         return f"{b} may look like {a} {explanation.guess.in_words}, but there are too few images to test this"
     if explanation.paired and not explanation.is_rejected:
-        # The pairs show the same, so the properties in the next sentence describe the difference, and more pairs would
-        # add nothing.
+        # The images of a pair have the same content, so the properties in the next sentence describe the difference.
+        # A remark on too few pairs would not help.
         return "No tested change explains the difference significantly"
     if explanation.paired:
         return "No tested change explains the difference"
@@ -224,7 +244,7 @@ def _unexplained(explanation: Explanation) -> str:
 
 
 def what_was_measured(explanation: Explanation) -> list[str]:
-    """Return the sentence on the plainest properties of images that differ, or nothing."""
+    """Return the sentence on the image properties that differ most, as a list; empty if no property differs."""
     shown = _plainest_first(explanation)[:_MOST_PROPERTIES]
     if not shown:
         return []
@@ -237,51 +257,60 @@ def what_was_measured(explanation: Explanation) -> list[str]:
 def _plainest_first(explanation: Explanation) -> list[PropertyDifference]:
     """Return the properties in the order in which a sentence names them.
 
-    Properties that a suspected change moves come first, then those whose mean differs, and then the plainest.
+    Properties that the guessed change affects come first. Properties whose means differ come before properties that
+    differ only in their spread. After that, the order is from the easiest property to understand, as in ``PLAIN``.
     """
     by_name = {measured.name: measured for measured in _without_repeats(explanation.properties)}
-    suspected = moved_by(explanation.guess)
+    affected_by_guess = _affected_properties(explanation.guess)
     causes = explanation.causes
     explained: list[str] = []
     if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0]:
-        # The sentence before names this cause, so the properties that it moves come last.
-        explained = moved_by(causes)
+        # The previous sentence names these changes, so the properties that they affect come last.
+        explained = _affected_properties(causes)
     plainest = [name for name in PLAIN if name not in explained]
     order = [*plainest, *explained, *by_name]
 
     def rank(name: str) -> tuple[bool, bool, int]:
-        return name not in suspected, by_name[name].direction == 0, order.index(name)
+        return name not in affected_by_guess, by_name[name].direction == 0, order.index(name)
 
     return [by_name[name] for name in sorted(by_name, key=rank)]
 
 
 def _without_repeats(properties: Sequence[PropertyDifference]) -> list[PropertyDifference]:
-    """Return the properties without those that another one implies."""
+    """Return the properties without those that another property implies."""
     names = [measured.name for measured in properties]
     has_more_of_a_format = any(measured.effect > 0 for measured in properties if measured.name.endswith(_FILES))
     independent: list[PropertyDifference] = []
     for measured in properties:
         if measured.name == "height" and "width" in names:
             continue
-        # More files of one format imply fewer of the others.
+        # More files of one format imply fewer files of the other formats.
         if has_more_of_a_format and measured.name.endswith(_FILES) and measured.effect <= 0:
             continue
         independent.append(measured)
     return independent
 
 
-def moved_by(causes: Causes | None) -> list[str]:
-    """Return the property of images that each change moves most plainly."""
+def affected_property(change: str) -> str:
+    """Return the image property that a change affects most; empty if there is none."""
+    # This is the name of the property, a space and a sign.
+    property_and_sign = CHANGES[change].moves
+    return property_and_sign[:-2]
+
+
+def _affected_properties(causes: Causes | None) -> list[str]:
+    """Return the image property that each change affects most."""
     if causes is None:
         return []
-    return [CHANGES[name].moves[:-2] for name in causes.names]
+    return [affected_property(name) for name in causes.names]
 
 
 def _property_in_words(measured: PropertyDifference) -> str:
-    """Return how a property differs: by its spread, from A to B, or from the range of other sets."""
+    """Return how a property differs: in its spread, from A to B, or from the range of other sets."""
     name = measured.name
     if measured.direction == 0:
-        return f"{name} (more varied)" if measured.spread_b > measured.spread_a else f"{name} (less varied)"
+        more_or_less = "more" if measured.spread_b > measured.spread_a else "less"
+        return f"{name} ({more_or_less} varied)"
     if measured.range_of_others is None:
         before, after = _distinct(name, measured.a, measured.b)
         return f"{name} {before} → {after}"
@@ -291,7 +320,10 @@ def _property_in_words(measured: PropertyDifference) -> str:
 
 
 def _distinct(name: str, value: float, *others: float) -> list[str]:
-    """Return values of a property with two digits, or with three if two do not show that the first differs."""
+    """Return values of a property in words.
+
+    They have two significant digits, or three digits if two digits do not distinguish the first value from the others.
+    """
     values = (value, *others)
     texts = [property_in_words(name, shown, 2) for shown in values]
     if texts[0] in texts[1:]:
@@ -301,15 +333,20 @@ def _distinct(name: str, value: float, *others: float) -> list[str]:
 
 def what_differs(explanation: Explanation) -> str:
     """Return the explanation as a text."""
-    pixels = pixels_of_pairs(explanation)
+    sentences = pixels_of_pairs(explanation)
     clauses = difference(explanation)
     if clauses:
         clauses[0] += f" ({p_figure(explanation.p_value, 'p')})"
-    sentences = what_was_measured(explanation)
+    sentences += [f"{clause}." for clause in clauses]
+    on_properties = what_was_measured(explanation)
+    sentences += on_properties
     if explanation.unmeasured:
         sentences.append(f"{explanation.unmeasured}.")
-    if not clauses and explanation.why_untested:
+    has_test = bool(clauses)
+    if has_test:
+        return " ".join(sentences)
+    if explanation.why_untested:
         sentences.append(f"Not tested: {explanation.why_untested}.")
-    elif not clauses and (explanation.unmeasured or not sentences):
+    elif explanation.unmeasured or not on_properties:
         sentences.append(f"Pass {written('num_folds', 20)} for a test.")
-    return " ".join([*pixels, *(f"{clause}." for clause in clauses), *sentences])
+    return " ".join(sentences)

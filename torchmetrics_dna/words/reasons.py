@@ -1,4 +1,4 @@
-"""Why an image is flagged, in words."""
+"""Reasons why images are flagged as outliers, in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchmetrics_dna.images.properties import FAULTS, RECORDS
 if TYPE_CHECKING:
     from torchmetrics_dna.functional.flagging import Outlier
 
-# Verbs of statements about one image, and the same about several.
+# Verbs in the singular, and their plurals.
 _PLURAL_VERBS = {"is": "are", "has": "have", "looks": "look", "shows": "show"}
 
 
@@ -19,9 +19,9 @@ class Statement(NamedTuple):
     """Statement about flagged images.
 
     Attributes:
-        verb: Its verb, in the singular.
-        words: End of the short statement.
-        details: What the full statement adds; ``{}`` is the reference.
+        verb: Verb of the statement, in the singular.
+        words: Words after the verb.
+        details: Words that only the full statement adds. ``{}`` stands for the name of the reference.
 
     """
 
@@ -30,7 +30,7 @@ class Statement(NamedTuple):
     details: str = ""
 
 
-#: Statements about images for the reasons of an :class:`~torchmetrics_dna.functional.flagging.Outlier`.
+#: Statements by the ``reason`` of an :class:`~torchmetrics_dna.functional.flagging.Outlier`.
 REASONS = {
     "all black": Statement("is", "all black"),
     "all white": Statement("is", "all white"),
@@ -43,10 +43,13 @@ REASONS |= {name: Statement(fault.verb, fault.words, fault.details) for name, fa
 
 
 def extreme_in_words(outlier: Outlier) -> str:
-    """Return the property or layer in which an image is most extreme, with its value and the range of the others."""
+    """Return the property or layer in which an image is most extreme.
+
+    The text also has the value of the image, and the range of the values of the other images.
+    """
     name = outlier.reason
     if name.endswith(("+", "-")):
-        # The sign after a property gives its direction.
+        # A property is followed by a space and the sign of its direction.
         name = name[:-2]
     record = RECORDS.get(name)
     if record is None:
@@ -58,20 +61,20 @@ def extreme_in_words(outlier: Outlier) -> str:
 
 
 def why_flagged(outlier: Outlier, reference: str, *, short: bool) -> str:
-    """Return why an image is flagged.
+    """Return the reason why an image is flagged, in words.
 
-    The full reason has the value of the property, and its range in the reference.
+    If the reason is a property, the text also has the value of the image and the range of the reference.
 
     Args:
         outlier: The image.
         reference: Name of the reference, or "the others".
-        short: Whether to leave out the value and the reference.
+        short: Whether to return only the short reason, without the value and the reference.
 
     """
     if short:
         return short_reason(outlier.reason)
     reason = full_reason(outlier.reason, reference)
-    # A reason is a property and a sign.
+    # A reason that is a property ends in a space and a sign.
     name = outlier.reason[:-2]
     record = RECORDS.get(name) or NUMBERS.get(name)
     if outlier.reason not in REASONS or record is None:
@@ -81,7 +84,11 @@ def why_flagged(outlier: Outlier, reference: str, *, short: bool) -> str:
 
 
 def short_reason(reason: str, count: int = 1) -> str:
-    """Return what flagged images have in common, without the reference.
+    """Return the statement about images that are flagged for the same reason, without the reference.
+
+    Args:
+        reason: The ``reason`` of the images.
+        count: Number of the images.
 
     Example:
         >>> short_reason("all black"), short_reason("sharpness -", count=2), short_reason("block_4")
@@ -94,7 +101,12 @@ def short_reason(reason: str, count: int = 1) -> str:
 
 
 def full_reason(reason: str, reference: str, count: int = 1) -> str:
-    """Return what flagged images have in common, compared with the reference.
+    """Return the statement about images that are flagged for the same reason, compared with the reference.
+
+    Args:
+        reason: The ``reason`` of the images.
+        reference: Name of the reference.
+        count: Number of the images.
 
     Example:
         >>> full_reason("sharpness -", "photos"), full_reason("block_4", "photos", count=2)
@@ -105,7 +117,7 @@ def full_reason(reason: str, reference: str, count: int = 1) -> str:
 
 
 def _statement(reason: str) -> Statement:
-    """Return the statement for a reason: that of its fault, or else of a layer; empty for the only layer."""
+    """Return the statement for a reason, which is a fault, the name of a layer, or empty for the only layer."""
     if reason in REASONS:
         return REASONS[reason]
     words = f"unusual in {reason}" if reason else "unusual"
