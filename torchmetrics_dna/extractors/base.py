@@ -70,13 +70,13 @@ class DNAExtractor(nn.Module):
             ``layers`` is passed. The output may be a tensor ``(B, n)`` or ``(B, n, H, W)``, or a dict, list or tuple of
             such tensors.
         layers: Names of the layers, in the order in which they are returned: layers of the preset, submodules of the
-            network, or entries of its output. For a preset, the default is the default layers of the preset, which are
-            all layers of most presets. For a timm model, the default is every block or stage and the final norm. For
-            another module, the default is the output. A name may end with a view: ``"last_norm:class"`` is the class
-            token of the layer ``"last_norm"``, ``"head:mean"`` is the mean over positions, and ``"head:unit"`` divides
-            the neurons of each position by their norm. The final norm of a transformer is called ``"last_norm"`` in
-            presets, and ``"norm"`` in most timm models. Both names are accepted for presets and for timm models. The
-            layer keeps the network's own name.
+            network, or entries of its output. For a preset, the default is all its layers, except for
+            ``"inception_fid"``, where it is ``"block_3"``. For a timm model, the default is every block or stage and
+            the final norm. For another module, the default is the output. A name may end with a view.
+            ``"last_norm:class"`` is the class token of the layer ``"last_norm"``. ``"head:mean"`` is the mean of
+            ``"head"`` over positions. ``"head:unit"`` divides the neurons of each position by their norm. The final
+            norm of a transformer is called ``"last_norm"`` in presets, and ``"norm"`` in most timm models. Both names
+            are accepted for presets and for timm models. The layer keeps the network's own name.
         weights_path: File or folder with weights for a preset or timm model, instead of the default source. A file
             holds a state dict, or has the official format. A folder is searched for ``NAME.safetensors``, ``NAME.pth``,
             ``NAME.pt`` and the path that the file has in its repository. If the folder has ``NAME.ranges.json`` or the
@@ -131,7 +131,7 @@ class DNAExtractor(nn.Module):
 
     Raises:
         TypeError: If ``feature`` is neither a name nor a module.
-        ValueError: If a name is unknown, if arguments do not go together, or if the activations of a module depend on
+        ValueError: If a name is unknown, or arguments do not go together. Also if the activations of a module depend on
             the rest of a batch or on random numbers.
 
     Example:
@@ -563,8 +563,8 @@ class DNAExtractor(nn.Module):
     def with_properties(self) -> DNAExtractor:
         """Return the extractor with the properties of images as its first layer.
 
-        It returns the extractor itself in three cases: if it has this layer already, if it was made with
-        ``properties=False``, or if it takes neither grey nor RGB images.
+        It returns the extractor itself if it has this layer already or takes neither grey nor RGB images. It also does
+        so if the extractor was made with ``properties=False``.
 
         Example:
             >>> list(DNAExtractor(layers=["head"]).with_properties().neurons)

@@ -31,8 +31,8 @@ def fingerprint_of(form: Sequence[Any], activations: Mapping[str, Tensor], dtype
 
     Returns:
         Fingerprint, JSON-serializable. It has the form of the input, the tolerance for comparisons, and four float32
-        numbers per layer in base64: the root mean square of the activations, two projections of the means of neurons,
-        and one projection of their root mean squares.
+        numbers per layer, in base64. The first number is the root mean square of the activations. Two numbers are
+        projections of the means of neurons. The last one is a projection of the root mean squares of neurons.
 
     """
     layers = {layer: b64encode(_summary(values).tobytes()).decode() for layer, values in activations.items()}

@@ -22,9 +22,9 @@ from torchmetrics_dna.images.inputs import Inputs, called, count_of, mapped, ten
 DUMMY_SIZE = (224, 224)
 # Functions whose output has the shape of their first argument.
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
-# Patterns of messages by torch and other libraries: the height or width of an input does not fit the weights, or the
-# number of channels does not.
+# Pattern of messages by torch and other libraries if the height or width of an input does not fit the weights.
 ABOUT_SIZES = re.compile(r"multiplied|must match|normalized_shape|match the size|too small|can't be greater")
+# Pattern of torch's message if the number of channels does not fit.
 _ABOUT_CHANNELS = re.compile(r"to have (\d+) channels")
 
 

@@ -106,6 +106,25 @@ class _Directions(NamedTuple):
 _OF_IMAGES = _Directions(tuple(FAULTS), _LEAST_DISTANCE, _NUM_DIRECTIONS)
 
 
+class _Values(NamedTuple):
+    """Values of images, or of other inputs, in each direction.
+
+    Attributes:
+        values: Values, float64, ``(n, directions)``. Larger values are more extreme.
+        is_plain_fault: Whether each value is plainly faulty by itself, bool, ``(n, directions)``.
+        may_be_fault: Whether each value may be faulty by itself, bool, ``(n, directions)``.
+
+    """
+
+    values: Tensor
+    is_plain_fault: Tensor
+    may_be_fault: Tensor
+
+    def take(self, rows: Sequence[int]) -> _Values:
+        """Return the values of some images."""
+        return _Values(self.values[rows], self.is_plain_fault[rows], self.may_be_fault[rows])
+
+
 class Outlier(NamedTuple):
     """Flagged image, with the reason.
 
@@ -248,7 +267,7 @@ def outliers_in_folder(images: Tensor, level: float | None) -> list[Outlier]:
             facts[row] = fact
     values = _by_direction(_with_median_sharpness(images, _median_sharpness(images)))
     is_plain_fault, may_be_fault = _compare_with_limits(images)
-    return _in_rounds(images, facts, values, is_plain_fault, may_be_fault, level, _OF_IMAGES)
+    return _in_rounds(images, facts, _Values(values, is_plain_fault, may_be_fault), level, _OF_IMAGES)
 
 
 def outlier_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Outlier]:
@@ -274,17 +293,17 @@ def outlier_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float =
     values = torch.stack([direction.values for direction in all_directions], 1)
     varies = values.amax(0) > values.amin(0)
     varying_columns = varies.nonzero()[:, 0].tolist()
-    varying = [all_directions[column] for column in varying_columns]
+    varying_directions = [all_directions[column] for column in varying_columns]
     directions = _Directions(
-        names=[direction.name for direction in varying],
-        least=torch.tensor([direction.least for direction in varying]).double(),
-        number=len(varying),
+        names=[direction.name for direction in varying_directions],
+        least=torch.tensor([direction.least for direction in varying_directions]).double(),
+        number=len(varying_directions),
         gap=_GAP_OF_POSSIBLE_FAULT,
     )
+    varying_values = values[:, varying_columns]
     # Numbers have no limits for plain faults, so each value counts as plainly faulty by itself.
-    is_plain_fault = torch.ones(len(numbers), len(varying), dtype=torch.bool)
-    may_be_fault = ~is_plain_fault
-    return _in_rounds(numbers, facts, values[:, varying_columns], is_plain_fault, may_be_fault, level, directions)
+    is_plain_fault = torch.ones_like(varying_values, dtype=torch.bool)
+    return _in_rounds(numbers, facts, _Values(varying_values, is_plain_fault, ~is_plain_fault), level, directions)
 
 
 class _Direction(NamedTuple):
@@ -345,13 +364,7 @@ def _directions_of_layers(layers: Mapping[str, Tensor]) -> list[_Direction]:
 
 
 def _in_rounds(
-    images: Tensor,
-    facts: dict[int, str],
-    values: Tensor,
-    is_plain_fault: Tensor,
-    may_be_fault: Tensor,
-    level: float,
-    directions: _Directions,
+    images: Tensor, facts: dict[int, str], values: _Values, level: float, directions: _Directions
 ) -> list[Outlier]:
     """Flag images of a folder, or other inputs of a set, in several rounds.
 
@@ -360,9 +373,7 @@ def _in_rounds(
     Args:
         images: Properties of the images, or numbers of the other inputs, ``(n, properties)``.
         facts: Reason for each image that is flagged before the first round, by row.
-        values: Values in each direction, ``(n, directions)``. Larger values are more extreme.
-        is_plain_fault: Whether the property of an image is plainly faulty by itself, bool, ``(n, directions)``.
-        may_be_fault: Whether the property of an image may be faulty by itself, bool, ``(n, directions)``.
+        values: Values of the images in each direction.
         level: Level of significance: the largest expected number of images without a fault with values as extreme as
             those of a flagged image.
         directions: The directions.
@@ -372,9 +383,7 @@ def _in_rounds(
     for _ in range(_ROUNDS):
         unflagged = _rows_without_reason(len(images), reasons)
         if len(unflagged) >= LEAST_IN_FOLDER:
-            new_reasons = _outermost(
-                values[unflagged], is_plain_fault[unflagged], may_be_fault[unflagged], level, directions
-            )
+            new_reasons = _outermost(values.take(unflagged), level, directions)
             reasons |= {unflagged[row]: reason for row, reason in new_reasons.items()}
     others = _rows_without_reason(len(images), reasons)
     properties_of_others = images[others] if others else images
@@ -560,9 +569,7 @@ def _p_values_and_gaps(values: Tensor, ordered: Tensor, least: Tensor = _LEAST_D
     return p_values, gaps
 
 
-def _outermost(
-    values: Tensor, is_plain_fault: Tensor, may_be_fault: Tensor, level: float, directions: _Directions
-) -> dict[int, str]:
+def _outermost(values: _Values, level: float, directions: _Directions) -> dict[int, str]:
     """Flag images that are far outside the range of the others, alone or in groups of up to a tenth of all images.
 
     For the arguments, see :func:`_in_rounds`.
@@ -571,27 +578,42 @@ def _outermost(
         Reason for each flagged image, by row.
 
     """
-    ordered, order = values.sort(dim=0, descending=True, stable=True)
-    is_plain_fault = is_plain_fault.gather(0, order)
-    may_be_fault = may_be_fault.gather(0, order)
-    p_values = torch.full_like(values, inf)
-    for count in range(1, len(values) // _GROUP_DIVISOR + 1):
-        # The group of the outermost images is flagged if its last image is far enough from the others.
-        last = slice(count - 1, count)
-        others = ordered[count:]
-        p_values_of_last, gaps = _p_values_and_gaps(ordered[last], others, directions.least)
-        expected = p_values_of_last * len(values) * directions.number
-        flagged = is_plain_fault[last] & (gaps > directions.gap) & (expected <= level)
-        if count == 1:
-            is_extreme = (gaps > _GAP_OF_POSSIBLE_FAULT) & (expected <= _LEVEL_OF_FURTHER_POSSIBLE_FAULT)
-            flagged |= may_be_fault[last] & is_extreme
-        columns = flagged[0].nonzero()[:, 0].tolist()
-        if columns:
-            p_values_of_group, _ = _p_values_and_gaps(ordered[:count], others, directions.least)
+    ordered, order = values.values.sort(dim=0, descending=True, stable=True)
+    values_in_order = _Values(ordered, values.is_plain_fault.gather(0, order), values.may_be_fault.gather(0, order))
+    p_values = torch.full_like(ordered, inf)
+    for count in range(1, len(ordered) // _GROUP_DIVISOR + 1):
+        columns = _flagged_columns(values_in_order, count, level, directions)
+        if not columns:
+            continue
+        p_values_of_group, _ = _p_values_and_gaps(ordered[:count], ordered[count:], directions.least)
         for column in columns:
             outermost = order[:count, column]
             p_values[outermost, column] = p_values_of_group[:, column]
     return _reasons(p_values, p_values.isfinite(), directions.names)
+
+
+def _flagged_columns(values: _Values, count: int, level: float, directions: _Directions) -> list[int]:
+    """Return the numbers of the directions in which the group of the ``count`` most extreme images is flagged.
+
+    The group is flagged if its last image is far enough from all other images.
+
+    Args:
+        values: Values of all images, each column in descending order.
+        count: Number of images in the group.
+        level: Level of significance.
+        directions: The directions.
+
+    """
+    last = slice(count - 1, count)
+    others = values.values[count:]
+    p_values, gaps = _p_values_and_gaps(values.values[last], others, directions.least)
+    expected = p_values * len(values.values) * directions.number
+    flagged = values.is_plain_fault[last] & (gaps > directions.gap) & (expected <= level)
+    if count == 1:
+        is_extreme = (gaps > _GAP_OF_POSSIBLE_FAULT) & (expected <= _LEVEL_OF_FURTHER_POSSIBLE_FAULT)
+        flagged |= values.may_be_fault[last] & is_extreme
+    columns: list[int] = flagged[0].nonzero()[:, 0].tolist()
+    return columns
 
 
 def _reasons(p_values: Tensor, flagged: Tensor, names: Sequence[str] = _OF_IMAGES.names) -> dict[int, str]:

@@ -88,10 +88,9 @@ class OutlierReference:
 
     The score of an image is the sum of three surprisals, see :func:`surprisal`:
 
-    - the surprisal of the Mahalanobis distance of its spatial means, averaged over layers;
-    - the surprisal of the Mahalanobis distance of its transformed image properties;
-    - the surprisal of its smallest tail probability of a property in a direction that is a fault, such as dark or
-      blurred.
+    - The surprisal of the Mahalanobis distance of its spatial means, averaged over layers.
+    - The surprisal of the Mahalanobis distance of its transformed image properties.
+    - The surprisal of its smallest tail probability in a direction that is a fault, such as dark or blurred.
 
     Without properties, the score is the first surprisal.
 

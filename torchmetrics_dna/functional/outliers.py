@@ -291,8 +291,8 @@ class OutlierTest(NamedTuple):
         share: Estimated share of outliers among the images.
         low: Lower end of an interval for the share: the estimate less two standard errors.
         high: Upper end of the interval: the estimate plus two standard errors.
-        fewest: Smallest number of outliers that can be significant (p <= 0.05), if their scores are much higher than
-            all others, or None if no number can be.
+        fewest: Smallest number of outliers that can be significant (p <= 0.05), or None if no number can. Their scores
+            are assumed to be much higher than all others.
 
     """
 

@@ -184,8 +184,8 @@ def _with_ends(knots: Tensor, last: int) -> Tensor:
 def self_ranging_emd(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor) -> Tensor:
     r"""Compute the EMD of each neuron between self-ranging histograms, in bins of fixed bounds.
 
-    The distance is :math:`\int |F_A - F_B|` between the bounds, divided by the width of a bin, which is a
-    ``num_bins``-th of the distance between the bounds. It equals the EMD of histograms with these bounds up to binning.
+    The distance is :math:`\int |F_A - F_B|` between the bounds, divided by the width of a bin. The bins divide the
+    bounds into ``num_bins`` equal parts. The distance equals the EMD of histograms with these bounds up to binning.
 
     Args:
         a: Histograms of A.
