@@ -120,7 +120,7 @@ class Outliers:
 
     @cached_property
     def named(self) -> list[Outlier]:
-        """Flagged images in the order of ``names``: ``single``, and ``beyond`` if the test finds further outliers."""
+        """Flagged images in the order of ``names``. They are ``single``, and ``beyond`` if the test finds outliers."""
         flagged = [*self.single, *self.beyond] if self._finds_few else self.single
         return sorted(flagged, key=lambda outlier: outlier.image)
 
