@@ -224,7 +224,7 @@ def test_the_protocol_of_several_sets_has_their_numbers() -> None:
         "The network ran in float32.",
         "The range of each histogram was observed on the images of its set.",
         "A bin is 1/100 of the range in the reference, which is extended by 20%.",
-        "The numbers of images are: the reference 40, far 30, near 40, real 40.",
+        "The numbers of images are 40 in the reference, 30 in far, 40 in near, 40 in real.",
         "real is the held-out set.",
         "The values of dna-emd are a mean over neurons.",
         "The values of precision are computed from the spatial means of layer mean.",
@@ -250,7 +250,7 @@ def described(**options: Any) -> tuple[Comparison, str]:
 
 def test_the_protocol_of_two_sets_names_ranges_weights_and_tests() -> None:
     result, text = described(num_folds=8, confidence=0.9)
-    assert f"The numbers of images are: {result.names[0]} 40, {result.names[1]} 40." in text
+    assert f"The numbers of images are 40 in {result.names[0]}, 40 in {result.names[1]}." in text
     assert "Each histogram has 40 bins." in text
     assert "The activation ranges are fixed, extended by 20%." in text
     assert f"activation ranges {FIXED_RANGES.digest[:12]}" in text

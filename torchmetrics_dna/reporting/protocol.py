@@ -161,7 +161,7 @@ def _sets(reference: str, comparisons: Mapping[str, Comparison]) -> list[str]:
     noun = first.noun
     counts = [_count(reference, first.num_images["a"])]
     counts += [_count(name, comparison.num_images["b"]) for name, comparison in comparisons.items()]
-    lines = [f"The numbers of {noun}s are: {', '.join(counts)}."]
+    lines = [f"The numbers of {noun}s are {', '.join(counts)}."]
     if first.paired:
         lines.append(f"The {noun}s were compared as pairs.")
     # Each comparison repeats the lines of the reference. A dictionary keeps each line once, in the original order.
@@ -173,10 +173,10 @@ def _sets(reference: str, comparisons: Mapping[str, Comparison]) -> list[str]:
 
 
 def _count(name: str, num_images: int) -> str:
-    """Return the name of a set, and its number of images. The number 0 means that the number is unknown."""
+    """Return the number of images of a set in words. The number 0 means that the number is unknown."""
     if not num_images:
-        return f"{name} unknown"
-    return f"{name} {num_images:,}"
+        return f"unknown in {name}"
+    return f"{num_images:,} in {name}"
 
 
 def _figures(reference: str, comparisons: Mapping[str, Comparison]) -> list[str]:
