@@ -49,8 +49,8 @@ class ImageSource(Dataset["Pixels"]):
         stamp: Function that returns a text for the image at an index. The text changes if the image changes. None if
             changes can't be detected fast.
         roots: Folders and archives that contain the images. In :attr:`relative_names`, names are relative to their
-            innermost root. If it is empty, names are relative to the folder that all files share.
-        options: Options among :data:`OPTIONS` that apply to this source. All of them if this is unknown.
+            innermost root. Without roots, names are relative to the folder that all files share.
+        options: Options among :data:`OPTIONS` that apply to this source. By default, all of them.
         example: Structure of the items if they are not images.
         arrays: Format of each array of images that this source consists of, by the path of its file. The path of an
             array in memory is empty.
@@ -59,7 +59,7 @@ class ImageSource(Dataset["Pixels"]):
 
     Attributes:
         numbers: Index of each image in the source ``whole``. If ``whole`` is None, the index in this source.
-        whole: Source from which the images were selected; None if all images of this source are its own.
+        whole: Source from which the images were selected. None if the images were not selected from another source.
         place: Value that is equal for sources that were opened from the same path with the same options. None for a
             source without a path.
 
@@ -109,7 +109,7 @@ class ImageSource(Dataset["Pixels"]):
         return [numbers[i] for i in self.numbers]
 
     def split(self, part: int, parts: int) -> ImageSource:
-        """Select one of ``parts`` parts of equal size, which consists of every ``parts``-th image."""
+        """Select one of ``parts`` parts of nearly equal size. A part consists of every ``parts``-th image."""
         return self.take(range(part, len(self), parts))
 
     def __len__(self) -> int:
@@ -206,7 +206,7 @@ class ImageStream:
         decoded: Whether images are decoded already. They are then too large to be sent to worker processes.
         readers: Number of threads that read ahead. Each thread reads one shard.
         only_whole: Reason why the stream can't be split among processes. Empty if it can be split.
-        options: Options among :data:`OPTIONS` that apply to this stream. All of them if this is unknown.
+        options: Options among :data:`OPTIONS` that apply to this stream. By default, all of them.
         example: Structure of the items if they are not images.
         arrays: As for :class:`ImageSource`.
         exif_orientation: As for :class:`ImageSource`.

@@ -22,7 +22,7 @@ from torch import Tensor
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.images.extensions import EXTENSIONS
 from torchmetrics_dna.images.inputs import Example, check_not_sparse, check_rows, is_table, tensors_of
-from torchmetrics_dna.images.kinds import IMAGE, KINDS, LIST
+from torchmetrics_dna.images.kinds import IMAGE, KINDS, LIST, FileKind
 from torchmetrics_dna.images.noun import ROW
 from torchmetrics_dna.images.objects import (
     by_index,
@@ -303,7 +303,7 @@ def _open_object(source: Any, label: str, reading: Reading) -> Images:
 
 
 def _check_object(source: Any) -> None:
-    """Raise TypeError for objects that contain images, but have to be passed in another form."""
+    """Raise TypeError for an object that contains images, but must be passed in another form."""
     if is_row(source):
         names = ", ".join(map(str, source)) or "nothing"
         raise TypeError(
@@ -330,22 +330,35 @@ def _open_path(text: str, reading: Reading) -> Images:
         _check_local(text, files)
         if len(files) == 1 and Path(files[0]).is_dir():
             return open_folder(files[0])
-    # Keep only the first file with each suffix.
-    by_suffix: dict[str, str] = {}
-    for file in files:
-        by_suffix.setdefault(_suffix(file), file)
-    kind = KINDS.find(_suffix(files[0]))
-    if kind is None and len(by_suffix) == 1:
+    kind = _common_kind(text, files)
+    if kind is None:
         return _open_unknown_suffix(text, files)
-    files_of_other_kinds = [file for suffix, file in by_suffix.items() if kind is None or suffix not in kind.suffixes]
-    if kind is None or files_of_other_kinds:
-        examples = sorted({files[0], *files_of_other_kinds})[:2]
-        listed = ", ".join(public(example) for example in examples)
-        raise ValueError(f"The files {public(text)!r} are of several kinds, such as {listed}")
     if is_address(files[0]):
         # Check only the first address, because a check takes a request.
         check_address(files[0])
     return kind.open(files, public(text), reading)
+
+
+def _common_kind(text: str, files: Sequence[str]) -> FileKind | None:
+    """Return the format of all files of a path or pattern. Return None if all files have the same unknown suffix.
+
+    Raises:
+        ValueError: If the files have different formats.
+
+    """
+    first_files: dict[str, str] = {}
+    for file in files:
+        first_files.setdefault(_suffix(file), file)
+    kind = KINDS.find(_suffix(files[0]))
+    if kind is None and len(first_files) == 1:
+        return None
+    suffixes = () if kind is None else kind.suffixes
+    files_of_other_kinds = [file for suffix, file in first_files.items() if suffix not in suffixes]
+    if not files_of_other_kinds:
+        return kind
+    examples = sorted({files[0], *files_of_other_kinds})[:2]
+    listed = ", ".join(public(example) for example in examples)
+    raise ValueError(f"The files {public(text)!r} are of several kinds, such as {listed}")
 
 
 def _check_local(text: str, files: Sequence[str]) -> None:
