@@ -184,7 +184,7 @@ def test_latex_has_the_protocol_and_escapes_names() -> None:
     sets = against({"model_a": FAR, "50%_{x}": NEAR, "[b] & *": ALSO_FAR}, "dna-emd")
     comment, *tables = latex_of(sets).split("\n\n")
     assert [line.removeprefix("% ").replace("\\", "") for line in comment.splitlines()] == sets.protocol().splitlines()
-    assert r"model\_a 40, 50\%\_\{x\} 40" in comment
+    assert r"40 in model\_a, 40 in 50\%\_\{x\}" in comment
     names = [line.partition(" &")[0] for line in tables[0].splitlines() if line.endswith(r"\\")]
     assert names == ["set", r"model\_a", r"50\%\_\{x\}", r"{}[b] \& *"]
 
