@@ -227,7 +227,7 @@ def main() -> None:
     total = [each for of_kind in false.values() for each in of_kind]
     here = f"An input is flagged in {sum(total)} of {len(total)} clean sets. A flipped volume is hardly ever flagged."
     seeds = "kind and draw; 0 of the network's weights"
-    results.write(folder, "outlier_inputs", here=here, tables=tables, seeds=seeds, data=[BRAIN])
+    results.write(folder, "odd_inputs", here=here, tables=tables, seeds=seeds, data=[BRAIN])
 
 
 if __name__ == "__main__":
