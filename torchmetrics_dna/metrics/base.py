@@ -206,9 +206,9 @@ class ImageMetric(CheckedMetric):
     def _add(self, side: str, imgs: Inputs, keys: Tensor | None = None) -> None:
         """Add images to a side, without a device sync.
 
-        If the activations of the batch are computed in one group, they are added to the state itself, because a copy
-        would take as long as the addition. The side is marked as incomplete during the addition. Several groups are
-        added to a copy, which then replaces the state.
+        If the activations of the batch form a single group, they are added to the state itself. A copy would take as
+        long as the addition. The side is marked as incomplete during the addition. Several groups are added to a copy,
+        which then replaces the state.
 
         Args:
             side: Name of the side.
@@ -470,8 +470,8 @@ class ImageMetric(CheckedMetric):
         incoming = self._check_fit(states)
         merged: dict[str, Any] = {}
         for side in self._sides:
-            both = (self._identity(side), incoming[side])
-            identities = [identity for identity in both if identity is not None]
+            own_and_incoming = (self._identity(side), incoming[side])
+            identities = [identity for identity in own_and_incoming if identity is not None]
             check_same(_NOT_MERGED, *identities)
             # The identities may differ by rounding. torchmetrics would compute the maximum of each byte, which is
             # neither of them.

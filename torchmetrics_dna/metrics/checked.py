@@ -221,20 +221,20 @@ class CheckedMetric(Metric):
 
         """
         group = process_group or self.process_group
-        own = {"error": ""}
+        message = {"error": ""}
         try:
-            own |= self._to_agree_on()
+            message |= self._to_agree_on()
         except ValueError as err:
             # The other processes wait for this one, so the error is sent to them.
-            own["error"] = str(err)
-        sent = torch.frombuffer(bytearray(json.dumps(own).encode()), dtype=torch.uint8).to(self.device)
+            message["error"] = str(err)
+        sent = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8).to(self.device)
         received = dist_sync_fn(sent, group=group)
-        everyone = [json.loads(bytes(message.tolist())) for message in received]
-        for rank, message in enumerate(everyone):
-            if message["error"]:
-                raise RuntimeError(f"{message['error']} (process {rank})")
+        messages = [json.loads(bytes(tensor.tolist())) for tensor in received]
+        for rank, message_of_rank in enumerate(messages):
+            if message_of_rank["error"]:
+                raise RuntimeError(f"{message_of_rank['error']} (process {rank})")
         custom_gather = None if dist_sync_fn is gather_all_tensors else dist_sync_fn
-        self._reduce_sides(everyone, group, custom_gather)
+        self._reduce_sides(messages, group, custom_gather)
         # This is set together with the states, so that after an interrupt of `sync` both are new or both are old.
         self._is_synced = True
 
@@ -251,10 +251,11 @@ class CheckedMetric(Metric):
 
         """
         common = self._check_merge(incoming, in_window)
-        own = self.metric_state
-        for name in own:
+        own_states = self.metric_state
+        # torchmetrics puts the states that are passed to it before those of the metric, so the metric gets the others.
+        for name in own_states:
             setattr(self, name, self._on_its_device(name, incoming[name]))
-        super()._reduce_states(own)
+        super()._reduce_states(own_states)
         self.__dict__.update(common)
         self._computed = None
         self._update_count += 1

@@ -289,9 +289,9 @@ class DNARealism(ImageMetric):
             A dict with ``"mean"``, ``"median"`` and ``"max"`` of the scores, and ``"num_images"``. For the images with
             the highest scores, worst first, there are ``"indices"`` in the data set and ``"scores"``. Without indices,
             images are numbered in order of addition. For outlier scores, there are also the ``"percentiles"`` of these
-            images, the ``"p_value"`` of the test for outliers, the ``"share"`` of outliers, and ``"low"`` and
-            ``"high"``, the ends of its interval; see :func:`~torchmetrics_dna.functional.outlier_test`. To see why an
-            image is an outlier, use :func:`rank`.
+            images, and results of :func:`~torchmetrics_dna.functional.outlier_test`: ``"p_value"``, the ``"share"`` of
+            outliers, and ``"low"`` and ``"high"``, the ends of its interval. To see why an image is an outlier, use
+            :func:`rank`.
 
         Raises:
             RuntimeError: If there are no images.
