@@ -129,17 +129,17 @@ class Activations:
     def finite(self) -> Tensor:
         """Bool for each layer, ``(layers,)``, on the device. True if the layer has no NaN or infinity."""
         # Means and extremes are finite if and only if all values are. If they have been computed, only they are read.
-        parts = self.parts
+        checked_parts = self.parts
         if "extremes" in vars(self):
-            parts = (self._by_layer(self.extremes.view(2, -1)),)
+            checked_parts = (self._by_layer(self.extremes.view(2, -1)),)
         elif all(layer in self._means for layer in self.layers):
-            parts = ({layer: self._means[layer] for layer in self.layers},)
+            checked_parts = ({layer: self._means[layer] for layer in self.layers},)
         extremes: list[Tensor] = []
-        for part in parts:
+        for part in checked_parts:
             for values in part.values():
                 extremes += torch.aminmax(in_memory_order(values)) if values.numel() else values.new_zeros(2)
         # On a device, one launch checks all layers. `stack` promotes types, so finite values stay finite.
-        are_finite = torch.stack(extremes).isfinite().view(len(parts), -1, 2)
+        are_finite = torch.stack(extremes).isfinite().view(len(checked_parts), -1, 2)
         return are_finite.all(2).all(0)
 
     def check(self, wait: bool = True) -> None:

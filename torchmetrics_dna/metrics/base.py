@@ -1,4 +1,4 @@
-"""Base class of all metrics: sides of images, each with a state of one statistic."""
+"""Base class of all metrics: sets of images, called sides, each with a state of one statistic."""
 
 from __future__ import annotations
 
@@ -31,24 +31,26 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
-# Parts of a batch are added together until their activations have this size, relative to the state. Adding passes
-# through the whole state, even if it adds few activations.
+# Size of the activations that are added to a state together, relative to the size of the state. Parts of a batch are
+# grouped up to this size, because each addition reads and writes the whole state.
 _ADDED_SIZE = 4
-# The side of a metric that does not distinguish real and fake images.
+# Name of the only side of a metric that does not distinguish real and fake images.
 SEEN = "seen"
 _NOT_MERGED = "Can't merge the states of these metrics"
 
 
 class ImageMetric(CheckedMetric):
-    """Base class of all metrics: accumulates activations in states of a statistic, one for each side.
+    """Base class of all metrics: accumulates activations in states of a statistic, one state for each side.
 
-    Sides are ``"real"`` and ``"fake"``, only ``"fake"`` if the real side is a ``reference``, or ``"seen"``.
-    States are the statistic's tensors for each side, named ``real_counts`` and the like, and ``real_identity``, which
-    holds an :class:`Identity`.
+    A side is a set of images. The sides are ``"real"`` and ``"fake"``. With a ``reference`` for the real images, the
+    only side is ``"fake"``. A metric that does not distinguish real and fake images has the side ``"seen"``.
 
-    A subclass defines :meth:`_value`, :meth:`_nan` if that may be without a value, and ``update`` if it takes more or
-    less than images and their side. Its ``_settings`` are all that a result depends on besides the states. They must be
-    equal in all processes.
+    The tensors of the statistic are states with names such as ``real_counts``. Another state of each side, such as
+    ``real_identity``, contains an :class:`Identity`: the weights and settings with which its images were counted.
+
+    A subclass defines :meth:`_value`. It defines :meth:`_nan` if there may be too few images for a value. It defines
+    ``update`` if the arguments are not images and their side. It adds to ``_settings`` all settings of the value that
+    are not in the states. They must be equal in all processes.
     """
 
     higher_is_better: bool | None = False
@@ -77,29 +79,26 @@ class ImageMetric(CheckedMetric):
         self.reference = reference
         self._statistic = statistic
         self._sides = tuple(sides)
-        # True from a `reset` that kept real images to the next `update` with real images.
+        # True after a `reset` that kept real images, until the next `update` with real images.
         self._has_kept_real = False
-        # Version of the weights for which the identity was computed last, and that identity.
+        # The version of the weights when the identity was last computed, and this identity.
         self._cached_identity: tuple[Any, Identity] | None = None
         self._settings: dict[str, Any] = {"metrics": type(self).__name__}
-        # Settings that two states must share before they can be merged. Weights and preparation are compared
+        # Settings that two states must share before they can be merged. Weights and preparation of images are compared
         # separately.
         self._state_settings = statistic.settings | {"values of `normalize`": normalize}
         if "real" in sides:
             self._state_settings["values of `reset_real_features`"] = reset_real_features
         if SEEN not in sides:
             self._state_settings["references"] = "none" if reference is None else reference.digest
-        self._reference_identity = Identity.of_settings({})
-        if reference is not None:
-            # The settings of the reference have been compared when the metric was set up.
-            self._reference_identity = Identity(reference.weights_digest, None, {}, reference.fingerprint)
+        self._reference_identity = _identity_of_reference(reference)
         self._add_states()
         # As a submodule, the network moves with the metric.
         self._modules["extractor"] = statistic.extractor
 
     def _add_states(self) -> None:
         """Add the states of all sides."""
-        # Only modules of the user's have fingerprints, with an entry for each layer.
+        # Only networks that a user passes as a module have fingerprints, with an entry for each layer.
         fingerprint_layers = [] if self.extractor.is_named else list(self.extractor.neurons)
         identity_length = length_of_state(self._current_identity(), fingerprint_layers)
         for side in self._sides:
@@ -110,17 +109,22 @@ class ImageMetric(CheckedMetric):
 
     @property
     def extractor(self) -> DNAExtractor:
-        """The extractor."""
+        """The extractor of the activations."""
         return self._statistic.extractor
 
     @property
     def feature_network(self) -> str:
-        """Attribute that torchmetrics' FeatureShare reads. It raises RuntimeError, as its cache becomes outdated."""
+        """Attribute that torchmetrics' FeatureShare reads.
+
+        Raises:
+            RuntimeError: Always, because the cache of FeatureShare is not updated when the weights change.
+
+        """
         raise RuntimeError(NO_FEATURE_SHARE)
 
     @property
     def neurons(self) -> Neurons:
-        """The neurons, in the order of per-neuron values and weights."""
+        """The neurons, in the order of all tensors with one value or weight per neuron."""
         return self._statistic.neurons
 
     def _value(self) -> Value:
@@ -128,7 +132,7 @@ class ImageMetric(CheckedMetric):
         raise NotImplementedError
 
     def _nan(self) -> Value:
-        """Return NaN in the form of the value, for ``forward`` where images are too few."""
+        """Return NaN in the form of the value. ``forward`` returns it if there are too few images."""
         raise NotImplementedError
 
     @override
@@ -144,11 +148,12 @@ class ImageMetric(CheckedMetric):
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1]. For an extractor
-                with ``inputs="any"``: what its module takes.
-            real: Whether they are real images.
+                with ``inputs="any"``, the inputs that its module accepts.
+            real: Whether the images are real.
 
         Raises:
-            ValueError: If images or ``real`` are something else, or activations are not finite. Nothing is added then.
+            ValueError: If images or ``real`` have a wrong type or shape, or activations are not finite. No image is
+                added then.
 
         """
         side = self._side_of(real)
@@ -156,12 +161,11 @@ class ImageMetric(CheckedMetric):
         self._add(side, imgs)
 
     def compute(self) -> Value:
-        """Compute the value over all images; see the class.
+        """Compute the value over all images. The documentation of the class describes the value.
 
         Raises:
-            RuntimeError: If there are too few images, or the metrics of the processes differ.
-            ValueError: If sides were counted with different weights, or activations of images on a device were not
-                finite.
+            RuntimeError: If there are too few images, or if the metrics of the processes have different settings.
+            ValueError: If the sides were counted with different weights, or if activations on a device were not finite.
 
         """
         return self._value()
@@ -169,16 +173,26 @@ class ImageMetric(CheckedMetric):
     # Adding images
 
     def _side_of(self, real: bool) -> str:
-        """Return the name of the side; ValueError if ``real`` is no bool, or the real side is a reference."""
+        """Return the name of the side.
+
+        Raises:
+            ValueError: If ``real`` is not a bool, or if a reference is the real side.
+
+        """
         check_bool("real", real)
         if real and self.reference is not None:
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
         return "real" if real else "fake"
 
     def _check(self, imgs: Inputs) -> None:
-        """Raise ValueError for a wrong dtype or shape of images, but not for values, which make activations NaN.
+        """Check images before they are added.
 
-        RuntimeError if a CUDA graph captures work of the host, which a replay would skip.
+        Wrong values of images are not detected here. They make activations NaN, which is detected later.
+
+        Raises:
+            ValueError: If the images have a wrong dtype or shape.
+            RuntimeError: If a CUDA graph is captured, and this metric works on the host. A replay would skip this work.
+
         """
         if is_captured():
             keeps_rows = any(field.reduction == "cat" for field in self._statistic.fields.values())
@@ -190,15 +204,19 @@ class ImageMetric(CheckedMetric):
         self.extractor.check(imgs, self.normalize, values=False)
 
     def _add(self, side: str, imgs: Inputs, keys: Tensor | None = None) -> None:
-        """Add images to a side, without a device sync; on the CPU ValueError, and nothing added, if not finite.
+        """Add images to a side, without a device sync.
 
-        A batch in one part is added to the state itself, since a copy would take as long as the addition. The side is
-        marked as incomplete meanwhile. A batch in several parts is added to a copy, which then replaces the state.
+        If the activations of the batch form a single group, they are added to the state itself. A copy would take as
+        long as the addition. The side is marked as incomplete during the addition. Several groups are added to a copy,
+        which then replaces the state.
 
         Args:
             side: Name of the side.
-            imgs: Images, or other inputs, that were checked.
-            keys: The fold or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
+            imgs: Images, or other inputs, that have been checked.
+            keys: Fold or index of each image, shape ``(B,)``, int64, on the CPU; None if the statistic has neither.
+
+        Raises:
+            ValueError: If an activation on the CPU is not finite. No image is added then.
 
         """
         identity = self._identity_for(side, imgs)
@@ -207,10 +225,7 @@ class ImageMetric(CheckedMetric):
         self._set_earlier_state_apart(side)
         state = self._state(side)
         identity_state = getattr(self, f"{side}_identity")
-        if identity == from_state(identity_state):
-            new_identity_state = identity_state
-        else:
-            new_identity_state = as_state(identity, len(identity_state))
+        new_identity_state = _updated_identity_state(identity_state, identity)
         state_size = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
         with torch.inference_mode():
             groups = _grouped(self._parts_of(imgs), _ADDED_SIZE * state_size)
@@ -223,10 +238,11 @@ class ImageMetric(CheckedMetric):
             begin = 0
             while activations is not None:
                 end = begin + len(activations)
+                keys_of_group = None if keys is None else keys[begin:end]
                 try:
-                    self._statistic.add_(state, activations, None if keys is None else keys[begin:end])
+                    self._statistic.add_(state, activations, keys_of_group)
                 except ValueError:
-                    # An activation is not finite, and the statistic has added nothing.
+                    # An activation is not finite, and the statistic has not changed the state.
                     setattr(self, f"{side}_identity", identity_state)
                     raise
                 begin = end
@@ -236,7 +252,7 @@ class ImageMetric(CheckedMetric):
             self._set_state(side, state | {"identity": new_identity_state})
 
     def _warn_of_kept_images(self) -> None:
-        """Warn once if real images are added to those that ``reset`` kept."""
+        """Warn once if real images are added to real images that ``reset`` has kept."""
         if self._has_kept_real:
             self._has_kept_real = False
             warn(
@@ -245,30 +261,33 @@ class ImageMetric(CheckedMetric):
             )
 
     def _set_earlier_state_apart(self, side: str) -> None:
-        """In ``forward``, move the state to ``_apart`` and begin an empty one, for the value of the batch alone."""
+        """In ``forward``, move the state of a side to ``_apart``, and replace it by an empty state.
+
+        The value of the state is then that of the batch alone.
+        """
         if self._apart is not None and side not in self._apart:
             self._apart[side] = self._state(side)
             self._set_state(side, self._statistic.empty(self.device))
 
     def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
-        """Compute activations, part by part, where they are accumulated, without a device sync."""
+        """Compute activations part by part, without a device sync, and move them to the device of the states."""
 
         def moved(part: dict[str, Tensor]) -> dict[str, Tensor]:
-            # The network may run on a device without float64. Its activations are accumulated on the CPU.
+            # If the device of the network lacks float64, the states are on the CPU.
             first_layer = next(iter(part.values()))
             if not lacks_float64(first_layer.device):
                 return part
             return {layer: values.to(self.device) for layer, values in part.items()}
 
-        # A generator would keep each part while the next one is computed. `map` does not.
+        # Unlike a generator, `map` does not keep a part while the next part is computed.
         return map(moved, self.extractor.in_parts(imgs, wait=False))
 
-    # Weights that images are counted with
+    # Identities: the weights and settings with which images are counted
 
     def _current_identity(self) -> Identity:
-        """Return the identity of images that were counted now.
+        """Return the identity of images that are counted with the current weights.
 
-        The device is waited for only if weights may have changed.
+        A device sync is necessary only if the weights may have changed.
         """
         extractor = self.extractor
         version = extractor.weights_version, repr(extractor.preparation)
@@ -288,7 +307,10 @@ class ImageMetric(CheckedMetric):
         return [identity for identity in identities if identity is not None]
 
     def _identity_state(self, side: str, identities: Sequence[Identity]) -> dict[str, Tensor]:
-        """Return the state of the first of several identities that are equal within rounding; none without images."""
+        """Return the state of the first of several identities, which are equal within rounding.
+
+        Without identities, return an empty dict.
+        """
         if not identities:
             return {}
         length = len(getattr(self, f"{side}_identity"))
@@ -297,8 +319,12 @@ class ImageMetric(CheckedMetric):
     def _identity_for(self, side: str, imgs: Inputs) -> Identity:
         """Return the identity of new images of a side.
 
-        ValueError if the weights are others than those of earlier images of this side, or of the reference, or with the
-        first images, if the network computes something else than for the reference.
+        The fingerprint of the network is taken with the first images.
+
+        Raises:
+            ValueError: If the weights differ from those of earlier images of this side, or of the reference. Also if
+                the fingerprint differs from that of the reference.
+
         """
         current = self._current_identity()
         earlier = self._identity(side)
@@ -311,8 +337,8 @@ class ImageMetric(CheckedMetric):
         return current
 
     def _take_fingerprint(self, imgs: Inputs) -> Any:
-        """Return the fingerprint of the network, comparable with that of the reference if there is one."""
-        # The reference's fingerprint may be of inputs in the form of an earlier version.
+        """Return the fingerprint of the network. It can be compared with that of the reference, if there is one."""
+        # An earlier version may have taken the reference's fingerprint with another input, so the same input is used.
         reference_fingerprint = self._reference_identity.fingerprint
         if reference_fingerprint:
             return self.extractor.take_fingerprint(reference_fingerprint["input"])
@@ -327,7 +353,7 @@ class ImageMetric(CheckedMetric):
         check_same("The reference was made with other weights", self._reference_identity, current)
 
     def _origin(self, side: str) -> dict[str, Any]:
-        """Return what images of a side were counted with, as the fields of a DNA."""
+        """Return extractor, weights and preparation of the images of a side, as fields of a DNA."""
         identity = self._identity(side) or self._current_identity()
         return {
             "extractor": self.extractor.name,
@@ -338,7 +364,15 @@ class ImageMetric(CheckedMetric):
 
     @override
     def _check_own(self, runs: bool) -> None:
-        """Raise ValueError if the sides are of unlike networks, or, if it ``runs``, the network has changed since."""
+        """Check that all sides were counted with the same network.
+
+        Args:
+            runs: Whether the network may be run, to detect that it has changed since the images were counted.
+
+        Raises:
+            ValueError: If the sides were counted with different networks, or if the network has changed.
+
+        """
         remedy = "; call `reset`, and count all images with the same weights"
         identities = self._identities()
         check_same("The sides can't be compared", self._reference_identity, *identities, remedy=remedy)
@@ -351,9 +385,9 @@ class ImageMetric(CheckedMetric):
             check_same("The network changed after images were counted", current, *identities, remedy=remedy)
 
     def _has_current_weights(self, identity: Identity) -> bool:
-        """Return True if images were counted with the weights that the network has now.
+        """Return True if images were counted with the current weights of the network.
 
-        The weights of a network that was trained since have another version, so their digest is not computed.
+        If the network has been trained since, its weights have another version. Then no digest is computed.
         """
         cached = self._cached_identity
         if cached is not None and cached[0][0] != self.extractor.weights_version:
@@ -363,28 +397,33 @@ class ImageMetric(CheckedMetric):
     # States
 
     def _value_of(self, side: str, state: State | None = None) -> Any:
-        """Return the statistic's value of a side, or of a copy of its state."""
+        """Return the statistic's value of a side. A copy of the state of the side may be passed in its place."""
         if state is None:
             state = self._state(side)
         return self._statistic.value(state, self._origin(side))
 
     def _state(self, side: str) -> State:
+        """Return the statistic's tensors of a side."""
         return {name: getattr(self, f"{side}_{name}") for name in self._statistic.fields}
 
     def _set_state(self, side: str, state: State) -> None:
-        # One call sets all tensors, so that an interrupt leaves all or none of them set.
+        """Replace tensors of a side."""
+        # One call sets all tensors, so that an interrupt can't leave only some of them set.
         self.__dict__.update({f"{side}_{name}": tensor for name, tensor in state.items()})
 
     @override
     def _add_earlier(self, earlier: dict[str, State]) -> None:
-        # The states of the batch change, since other members of a compute group may hold the earlier ones.
+        # Other metrics of a compute group may share the earlier states, so the states of the batch are changed.
         with torch.inference_mode():
             for side, state in earlier.items():
                 self._statistic.merge_(self._state(side), state)
 
     @override
     def _kept_at_reset(self) -> dict[str, Any]:
-        """Return the real side's states with ``reset_real_features=False``, unless they are incomplete."""
+        """Return the states that ``reset`` keeps: those of the real side, if ``reset_real_features`` is False.
+
+        Incomplete states are never kept.
+        """
         if self.reset_real_features or "real" not in self._sides:
             return {}
         identity_state: Any = self.metric_state["real_identity"]
@@ -396,15 +435,17 @@ class ImageMetric(CheckedMetric):
 
     @override
     def _to_agree_on(self) -> dict[str, Any]:
+        """Return the identity of each side and all settings, which must be equal in all processes."""
         self._check_own(runs=True)
         identities: dict[str, Any] = {side: self._identity(side) for side in self._sides}
         return identities | {"settings": self._state_settings | self._settings}
 
     @override
     def _reduce_sides(self, everyone: Sequence[dict[str, Any]], group: Any, gather: Any) -> None:
-        """Reduce by one all-reduce a side, or two where histograms or moments must first be brought to a common form.
+        """Reduce the states of each side over all processes, by one or two all-reduces.
 
-        Rows of images are gathered, and a custom ``dist_sync_fn`` gathers all.
+        A second all-reduce is necessary if the states must first be aligned to a common grid or shift. Rows of images
+        are gathered. A custom ``dist_sync_fn`` gathers all states.
         """
         message = "Processes hold metrics that can't be reduced together"
         settings = [Identity.of_settings(rank["settings"]) for rank in everyone]
@@ -429,20 +470,24 @@ class ImageMetric(CheckedMetric):
         incoming = self._check_fit(states)
         merged: dict[str, Any] = {}
         for side in self._sides:
-            both = (self._identity(side), incoming[side])
-            identities = [identity for identity in both if identity is not None]
+            own_and_incoming = (self._identity(side), incoming[side])
+            identities = [identity for identity in own_and_incoming if identity is not None]
             check_same(_NOT_MERGED, *identities)
-            # The two may be equal only within rounding. torchmetrics would take the maximum of each byte, which is
+            # The identities may differ by rounding. torchmetrics would compute the maximum of each byte, which is
             # neither of them.
             for name, state in self._identity_state(side, identities).items():
                 merged[f"{side}_{name}"] = state
         return merged
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add the state of another metric, or a dict of its states, to this one.
+        """Add the states of another metric to this one.
+
+        Args:
+            incoming_state: The other metric, or a dict of its states.
 
         Raises:
-            ValueError: If it is neither, or of other weights, layers, bins, bounds, reference or settings.
+            ValueError: If ``incoming_state`` is neither, or if its weights, layers, bins, bounds, reference or settings
+                differ.
 
         """
         if isinstance(incoming_state, ImageMetric):
@@ -456,7 +501,12 @@ class ImageMetric(CheckedMetric):
 
     @override
     def _check_fit(self, states: dict[str, Any]) -> dict[str, Identity | None]:
-        """Return the identities of states of another metric; ValueError if they are not like those of this one."""
+        """Return the identity of each side in the states of another metric.
+
+        Raises:
+            ValueError: If the states do not fit.
+
+        """
         self._check_dtypes(states)
         incoming: dict[str, Identity | None] = {}
         for side in self._sides:
@@ -471,7 +521,7 @@ class ImageMetric(CheckedMetric):
         return incoming
 
     def _check_dtypes(self, states: dict[str, Any]) -> None:
-        """Raise ValueError if states of another metric have other dtypes than those of this one."""
+        """Raise ValueError if the dtypes of the states of another metric differ from those of this one."""
         for name, own in self.metric_state.items():
             field = name.partition("_")[2]
             dtype = own.dtype if isinstance(own, Tensor) else self._statistic.fields[field].dtype
@@ -486,7 +536,10 @@ class ImageMetric(CheckedMetric):
 
     @override
     def _move_network(self, device: torch.device) -> bool:
-        """Move network and reference; without float64 only the network, whose activations are counted on the CPU."""
+        """Move network and reference to a device, and return True if the states must be moved, too.
+
+        To a device without float64, only the network is moved. Its activations are then counted on the CPU.
+        """
         if lacks_float64(device):
             self.extractor.to(device)
             return False
@@ -495,25 +548,43 @@ class ImageMetric(CheckedMetric):
         return True
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy of the metric may hold a copy of the network, whose weights have other versions.
+        # A copy of the metric may have a copy of the network, and the versions of its weights are different.
         return super().__getstate__() | {"_cached_identity": None}
 
     @override
     def _on_its_device(self, name: str, state: Any) -> Any:
-        """Return a state on the metric's device; what updates compare on the host stays there."""
+        """Return a state on the metric's device. States that updates read on the host stay on the CPU."""
         field = self._statistic.fields.get(name.partition("_")[2])
         device = "cpu" if field is None or field.on_host else self.device
         return apply_to_collection(state, Tensor, lambda tensor: tensor.to(device))
 
 
+def _identity_of_reference(reference: DNA | Features | None) -> Identity:
+    """Return the identity with which the sides are compared; empty without a reference."""
+    if reference is None:
+        return Identity.of_settings({})
+    # No settings are necessary here: `set_up` has compared them with those of the reference.
+    return Identity(reference.weights_digest, None, {}, reference.fingerprint)
+
+
+def _updated_identity_state(state: Tensor, identity: Identity) -> Tensor:
+    """Return the state of an identity; the earlier state itself if the identity has not changed."""
+    if identity == from_state(state):
+        return state
+    return as_state(identity, len(state))
+
+
 def _grouped(parts: Iterator[dict[str, Tensor]], num_bytes: int) -> Iterator[Activations]:
-    """Yield parts of a batch together, so many that their activations have this size; none is kept for longer."""
+    """Group consecutive parts of a batch, so that the activations of a group have at least this size.
+
+    A group is not kept while the next one is computed.
+    """
     group: list[dict[str, Tensor]] = []
     group_size = 0
     for part in parts:
         group.append(part)
         group_size += sum(values.nbytes for values in part.values())
-        # Otherwise the part is kept while the next one is computed.
+        # Without this, the variable would keep the part in memory while the next part is computed.
         del part
         if group_size >= num_bytes:
             yield Activations(*group)

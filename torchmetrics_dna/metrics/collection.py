@@ -65,7 +65,12 @@ class SharedCollection(MetricCollection):
         super().add_metrics(metrics, *additional_metrics)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Update each metric, or the first metric of each compute group; ValueError if the collection is empty."""
+        """Update each metric, or the first metric of each compute group.
+
+        Raises:
+            ValueError: If the collection is empty.
+
+        """
         if not len(self):
             raise ValueError("SharedCollection has no metrics")
         with one_pass(leaders(self)):
@@ -140,12 +145,13 @@ def published_metrics(
         by_network = [({"device": device}, unpublished)]
     else:
         by_network = list(networks_of(distances, {"device": device, "weights_path": weights_path}))
-    by_name: dict[str, Metric | SharedCollection] = {}
+    metric_of: dict[str, Metric] = {}
     for network, distances_of_network in by_network:
         setup = set_up(network, histograms=False)
         for distance in distances_of_network:
-            by_name[distance.name] = _metric_of(distance, setup, (reset_real_features, normalize), kwargs)
-    return SharedCollection({distance.name: by_name[distance.name] for distance in distances})
+            metric_of[distance.name] = _metric_of(distance, setup, (reset_real_features, normalize), kwargs)
+    # Distances are grouped by network above. The collection has them in the order of the names that were passed.
+    return SharedCollection({distance.name: metric_of[distance.name] for distance in distances})
 
 
 def _check_not_mixed(distances: Sequence[Distance], unpublished: Sequence[Distance]) -> None:

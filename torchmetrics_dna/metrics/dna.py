@@ -253,17 +253,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
         if null_mean is not None:
-            axes.axhline(null_mean, color="black", linestyle="--", linewidth=1)
-            axes.annotate(
-                "equal sets of this size",
-                (0.02, null_mean),
-                xytext=(0, 3),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                fontsize=9,
-                # The box hides lines of the grid behind the text.
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            )
+            _mark_null_mean(axes, null_mean)
 
     def _null_mean(self) -> float | None:
         """Return the mean distance of two samples of one distribution of this size; None if it can't be estimated."""
@@ -309,7 +299,12 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return dna
 
     def _result(self, confidence: float = 0.95, with_evidence: bool = False) -> Result:
-        """Return the distance between the sides; RuntimeError if a side has too few images."""
+        """Return the distance between the sides.
+
+        Raises:
+            RuntimeError: If a side has too few images.
+
+        """
         real = self._dna("real")
         fake = self._dna("fake")
         return self.distance.result(
@@ -325,7 +320,13 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return result.mean
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:
-        """Return the evidence; an error if the metric keeps no folds, or if too few folds have images."""
+        """Return the evidence for the distance.
+
+        Raises:
+            ValueError: If the metric keeps no folds.
+            TooFewImagesError: If the real or the fake images fill too few folds.
+
+        """
         self._check_keeps_folds()
         evidence = self._result(confidence, with_evidence=True).evidence
         if evidence is None:
@@ -633,8 +634,28 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         self.layer_weights = weights
 
 
+def _mark_null_mean(axes: Any, null_mean: float) -> None:
+    """Draw a labelled line at the mean distance of two samples of one distribution."""
+    axes.axhline(null_mean, color="black", linestyle="--", linewidth=1)
+    axes.annotate(
+        "equal sets of this size",
+        (0.02, null_mean),
+        xytext=(0, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        fontsize=9,
+        # The box hides grid lines behind the text.
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )
+
+
 def _checked_layer_weights(layer_weights: Mapping[str, float] | Tensor, layers: Sequence[str]) -> Tensor:
-    """Return the weights of layers as a tensor in the order of the layers; ValueError if they are wrong."""
+    """Return the weights of layers as a tensor in the order of the layers.
+
+    Raises:
+        ValueError: If they are wrong.
+
+    """
     weights = layer_weights
     if isinstance(weights, Mapping):
         if set(weights) != set(layers):

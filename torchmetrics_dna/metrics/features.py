@@ -61,18 +61,9 @@ class FeatureMetric(ImageMetric):
         features = _given_features(reference, layer)
         if features is not None:
             layer = features.layer
-            if feature is None:
-                feature = extractor_of(features)
-        layers = None if layer is None or isinstance(feature, DNAExtractor) else [layer]
-        extractor = set_up(feature, layers, histograms=False).extractor
+        extractor = _extractor_for(feature, layer, features)
         if layer is None:
             layer = list(extractor.neurons)[-1]
-        if layer not in extractor.neurons:
-            raise ValueError(
-                f"Unknown layer {layer!r}; the layers of the extractor are: {', '.join(extractor.neurons)}"
-            )
-        if features is not None:
-            check_made_by(features, extractor)
         sides = ("real", "fake") if features is None else ("fake",)
         statistic = FeatureStatistic(extractor, layer)
         super().__init__(statistic, sides, normalize, reset_real_features, features, **kwargs)
@@ -153,6 +144,25 @@ def _given_features(reference: Features | str | os.PathLike[str] | None, layer: 
     if layer not in (None, features.layer):
         raise ValueError(f"Argument `layer` is {layer!r}, but `reference` is of {features.layer!r}; leave `layer` out")
     return features
+
+
+def _extractor_for(feature: Feature | None, layer: str | None, reference: Features | None) -> DNAExtractor:
+    """Return the extractor of a feature, by default that of the reference.
+
+    Raises:
+        ValueError: If the arguments do not fit.
+
+    """
+    if feature is None and reference is not None:
+        feature = extractor_of(reference)
+    # An extractor already has its layers.
+    layers = None if layer is None or isinstance(feature, DNAExtractor) else [layer]
+    extractor = set_up(feature, layers, histograms=False).extractor
+    if layer is not None and layer not in extractor.neurons:
+        raise ValueError(f"Unknown layer {layer!r}; the layers of the extractor are: {', '.join(extractor.neurons)}")
+    if reference is not None:
+        check_made_by(reference, extractor)
+    return extractor
 
 
 class MIND(FeatureMetric):
@@ -365,7 +375,12 @@ class PRDC(FeatureMetric):
 
 
 def _prdc_distances(names: Sequence[str]) -> list[Distance]:
-    """Return the distances with these names; ValueError unless all are values of :func:`functional.prdc`."""
+    """Return the distances with these names.
+
+    Raises:
+        ValueError: Unless all are values of :func:`functional.prdc`.
+
+    """
     function = DISTANCES["density"].between
     allowed = {name: distance for name, distance in DISTANCES.items() if distance.between == function}
     distances: dict[str, Distance] = {}

@@ -289,9 +289,9 @@ class DNARealism(ImageMetric):
             A dict with ``"mean"``, ``"median"`` and ``"max"`` of the scores, and ``"num_images"``. For the images with
             the highest scores, worst first, there are ``"indices"`` in the data set and ``"scores"``. Without indices,
             images are numbered in order of addition. For outlier scores, there are also the ``"percentiles"`` of these
-            images, the ``"p_value"`` of the test for outliers, the ``"share"`` of outliers, and ``"low"`` and
-            ``"high"``, the ends of its interval; see :func:`~torchmetrics_dna.functional.outlier_test`. To see why an
-            image is an outlier, use :func:`rank`.
+            images, and results of :func:`~torchmetrics_dna.functional.outlier_test`: ``"p_value"``, the ``"share"`` of
+            outliers, and ``"low"`` and ``"high"``, the ends of its interval. To see why an image is an outlier, use
+            :func:`rank`.
 
         Raises:
             RuntimeError: If there are no images.
@@ -311,14 +311,18 @@ class DNARealism(ImageMetric):
         }
         if self.score == "outlier":
             figures["percentiles"] = self.percentiles(scores[order]).tolist()
-            outliers = outlier_test(scores, self.own_scores)
-            figures |= {
-                "p_value": outliers.p_value,
-                "share": outliers.share,
-                "low": outliers.low,
-                "high": outliers.high,
-            }
+            figures |= self._test_for_outliers(scores)
         return figures
+
+    def _test_for_outliers(self, scores: Tensor) -> dict[str, Any]:
+        """Return the p-value of the test for outliers, and the share of outliers with the ends of its interval."""
+        outliers = outlier_test(scores, self.own_scores)
+        return {
+            "p_value": outliers.p_value,
+            "share": outliers.share,
+            "low": outliers.low,
+            "high": outliers.high,
+        }
 
     @override
     def _value(self) -> Tensor:
@@ -334,7 +338,13 @@ class DNARealism(ImageMetric):
 
 
 def _checked_score(score: Score | None, reference: DNA | None, contrast: object) -> Score:
-    """Return the score of the metric, by default the one that fits; an error if an argument does not fit the score."""
+    """Return the score of the metric, by default the score that fits the reference and the contrast.
+
+    Raises:
+        TypeError: If the reference does not fit the score.
+        ValueError: If there is no such score, or the contrast does not fit the score.
+
+    """
     if score is None:
         score = _default_score(reference, contrast)
     check_one_of("score", score, Score)

@@ -102,5 +102,5 @@ class RangeStatistic(Statistic):
     @staticmethod
     def _widen(state: State, extremes: Tensor) -> None:
         """Widen the extremes of a state in place, so that they include other extremes."""
-        own = state["extremes"]
-        own.copy_(torch.maximum(own, extremes.to(own.device)))
+        current = state["extremes"]
+        current.copy_(torch.maximum(current, extremes.to(current.device)))

@@ -105,15 +105,15 @@ class RowStatistic(Statistic):
 
     def all_rows(self, state: State, name: str) -> Tensor:
         """Return all rows of a list as one tensor, including the rows of refused images."""
-        parts = rows_of(state, name)
-        if not parts:
+        batches = rows_of(state, name)
+        if not batches:
             field = self.row_fields[name]
             shape = (0, field.size) if field.size else (0,)
             return torch.zeros(shape, dtype=field.dtype, device=state["refused"].device)
-        if len(parts) > 1:
+        if len(batches) > 1:
             # Replace the list's tensors, because keeping both forms would take twice the memory.
-            parts[:] = [torch.cat([part.to(parts[0].device) for part in parts])]
-        return parts[0]
+            batches[:] = [torch.cat([rows.to(batches[0].device) for rows in batches])]
+        return batches[0]
 
 
 class FeatureStatistic(RowStatistic):
