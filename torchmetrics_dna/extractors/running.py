@@ -190,12 +190,12 @@ class Runner:
         # A module that is spread over several devices moves the images itself.
         if len(devices) != 1 or device in devices:
             return
-        own = devices.pop()
+        own_device = devices.pop()
         # Weights on the meta device have no values: such a module loads its weights in each call.
-        if own.type != "meta":
+        if own_device.type != "meta":
             raise ValueError(
-                f"The images are on {device}, but the network is on {own}; move either: `imgs.to({str(own)!r})`, or"
-                f" the metric, which takes the network along, `.to({str(device)!r})`"
+                f"The images are on {device}, but the network is on {own_device}; move either:"
+                f" `imgs.to({str(own_device)!r})`, or the metric, which takes the network along, `.to({str(device)!r})`"
             )
 
     def _activations(self, batch: Any, autocast: torch.dtype | None) -> dict[str, Tensor]:

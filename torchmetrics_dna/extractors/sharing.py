@@ -165,8 +165,10 @@ class _Call:
 
     def _count_members(self, extractor: nn.Module) -> int:
         """Return the number of modules within the members that have this extractor."""
-        modules = [module for member in self._members for module in member.modules()]
-        return sum(module._modules.get("extractor") is extractor for module in modules)
+        count = 0
+        for member in self._members:
+            count += sum(module._modules.get("extractor") is extractor for module in member.modules())
+        return count
 
 
 _CALL: ContextVar[_Call | None] = ContextVar("call of a collection", default=None)
