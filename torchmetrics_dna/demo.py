@@ -1,4 +1,4 @@
-"""Demonstration: photographs against increasingly degraded copies, and against others that are blurred or odd."""
+"""Demonstration: compare photographs with degraded copies, and with other photographs that are blurred or black."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PHOTOGRAPHS = (
 )  # fmt: skip
 STRENGTHS = (1, 2, 3, 4)
 _COMPARED = STRENGTHS[1:]
-# Pixels of a side of a crop.
+# Width and height of a crop in pixels.
 _SIDE = 192
-# Index of the photograph that is shown as an example: the cat.
+# Index of the photograph that is shown as an example, which is a cat.
 _EXAMPLE = 3
-# Number of photographs per set in the comparison whose last photograph is black.
+# Number of photographs per set in the comparison in which one photograph is black.
 _OTHERS = 40
 Picture = NDArray[np.uint8]
-#: Unit of each degradation, and its amount by strength.
+#: For each degradation, its unit, and a function that returns the amount for a strength.
 AMOUNTS: dict[str, tuple[str, Callable[[int], float]]] = {
     "blur": ("{} px", lambda strength: 2.0 ** (strength - 2)),
     "noise": ("{} grey levels", lambda strength: 3 * 2**strength),
@@ -53,9 +53,9 @@ class Demo:
         num_images: Number of photographs.
         strengths: Strengths of degradation.
         comparisons: For each degradation, one comparison per strength.
-        others: Comparisons with other photographs, which are all blurred or of which one is black, by a description of
-            both sets.
-        examples: For each degradation, one photograph: unchanged, and at each strength.
+        others: Comparisons with other photographs, by a description of both sets. In the first comparison, the other
+            photographs are blurred. In the second, one of them is black.
+        examples: For each degradation, one photograph, first unchanged and then at each strength.
 
     """
 
@@ -67,13 +67,13 @@ class Demo:
 
     @staticmethod
     def amount(degradation: str, strength: int) -> str:
-        """Format a strength of a degradation in its unit, such as ``"2 px"``."""
+        """Return the amount of a degradation with its unit, such as ``"2 px"``."""
         unit, amount = AMOUNTS[degradation]
         return unit.format(f"{amount(strength):g}")
 
 
 def photographs(num_images: int) -> list[Picture]:
-    """Crop the photographs of scikit-image in turn; RGB, uint8, deterministic.
+    """Return random crops of the photographs of scikit-image, RGB, uint8. The seed is fixed.
 
     Raises:
         ModuleNotFoundError: If scikit-image is missing.
@@ -119,41 +119,56 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
 
     Args:
         num_images: Number of photographs with copies, 2 or more.
-        progress: Callback with a label, the number of images that went through the network, and their total.
+        progress: Function that is called with a label, the number of images that have been measured, and the total.
 
     """
     images = photographs(num_images)
-    example = images[_EXAMPLE % num_images]
-    sets: dict[str, list[Picture]] = {}
-    examples: dict[str, list[Picture]] = {}
-    for name, change in DEGRADATIONS.items():
-        for strength in _COMPARED:
-            sets[_name_of_set(name, strength)] = [change(image, strength) for image in images]
-        examples[name] = [example, *(change(example, strength) for strength in _COMPARED)]
+    sets = _degraded_sets(images)
     sets_of_others = _sets_of_others()
-    extractor = DNAExtractor("efficientnet_lite0")
     num_others = sum(len(a) + len(b) for a, b in sets_of_others.values())
-    total = num_images * (1 + len(sets)) + num_others
-    finished = 0
-
-    def count(source: str, done: int, size: int | None) -> None:
-        """Report how many of all images were measured."""
-        nonlocal finished
-        # The search for a candidate change measures as many images again as it needs. The number is unknown before.
-        if progress is None or source == SEARCHING:
-            return
-        progress("images through the network", finished + done, total)
-        if done == size:
-            finished += done
-
-    reading = Reading(progress=count)
+    reading = Reading(progress=_of_all_sets(progress, total=num_images * (1 + len(sets)) + num_others))
+    extractor = DNAExtractor("efficientnet_lite0")
     compared = compare(images, sets, extractor, metrics=["dna-emd", "dna-fd"], num_folds=None, reading=reading)
     comparisons: dict[str, list[Comparison]] = {}
     for name in DEGRADATIONS:
         set_names = [_name_of_set(name, strength) for strength in _COMPARED]
         comparisons[name] = [replace(compared[set_name], names=("photographs", set_name)) for set_name in set_names]
     others = {description: compare(a, b, extractor, reading=reading) for description, (a, b) in sets_of_others.items()}
+    examples = _examples_of(images[_EXAMPLE % num_images])
     return Demo(num_images, _COMPARED, comparisons, others, examples)
+
+
+def _degraded_sets(images: list[Picture]) -> dict[str, list[Picture]]:
+    """Return a degraded copy of all images for each degradation and strength, by the name of the set."""
+    sets: dict[str, list[Picture]] = {}
+    for name, change in DEGRADATIONS.items():
+        for strength in _COMPARED:
+            sets[_name_of_set(name, strength)] = [change(image, strength) for image in images]
+    return sets
+
+
+def _examples_of(image: Picture) -> dict[str, list[Picture]]:
+    """Return an image, unchanged and at each strength, for each degradation."""
+    examples: dict[str, list[Picture]] = {}
+    for name, change in DEGRADATIONS.items():
+        examples[name] = [image, *(change(image, strength) for strength in _COMPARED)]
+    return examples
+
+
+def _of_all_sets(progress: Progress | None, total: int) -> Progress:
+    """Return a function that reports the progress in a set as progress in all sets, with this total of images."""
+    finished = 0
+
+    def count(source: str, done: int, size: int | None) -> None:
+        nonlocal finished
+        # The search for a candidate change measures images again. Their number is unknown before, so it is not counted.
+        if progress is None or source == SEARCHING:
+            return
+        progress("images through the network", finished + done, total)
+        if done == size:
+            finished += done
+
+    return count
 
 
 def _name_of_set(degradation: str, strength: int) -> str:
@@ -162,36 +177,43 @@ def _name_of_set(degradation: str, strength: int) -> str:
 
 
 def _sets_of_others() -> dict[str, tuple[Picture, list[Picture]]]:
-    """Return pairs of sets of different photographs, by a description of both."""
+    """Return pairs of sets of different photographs, by a description of both sets."""
     pictures = np.stack(photographs(2 * _OTHERS))
     a = pictures[:_OTHERS]
     b = pictures[_OTHERS:]
     num_blurred = 3 * _OTHERS // 4
     blurred = [blur(image, 3) for image in b[:num_blurred]]
     with_black = [*b[:-1], np.zeros_like(b[-1])]
-    of_blurred = f"A: {num_blurred} photographs. B: {num_blurred} others, blurred by {Demo.amount('blur', 3)}."
-    of_black = f"A: {_OTHERS} photographs. B: {_OTHERS} others, the last of them, image {_OTHERS - 1}, black."
-    return {of_blurred: (a[:num_blurred], blurred), of_black: (a, with_black)}
+    blurred_description = f"A: {num_blurred} photographs. B: {num_blurred} others, blurred by {Demo.amount('blur', 3)}."
+    black_description = f"A: {_OTHERS} photographs. B: {_OTHERS} others, the last of them, image {_OTHERS - 1}, black."
+    return {blurred_description: (a[:num_blurred], blurred), black_description: (a, with_black)}
 
 
 def plot_demo(demo: Demo) -> Any:
-    """Plot the demonstration: distances over strength, and an example of each degradation; readable on a phone.
+    """Plot the demonstration: distances over strengths, and an example of each degradation.
 
     Args:
-        demo: From :func:`run_demo`.
+        demo: The results of :func:`run_demo`.
 
     Returns:
-        The matplotlib figure.
+        The matplotlib figure. It can be read on a phone.
 
     Raises:
         ModuleNotFoundError: If matplotlib is missing.
 
     """
     num_rows = len(demo.comparisons)
-    num_columns = 1 + len(demo.strengths)
     figure = new_figure(width=6, height=2.8 + 1.75 * num_rows)
     above, below = figure.subfigures(2, 1, height_ratios=(2.8, 1.75 * num_rows))
-    axis = above.subplots()
+    _plot_distances(above, demo)
+    _plot_examples(below, demo)
+    return figure
+
+
+def _plot_distances(figure: Any, demo: Demo) -> None:
+    """Plot the distance over the strength, as a curve for each degradation."""
+    num_columns = 1 + len(demo.strengths)
+    axis = figure.subplots()
     for i, (name, comparisons) in enumerate(demo.comparisons.items()):
         values = [0, *(comparison["dna-emd"].value for comparison in comparisons)]
         axis.plot(range(num_columns), values, label=name, linewidth=2.5, markersize=8, **curve_style(i))
@@ -203,7 +225,12 @@ def plot_demo(demo: Demo) -> Any:
     axis.tick_params(labelsize=13)
     axis.legend(frameon=False, fontsize=13)
     plain_axes(axis)
-    grid = below.subplots(num_rows, num_columns, gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False)
+
+
+def _plot_examples(figure: Any, demo: Demo) -> None:
+    """Show an example in a grid, with one row per degradation and one column per strength."""
+    shape = (len(demo.examples), 1 + len(demo.strengths))
+    grid = figure.subplots(*shape, gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False)
     for row, (name, examples) in zip(grid, demo.examples.items(), strict=True):
         row[0].set_ylabel(name, fontsize=13)
         titles = ["original", *(demo.amount(name, strength) for strength in demo.strengths)]
@@ -211,4 +238,3 @@ def plot_demo(demo: Demo) -> Any:
             cell.imshow(picture)
             cell.set(xticks=[], yticks=[])
             cell.set_title(title, fontsize=12)
-    return figure

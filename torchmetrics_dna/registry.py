@@ -62,7 +62,12 @@ class Registry(dict[str, _R]):
             self.register(record)
 
     def register(self, record: _R) -> None:
-        """Add an entry; ValueError if another entry has one of its names."""
+        """Add an entry.
+
+        Raises:
+            ValueError: If another entry has one of its names.
+
+        """
         for name in self._names(record):
             if self.find(name) is not None:
                 raise ValueError(f"The {self._what} {name!r} is there already")

@@ -105,6 +105,21 @@ class _ArrayBins(NamedTuple):
 _NO_BINS = _ArrayBins(np.empty(0), np.empty(0), np.empty(0), 0.0, 0.0, 0)
 
 
+class _ArrayFolds(NamedTuple):
+    """Counts of folds as arrays.
+
+    Attributes:
+        bins: Bins of the folds; ``_NO_BINS`` without folds.
+        cells: Counts of all folds, flattened.
+        offsets: Index of the first count of each image's fold, int64, ``(images,)``.
+
+    """
+
+    bins: _ArrayBins
+    cells: Any
+    offsets: Any
+
+
 class _Rule(NamedTuple):
     """Parameters of the formula of :class:`Bins` for each value of a tile.
 
@@ -678,20 +693,12 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
     """Implement :func:`torchmetrics_dna.binning.counting.add_counts_`."""
     array_bins = _array_bins(bins)
     cells = counts.view(-1).numpy()
-    wide = _NO_BINS
-    wide_cells = np.empty(0, np.int64)
-    offsets = np.zeros(len(activations), np.int64)
-    if folds is not None:
-        stride = folds.counts.stride(0)
-        size = (len(folds.counts) - 1) * stride + folds.counts[0].numel()
-        wide = _array_bins(folds.bins)
-        wide_cells = folds.counts.as_strided((size,), (1,)).numpy()
-        offsets = (folds.keys * stride).numpy()
+    wide = _array_folds(folds, len(activations))
     work = list(_work(activations, bins.num_bins))
 
     def count(step: int) -> bool:
         def count_task(_: Any, images: slice, task: Task) -> Any:
-            return _count(array_bins, cells, wide, wide_cells, offsets[images], step, task)
+            return _count(array_bins, cells, wide.bins, wide.cells, wide.offsets[images], step, task)
 
         return _all(count_task, work)
 
@@ -700,6 +707,17 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
         # Remove the counts again, and raise an error.
         count(-1)
         activations.check()
+
+
+def _array_folds(folds: FoldCounts | None, num_images: int) -> _ArrayFolds:
+    """Return the counts of folds as arrays, for a batch of this number of images."""
+    if folds is None:
+        return _ArrayFolds(_NO_BINS, np.empty(0, np.int64), np.zeros(num_images, np.int64))
+    stride = folds.counts.stride(0)
+    # The counts of all folds, with what may lie between them in memory.
+    size = (len(folds.counts) - 1) * stride + folds.counts[0].numel()
+    cells = folds.counts.as_strided((size,), (1,)).numpy()
+    return _ArrayFolds(_array_bins(folds.bins), cells, (folds.keys * stride).numpy())
 
 
 def fill_distances_(

@@ -16,7 +16,7 @@ their speed for float32.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import triton
@@ -50,8 +50,28 @@ _IMAGES = 64
 _REGISTERS = 128
 
 
+class _Tile(NamedTuple):
+    """Shape of a tile.
+
+    Attributes:
+        columns: Number of neurons.
+        cells: Number of counts of a neuron in shared memory; 0 if the counts are too many for it.
+        images: Number of images, or of rows of positions.
+        positions: Number of positions.
+
+    """
+
+    columns: int
+    cells: int
+    images: int
+    positions: int
+
+
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
-    """Implement :func:`torchmetrics_dna.binning.histogram.add_layer_`, the reference, for contiguous ``counts``."""
+    """Add the histograms of one layer to its counts in place, like :func:`.histogram.add_layer_`.
+
+    The counts must be contiguous.
+    """
     if not layer.numel():
         return
     rows = picture_rows(layer)
@@ -63,23 +83,13 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
     if row_count == 1 and image_stride == positions * stride:
         positions = images * positions
         images = 1
-    columns = 1
-    if neuron_stride < stride:
-        columns = min(_COLUMNS, triton.next_power_of_2(neurons))
-    # The last cell counts values of a tile that are outside of the layer.
-    cells = triton.next_power_of_2(bins.num_bins + 1)
-    if cells * min(columns, _LEAST_COLUMNS) <= _CELLS:
-        columns = min(columns, _CELLS // cells)
-    else:
-        cells = 0
-    size = _TILE // columns
-    tile_images = min(_IMAGES, size, triton.next_power_of_2(images * row_count))
-    tile_positions = min(size // tile_images, triton.next_power_of_2(positions))
+    are_neurons_contiguous = neuron_stride < stride
+    tile = _tile_of(images * row_count, neurons, positions, bins.num_bins, are_neurons_contiguous)
     # Number of tiles of a group of images, of all images (total), and of a program (most).
-    tiles = triton.cdiv(positions, tile_positions)
-    total = triton.cdiv(images * row_count, tile_images) * tiles
-    groups = triton.cdiv(neurons, columns)
-    least_tiles = 1 if columns == 1 else _LEAST_TILES
+    tiles = triton.cdiv(positions, tile.positions)
+    total = triton.cdiv(images * row_count, tile.images) * tiles
+    groups = triton.cdiv(neurons, tile.columns)
+    least_tiles = 1 if tile.columns == 1 else _LEAST_TILES
     most = max(least_tiles, groups * total // _PROGRAMS)
     # The grid has one axis, because other axes are limited to 65,535. Neighbouring programs read contiguous memory.
     grid = groups * triton.cdiv(total, most)
@@ -90,10 +100,25 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
             bins.centre, bins.scale, bins.first, bins.offset, bins.factor, bins.num_bins,
             neurons, images * row_count, row_count, positions, tiles, total, most,
             image_stride, neuron_stride, row_stride, stride,
-            is_grid=bins.offset == 0 and bins.factor == 1, cells=cells, columns=columns,
-            tile_images=tile_images, tile_positions=tile_positions,
+            is_grid=bins.offset == 0 and bins.factor == 1, cells=tile.cells, columns=tile.columns,
+            tile_images=tile.images, tile_positions=tile.positions,
             num_warps=_WARPS, maxnreg=_REGISTERS, enable_fp_fusion=False,
         )  # fmt: skip
+
+
+def _tile_of(images: int, neurons: int, positions: int, num_bins: int, are_neurons_contiguous: bool) -> _Tile:
+    """Return the shape of a tile; rows of positions are taken as images."""
+    columns = min(_COLUMNS, triton.next_power_of_2(neurons)) if are_neurons_contiguous else 1
+    # The last cell counts values of a tile that are outside of the layer.
+    cells = triton.next_power_of_2(num_bins + 1)
+    if cells * min(columns, _LEAST_COLUMNS) <= _CELLS:
+        columns = min(columns, _CELLS // cells)
+    else:
+        cells = 0
+    size = _TILE // columns
+    tile_images = min(_IMAGES, size, triton.next_power_of_2(images))
+    tile_positions = min(size // tile_images, triton.next_power_of_2(positions))
+    return _Tile(columns, cells, tile_images, tile_positions)
 
 
 @triton.jit

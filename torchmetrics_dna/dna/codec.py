@@ -168,13 +168,13 @@ class ByLayer(NamedTuple):
         arrays_of_fold = below(self.arrays, f"folds/{number}/")
         return ByLayer({**self.arrays, **arrays_of_fold}, self.neurons)
 
-    def parts(self, field: str) -> dict[str, NDArray[Any]]:
+    def field_of_layers(self, field: str) -> dict[str, NDArray[Any]]:
         """Return the array of a field for each layer."""
         return {layer: self.arrays[array_name(field, layer)] for layer in self.neurons}
 
     def flat(self, field: str) -> Tensor:
         """Return a field with one number per neuron, over all layers, float64, ``(N,)``."""
-        array_of_layer = self.parts(field)
+        array_of_layer = self.field_of_layers(field)
         for layer, array in array_of_layer.items():
             if array.shape != (self.neurons[layer],) or array.dtype != np.float64:
                 raise ValueError(f"{field} of layer {layer!r} is {array.dtype} of shape {array.shape}")

@@ -183,14 +183,14 @@ class Evidence:
         return None if self.interval is None else self.interval.value
 
     def __repr__(self) -> str:
-        parts = []
+        statements = []
         if self.interval is not None:
-            parts.append(f"debiased {number(self.debiased)} ({self.interval.in_words})")
+            statements.append(f"debiased {number(self.debiased)} ({self.interval.in_words})")
         if self.null is not None:
-            parts.append(f"null mean {number(self.null)}")
+            statements.append(f"null mean {number(self.null)}")
         if self.test is not None:
-            parts.append(p_figure(self.test.p_value, "p"))
-        return f"Evidence({', '.join(parts)})"
+            statements.append(p_figure(self.test.p_value, "p"))
+        return f"Evidence({', '.join(statements)})"
 
     @property
     def is_below_noise(self) -> bool:

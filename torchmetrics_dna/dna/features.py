@@ -113,7 +113,7 @@ class Features(Stored):
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         num_images = check_type("num_images", header["dna"]["num_images"], int)
         columns = []
-        for layer, packed in arrays.parts("features").items():
+        for layer, packed in arrays.field_of_layers("features").items():
             if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != 4 * arrays.neurons[layer]:
                 raise ValueError(f"features of layer {layer!r} are {packed.dtype} of shape {packed.shape}")
             if len(packed) != num_images:

@@ -260,7 +260,7 @@ class LayerGaussianDNA(DNA):
     @override
     def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         cov = {}
-        for layer, triangle in arrays.parts("cov").items():
+        for layer, triangle in arrays.field_of_layers("cov").items():
             n = arrays.neurons[layer]
             if triangle.shape != (n * (n + 1) // 2,) or triangle.dtype != np.float64:
                 raise ValueError(f"cov of layer {layer!r} is {triangle.dtype} of shape {triangle.shape}")

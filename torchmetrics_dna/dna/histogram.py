@@ -293,7 +293,7 @@ def _decode_ranges(header: Mapping[str, Any], arrays: ByLayer) -> ActivationRang
 def _decode_counts(described: Mapping[str, Any], arrays: ByLayer, num_bins: int) -> Tensor:
     """Return the counts of a file, ``(N, num_bins)``."""
     neurons = arrays.neurons
-    planes_of_layers = arrays.parts("counts")
+    planes_of_layers = arrays.field_of_layers("counts")
     # All layers are checked before memory is allocated.
     for layer, planes in planes_of_layers.items():
         num_values = check_type("num_values", described["num_values"][layer], int)

@@ -124,14 +124,14 @@ class Result:
         value = f"{self.distance.name} {number(self.value, 3)}"
         if self.distance.unit == "bins":
             value += " bins"
-        parts = [value]
+        statements = [value]
         if self.few_differ is not None:
-            parts.append(self.few_differ.in_words)
+            statements.append(self.few_differ.in_words)
         elif self.interval is not None:
-            parts.append(f"debiased {number(self.debiased, 3)} ({self.interval.in_words})")
+            statements.append(f"debiased {number(self.debiased, 3)} ({self.interval.in_words})")
         if self.p_value is not None:
-            parts.append(p_figure(self.p_value, "p"))
-        return ", ".join(parts)
+            statements.append(p_figure(self.p_value, "p"))
+        return ", ".join(statements)
 
     @cached_property
     def weighted(self) -> Tensor:

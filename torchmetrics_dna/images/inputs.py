@@ -364,19 +364,26 @@ def _select(item: Any, like: Any, subject: str, path: str = "") -> Any:
         item = item["image"]
     if isinstance(item, (tuple, list)) and item:
         item = _without_labels(item, like)
-    if isinstance(like, Tensor):
-        if isinstance(item, np.ndarray):
-            return tensor_of(item, subject.format(path))
-        if isinstance(item, (Tensor, np.generic, int, float, list)):
-            return torch.as_tensor(item).detach()
-    elif isinstance(like, Mapping):
-        if isinstance(item, Mapping) and like.keys() <= item.keys():
-            return {key: _select(item[key], part, subject, f"{path}[{key!r}]") for key, part in like.items()}
-    elif isinstance(item, (tuple, list)) and item and len(item) >= len(like):
+    if not _has_structure(item, like):
+        raise TypeError(
+            f"{subject.format(path)} expected to be {_in_words(like)}, as in the example, but got {_in_words(item)}"
+        )
+    if isinstance(like, Mapping):
+        return {key: _select(item[key], part, subject, f"{path}[{key!r}]") for key, part in like.items()}
+    if not isinstance(like, Tensor):
         return tuple(_select(item[i], part, subject, f"{path}[{i}]") for i, part in enumerate(like))
-    raise TypeError(
-        f"{subject.format(path)} expected to be {_in_words(like)}, as in the example, but got {_in_words(item)}"
-    )
+    if isinstance(item, np.ndarray):
+        return tensor_of(item, subject.format(path))
+    return torch.as_tensor(item).detach()
+
+
+def _has_structure(item: Any, like: Any) -> bool:
+    """Return True if an item has at least the parts of an example. The parts themselves are not checked."""
+    if isinstance(like, Tensor):
+        return isinstance(item, (np.ndarray, Tensor, np.generic, int, float, list))
+    if isinstance(like, Mapping):
+        return isinstance(item, Mapping) and like.keys() <= item.keys()
+    return isinstance(item, (tuple, list)) and len(item) >= max(len(like), 1)
 
 
 def _without_labels(item: Sequence[Any], like: Any) -> Any:

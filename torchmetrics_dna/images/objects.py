@@ -209,7 +209,7 @@ def _why_only_whole(loader: DataLoader[Any]) -> str:
 
 
 class _Once:
-    """Function that returns an iterator. The second call raises ValueError, because an iterator can't be read twice."""
+    """Function that returns an iterator once. The second call raises ValueError: an iterator can't be read twice."""
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator: Iterator[Any] | None = iterator
@@ -295,8 +295,8 @@ def _single(item: Any, column: _Column) -> Iterator[Any]:
     if is_row(item):
         item = column(item)
     # In a tuple, and in a list that begins with a batch, images come first and labels after them.
-    has_labels = isinstance(item, tuple) or (isinstance(item, list) and len(item) > 0 and _is_batch(item[0]))
-    if has_labels and len(item) > 0:
+    begins_with_batch = isinstance(item, list) and len(item) > 0 and _is_batch(item[0])
+    if begins_with_batch or (isinstance(item, tuple) and len(item) > 0):
         item = item[0]
     if _is_batch(item):
         yield from item

@@ -38,27 +38,23 @@ class Neurons(Mapping[str, int]):
     __slots__ = ("_numbers", "_slices")
 
     def __init__(self, layers: Mapping[str, SupportsIndex | Sequence[SupportsIndex]]) -> None:
-        numbers: dict[str, Sequence[int]] = {}
-        for layer, width in layers.items():
-            chosen = _numbers(layer, width)
-            if not chosen:
-                raise ValueError(f"Layer {layer!r} has no neurons")
-            ascending = isinstance(chosen, range) or all(a < b for a, b in pairwise(chosen))
-            if not ascending or chosen[0] < 0 or chosen[-1] >= sys.maxsize:
-                raise ValueError(f"Neuron numbers of layer {layer!r} must be ascending, distinct and not negative")
-            # A complete layer has one form, a range, so that equal selections compare equal.
-            is_complete = chosen[-1] == len(chosen) - 1
-            numbers[layer] = range(len(chosen)) if is_complete else chosen
-        self._numbers = numbers
+        # Indices of the neurons of each layer within the layer.
+        self._numbers = {layer: _numbers(layer, indices) for layer, indices in layers.items()}
+        # Slice of each layer in a flat per-neuron tensor.
         self._slices: dict[str, slice] = {}
         start = 0
-        for layer, chosen in numbers.items():
-            self._slices[layer] = slice(start, start + len(chosen))
-            start += len(chosen)
+        for layer, numbers in self._numbers.items():
+            self._slices[layer] = slice(start, start + len(numbers))
+            start += len(numbers)
 
     @classmethod
     def from_list(cls, layers: Sequence[Sequence[Any]]) -> Neurons:
-        """Return the neurons of a list from :meth:`to_list`; ValueError if a layer occurs twice."""
+        """Return the neurons of a list from :meth:`to_list`.
+
+        Raises:
+            ValueError: If a layer occurs twice.
+
+        """
         widths: dict[str, Any] = dict(layers)  # type: ignore[arg-type]
         if len(widths) < len(layers):
             raise ValueError(f"Layers expected to be distinct, but got {[layer for layer, _ in layers]}")
@@ -93,13 +89,23 @@ class Neurons(Mapping[str, int]):
         return self._numbers[layer]
 
     def index(self, layer: str, number: int) -> int:
-        """Return the flat index of the neuron ``number`` of a layer; ValueError if the neuron is not selected."""
+        """Return the flat index of the neuron ``number`` of a layer.
+
+        Raises:
+            ValueError: If the neuron is not selected.
+
+        """
         if layer not in self or number not in self._numbers[layer]:
             raise ValueError(f"There is no neuron {number} of layer {layer!r} among {self!r}")
         return int(self._slices[layer].start) + self._numbers[layer].index(number)
 
     def locate(self, index: int) -> tuple[str, int]:
-        """Return the layer of a flat index, and the index within the layer; IndexError if it is out of range."""
+        """Return the layer of a flat index, and the index within the layer.
+
+        Raises:
+            IndexError: If it is out of range.
+
+        """
         for layer, columns in self._slices.items():
             if columns.start <= index < columns.stop:
                 return layer, self._numbers[layer][index - columns.start]
@@ -124,23 +130,36 @@ class Neurons(Mapping[str, int]):
         """
         import torch
 
+        # True for each neuron to keep.
         keep = torch.zeros(self.total, dtype=torch.bool)
         for layer in self if layers is None else layers:
             if layer not in self:
                 raise ValueError(f"Unknown layer {layer!r}; the layers are: {', '.join(self)}")
             keep[self._slices[layer]] = True
-        if isinstance(neurons, Neurons):
-            neurons = [self.index(layer, number) for layer in neurons for number in neurons.numbers(layer)]
         if neurons is not None:
-            chosen = torch.as_tensor(neurons, dtype=torch.int64, device="cpu")
-            outside = chosen[(chosen < 0) | (chosen >= self.total)]
-            if len(outside):
-                raise ValueError(f"Neuron index {int(outside[0])} is out of range for {self.total} neurons")
-            keep &= torch.zeros_like(keep).index_fill_(0, chosen, True)
+            indices = self._flat_indices(neurons)
+            keep &= torch.zeros_like(keep).index_fill_(0, indices, True)
         positions = keep.nonzero().flatten()
         if len(positions) == 0:
             raise ValueError("The selection holds no neuron")
         return positions
+
+    def _flat_indices(self, neurons: Neurons | Sequence[int] | Tensor) -> Tensor:
+        """Return neurons, or flat indices, as flat indices, int64.
+
+        Raises:
+            ValueError: If one does not exist.
+
+        """
+        import torch
+
+        if isinstance(neurons, Neurons):
+            neurons = [self.index(layer, number) for layer in neurons for number in neurons.numbers(layer)]
+        indices = torch.as_tensor(neurons, dtype=torch.int64, device="cpu")
+        outside = indices[(indices < 0) | (indices >= self.total)]
+        if len(outside):
+            raise ValueError(f"Neuron index {int(outside[0])} is out of range for {self.total} neurons")
+        return indices
 
     def find(self, neurons: Neurons) -> Tensor:
         """Return the flat indices, within these neurons, of the neurons of an extractor, int64, in its order.
@@ -199,7 +218,25 @@ class Neurons(Mapping[str, int]):
 
 
 def _numbers(layer: str, indices: Any) -> Sequence[int]:
-    """Return the indices of a layer's neurons from their number, or from indices of any integer type except bool."""
+    """Return the indices of a layer's neurons, from their number or from indices.
+
+    Raises:
+        ValueError: If the layer has no neurons, or indices are not integers, negative, duplicate or not ascending.
+
+    """
+    numbers = _converted(layer, indices)
+    if not numbers:
+        raise ValueError(f"Layer {layer!r} has no neurons")
+    ascending = isinstance(numbers, range) or all(a < b for a, b in pairwise(numbers))
+    if not ascending or numbers[0] < 0 or numbers[-1] >= sys.maxsize:
+        raise ValueError(f"Neuron numbers of layer {layer!r} must be ascending, distinct and not negative")
+    # A complete layer is always a range, so that equal selections compare equal.
+    is_complete = numbers[-1] == len(numbers) - 1
+    return range(len(numbers)) if is_complete else numbers
+
+
+def _converted(layer: str, indices: Any) -> Sequence[int]:
+    """Convert a number of neurons to a range, or indices of any integer type except bool to a tuple of int."""
     # numpy and torch have their own types of integers and arrays.
     plain = indices.tolist() if hasattr(indices, "tolist") else indices
     try:
@@ -213,7 +250,12 @@ def _numbers(layer: str, indices: Any) -> Sequence[int]:
 
 
 def _integer(number: Any) -> int:
-    """Return a number as int; TypeError if it is a bool, or not an integer."""
+    """Return a number as int.
+
+    Raises:
+        TypeError: If it is a bool, or not an integer.
+
+    """
     if isinstance(number, bool):
         raise TypeError("it is a bool")
     return operator.index(number)

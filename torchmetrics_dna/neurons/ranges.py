@@ -119,7 +119,12 @@ class ActivationRanges:
         return self.name or self.digest
 
     def union(self, *others: ActivationRanges) -> ActivationRanges:
-        """Return the smallest ranges that contain these and the other ranges; ValueError if neurons or rules differ."""
+        """Return the smallest ranges that contain these and the other ranges.
+
+        Raises:
+            ValueError: If neurons or rules differ.
+
+        """
         for ranges in others:
             if ranges.neurons != self.neurons:
                 raise ValueError(f"Can't unite ranges of {self.neurons!r} with ranges of {ranges.neurons!r}")
@@ -220,15 +225,11 @@ class ActivationRanges:
             neurons_of_high = {layer: list(values) for layer, values in high.items()}
             if neurons != neurons_of_high:
                 raise ValueError("minima and maxima are of different layers or neurons")
-            minimum = [value for layer in neurons for value in low[layer].values()]
-            maximum = [value for layer in neurons for value in high[layer].values()]
-            return cls(
-                torch.tensor(minimum, dtype=torch.float64),
-                torch.tensor(maximum, dtype=torch.float64),
-                Neurons(neurons),
-                margin=content.get("margin", "scale"),
-                name=check_type("name", content.get("name"), str, NoneType),
-            )
+            minimum = _concatenated(low, list(neurons))
+            maximum = _concatenated(high, list(neurons))
+            margin = content.get("margin", "scale")
+            name = check_type("name", content.get("name"), str, NoneType)
+            return cls(minimum, maximum, Neurons(neurons), margin, name)
 
     def __repr__(self) -> str:
         return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"
@@ -248,3 +249,11 @@ def _by_layer(content: dict[str, Any]) -> dict[str, dict[int, float]]:
             values[number] = float(check_type("value", by_number[str(number)], float, int))
         layers[layer] = values
     return layers
+
+
+def _concatenated(values: dict[str, dict[int, float]], layers: Sequence[str]) -> Tensor:
+    """Return the values of all neurons as one tensor, layer by layer, float64."""
+    all_values: list[float] = []
+    for layer in layers:
+        all_values += values[layer].values()
+    return torch.tensor(all_values, dtype=torch.float64)

@@ -52,7 +52,12 @@ def plain_axes(axis: Any) -> None:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure of this size in inches; ModuleNotFoundError if matplotlib is missing."""
+    """Return an empty figure of this size in inches.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is missing.
+
+    """
     # A library must not use pyplot, because pyplot keeps figures alive and opens windows.
     return require("matplotlib.figure", "plot").Figure(figsize=(width, height), dpi=120, layout="constrained")
 
@@ -221,7 +226,8 @@ def plot_histograms(
     else:
         axes = given_axes(ax, [f"{layer} {neuron}" for layer, neuron in chosen], "neuron", "or give `neurons`")
     for axis, neuron in zip(axes, chosen, strict=False):
-        _pair(axis, comparison, neuron, names)
+        _draw_histograms(axis, comparison, neuron, names)
+    # The last row of a new figure may have more axes than neurons.
     for axis in axes[len(chosen) :]:
         axis.set_visible(False)
     if ax is None:
@@ -235,11 +241,11 @@ def plot_histograms(
     return axes[0].figure
 
 
-def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
-    """Draw the two histograms of one neuron."""
+def _draw_histograms(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
+    """Draw the histograms of one neuron in both sets."""
     index = comparison.neurons.index(*neuron)
-    emd = comparison["dna-emd"]
     a, b = comparison.aligned([index])
+    # Each value is for a list of neurons, which has a single neuron here.
     shares, num_groups, ends = (values[0] for values in grouped(a, b, 40))
     low, high = ends.tolist()
     edges = np.linspace(low, high, int(num_groups) + 1)
@@ -247,15 +253,22 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
         percentages = (100 * shares[i, :num_groups]).numpy()
         style = {"color": STYLES[i][0], "linestyle": LINES[i], "label": _label_in_legend(name)}
         axis.stairs(percentages, edges, baseline=None, **style)
-    figures = f"{number(float(emd.values[index]))} bins"
-    if emd.evidence is not None and emd.evidence.test is not None:
-        figures += f", q = {float(emd.evidence.test.q[index]):.2g}"
-    put_title(axis, f"{visible(neuron_in_words(*neuron))}\n{figures}", 2.6, size=8)
+    title = f"{visible(neuron_in_words(*neuron))}\n{_distance_of_neuron(comparison, index)}"
+    put_title(axis, title, 2.6, size=8)
     # The axis of a neuron with a single activation has a width of 1.
     limits = (low, high) if low < high else (low - 0.5, high + 0.5)
     # The scale is logarithmic, because many neurons are inactive at most positions.
     axis.set(xlim=limits, yscale="log", xlabel="activation")
     plain_axes(axis)
+
+
+def _distance_of_neuron(comparison: Comparison, index: int) -> str:
+    """Return the dna-emd of a neuron as text, with its q-value if there is a test."""
+    emd = comparison["dna-emd"]
+    text = f"{number(float(emd.values[index]))} bins"
+    if emd.evidence is not None and emd.evidence.test is not None:
+        text += f", q = {float(emd.evidence.test.q[index]):.2g}"
+    return text
 
 
 def _label_in_legend(name: str) -> str:

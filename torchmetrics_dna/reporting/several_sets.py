@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.dna.result import Result
 
-# Number of sentences of a verdict.
+# Largest number of sentences of a verdict.
 _MOST_SENTENCES = 4
-# Number of sets that a sentence names at most.
+# Largest number of sets that a sentence names.
 _MOST_NAMES = 3
-# Least number of checkpoints for a sentence on whether training still improves.
+# Least number of checkpoints for a sentence on whether the training still improves.
 _LEAST_CHECKPOINTS = 3
-# Word before the last number of a name, and those of checkpoints.
+# The word before the last number of a name, and the words that mark the name of a checkpoint.
 _WORD = re.compile(r"([^\W\d_]+)[\W_]*\d+(?:\.\d+)?\D*$")
-_OF_CHECKPOINTS = {"checkpoint", "ckpt", "epoch", "iter", "iteration", "kimg", "snapshot", "step"}
+_CHECKPOINT_WORDS = {"checkpoint", "ckpt", "epoch", "iter", "iteration", "kimg", "snapshot", "step"}
 # Heading of the column of ratios.
 _X_HELD_OUT = "x held-out"
 # Mark of a value that does not differ significantly from the reference.
@@ -49,71 +49,96 @@ def sentences(sets: Comparisons) -> list[str]:
     if sets.held_out is None:
         return _closest(sets)
     equal = _equal_sets(sets)
-    first = [*sets.ranked, *equal][0]
-    lines = _relative_to_held_out(sets, first, sets.held_out)
-    is_one = len(sets.ranked) + len(equal) == 1
-    answers = sets.ratios()[first] is not None or (_none_differs(sets) and not _sharing(sets, [first, sets.held_out]))
-    if not (is_one and answers):
+    compared = [*sets.ranked, *equal]
+    closest = compared[0]
+    lines = _relative_to_held_out(sets, closest, sets.held_out)
+    # For a single set, the comparison with the held-out set may already be the whole answer.
+    if len(compared) > 1 or not _is_answered_by_held_out(sets, closest, sets.held_out):
         lines = [*_closest(sets), *lines]
     return lines[:_MOST_SENTENCES]
 
 
+def _is_answered_by_held_out(sets: Comparisons, name: str, held_out: str) -> bool:
+    """True if a set has a ratio to the held-out set, or if neither of both differs from the reference."""
+    if sets.ratios()[name] is not None:
+        return True
+    return _none_differs(sets) and not _sharing(sets, [name, held_out])
+
+
 def _equal_sets(sets: Comparisons) -> list[str]:
-    """Return the names of sets whose images are the reference's own."""
+    """Return the names of sets that have the same images as the reference."""
     return [name for name in sets if name != sets.held_out and name not in sets.ranked]
 
 
 def _sharing(sets: Comparisons, names: Sequence[str]) -> list[str]:
-    """Return those of these sets that share images with the reference."""
+    """Return the names of the sets that share images with the reference, among the sets with these names."""
     return [name for name in names if sets[name].shares_images]
 
 
 def _tested(sets: Comparisons) -> dict[str, float]:
-    """Return the corrected p-values of the tests of sets against the reference, without the held-out one."""
+    """Return the corrected p-value of each tested set against the reference. The held-out set is left out."""
     p_holm = sets.p_holm
     p_values = {name: p_holm[name] for name in sets.ranked}
     return {name: p for name, p in p_values.items() if p is not None}
 
 
 def _none_differs(sets: Comparisons) -> bool:
-    """True if no set differs significantly from the reference, and all have a valid test."""
+    """True if no set differs significantly from the reference, and all sets have a valid test."""
     return min(_tested(sets).values(), default=0) > SIGNIFICANT and not _sharing(sets, sets.ranked)
 
 
 def _closest(sets: Comparisons) -> list[str]:
-    """Return sentences on the closest set, and on sets that are the reference itself."""
+    """Return sentences on the closest set, and on sets that have the same images as the reference."""
     lines: list[str] = []
     equal = _equal_sets(sets)
-    reference, noun = sets.reference, sets.noun
     if equal:
-        lines.append(f"{', '.join(equal)} and {reference} have the same {noun}s ({sets.distance} 0).")
+        lines.append(f"{', '.join(equal)} and {sets.reference} have the same {sets.noun}s ({sets.distance} 0).")
     if not sets.ranked:
         return lines
-    best, *rest = sets.ranked
     if _none_differs(sets):
-        least = min(_tested(sets).values())
-        if rest:
-            p = p_figure(least, "smallest Holm p")
-            return [*lines, f"None {_of_sets(sets)} differs significantly from {reference} ({p})."]
-        return [*lines, f"{best} does not differ significantly from {reference} ({p_figure(least, 'p')})."]
-    figure = f"{sets.distance} {_figure_in_words(sets, best)}"
-    sharing = _sharing(sets, sets.ranked[:2])
-    why_untested = f"{sharing[0]} shares {noun}s with {reference}, or has some nearly alike" if sharing else ""
-    if not rest:
-        only = f"The only other set is {best}" if equal else f"{best} is the only set"
-        lines.append(f"{only} ({figure}).")
-        if why_untested:
-            lines.append(f"{why_untested}.")
-        return lines
-    closest = f"{best} is closest to {reference} ({figure})."
-    lines.append(f"Of the others, {closest}" if equal else closest)
+        return [*lines, _no_difference(sets)]
+    if len(sets.ranked) == 1:
+        return [*lines, *_only_set(sets, has_equal_sets=bool(equal))]
+    closest, *farther = sets.ranked
+    is_closest = f"{closest} is closest to {sets.reference} ({sets.distance} {_figure_in_words(sets, closest)})."
+    lines.append(f"Of the others, {is_closest}" if equal else is_closest)
+    why_untested = _why_order_is_untested(sets)
     if why_untested:
         lines.append(f"This order was not tested, because {why_untested}.")
     else:
-        lines.append(_is_closer(sets, rest))
+        lines.append(_is_closer(sets, farther))
     lines += _still_improves(sets)
     lines += _which_differ(sets)
     return lines
+
+
+def _no_difference(sets: Comparisons) -> str:
+    """Return the sentence that no set differs significantly from the reference."""
+    smallest_p = min(_tested(sets).values())
+    if len(sets.ranked) > 1:
+        p = p_figure(smallest_p, "smallest Holm p")
+        return f"None {_of_sets(sets)} differs significantly from {sets.reference} ({p})."
+    p = p_figure(smallest_p, "p")
+    return f"{sets.ranked[0]} does not differ significantly from {sets.reference} ({p})."
+
+
+def _only_set(sets: Comparisons, *, has_equal_sets: bool) -> list[str]:
+    """Return sentences on the only set that has other images than the reference."""
+    name = sets.ranked[0]
+    only = f"The only other set is {name}" if has_equal_sets else f"{name} is the only set"
+    lines = [f"{only} ({sets.distance} {_figure_in_words(sets, name)})."]
+    why_untested = _why_order_is_untested(sets)
+    if why_untested:
+        lines.append(f"{why_untested}.")
+    return lines
+
+
+def _why_order_is_untested(sets: Comparisons) -> str:
+    """Return the reason why there is no test of the two closest sets, if they share images with the reference."""
+    sharing = _sharing(sets, sets.ranked[:2])
+    if not sharing:
+        return ""
+    return f"{sharing[0]} shares {sets.noun}s with {sets.reference}, or has some nearly alike"
 
 
 def _figure_in_words(sets: Comparisons, name: str) -> str:
@@ -122,19 +147,21 @@ def _figure_in_words(sets: Comparisons, name: str) -> str:
     if sets[name].shares_images or result.debiased is None:
         return number(result.value)
     shown, _ = debiased_cells(result, sets.own_p_values(sets.distance)[name])
-    if isinstance(shown, str):
-        return f"{number(result.value)}, {shown}" if result.few_differ is not None else shown
-    return f"{number(shown)}, debiased"
+    if not isinstance(shown, str):
+        return f"{number(shown)}, debiased"
+    if result.few_differ is not None:
+        return f"{number(result.value)}, {shown}"
+    return shown
 
 
 def _of_sets(sets: Comparisons) -> str:
-    """Return the end of a number of sets: "of 3 sets", or "of 3 other sets" after those that are the reference."""
+    """Return "of 3 sets", or "of 3 other sets" if some sets have the same images as the reference."""
     count = len(sets.ranked)
     return f"of {count} other sets" if _equal_sets(sets) else f"of {count} sets"
 
 
 def _which_differ(sets: Comparisons) -> list[str]:
-    """Return the sentence on the sets that differ significantly, if the closest does not; else nothing."""
+    """Return the sentence on the sets that differ significantly; nothing if the closest set also differs."""
     p_values = _tested(sets)
     different = [name for name, p in p_values.items() if p <= SIGNIFICANT]
     if not different or p_values.get(sets.ranked[0], 0) <= SIGNIFICANT:
@@ -150,30 +177,38 @@ def _which_differ(sets: Comparisons) -> list[str]:
         p = f"Holm p ≤ {max(largest, LEAST_P):.2g}"
     head = f"{len(different)} {_of_sets(sets)} {verb} significantly from {sets.reference} ({p})"
     names = ", ".join(different[:_MOST_NAMES])
-    return [f"{head}: {names}." if len(different) <= _MOST_NAMES else f"{head}, such as {names}."]
+    if len(different) > _MOST_NAMES:
+        return [f"{head}, such as {names}."]
+    return [f"{head}: {names}."]
 
 
-def _is_closer(sets: Comparisons, rest: Sequence[str]) -> str:
-    """Return the sentence on the test that the closest set is closer than the next one."""
+def _is_closer(sets: Comparisons, farther: Sequence[str]) -> str:
+    """Return the sentence on the test of whether the closest set is closer than the second-closest set.
+
+    Args:
+        sets: The sets.
+        farther: Names of all sets but the closest, in the order of their distances.
+
+    """
     p_values = sets.p_values
-    second = rest[0]
+    second = farther[0]
     p_second = p_values[second]
     if p_second is None:
         return f"This order was not tested, because there are no folds of {sets.noun}s."
     p = p_figure(p_second, "p")
     if p_second <= SIGNIFICANT:
         return f"It is significantly closer than {second} ({p})."
-    num_others = sum((p_values[name] or 0) > SIGNIFICANT for name in rest) - 1
+    num_ties = sum((p_values[name] or 0) > SIGNIFICANT for name in farther)
     ties = second
-    if num_others == 1:
+    if num_ties == 2:
         ties += " and 1 other"
-    elif num_others > 1:
-        ties += f" and {num_others} others"
+    elif num_ties > 2:
+        ties += f" and {num_ties - 1} others"
     return f"It is not significantly closer than {ties} ({p})."
 
 
 def _still_improves(sets: Comparisons) -> list[str]:
-    """Return the sentence on the last significant improvement of a training; nothing if the sets are none."""
+    """Return the sentence on the last significant improvement of a training; nothing if the sets are no checkpoints."""
     if not _are_checkpoints(sets.ranked):
         return []
     last = sets.improvement
@@ -189,7 +224,7 @@ def _still_improves(sets: Comparisons) -> list[str]:
 
 
 def _are_checkpoints(names: Collection[str]) -> bool:
-    """True if there are three names or more, and all count steps, epochs or the like.
+    """True if there are at least three names, and all names contain the number of a step, an epoch or the like.
 
     Example:
         >>> _are_checkpoints(["epoch=1-step=50", "epoch=2-step=100", "epoch=3-step=150"])
@@ -198,21 +233,30 @@ def _are_checkpoints(names: Collection[str]) -> bool:
         False
 
     """
-    words = [_WORD.search(name) for name in names]
-    are_of_training = all(word is not None and word[1].lower().removesuffix("s") in _OF_CHECKPOINTS for word in words)
-    return len(names) >= _LEAST_CHECKPOINTS and are_of_training
+    return len(names) >= _LEAST_CHECKPOINTS and all(_is_checkpoint(name) for name in names)
+
+
+def _is_checkpoint(name: str) -> bool:
+    """True if a name contains a word such as "step", followed by a number."""
+    word = _WORD.search(name)
+    return word is not None and word[1].lower().removesuffix("s") in _CHECKPOINT_WORDS
 
 
 def _relative_to_held_out(sets: Comparisons, name: str, held_out: str) -> list[str]:
-    """Return whether a set and the held-out one differ from the reference, and how many times as far the set is."""
+    """Return sentences that compare a set with the held-out set.
+
+    They report whether the two sets differ from the reference, and the ratio of their distances from the reference.
+    """
     reference, noun = sets.reference, sets.noun
-    # A set that is named after what it is, such as "held_out/", is not called "the held-out held_out/".
-    is_named_so = re.fullmatch("(?i)held.?out/?", held_out) is not None
-    the_held_out = f"held-out {noun}s" if is_named_so else f"held-out {held_out}"
+    # Avoid "the held-out held_out/" if the name of the set already says that it is held out.
+    has_plain_name = re.fullmatch("(?i)held.?out/?", held_out) is not None
+    the_held_out = f"held-out {noun}s" if has_plain_name else f"held-out {held_out}"
     sharing = _sharing(sets, [name, held_out])
     if sharing:
-        why = f"{reference} shares {noun}s with {' and '.join(sharing)}, or has some nearly alike."
-        return [f"{name} was not compared with the {the_held_out}.", why]
+        return [
+            f"{name} was not compared with the {the_held_out}.",
+            f"{reference} shares {noun}s with {' and '.join(sharing)}, or has some nearly alike.",
+        ]
     lines = _which_of_two_differ(sets, name, held_out)
     p, p_held_out = sets.p_holm[name], sets.p_holm[held_out]
     differs = p is not None and p_held_out is not None and p <= SIGNIFICANT
@@ -226,13 +270,16 @@ def _relative_to_held_out(sets: Comparisons, name: str, held_out: str) -> list[s
             f"There are too few {noun}s to test whether {name} is farther from {reference} than the {the_held_out}."
         )
     if p_held_out is not None and p_held_out <= SIGNIFICANT:
-        verb = "differ" if is_named_so else "differs"
+        verb = "differ" if has_plain_name else "differs"
         lines.append(f"The {the_held_out} {verb} from {reference}, too, so other sets look too close in comparison.")
     return lines
 
 
 def _how_far(sets: Comparisons, name: str, the_held_out: str, *, differs: bool) -> str:
-    """Return how many times as far a set is as the held-out one, or that it is farther; empty without either."""
+    """Return the sentence on the ratio of the distances of a set and the held-out set from the reference.
+
+    If there is no informative ratio, return that the set is significantly farther. The text is empty without both.
+    """
     reference, noun = sets.reference, sets.noun
     comparison = sets[name]
     ratio = sets.ratios()[name]
@@ -257,23 +304,24 @@ def _how_far(sets: Comparisons, name: str, the_held_out: str, *, differs: bool) 
 
 
 def _which_of_two_differ(sets: Comparisons, name: str, held_out: str) -> list[str]:
-    """Return the sentence on whether a set and the held-out one differ from the reference; nothing without tests."""
+    """Return the sentence on whether a set and the held-out set differ from the reference; nothing without tests."""
     p_first, p_second = sets.p_holm[name], sets.p_holm[held_out]
     if p_first is None or p_second is None:
         return []
     first, second = name, held_out
     if p_first > SIGNIFICANT and p_second <= SIGNIFICANT:
-        # The one that differs comes first.
+        # The sentence begins with the set that differs.
         first, p_first, second, p_second = second, p_second, first, p_first
     label = "Holm p" if len(sets) > 1 else "p"
-    of_first = p_figure(p_first, label)
-    of_second = p_figure(p_second, label)
+    first_with_p = f"{first} ({p_figure(p_first, label)})"
+    second_with_p = f"{second} ({p_figure(p_second, label)})"
     reference = sets.reference
     if p_first > SIGNIFICANT:
-        return [f"Neither {first} ({of_first}) nor {second} ({of_second}) differs significantly from {reference}."]
+        return [f"Neither {first_with_p} nor {second_with_p} differs significantly from {reference}."]
     if p_second > SIGNIFICANT:
-        return [f"{first} differs significantly from {reference} ({of_first}). {second} does not ({of_second})."]
-    return [f"{first} ({of_first}) and {second} ({of_second}) differ significantly from {reference}."]
+        first_differs = f"{first} differs significantly from {reference} ({p_figure(p_first, label)})."
+        return [f"{first_differs} {second} does not ({p_figure(p_second, label)})."]
+    return [f"{first_with_p} and {second_with_p} differ significantly from {reference}."]
 
 
 def _ratio_in_words(ratio: Ratio) -> str:
@@ -289,11 +337,12 @@ def _ratio_in_words(ratio: Ratio) -> str:
 
 
 def table(sets: Comparisons) -> Table:
-    """Return the distances of all sets: a row for each set, and a column for each metric."""
+    """Return the table of the distances of all sets, with a row for each set and a column for each metric."""
     rows: dict[str, dict[str, Cell]] = {}
     for set_name, comparison in sets.items():
         rows[set_name] = {"set": set_name, f"{comparison.noun}s": comparison.num_images["b"]}
     debiased = [distance for distance in sets.distances if _is_shown_debiased(sets, distance)]
+    # Row and column of each cell in bold.
     bold: set[tuple[int, int]] = set()
     for distance, record in sets.distances.items():
         heading = _heading(record)
@@ -311,10 +360,10 @@ def table(sets: Comparisons) -> Table:
 
 
 def _is_shown_debiased(sets: Comparisons, distance: str) -> bool:
-    """True if the table shows a distance debiased, with its interval.
+    """True if the table shows the debiased values of a distance, with their intervals.
 
-    All values of a column are debiased, or none is, so that they can be compared. A published metric has the value of
-    its publication, which is not debiased.
+    Either all values of a column are debiased or none is, so that the values can be compared. The values of a
+    published metric are not debiased, so that they agree with its publication.
     """
     if sets.distances[distance].protocol is not None:
         return False
@@ -322,7 +371,7 @@ def _is_shown_debiased(sets: Comparisons, distance: str) -> bool:
     for comparison in sets.values():
         result = comparison.results.get(distance)
         if result is None or (comparison.same_images and result.value == 0):
-            # A set without a value has no interval, and the exact 0 of the reference itself needs none.
+            # A set without a value has no interval. The exact 0 of a set with the same images requires no interval.
             continue
         if result.interval is None or comparison.shares_images:
             return False
@@ -331,16 +380,17 @@ def _is_shown_debiased(sets: Comparisons, distance: str) -> bool:
 
 
 def _heading(record: Distance) -> str:
-    """Return the heading of a distance's column, with its unit and the direction that is better."""
+    """Return the heading of the column of a distance, with its unit and an arrow in the direction of better values."""
     unit = " (bins)" if record.unit == "bins" else ""
     arrow = "↑" if record.higher_is_better else "↓"
     return f"{record.name}{unit} {arrow}"
 
 
 def _cell(comparison: Comparison, result: Result | None, p_value: float | None, *, is_debiased: bool) -> Cell:
-    """Return the debiased distance with its interval, or the distance with its error; None if it was not measured.
+    """Return the cell of a distance; None if the distance was not measured.
 
-    A value that does not differ significantly is marked.
+    The cell shows the debiased distance with its interval, or the distance with its standard error. A distance that is
+    not significant is marked.
     """
     if result is None:
         return None
@@ -353,9 +403,10 @@ def _cell(comparison: Comparison, result: Result | None, p_value: float | None, 
 
 
 def _debiased_with_interval(result: Result, p_value: float | None) -> str:
-    """Return the debiased distance and both ends of its interval, which is left out if both ends are 0.
+    """Return the debiased distance and its interval. An interval from 0 to 0 is left out.
 
-    If a difference is significant but the distance is no larger than its null mean, the cell counts what differs.
+    If the difference is significant but the distance is at most the null mean, return the number of neurons or layers
+    that differ.
     """
     if result.few_differ is not None and p_value is not None and p_value <= SIGNIFICANT:
         return f"0 ({result.few_differ.number_in_words})"
@@ -367,7 +418,7 @@ def _debiased_with_interval(result: Result, p_value: float | None) -> str:
 
 
 def _value_with_error(comparison: Comparison, result: Result) -> str:
-    """Return the distance and its error; a set that shares images with the reference has no error."""
+    """Return the distance and its standard error. A set that shares images with the reference has no error."""
     error = None
     if comparison.paired or not comparison.shares_images:
         error = result.overall.error
@@ -375,7 +426,7 @@ def _value_with_error(comparison: Comparison, result: Result) -> str:
 
 
 def _notes_on_values(sets: Comparisons, rows: Sequence[Mapping[str, Cell]], debiased: Sequence[str]) -> list[str]:
-    """Return what brackets, errors and marks of a table mean, one line each."""
+    """Return notes on the meaning of brackets, errors and marks in a table."""
     cells = [str(cell) for row in rows for cell in row.values()]
     has_errors = any("±" in cell for cell in cells)
     notes: list[str] = []
@@ -397,7 +448,7 @@ def _notes_on_values(sets: Comparisons, rows: Sequence[Mapping[str, Cell]], debi
 
 
 def _intervals(sets: Comparisons, distances: Sequence[str]) -> list[Interval]:
-    """Return the intervals of these distances, of all sets but the reference itself."""
+    """Return the intervals of these distances. Sets with the same images as the reference are left out."""
     intervals: list[Interval] = []
     for distance in distances:
         for comparison in sets.values():
@@ -408,7 +459,7 @@ def _intervals(sets: Comparisons, distances: Sequence[str]) -> list[Interval]:
 
 
 def _notes_on_bold(sets: Comparisons) -> list[str]:
-    """Return what bold means, and why some metrics have no value in bold, one line each; nothing for a single set."""
+    """Return notes on the meaning of bold, and on metrics without a value in bold; nothing for a single set."""
     if len(sets.ranked) < 2:
         return []
     bold: list[str] = []
@@ -443,16 +494,17 @@ def _is_closest_tested(sets: Comparisons, distance: str) -> bool:
         return False
     if any(distance not in comparison for comparison in sets.values()):
         return False
-    by_one = sets.by(distance)
-    p_values = by_one.p_values
-    return all(p_values[name] is not None for name in by_one if name not in (by_one.best, by_one.held_out))
+    ordered = sets.by(distance)
+    p_values = ordered.p_values
+    names_without_test = (ordered.best, ordered.held_out)
+    return all(p_values[name] is not None for name in ordered if name not in names_without_test)
 
 
 def _without_errors(sets: Comparisons, debiased: Sequence[str]) -> list[str]:
-    """Return why some values that are not debiased have no standard error, one line each."""
-    # Dictionaries keep each line and each distance once, in order.
+    """Return notes on values that are not debiased and have no standard error."""
+    # Dictionaries keep each line and each distance once, in the order of the sets.
     lines: dict[str, None] = {}
-    unknown: dict[str, None] = {}
+    distances_without_reason: dict[str, None] = {}
     for name, comparison in sets.items():
         if comparison.shares_images and not comparison.paired:
             lines[f"No ± of {name}, which shares {sets.noun}s with {sets.reference}."] = None
@@ -463,53 +515,59 @@ def _without_errors(sets: Comparisons, debiased: Sequence[str]) -> list[str]:
             for limit in result.limits:
                 lines[f"No ±: {limit}."] = None
             if not result.limits:
-                unknown[distance] = None
-    if unknown:
-        return [*lines, f"No ± is known of {', '.join(unknown)}."]
-    return [*lines]
+                distances_without_reason[distance] = None
+    notes = list(lines)
+    if distances_without_reason:
+        notes.append(f"No ± is known of {', '.join(distances_without_reason)}.")
+    return notes
 
 
 def tables(sets: Comparisons) -> list[Table]:
-    """Return the values, and the table of tests if there are any."""
+    """Return the table of distances, and the table of tests if there are any tests."""
     evidence = evidence_table(sets)
     return [sets.table] if evidence is None else [sets.table, evidence]
 
 
 def evidence_table(sets: Comparisons) -> Table | None:
-    """Return the distances, also debiased, their intervals and tests: a row for each distance and set; None without."""
+    """Return the table of debiased distances, intervals and tests; None if there are no intervals and no tests."""
     rows: list[dict[str, Cell]] = []
-    for name, record in sets.distances.items():
-        if record.higher_is_better or not all(name in comparison for comparison in sets.values()):
-            continue
-        by_one = sets.by(name)
-        p_holm = sets.own_p_values(name)
-        p_values = by_one.p_values
-        ratios = by_one.ratios()
-        for set_name, comparison in by_one.items():
-            result = comparison[name]
-            if result.interval is None and result.p_value is None:
-                continue
-            debiased, interval = debiased_cells(result, p_holm[set_name])
-            ratio = "1" if set_name == sets.held_out else ratios.get(set_name)
-            rows.append(
-                {
-                    "distance": name,
-                    "set": set_name,
-                    "not debiased": _value_with_error(comparison, result),
-                    "debiased": debiased,
-                    "interval": interval,
-                    "p (Holm)": p_figure(p_holm[set_name]),
-                    "p (best closer)": p_figure(p_values[set_name]),
-                    _X_HELD_OUT: None if ratio is None else str(ratio),
-                }
-            )
+    for distance, record in sets.distances.items():
+        if not record.higher_is_better and all(distance in comparison for comparison in sets.values()):
+            rows += _evidence_rows(sets, distance)
     if not rows:
         return None
     return Table.of(rows, "Distances and tests", [_P, *_notes_on_ratios(sets)])
 
 
+def _evidence_rows(sets: Comparisons, distance: str) -> list[dict[str, Cell]]:
+    """Return the rows of a distance in the table of tests, one row for each set with an interval or a test."""
+    rows: list[dict[str, Cell]] = []
+    ordered = sets.by(distance)
+    p_holm = sets.own_p_values(distance)
+    p_values = ordered.p_values
+    ratios = ordered.ratios()
+    for set_name, comparison in ordered.items():
+        result = comparison[distance]
+        if result.interval is None and result.p_value is None:
+            continue
+        debiased, interval = debiased_cells(result, p_holm[set_name])
+        ratio = "1" if set_name == sets.held_out else ratios.get(set_name)
+        row: dict[str, Cell] = {
+            "distance": distance,
+            "set": set_name,
+            "not debiased": _value_with_error(comparison, result),
+            "debiased": debiased,
+            "interval": interval,
+            "p (Holm)": p_figure(p_holm[set_name]),
+            "p (best closer)": p_figure(p_values[set_name]),
+            _X_HELD_OUT: None if ratio is None else str(ratio),
+        }
+        rows.append(row)
+    return rows
+
+
 def _notes_on_ratios(sets: Comparisons) -> list[str]:
-    """Return the note below a table that explains its ratios; nothing without ratios."""
+    """Return the note that explains the ratios of a table; nothing without ratios."""
     all_ratios = [ratio for distance in sets.distances for ratio in sets.ratios(distance).values()]
     ratios = [ratio for ratio in all_ratios if ratio is not None]
     held_out = sets.held_out
@@ -555,7 +613,7 @@ def rows(sets: Comparisons) -> list[dict[str, Any]]:
 
 
 def figures_of(sets: ManyComparisons, comparison: Comparison) -> dict[str, Any]:
-    """Return the figures of all distances of one of several comparisons, in plain types."""
+    """Return the figures of all distances in one of the comparisons, in plain types."""
     findings = {}
     for name, record in sets.distances.items():
         result = comparison.get(name)
@@ -564,7 +622,14 @@ def figures_of(sets: ManyComparisons, comparison: Comparison) -> dict[str, Any]:
 
 
 def _ratio_figures(key: str, ratio: Ratio | None, of_properties: Ratio | None) -> dict[str, float | None]:
-    """Return the ratios to the held-out set, by network and by properties, with the ends of their intervals."""
+    """Return the ratios to the held-out set, with the ends of their intervals.
+
+    Args:
+        key: Key of the distance.
+        ratio: Ratio of the distances by the network.
+        of_properties: Ratio of the distances by image properties.
+
+    """
     figures: dict[str, float | None] = {}
     for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
         figures[f"{key}_x_held_out{end}"] = None if ratio is None else getattr(ratio, field)

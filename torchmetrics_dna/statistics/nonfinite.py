@@ -44,7 +44,12 @@ def check_refused(refused: Iterable[int], layers: Iterable[str]) -> None:
 
 
 def check_number(images: int) -> int:
-    """Return the number of images; raise OverflowError if their counts may not fit into 64 bits."""
+    """Return the number of images.
+
+    Raises:
+        OverflowError: If their counts may not fit into 64 bits.
+
+    """
     if not 0 <= images <= _MOST:
         raise OverflowError(f"At most {_MOST:,} images can be counted together, but got {images:,}")
     return images

@@ -64,7 +64,13 @@ def check_size(num_images: int, is_unknown: bool = False) -> None:
 
 
 def gaussians_of(reference: LayerGaussianDNA) -> dict[str, LayerGaussian]:
-    """Return the Gaussian of each layer that outlier scores use; errors are those of :func:`check_size`."""
+    """Return the Gaussian of each layer that outlier scores use.
+
+    Raises:
+        ValueError: If the number of images of the reference is unknown.
+        TooFewImagesError: If the reference has fewer than three images.
+
+    """
     check_size(reference.num_images, reference.has_unknown_size)
     by_layer = reference.by_layer()
     return {
@@ -77,7 +83,8 @@ def outlier_reference(reference: LayerGaussianDNA) -> OutlierReference:
     """Return the reference of outlier scores, with the Gaussians and the sample of single images of a DNA.
 
     Raises:
-        ValueError: If the DNA has no sample, or image properties of another version; also errors of :func:`check_size`.
+        ValueError: If the DNA has no sample, or image properties of another version, or an unknown number of images.
+        TooFewImagesError: If the DNA has fewer than three images.
 
     """
     gaussians = gaussians_of(reference)
@@ -91,7 +98,12 @@ def outlier_reference(reference: LayerGaussianDNA) -> OutlierReference:
 
 
 def _checked_sample(reference: LayerGaussianDNA, layers: Collection[str]) -> ImageSample:
-    """Return the sample of single images of a DNA; ValueError if it can't be used with these layers."""
+    """Return the sample of single images of a DNA.
+
+    Raises:
+        ValueError: If it can't be used with these layers.
+
+    """
     sample = reference.sample
     if sample is None or any(layer not in sample.means for layer in layers):
         raise ValueError(
@@ -192,7 +204,12 @@ class OutlierCountStatistic(Statistic):
 
     @override
     def value(self, state: State, origin: Origin) -> tuple[int, int]:
-        """Return the number of images beyond the limit, and of all images; ValueError if images were refused."""
+        """Return the number of images beyond the limit, and of all images.
+
+        Raises:
+            ValueError: If images were refused.
+
+        """
         check_refused(state["refused"].tolist(), self.neurons)
         num_beyond, num_images = state["counts"].tolist()
         return num_beyond, num_images

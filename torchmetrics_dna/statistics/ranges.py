@@ -53,7 +53,12 @@ class RangeStatistic(Statistic):
         state["images"][-1] += len(activations)
 
     def add_ranges_(self, state: State, ranges: ActivationRanges) -> None:
-        """Add earlier ranges in place; ValueError if their layers or their margin rule differ."""
+        """Add earlier ranges in place.
+
+        Raises:
+            ValueError: If their layers or their margin rule differ.
+
+        """
         if ranges.margin != self.margin:
             raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {ranges.margin!r}")
         restricted = ranges.restrict(self.neurons)
@@ -61,12 +66,22 @@ class RangeStatistic(Statistic):
 
     @override
     def value(self, state: State, origin: Origin) -> ActivationRanges:
-        """Return the ranges of a state, on the CPU; RuntimeError if it has no images."""
+        """Return the ranges of a state, on the CPU.
+
+        Raises:
+            RuntimeError: If it has no images.
+
+        """
         minimum, maximum = self.minimum_and_maximum(state)
         return ActivationRanges(minimum, maximum, self.neurons, self.margin)
 
     def num_images(self, state: State) -> int:
-        """Return the number of images; ValueError if images were refused because activations were not finite."""
+        """Return the number of images.
+
+        Raises:
+            ValueError: If images were refused because activations were not finite.
+
+        """
         *refused, images = map(int, state["images"].tolist())
         check_refused(refused, self.neurons)
         return check_number(images)

@@ -150,6 +150,11 @@ class FeatureStatistic(RowStatistic):
 
     @override
     def value(self, state: State, origin: Origin) -> Tensor:
-        """Return the features of a state, shape ``(images, n)``; ValueError if images were refused."""
+        """Return the features of a state, shape ``(images, n)``.
+
+        Raises:
+            ValueError: If images were refused.
+
+        """
         check_refused(state["refused"].tolist(), self.neurons)
         return self.all_rows(state, "features")

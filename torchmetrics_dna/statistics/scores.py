@@ -194,7 +194,12 @@ class RealismStatistic(RowStatistic):
         return scores[self._unique_positions(state).to(scores.device)]
 
     def in_order(self, state: State) -> Tensor:
-        """Return the scores of all images in order of addition, float64; ValueError if images were refused."""
+        """Return the scores of all images in order of addition, float64.
+
+        Raises:
+            ValueError: If images were refused.
+
+        """
         check_refused(state["refused"].tolist(), self.neurons)
         return self.all_rows(state, "scores")
 
@@ -232,7 +237,12 @@ def check_left_out(score: str, **arguments: object) -> None:
 
 
 def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:
-    """Return indices of images as int64, on the CPU; ValueError unless they are ``count`` integers of 0 or more."""
+    """Return indices of images as int64, on the CPU.
+
+    Raises:
+        ValueError: Unless they are ``count`` integers of 0 or more.
+
+    """
     numbers = torch.as_tensor(indices).cpu()
     if numbers.shape != (count,) or numbers.is_floating_point() or (numbers < 0).any():
         raise ValueError(

@@ -130,7 +130,12 @@ def _with_missing_ranges(dna: DNA, ranges: ActivationRanges) -> DNA:
 
 
 def _agree_on_ranges(ranges: ActivationRanges | str | None, dnas: Sequence[DNA]) -> ActivationRanges | str | None:
-    """Return the ranges on which argument and DNAs agree, or None if there are none; ValueError if they disagree."""
+    """Return the ranges on which argument and DNAs agree, or None if there are none.
+
+    Raises:
+        ValueError: If they disagree.
+
+    """
     candidates: list[ActivationRanges | str] = []
     if ranges is not None:
         candidates.append(ranges)
@@ -196,7 +201,12 @@ def _extractor(
 
 
 def _extractor_beside(dna: DNA, network: Any, layers: Sequence[str] | None, settings: dict[str, Any]) -> DNAExtractor:
-    """Build the extractor of images that are compared with a DNA; ValueError if the arguments contradict the DNA."""
+    """Build the extractor of images that are compared with a DNA.
+
+    Raises:
+        ValueError: If the arguments contradict the DNA.
+
+    """
     for layer in layers or []:
         if layer not in dna.neurons:
             raise ValueError(f"Unknown layer {layer!r}; the layers of the DNA are: {', '.join(dna.neurons)}")
@@ -217,7 +227,12 @@ def given_arguments(feature: Feature | None) -> dict[str, Any]:
 
 
 def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
-    """Return the number of bins on which argument and DNAs agree; ValueError if they disagree."""
+    """Return the number of bins on which argument and DNAs agree.
+
+    Raises:
+        ValueError: If they disagree.
+
+    """
     if num_bins is not None:
         check_num_bins(num_bins)
     bins_of_dnas = [dna.num_bins for dna in dnas if isinstance(dna, HistogramDNA)]
