@@ -81,9 +81,15 @@ def furthest_layer(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, flo
 
 def _difference(a: str, b: str) -> float:
     """Return the largest difference between two summaries in base64, relative to the larger root mean square."""
-    first, second = (np.frombuffer(b64decode(summary), "<f4").astype(float) for summary in (a, b))
+    first = _decoded(a)
+    second = _decoded(b)
     size = np.nanmax([first[0], second[0], np.finfo(np.float32).tiny])
     difference = np.abs(first - second) / size
     are_equal = (first == second) | (np.isnan(first) & np.isnan(second))
     difference[are_equal] = 0
     return float(np.nan_to_num(difference, nan=np.inf).max())
+
+
+def _decoded(summary: str) -> NDArray[np.float64]:
+    """Return the four numbers of a summary in base64."""
+    return np.frombuffer(b64decode(summary), "<f4").astype(float)

@@ -78,7 +78,9 @@ def fixed_images(channels: int, size: tuple[int, int], dtype: torch.dtype) -> Te
 
     """
     noise = torch.randint(0, 128, (1, channels, *size), generator=torch.Generator().manual_seed(0))
-    rows, columns = (torch.arange(length) * 512 // length for length in size)
+    height, width = size
+    rows = torch.arange(height) * 512 // height
+    columns = torch.arange(width) * 512 // width
     smooth = ((rows[:, None] + columns) % 256 - 128).abs()
     images = (noise + smooth).clamp(max=255).to(torch.uint8)
     return images if dtype == torch.uint8 else images.to(dtype) / 255

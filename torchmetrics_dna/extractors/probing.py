@@ -42,7 +42,7 @@ class _Output(NamedTuple):
 
 
 # Outputs of each layer, in the order in which the layer returned them.
-_Seen = dict[str, list[_Output]]
+_Outputs = dict[str, list[_Output]]
 
 
 class Probed(NamedTuple):
@@ -170,19 +170,21 @@ def shapes_reached(
 
     """
     for imgs in _dark_images(network, channels, size):
-        seen: _Seen = {}
+        outputs: _Outputs = {}
         with suppress(Exception):
-            _run_and_record(network, submodules, imgs, seen)
-        if seen:
-            return {layer: outputs[-1].values.shape for layer, outputs in seen.items()}
+            _run_and_record(network, submodules, imgs, outputs)
+        if outputs:
+            return {layer: outputs_of_layer[-1].values.shape for layer, outputs_of_layer in outputs.items()}
     return {}
 
 
 def image_dtypes(network: nn.Module) -> list[torch.dtype]:
     """Return the dtypes of images that a network may accept: float32, uint8, and the dtype of its weights."""
     dtypes = [torch.float32, torch.uint8]
-    own = own_dtype(network)
-    return dtypes if own in dtypes else [*dtypes, own]
+    dtype_of_weights = own_dtype(network)
+    if dtype_of_weights not in dtypes:
+        dtypes.append(dtype_of_weights)
+    return dtypes
 
 
 def copied(network: nn.Module) -> nn.Module:
@@ -216,31 +218,31 @@ def _dark_images(network: nn.Module, channels: int, size: tuple[int, int]) -> It
 
 def _probed(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs) -> Probed:
     """Return the properties of a network that a run on these inputs shows."""
-    seen: _Seen = {layer: [] for layer in submodules}
-    _run_and_record(network, submodules, inputs, seen)
+    outputs: _Outputs = {layer: [] for layer in submodules}
+    _run_and_record(network, submodules, inputs, outputs)
     shapes = {}
     edited = set()
-    for layer, outputs in seen.items():
+    for layer, outputs_of_layer in outputs.items():
         # The run fails unless each layer returns exactly one output.
-        (output,) = outputs
+        (output,) = outputs_of_layer
         shapes[layer] = output.values.shape
         if version_of(output.values) != output.version:
             edited.add(layer)
     return Probed(shapes, frozenset(edited))
 
 
-def _run_and_record(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: _Seen) -> None:
-    """Run a copy of a network, and append the outputs of its layers to ``seen``.
+def _run_and_record(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, outputs: _Outputs) -> None:
+    """Run a copy of a network, and append the outputs of its layers to ``outputs``.
 
-    If the network fails, the outputs before the failure are in ``seen``. If the inputs are on the meta device, so is
-    the copy.
+    If the network fails, ``outputs`` has all outputs before the failure. If the inputs are on the meta device, the copy
+    is there, too.
     """
     on_meta = tensors_of(inputs)[0].device.type == "meta"
     network_copy = _copied_to_meta(network) if on_meta else copied(network)
     can_skip = on_meta and not are_compiled(network_copy.modules())
 
     def record(layer: str, output: Tensor) -> None:
-        seen.setdefault(layer, []).append(_Output(output, version_of(output)))
+        outputs.setdefault(layer, []).append(_Output(output, version_of(output)))
 
     with (
         # In inference mode, torch does not count writes.
@@ -250,7 +252,7 @@ def _run_and_record(network: nn.Module, submodules: Mapping[str, str], inputs: I
         hooked(network_copy, submodules, record),
         Skipping(*_SAME_SHAPE) if can_skip else nullcontext(),
     ):
-        output = called(network_copy, inputs)
+        network_output = called(network_copy, inputs)
     if not submodules:
-        for layer, value in named_outputs(output).items():
-            record(layer, value)
+        for layer, output in named_outputs(network_output).items():
+            record(layer, output)

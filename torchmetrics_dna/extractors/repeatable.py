@@ -115,8 +115,8 @@ def _check_same_each_time(
     trials = _run_trials(network, submodules, [single, single])
     if not trials:
         return
-    first, second = (layout.read(trial.outputs, 1)[layer][0] for trial in trials)
-    if not _agree(first, second):
+    activations = [layout.read(trial.outputs, 1)[layer][0] for trial in trials]
+    if not _agree(activations[0], activations[1]):
         raise ValueError(
             f"Layer {layer!r} gives an input other activations each time; give a module without random numbers, and"
             " without a memory of what it saw before"

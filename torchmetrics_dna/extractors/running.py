@@ -168,15 +168,11 @@ class Runner:
         # On the CPU, convolutions are a quarter faster with channels last. The format of the user's modules does not
         # change, because such modules may take views that this format does not allow.
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-        for weight in self.network.parameters():
-            # For other shapes, both formats are the same.
-            has_format = weight.ndim == 4 and weight.shape[1] > 1 and weight.shape[2] > 1
-            if has_format:
-                # All weights have the format of this one.
-                if not weight.is_contiguous(memory_format=memory_format):
-                    with torch.inference_mode(False):
-                        self.network.to(memory_format=memory_format)
-                return
+        weight = _first_weight_with_format(self.network)
+        # All weights have the format of the first one.
+        if weight is not None and not weight.is_contiguous(memory_format=memory_format):
+            with torch.inference_mode(False):
+                self.network.to(memory_format=memory_format)
 
     def _go_back(self, home: torch.device) -> None:
         """Move the network back after a failure, if some of its parts are on another device."""
@@ -190,12 +186,12 @@ class Runner:
         # A module that is spread over several devices moves the images itself.
         if len(devices) != 1 or device in devices:
             return
-        own = devices.pop()
+        own_device = devices.pop()
         # Weights on the meta device have no values: such a module loads its weights in each call.
-        if own.type != "meta":
+        if own_device.type != "meta":
             raise ValueError(
-                f"The images are on {device}, but the network is on {own}; move either: `imgs.to({str(own)!r})`, or"
-                f" the metric, which takes the network along, `.to({str(device)!r})`"
+                f"The images are on {device}, but the network is on {own_device}; move either:"
+                f" `imgs.to({str(own_device)!r})`, or the metric, which takes the network along, `.to({str(device)!r})`"
             )
 
     def _activations(self, batch: Any, autocast: torch.dtype | None) -> dict[str, Tensor]:
@@ -264,6 +260,14 @@ class Runner:
                 f"{self.name} has {dtype_now} weights, but had {self._dtype_at_first} ones when its extractor was made;"
                 " make a new DNAExtractor of it"
             ) from err
+
+
+def _first_weight_with_format(network: nn.Module) -> Tensor | None:
+    """Return the first weight of a network whose memory format may be channels last or contiguous, but not both."""
+    for weight in network.parameters():
+        if weight.ndim == 4 and weight.shape[1] > 1 and weight.shape[2] > 1:
+            return weight
+    return None
 
 
 def images_at_once(network: nn.Module, bytes_per_image: int, example: Example | None) -> int:

@@ -129,6 +129,11 @@ def _are_equal(a: Tensor, b: Tensor) -> bool:
     return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
 
 
+def _copied_on_cpu(tensor: Tensor) -> Tensor:
+    """Return a copy of a tensor on the CPU; other tensors are not copied."""
+    return tensor.detach().clone() if tensor.device.type == "cpu" else tensor
+
+
 def _versions(tensors: Iterable[Tensor]) -> list[int | None]:
     """Return torch's counter of writes to each tensor."""
     return [version_of(tensor) for tensor in tensors]
@@ -155,18 +160,21 @@ class _Call:
             num_members = self._count_members(extractor)
             if num_members < 2:
                 return run(inputs)
-            copies = [tensor.detach().clone() if tensor.device.type == "cpu" else tensor for tensor in tensors]
+            copies = [_copied_on_cpu(tensor) for tensor in tensors]
             activations = list(run(inputs))
             # Take the snapshot after the pass, which may move the weights in memory.
-            shared = _Pass(copies, _versions(tensors), watch.snapshot(), activations, num_members)
+            weights = watch.snapshot()
+            shared = _Pass(copies, _versions(tensors), weights, activations, remaining=num_members)
         if shared.remaining > 1:
             self._passes[extractor] = shared._replace(remaining=shared.remaining - 1)
         return shared.activations
 
     def _count_members(self, extractor: nn.Module) -> int:
         """Return the number of modules within the members that have this extractor."""
-        modules = [module for member in self._members for module in member.modules()]
-        return sum(module._modules.get("extractor") is extractor for module in modules)
+        count = 0
+        for member in self._members:
+            count += sum(module._modules.get("extractor") is extractor for module in member.modules())
+        return count
 
 
 _CALL: ContextVar[_Call | None] = ContextVar("call of a collection", default=None)

@@ -219,28 +219,28 @@ def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_P
     check_integer("seed", seed, least=0)
     _check(features_a, features_b, "mind")
     generator = torch.Generator().manual_seed(seed)
-    images = min(len(features_a), len(features_b))
-    a = _subsample(features_a, images, generator).double()
-    b = _subsample(features_b, images, generator).double()
+    num_images = min(len(features_a), len(features_b))
+    a = _subsample(features_a, num_images, generator).double()
+    b = _subsample(features_b, num_images, generator).double()
     directions = torch.randn(num_projections, a.shape[1], generator=generator)
     directions = (directions / directions.norm(dim=1, keepdim=True)).to(a)
     total = a.new_zeros(())
-    for block in blocks(num_projections, images, _CELLS):
+    for block in blocks(num_projections, num_images, _CELLS):
         sorted_a = (directions[block] @ a.T).sort(1).values
         sorted_b = (directions[block] @ b.T).sort(1).values
         total += (sorted_a - sorted_b).square().sum()
-    return total * _MIND_SCALE * a.shape[1] / (num_projections * images)
+    return total * _MIND_SCALE * a.shape[1] / (num_projections * num_images)
 
 
-def _subsample(features: Tensor, images: int, generator: torch.Generator) -> Tensor:
+def _subsample(features: Tensor, num_images: int, generator: torch.Generator) -> Tensor:
     """Return a random subsample of the rows with this number of images.
 
     If all rows are needed, the generator is not used and the order is kept.
     """
-    if len(features) == images:
+    if len(features) == num_images:
         return features
     order = torch.randperm(len(features), generator=generator)
-    return features[order[:images].to(features.device)]
+    return features[order[:num_images].to(features.device)]
 
 
 def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST) -> dict[str, Tensor]:
@@ -447,14 +447,23 @@ def inception_score(logits: Tensor) -> tuple[float, float]:
     order = torch.from_numpy(np.random.RandomState(_SEED_OF_ORDER).permutation(len(logits)))
     log_probabilities = logits[order.to(logits.device)].double().log_softmax(1)
     ends = [k * len(logits) // _SPLITS for k in range(1, _SPLITS)]
-    divergences = []
-    for log_p in log_probabilities.tensor_split(ends):
-        p = log_p.exp()
-        # For a class with probability 0, the term is 0 * infinity, which counts as 0.
-        terms = (p * (log_p - p.mean(0).log())).nan_to_num(0)
-        divergences.append(terms.sum(1).mean())
+    divergences = [_mean_divergence(split) for split in log_probabilities.tensor_split(ends)]
     scores = torch.stack(divergences).exp()
     return float(scores.mean()), float(scores.std(correction=0))
+
+
+def _mean_divergence(log_probabilities: Tensor) -> Tensor:
+    """Compute the mean divergence of the images of a split from their mean distribution over classes.
+
+    Args:
+        log_probabilities: Logarithm of the probability of each class, ``(images, classes)``.
+
+    """
+    probabilities = log_probabilities.exp()
+    log_mean = probabilities.mean(0).log()
+    # For a class with probability 0, the term is 0 * infinity, which counts as 0.
+    terms = (probabilities * (log_probabilities - log_mean)).nan_to_num(0)
+    return terms.sum(1).mean()
 
 
 def check_integer(name: str, value: object, least: int) -> None:

@@ -247,18 +247,20 @@ def _influence(sample: _Sample, moments: Moments, moments_of_other: Moments) -> 
 
     """
     mean, cov = moments
-    mean_b, cov_b = (moment.to(mean) for moment in moments_of_other)
+    mean_of_other, cov_of_other = moments_of_other
+    mean_of_other = mean_of_other.to(mean)
+    cov_of_other = cov_of_other.to(mean)
     # The root has no columns for directions in which the features never vary, so it can be inverted.
     root, _ = eigen_root(cov, eigenvalue_rounding(cov))
     inverse = (root / root.square().sum(0)).T
-    values, vectors = torch.linalg.eigh(root.T @ cov_b @ root)
+    values, vectors = torch.linalg.eigh(root.T @ cov_of_other @ root)
     # The optimal transport is factor.T @ factor.
     factor = (values.clamp(min=0).pow(0.25)[:, None] * vectors.T) @ inverse
     change = torch.eye(len(cov)).to(cov) - factor.T @ factor
     influences = []
     for chunk in sample.chunks():
         centred = chunk - mean
-        linear = 2 * centred @ (mean - mean_b)
+        linear = 2 * centred @ (mean - mean_of_other)
         quadratic = ((centred @ change) * centred).sum(1)
         influences.append(linear + quadratic)
     influence = torch.cat(influences)
@@ -281,13 +283,18 @@ def _bias(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample])
     mean_increases = []
     coefficients = []
     for parts in (_tenths(samples), _halves(samples)):
-        filled_parts = [masks for masks in parts if all(mask.any() for mask in masks)]
+        filled_parts = [masks for masks in parts if _are_filled(masks)]
         increases = [_increase(value, sides, samples, masks) for masks in filled_parts]
         x = torch.tensor([_relative_loss(masks) for masks in filled_parts], dtype=torch.float64)
         mean_increases.append(torch.stack(increases).mean())
         coefficients.append(torch.stack([x.mean(), (x.square() + 2 * x).mean()]))
     r_and_s: Tensor = torch.linalg.solve(torch.stack(coefficients).to(value), torch.stack(mean_increases))
     return r_and_s.sum()
+
+
+def _are_filled(masks: list[Tensor]) -> bool:
+    """True if each mask has at least one image."""
+    return all(bool(mask.any()) for mask in masks)
 
 
 def _tenths(samples: list[_Sample]) -> list[list[Tensor]]:
@@ -320,7 +327,7 @@ def _increase(value: Tensor, sides: list[_Sample | Moments], samples: list[_Samp
 
     """
     mask_of_sample = {id(sample): mask for sample, mask in zip(samples, masks, strict=True)}
-    moments_a, moments_b = (_moments(side, mask_of_sample.get(id(side))) for side in sides)
+    moments_a, moments_b = [_moments(side, mask_of_sample.get(id(side))) for side in sides]
     predictions = []
     for sample, mask in zip(samples, masks, strict=True):
         num_left = int((~mask).sum())

@@ -150,7 +150,7 @@ class OutlierReference:
         The shape is ``(B, 3)`` for network, properties and tails, or ``(B, 1)`` without properties.
         """
         pairs = zip(_values(images), self._own_values, strict=True)
-        return torch.stack([surprisal(values, own) for values, own in pairs], 1)
+        return torch.stack([surprisal(values, own_values) for values, own_values in pairs], 1)
 
     def scores(self, means: Mapping[str, Tensor], properties: Tensor | None = None) -> Tensor:
         """Return the scores of images, float64, ``(B,)``. For the arguments, see :meth:`compare`."""

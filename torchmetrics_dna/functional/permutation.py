@@ -144,6 +144,7 @@ def exchanges_of_pairs(num_folds: int, most: int) -> Tensor:
                 [0, 0, 1, 1]], dtype=torch.int32)
 
     """
+    # A mask says which folds keep their sets. It and its complement are mirror images.
     if 2 ** (num_folds - 1) <= most:
         unchanged = torch.tensor(list(product([True, False], repeat=num_folds)))
     else:
@@ -170,9 +171,10 @@ def partitions(num_folds: Sequence[int], most: int) -> Tensor:
                 [0, 0, 1]], dtype=torch.int32)
 
     """
+    # Sorting random keys gives a random order of the folds. The first row has the observed order.
     keys = torch.rand(most, sum(num_folds), generator=torch.Generator().manual_seed(0))
     keys[0] = torch.arange(sum(num_folds))
-    # Number of the set of each fold: observed, then in each partition.
+    # Number of the set of each fold: as observed, and in each partition.
     observed_sets = torch.repeat_interleave(torch.arange(len(num_folds)), torch.tensor(num_folds))
     assigned_sets = torch.empty_like(keys, dtype=torch.int64)
     assigned_sets.scatter_(1, keys.argsort(1), observed_sets.expand(most, -1))

@@ -46,16 +46,27 @@ def mean_over_neurons(values: Tensor) -> Tensor:
     return sum_over_neurons(values) / values.shape[-1]
 
 
-def check_weights(weights: Tensor | None, count: int, of: str = "neuron") -> Tensor:
-    """Return weights in float64, or 1 / count for None. ValueError unless there is a finite one for each ``of``."""
+def check_weights(weights: Tensor | None, count: int, noun: str = "neuron") -> Tensor:
+    """Return weights in float64.
+
+    Args:
+        weights: Weights, ``(count,)``, or None for equal weights that add up to 1.
+        count: Number of weights.
+        noun: Name of what has a weight, for messages.
+
+    Raises:
+        ValueError: If weights have another shape, or are not finite.
+
+    """
     if weights is None:
         return torch.full((count,), 1 / count, dtype=torch.float64)
     weights = torch.as_tensor(weights, dtype=torch.float64)
+    subject = f"{noun.capitalize()} weights"
     if weights.shape != (count,):
-        raise ValueError(f"{of.capitalize()} weights expected to have shape ({count},), but got {tuple(weights.shape)}")
+        raise ValueError(f"{subject} expected to have shape ({count},), but got {tuple(weights.shape)}")
     bad = (~weights.isfinite()).nonzero()
     if len(bad):
-        raise ValueError(f"{of.capitalize()} weights expected to be finite, but {of} {int(bad[0])} has NaN or infinity")
+        raise ValueError(f"{subject} expected to be finite, but {noun} {int(bad[0])} has NaN or infinity")
     return weights
 
 

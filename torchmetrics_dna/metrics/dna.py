@@ -664,7 +664,7 @@ def _checked_layer_weights(layer_weights: Mapping[str, float] | Tensor, layers: 
                 f" {', '.join(map(str, weights)) or 'none'}"
             )
         weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
-    weights = check_weights(weights, len(layers), of="layer")
+    weights = check_weights(weights, len(layers), noun="layer")
     if not weights.any():
         raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
     return weights
