@@ -88,15 +88,15 @@ class Arguments:
         causes: Whether to search for a change that explains the difference of two sets. If the test finds a
             difference, some images of A are blurred, compressed, darkened and changed in other ways, and the changes
             that bring them closest to B are reported. The search needs at least 10 images in each set, and runs the
-            network on at most 1,250 more images.
+            network on at most 240 more images.
         confidence: Level of the confidence intervals.
         num_folds: Number of folds of images, at least 5, or None for none. Debiased distances, intervals and tests
             need folds. The fold of an image depends on its pixels, as in :class:`DNAEMD`, and tests need images in at
             least 5 folds. A DNA has the folds of its file, unless this is None. A DNA without folds is taken as exact,
             and there is no test.
         groups: Images that belong together (frames of a clip, crops of a picture) and share a fold. Pass ``"folder"``,
-            ``"prefix:REGEX"`` or a function of an image's name, see :func:`group_names`. For one set, a sequence with
-            the group of each image is accepted, too. For several sets, a tuple with a sequence for each set is.
+            ``"prefix:REGEX"`` or a function of an image's name, see :func:`group_names`. For one set, you can also pass
+            a sequence with the group of each image. For several sets, pass a tuple with such a sequence for each set.
         pairs: Whether images of the sets correspond, as originals and their compressed, upscaled, denoised or
             translated versions do. True pairs them by their order. ``"name"`` pairs them by their name below the
             source, without the suffix. A function of an image's name must return the same value for both images. The
@@ -242,8 +242,9 @@ _OF_NEURONS = ("num_bins", "ranges", "neuron_weights")
 def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     """Split the arguments of a comparison by the network of each metric.
 
-    If neither a network nor layers are given, published metrics use the networks of their publications, and other
-    metrics the default network, which comes first. Otherwise all metrics use the given network.
+    If neither a network nor layers are given, published metrics use the networks of their publications. All other
+    metrics use the default network, which comes first in the result. If a network or layers are given, all metrics use
+    the same network.
 
     Args:
         arguments: The arguments.
