@@ -399,8 +399,9 @@ def _properties(pictures: Sequence[NDArray[np.uint8]]) -> Figures:
 def squared_ranks(a: Figures, b: Figures) -> float:
     """Return a rank distance between the properties of two sets.
 
-    For each property, it takes the share of pairs of an image of A and one of B in which A's value is smaller. Ties
-    count half. The distance is the sum over properties of the squared difference of this share from one half.
+    All images of A are paired with all images of B. For each property, the share of pairs is counted in which the value
+    of A is smaller. Ties count half. The distance is the sum over properties of the squared difference between this
+    share and one half.
 
     Example:
         >>> squared_ranks(np.array([[1.0], [2.0]]), np.array([[2.0], [3.0]]))
@@ -414,7 +415,7 @@ def squared_ranks(a: Figures, b: Figures) -> float:
 def squared_quantiles(a: Figures, b: Figures, variance: NDArray[np.float64]) -> float:
     """Return a distance between the quantiles of properties of two sets.
 
-    It is the sum of the squared differences of ten quantiles, each divided by the variance of its property.
+    The distance is the sum of the squared differences of ten quantiles, each divided by the variance of its property.
     """
     differences = np.quantile(a, _QUANTILES, axis=0) - np.quantile(b, _QUANTILES, axis=0)
     return float((differences**2 / variance).sum())
@@ -446,13 +447,10 @@ class _Check:
         self._numbers = numbers
         self._averaging = sides.plan.averaging
         self._paired = bool(sides.plan.arguments.pairs)
-        self._reading = sides.plan.arguments.reading or Reading()
+        first_image = images[0].decode(numbers[0][0], sides.extractor.image_channels)
+        self._reading = _reading_for(first_image, sides.plan.arguments.reading or Reading())
         # Number of images that were measured so far.
         self._done = 0
-        first_image = images[0].decode(numbers[0][0], sides.extractor.image_channels).pixels
-        if self._reading.num_workers is None and first_image.nbytes < _LARGE:
-            # For small images, starting workers takes longer than decoding.
-            self._reading = replace(self._reading, num_workers=0)
         ranges = in_bins.known_ranges
         self._ranges = replace(ranges, margin="widen") if in_bins.self_ranging else ranges
         all_folds = [side.dnas["histogram"].select(list(in_bins.neurons)).folds for side in measured]
@@ -521,6 +519,14 @@ class _Check:
         (split,) = job.run(images)
         self._done += len(images)
         return [fold for fold in job.values(split)["histogram"].folds if fold.num_images]
+
+
+def _reading_for(image: Decoded, reading: Reading) -> Reading:
+    """Return the options for reading images like this one. Small images are decoded without worker processes."""
+    if reading.num_workers is None and image.pixels.nbytes < _LARGE:
+        # Starting workers would take longer than decoding the images.
+        return replace(reading, num_workers=0)
+    return reading
 
 
 class Shares(NamedTuple):

@@ -461,7 +461,7 @@ def _only_finite(part: Activated, inputs: Any, noun: str, skip: bool | None) -> 
     finite = [values.reshape(len(values), -1).isfinite().all(1) for values in tensors_of(inputs)]
     rows_to_check = (~torch.stack(finite).all(0)).nonzero()[:, 0].tolist()
     # A network may ignore missing values, so these inputs are kept if their activations are finite. The activations of
-    # other inputs are not checked here: that would wait for the device at every batch.
+    # other inputs are not checked here, since each batch would then wait for the device.
     bad = [row for row in rows_to_check if not _has_finite_activations(part, row)]
     if not bad:
         return part

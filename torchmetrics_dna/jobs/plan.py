@@ -85,13 +85,7 @@ def make_plan(
     # Tests of single images need images on both sides, since a DNA is taken as exact.
     have_tests = len(images) > 1 and not isinstance(sides[0], DNA)
     fd_plans = _plans_of_fd(plan, images, noun_of(network), have_tests=have_tests)
-    layers: set[str] = set()
-    for record in distances:
-        if not record.kinds:
-            layers.add(record.layer or list(neurons)[-1])
-        fd_plan = fd_plans.get(record.name)
-        if fd_plan is not None and (fd_plan.tested or fd_plan.debiased):
-            layers.update(fd_plan.neurons)
+    layers = _layers_of_features(plan, fd_plans)
     rows = {"features": SpatialMeans(neurons, sorted(layers))} if layers else {}
     has_causes = _can_have_causes(plan, images, sides)
     plan = replace(plan, has_causes=has_causes, fd_plans=fd_plans, rows=rows)
@@ -127,6 +121,19 @@ def _plans_of_fd(plan: Plan, images: Sequence[Images], noun: str, *, have_tests:
             neurons = neurons.take(neurons.positions([record.layer]))
         plans[record.name] = plan_for(neurons, counts, tested=have_tests, by_fold=by_fold, name=record.name, noun=noun)
     return plans
+
+
+def _layers_of_features(plan: Plan, fd_plans: Mapping[str, PlanOfLayers]) -> set[str]:
+    """Return the layers whose spatial means are kept for each image, for distances or their evidence."""
+    layers: set[str] = set()
+    for record in plan.distances:
+        if not record.kinds:
+            # This distance compares single images, by its own layer or else the last one.
+            layers.add(record.layer or list(plan.neurons)[-1])
+        fd_plan = fd_plans.get(record.name)
+        if fd_plan is not None and (fd_plan.tested or fd_plan.debiased):
+            layers.update(fd_plan.neurons)
+    return layers
 
 
 def _can_have_causes(plan: Plan, images: Sequence[Images], sides: Sequence[Images | DNA]) -> bool:
@@ -224,7 +231,8 @@ def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> Fold
         plan: The plan.
 
     Returns:
-        The sides. None for other distances, without folds, and if values of single images were not kept.
+        The sides in folds. None if the distance is another one, there are no folds, or values of single images were not
+        kept.
 
     """
     if record.folded is None or (record.kinds and not record.by_image):

@@ -13,9 +13,9 @@ import torch
 from torch import distributed as dist
 
 if dist.is_available():
-    # Functions of this module hold the group that exists when they are imported, by timm among others, as a default
-    # argument. That group can't be destroyed, and its threads abort the process at exit. So this import comes before
-    # any group exists.
+    # Functions of this module store the process group that exists when the module is imported. A stored group can't be
+    # destroyed, and its threads abort the process at exit. timm and other packages import the module later, so import
+    # it here, before any group exists.
     import torch.distributed.nn
 
 _T = TypeVar("_T")
@@ -108,7 +108,8 @@ def joined(report: Callable[[Exception], None]) -> Iterator[None]:
         if origin == rank() or (origin is None and _first_to_report()):
             report(err)
         if origin is not None:
-            # torchrun kills the others when one exits, so wait until the error is reported and exit with our own code.
+            # torchrun kills all processes when one exits. Wait until the error is reported, so that each process exits
+            # with its own code.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             with suppress(RuntimeError):
                 dist.barrier()
@@ -230,7 +231,7 @@ def _first_to_report() -> bool:
 
 
 def _store() -> Any:
-    """Return the store of the default group, which works without the other processes."""
+    """Return the store of the default process group. Reading it does not wait for other processes."""
     return dist.distributed_c10d._get_default_store()
 
 

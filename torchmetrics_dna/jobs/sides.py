@@ -521,7 +521,7 @@ def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Image
 
 
 def _index_of(side: object, sources: Sequence[object]) -> int:
-    """Return the index of a source that is the given side; the number of sources if there is none."""
+    """Return the index of a side in the sources. If the side is not among them, return the number of sources."""
     for index, source in enumerate(sources):
         if _is_given_again(source, side):
             return index
