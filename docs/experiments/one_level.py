@@ -362,7 +362,7 @@ def beside(sets: Sets, kind: str, change: str, other: tuple[str, str, float], si
         "ratio": None if ratio is None else ratio.value,
         "low": None if ratio is None else ratio.low,
         "high": None if ratio is None else ratio.high,
-        "further": of_far.further and of_far.further.p_value,
+        "further": of_far.farther and of_far.farther.p_value,
         "further in any": far.p_value_of_farther,
         "true": distances[0] / distances[1] if distances[1] else None,
     }

@@ -240,7 +240,7 @@ def named(kind: str, size: int, draws: int, quick: bool) -> dict[str, int]:
         reasons = set(rank(album, a).reasons)
         found.found += len(reasons & set(range(len(ODD))))
         found.others += len(reasons - set(range(len(ODD))))
-        found.outliers += len(ODD)
+        found.odd += len(ODD)
         found.albums += 1
     return vars(found)
 

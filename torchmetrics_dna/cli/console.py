@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 # Suffixes of figures that matplotlib writes.
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _DOCUMENTS = (".html", ".htm", ".json", ".csv", ".md", ".tex", ".txt")
-# Seconds between lines of progress.
+# Seconds between two lines of progress, if stderr is no terminal.
 _EVERY = 30
-# Columns if stdout is no terminal: lines are not wrapped, so that names can be searched for.
+# Width in columns if stdout is no terminal. Lines are then not wrapped, so that names in them can be searched for.
 WIDE = 1000
-# torchrun sets all of these. A shell or a container of another program may set one or two of them.
+# Environment variables that torchrun sets. Other programs may set one or two of them, but not all.
 _OF_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
-# Number of processes of this command. Only the first one prints, and it reports the progress of its own share.
+# Number of processes of this command. Only the first process prints. Its progress is that of its own share of images.
 PROCESSES = int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= _OF_TORCHRUN else 1
 _SHARE = f" (first of {PROCESSES} processes)" if PROCESSES > 1 else ""
 _QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"
 
 
 class Console(rich.console.Console):
-    """Console that prints text from outside literally: no markup, no control characters."""
+    """Console that prints texts, such as file names, literally: without markup and control characters."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, quiet=_QUIET, **settings)
@@ -57,7 +57,14 @@ talk = Console(stderr=True)
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """Report progress of each source on stderr: bars in a terminal, else lines at intervals and at the end."""
+    """Show the progress of each source on stderr while the block runs.
+
+    In a terminal, progress is shown as bars. Otherwise, lines are printed at intervals and at the end.
+
+    Yields:
+        Callback that reports the progress of a source.
+
+    """
     if not talk.is_terminal:
         yield _lines()
         return
@@ -80,6 +87,7 @@ def progress() -> Iterator[Report]:
 
 
 def _lines() -> Report:
+    """Return a callback that prints progress as lines."""
     # Time of the last line of each source.
     last_reported: dict[str, float] = {}
 
@@ -94,14 +102,17 @@ def _lines() -> Report:
 
 
 def interrupted(error: BaseException | None) -> bool:
-    """Return whether an error is Ctrl-C, or was raised while handling it, such as by a worker that exited first."""
+    """Return whether an error is an interrupt by Ctrl-C, or was raised while an interrupt was handled.
+
+    For example, a worker process may exit before the main process handles the interrupt.
+    """
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
 
 
 def print_unreadable(lines: Sequence[str]) -> None:
-    """Print the images that were left out, if any."""
+    """Print one line for each image that could not be read, if there are any."""
     from torchmetrics_dna.images.sets import left_out_in_words
 
     if lines:
@@ -111,9 +122,14 @@ def print_unreadable(lines: Sequence[str]) -> None:
 
 
 def check_sources(*sources: str) -> None:
-    """Raise FileNotFoundError for a path that does not exist, before anything slow is imported.
+    """Check that paths exist, before modules are imported that take seconds.
 
-    Addresses, and other texts with a colon, are checked when they are opened. So are patterns that match nothing.
+    Texts with a colon, such as addresses, are not checked here, and neither are patterns that match nothing. They are
+    checked when they are opened.
+
+    Raises:
+        FileNotFoundError: If a path does not exist.
+
     """
     from torchmetrics_dna.images.paths import expand, missing
 
@@ -130,7 +146,7 @@ def check_sources(*sources: str) -> None:
 
 
 def check_output(path: Path | str, *suffixes: str) -> None:
-    """Check the name of an output file, and print if it will be replaced, before any work.
+    """Check the name of an output file before any work, and print if an existing file will be replaced.
 
     Args:
         path: Name of the file.
@@ -152,7 +168,16 @@ def check_output(path: Path | str, *suffixes: str) -> None:
 
 
 def _other_option(path: Path | str, suffixes: Sequence[str]) -> str:
-    """Return a hint at the option that takes a file which is not of these suffixes; empty if there is none."""
+    """Return a hint for an output file with another suffix: the option that accepts it.
+
+    Args:
+        path: Name of the file.
+        suffixes: Suffixes that were expected.
+
+    Returns:
+        The hint, which begins with a semicolon. It is empty if no option accepts the file.
+
+    """
     if str(path) == "-":
         return "; without -o, the result is printed"
     suffix = Path(path).suffix.lower()
@@ -184,23 +209,41 @@ def rich_table(
     compact: bool = False,
     bold: Collection[tuple[int, int]] = (),
 ) -> Table:
-    """Make a table of words (str), counts (int) and figures (float, None for a dash, or words for some)."""
+    """Make a table of texts, counts and other numbers.
+
+    Args:
+        columns: Headers of the columns.
+        rows: Cells of the rows. A column of floats may also hold None, shown as a dash, and texts.
+        title: Title of the table.
+        compact: Whether to leave out the borders.
+        bold: Row and column of each cell to print in bold.
+
+    """
     style: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0)} if compact else {}
     result = Table(title=title, title_justify="left", **style)
-    cells = []
+    formatted_columns = []
     for header, values in zip(columns, zip(*rows, strict=True), strict=True):
-        are_figures = any(not isinstance(value, (str, int)) for value in values)
-        if are_figures:
-            # Headers wrap at spaces, so a column is as wide as the longest word.
-            cells.append(numbers(values, max(map(len, header.split()), default=0)))
-        else:
-            cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])
-        side: JustifyMethod = "right" if isinstance(values[0], int) and not are_figures else "left"
+        formatted_columns.append(_formatted(header, values))
+        are_counts = all(isinstance(value, (str, int)) for value in values) and isinstance(values[0], int)
+        side: JustifyMethod = "right" if are_counts else "left"
+        is_first = not result.columns
         # Long cells are wrapped, not cut.
-        result.add_column(header, justify=side, overflow="fold", no_wrap=compact and not result.columns)
-    for i, row in enumerate(zip(*cells, strict=True)):
-        result.add_row(*(Text(visible(text), "bold") if (i, j) in bold else text for j, text in enumerate(row)))
+        result.add_column(header, justify=side, overflow="fold", no_wrap=compact and is_first)
+    for i, row in enumerate(zip(*formatted_columns, strict=True)):
+        cells: list[str | Text] = []
+        for j, text in enumerate(row):
+            cells.append(Text(visible(text), "bold") if (i, j) in bold else text)
+        result.add_row(*cells)
     return result
+
+
+def _formatted(header: str, values: Sequence[Cell]) -> list[str]:
+    """Format the cells of a column."""
+    if all(isinstance(value, (str, int)) for value in values):
+        return [f"{value:,}" if isinstance(value, int) else str(value) for value in values]
+    # Headers wrap at spaces, so a column is at least as wide as the longest word of its header.
+    longest_word = max(map(len, header.split()), default=0)
+    return numbers(values, longest_word)
 
 
 def listing(rows: Iterable[Sequence[str]]) -> Table:
@@ -212,25 +255,29 @@ def listing(rows: Iterable[Sequence[str]]) -> Table:
 
 
 def numbers(values: Sequence[float | str | None], width: int = 0) -> list[str]:
-    """Format figures with three significant digits, aligned at the decimal point and padded to at least ``width``.
+    """Format numbers with three significant digits, and align them at the decimal point.
 
-    Words are as they are: a long one must not widen all other cells.
+    Args:
+        values: The numbers. None is shown as a dash. Texts are returned unchanged, since a long text must not widen all
+            other cells.
+        width: Smallest width to which numbers are padded.
 
     Example:
         >>> numbers([15.0, 0.1468, None, "at most 0.1"])
         ['15.0  ', ' 0.147', ' -    ', 'at most 0.1']
 
     """
-    # Texts of the figures, before and from the decimal point on, by place.
-    parts: dict[int, tuple[str, str]] = {}
-    for place, value in enumerate(values):
-        if isinstance(value, str):
-            continue
-        text = "0" if value == 0 else number(value, zeros=True)
-        integer, point, fraction = text.partition(".")
-        parts[place] = (integer, point + fraction)
-    longest_fraction = max((len(fraction) for _, fraction in parts.values()), default=0)
-    padded = {place: integer + fraction.ljust(longest_fraction) for place, (integer, fraction) in parts.items()}
-    for text in padded.values():
-        width = max(width, len(text))
-    return [padded[place].rjust(width) if place in padded else str(value) for place, value in enumerate(values)]
+    figures = [value for value in values if not isinstance(value, str)]
+    aligned = iter(_aligned(figures, width))
+    return [value if isinstance(value, str) else next(aligned) for value in values]
+
+
+def _aligned(figures: Sequence[float | None], width: int) -> list[str]:
+    """Format numbers, and pad them so that their decimal points are at the same position."""
+    texts = ["0" if figure == 0 else number(figure, zeros=True) for figure in figures]
+    integers = [text.partition(".")[0] for text in texts]
+    fractions = [text.removeprefix(integer) for text, integer in zip(texts, integers, strict=True)]
+    longest_fraction = max(map(len, fractions), default=0)
+    padded = [integer + fraction.ljust(longest_fraction) for integer, fraction in zip(integers, fractions, strict=True)]
+    width = max([width, *map(len, padded)])
+    return [text.rjust(width) for text in padded]

@@ -1,10 +1,10 @@
-"""Commands that make and handle files: DNAs, and activation ranges; and the list of extractors."""
+"""Commands that make, describe and convert files of DNAs and activation ranges, or list the extractors."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -25,7 +25,10 @@ from torchmetrics_dna.files.visible import images_in_words, in_words
 from torchmetrics_dna.options import names_in
 from torchmetrics_dna.reporting.document import Document
 
-# Rules by which bounds of histograms follow from ranges.
+if TYPE_CHECKING:
+    from torchmetrics_dna.extractors.presets import Preset
+
+# Margin rules: how the bounds of histograms follow from activation ranges.
 Rule = StrEnum("Rule", ["widen", "scale"])
 _SOURCES = f"Sets of images. Files of earlier ranges (.json) are merged with the result. {o.FORMATS}"
 _FILE = f"DNA file. {o.FORMATS}"
@@ -66,10 +69,11 @@ def make(
     from torchmetrics_dna.jobs.make import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
 
+    # A dictionary keeps each name once, in order.
     kinds: list[Any] = list(dict.fromkeys(names_in(kind)))
-    unknown = [name for name in kinds if name not in get_args(Kind)]
-    if unknown:
-        raise ValueError(f"Option --kind expected to be one of {', '.join(get_args(Kind))}, but got {unknown[0]!r}")
+    for name in kinds:
+        if name not in get_args(Kind):
+            raise ValueError(f"Option --kind expected to be one of {', '.join(get_args(Kind))}, but got {name!r}")
     if len(kinds) > 1:
         for path in output_paths(output, kinds).values():
             check_output(path, ".npz")
@@ -78,14 +82,15 @@ def make(
             arguments = Arguments(num_folds=num_folds or None, **shown)
             paths, unreadable = make_files(images, output, kinds, arguments, resume=resume, notes=notes)
     except BaseException as err:
-        if interrupted(err):
-            folder = parts_folder(output)
-            if folder.is_dir():
-                talk.print(f"Finished parts are in {folder}. Use --resume to continue from them.", soft_wrap=True)
+        folder = parts_folder(output)
+        if interrupted(err) and folder.is_dir():
+            talk.print(f"Finished parts are in {folder}. Use --resume to continue from them.", soft_wrap=True)
         raise
     if rank() == 0:
         for path in paths.values():
-            talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB" if isinstance(path, Path) else path)
+            # The size of a file at an address is unknown.
+            size = f": {path.stat().st_size / 1e6:.3g} MB" if isinstance(path, Path) else ""
+            talk.print(f"{path}{size}")
     print_unreadable(unreadable)
 
 
@@ -108,29 +113,14 @@ def info(
 ) -> None:
     """Check a DNA file and describe it, or list the named extractors."""
     written = format_for(form, output)
-    if file is None:
-        write(_extractors(), written, output)
-        talk.print(
-            "✓ marks files on this machine. Other files are downloaded on first use. --feature also accepts the name of"
-            " any timm model."
-        )
+    if file is not None:
+        write(_description(file), written, output)
         return
-    from torchmetrics_dna.dna.load import describe
-    from torchmetrics_dna.images.noun import noun_of
-
-    description = describe(file)
-    records = [{"layer": layer, **values} for layer, values in description["layers"].items()]
-    layers = Table(list(records[0]), [[*record.values()] for record in records], "Layers")
-    noun = noun_of(description.get("extractor"))
-    facts: list[list[str]] = []
-    for key, value in description.items():
-        if key == "num_images":
-            facts.append([f"num {noun}s", in_words(value)])
-        elif key != "layers":
-            facts.append([key.replace("_", " "), in_words(value)])
-    text = [listing(facts), "", rich_table(layers.header, layers.rows, layers.title)]
-    tables = [Table(["property", "value"], facts), layers]
-    write(Document(lambda: description, lambda: records, [], tables, text), written, output)
+    write(_extractors(), written, output)
+    talk.print(
+        "✓ marks files on this machine. Other files are downloaded on first use. --feature also accepts the name of"
+        " any timm model."
+    )
 
 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:
@@ -196,8 +186,28 @@ def ranges(
     print_unreadable(measured.unreadable)
 
 
+def _description(file: str) -> Document:
+    """Check a DNA file, and return a table of its properties and a table of its layers."""
+    from torchmetrics_dna.dna.load import describe
+    from torchmetrics_dna.images.noun import noun_of
+
+    description = describe(file)
+    records = [{"layer": layer, **values} for layer, values in description["layers"].items()]
+    layers = Table(list(records[0]), [[*record.values()] for record in records], "Layers")
+    noun = noun_of(description.get("extractor"))
+    properties: list[list[str]] = []
+    for key, value in description.items():
+        if key == "num_images":
+            properties.append([f"num {noun}s", in_words(value)])
+        elif key != "layers":
+            properties.append([key.replace("_", " "), in_words(value)])
+    text = [listing(properties), "", rich_table(layers.header, layers.rows, layers.title)]
+    tables = [Table(["property", "value"], properties), layers]
+    return Document(lambda: description, lambda: records, [], tables, text)
+
+
 def _extractors() -> Document:
-    """Return a list of the named extractors, their weights and ranges, and what of these is on this machine."""
+    """Return a table of the named extractors, which marks the weights and ranges that are on this machine."""
     from torchmetrics_dna.extractors import PRESETS
     from torchmetrics_dna.extractors.weights import is_here
 
@@ -207,21 +217,8 @@ def _extractors() -> Document:
         ranges = "packaged" if isinstance(preset.ranges, Path) else preset.ranges
         has_weights = is_here(preset.weights)
         has_ranges = ranges is not None and is_here(ranges)
-        descriptions.append(
-            {
-                "name": preset.name,
-                "layers": dict(preset.neurons),
-                "input_size": preset.input_size,
-                "resize": preset.resize,
-                "mean": preset.mean,
-                "std": preset.std,
-                "weights": preset.weights,
-                "licence": preset.licence,
-                "ranges": ranges,
-                "weights_here": has_weights,
-                "ranges_here": has_ranges,
-            }
-        )
+        downloaded = {"weights_here": has_weights, "ranges_here": has_ranges}
+        descriptions.append(_described(preset, ranges) | downloaded)
         records.append(
             {
                 "extractor": preset.name,
@@ -234,22 +231,47 @@ def _extractors() -> Document:
             }
         )
     table = Table(list(records[0]), [[*record.values()] for record in records], "Extractors")
-    # A compact table fits 80 columns.
+    # The table fits into 80 columns only if it is compact.
     text = [rich_table(table.header, table.rows, table.title, compact=True)]
     return Document(lambda: descriptions, lambda: records, [], [table], text)
 
 
+def _described(preset: Preset, ranges: str | None) -> dict[str, Any]:
+    """Describe a named extractor in json types."""
+    return {
+        "name": preset.name,
+        "layers": dict(preset.neurons),
+        "input_size": preset.input_size,
+        "resize": preset.resize,
+        "mean": preset.mean,
+        "std": preset.std,
+        "weights": preset.weights,
+        "licence": preset.licence,
+        "ranges": ranges,
+    }
+
+
 def _place_with_mark(source: str | None, is_on_this_machine: bool) -> str:
-    """Abbreviate the source of a file, and mark a file that needs no download."""
+    """Abbreviate the source of a file, and add a mark if the file need not be downloaded."""
     if is_on_this_machine:
         return f"{_place(source)} ✓"
     return _place(source)
 
 
 def _place(source: str | None) -> str:
-    """Abbreviate the source of a file: the owner of a repository on the hub, or the host of an address."""
+    """Abbreviate the source of a file.
+
+    Returns:
+        The owner of a repository on the Hugging Face Hub, or the domain of an address. "packaged" for a file of this
+        package, and a dash for None.
+
+    """
     if source is None:
         return "-"
     if source.startswith("hub:"):
         return source.removeprefix("hub:").split("/")[0]
-    return ".".join(source.split("/")[2].split(".")[-2:]) if "://" in source else "packaged"
+    if "://" not in source:
+        return "packaged"
+    host = source.split("/")[2]
+    last_labels = host.split(".")[-2:]
+    return ".".join(last_labels)

@@ -282,7 +282,7 @@ def _judge_distance(compared: Mapping[str, Comparison], limit: float, _level: fl
         else:
             values[name] = result.debiased
             statements[name] = f"debiased {distance} of {name} is {number(debiased_in_words(result.overall))}"
-    # Values that are NaN fail, too: they are neither above the limit nor below it.
+    # A distance that is NaN fails, too: it is not below the limit.
     failed = [f"Failed: {statements[name]}, above {limit:g}." for name, value in values.items() if not value <= limit]
     if failed:
         return _Outcome(False, failed)

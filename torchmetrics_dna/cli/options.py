@@ -1,4 +1,4 @@
-"""Options shared by several commands; those that measure images take what the Python functions take."""
+"""Options shared by several commands. Most of them are arguments of the Python functions."""
 
 from __future__ import annotations
 
@@ -25,23 +25,32 @@ Partner = StrEnum("Partner", ["order", "name"])
 
 
 def option(text: str, *names: str, group: str | None = None, **settings: Any) -> Any:
-    """Make an option with this help text, in the panel of a group."""
+    """Make an option of a command.
+
+    Args:
+        text: Help text.
+        names: Spellings of the option, such as ``"--output"``. By default, the spelling follows from the parameter.
+        group: Title of the panel in the help.
+        settings: Other settings of :func:`typer.Option`.
+
+    """
     return typer.Option(*names, help=text, rich_help_panel=group, **settings)
 
 
-statistic_option, output_option = (partial(option, group=group) for group in ("Statistics", "Output"))
+statistic_option = partial(option, group="Statistics")
+output_option = partial(option, group="Output")
 
 
 def as_names(text: str | None) -> list[str] | None:
-    """Split a list of names."""
+    """Split a text of names that are separated by commas."""
     return None if text is None else names_in(text)
 
 
 def as_metrics(text: str | None) -> list[str] | None:
-    """Return the names of metrics.
+    """Split a text of metrics that are separated by commas.
 
     Raises:
-        ValueError: If one is neither a distance nor a published metric.
+        ValueError: If a name is neither that of a distance nor that of a published metric.
 
     """
     metrics = as_names(text)
@@ -68,10 +77,10 @@ def as_pairs(partner: Partner | None) -> bool | str | None:
 
 
 def as_device(device: str | None) -> str | None:
-    """Return the device if it exists.
+    """Check that a device exists, and return its name.
 
     Raises:
-        ValueError: If it does not exist, with the available devices.
+        ValueError: If the device does not exist. The message lists the available devices.
 
     """
     if device in (None, "cpu"):
@@ -85,7 +94,8 @@ def as_device(device: str | None) -> str | None:
         available.append("mps")
     try:
         torch.empty(0, device=device)
-    except Exception as err:  # each backend raises types of its own
+    except Exception as err:
+        # Each backend raises its own types of errors.
         raise ValueError(f"There is no device {device!r} here; there is: {', '.join(available)}") from err
     return device
 
@@ -100,29 +110,34 @@ MoreSides = Annotated[
 Images = Annotated[str, typer.Argument(metavar="IMAGES", help=f"Images in a folder, file or address. {FORMATS}")]
 Written = Annotated[str, output_option("Path or address of the file to write.", "-o", "--output")]
 
-# Fields whose metadata has the help of an option.
+# Fields that are options. The metadata of such a field has the help text of its option.
 FIELDS = {field.name: field for kind in (Network, Reading, Arguments) for field in fields(kind) if field.metadata}
 USUAL = {name: field.default for name, field in FIELDS.items()}
 _GROUPS = ("Statistics", "Images", "Network", "Machine")
-# Types of options that are no words, numbers or flags.
+# Types of options that are not texts, numbers or flags.
 _TYPES: dict[str, Any] = {"crop": Crop, "pairs": Partner, "weights_path": Path}
 # Options of all commands that measure images.
 _OF_ALL = ("feature", "weights_path", "properties", "layers", "column", "exif_orientation", "scale", "skip_unreadable")
-# Options that change no result.
+# Options that do not change results.
 _OF_MACHINES = ("device", "batch_size", "num_workers", "on")
 
 
 def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace ``**options`` of a command by shared options, which it gets as keyword arguments of Python functions.
+    """Replace ``**options`` in the signature of a command by shared options.
+
+    The command gets the options as keyword arguments of Python functions: the network as ``feature``, the options for
+    reading images as ``reading``, and all others by name.
 
     Args:
         more: Names of the options that this command has in addition to those of all commands.
 
     """
-    taken = [name for name in FIELDS if name in (*_OF_ALL, *_OF_MACHINES[:-1], *more)]
-    # Help lists options in this order, so those of a group follow each other.
-    in_groups = sorted(taken, key=lambda name: _GROUPS.index(FIELDS[name].metadata["group"]))
-    shared = [_parameter(name) for name in in_groups]
+    # Only some commands have the option --on, which is the last of these.
+    of_machines = _OF_MACHINES[:-1]
+    names = [name for name in FIELDS if name in (*_OF_ALL, *of_machines, *more)]
+    # The help lists options in this order, so that those of a group follow each other.
+    names.sort(key=lambda name: _GROUPS.index(FIELDS[name].metadata["group"]))
+    shared = [_parameter(name) for name in names]
 
     def with_options(command: Callable[..., None]) -> Callable[..., None]:
         *own, _ = signature(command, eval_str=True).parameters.values()
@@ -145,7 +160,12 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def _device_on_workers(device: str | None) -> str:
-    """Return the device of a network that is pickled for workers. ValueError if ``--device`` was given as well."""
+    """Return the device on which a network is pickled for workers.
+
+    Raises:
+        ValueError: If ``--device`` was passed, too.
+
+    """
     if device is not None:
         raise ValueError(
             f"Option --device is {device!r}, but --on chooses the device of its workers:"
@@ -155,13 +175,13 @@ def _device_on_workers(device: str | None) -> str:
 
 
 def _pop_fields(options: dict[str, Any], arguments: type[Network | Reading]) -> dict[str, Any]:
-    """Remove the options that are fields of a class, and return them."""
+    """Remove the options that are fields of a class from ``options``, and return them."""
     names = [field.name for field in fields(arguments) if field.name in options]
     return {name: options.pop(name) for name in names}
 
 
 def _parameter(name: str) -> Parameter:
-    """Return a field as a keyword argument that typer reads."""
+    """Return the keyword-only parameter that typer reads as the option of a field."""
     field = FIELDS[name]
     type_name = str(field.type).partition(" ")[0]
     option_type: Any = _TYPES.get(name)
@@ -170,7 +190,7 @@ def _parameter(name: str) -> Parameter:
     if field.default is None:
         option_type = option_type | None
     spellings = []
-    # Without a spelling of its own, a flag would get a --no- form, too.
+    # Without an explicit spelling, typer would add a --no- form to a flag.
     if field.default is False:
         spellings.append(option_name(name))
     shown = option(field.metadata["help"], *spellings, group=field.metadata["group"])
@@ -178,25 +198,27 @@ def _parameter(name: str) -> Parameter:
 
 
 def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -> list[str]:
-    """Return the shared options that decide what is measured, and are not the default, as words that are typed.
+    """Return shared options as words of a command line.
+
+    Options that have their default value, or that do not change results, are left out.
 
     Args:
-        options: What a command got.
-        command: Another command, for which only those options that it has are returned.
+        options: Options that a command got.
+        command: Another command. If it is given, options that it does not have are left out.
 
     """
-    taken = FIELDS if command is None else signature(command).parameters
+    accepted = FIELDS if command is None else signature(command).parameters
     values = options | vars(options["reading"]) | options["feature"]
     words: list[str] = []
     for name in FIELDS:
         value = values[name]
-        if value == USUAL[name] or name in _OF_MACHINES or name not in taken:
+        if value == USUAL[name] or name in _OF_MACHINES or name not in accepted:
             continue
         words += typed_option(name, value)
     return words
 
 
-# Functions from what was typed to what Python functions take.
+# Functions that convert values from the command line to arguments of Python functions.
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "layers": as_names,
     "metrics": as_metrics,
@@ -209,11 +231,14 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
 
 @contextmanager
 def showing_progress(options: dict[str, Any], skips_unreadable: bool = False) -> Iterator[dict[str, Any]]:
-    """Show the progress of reading in this block, and yield the options of a command with the callback for it.
+    """Show the progress of reading images while the block runs.
 
     Args:
         options: The options of the command.
         skips_unreadable: Whether unreadable images are left out by default. The command prints them at the end.
+
+    Yields:
+        The options, with the callback that reports the progress.
 
     """
     reading = options["reading"]

@@ -1,4 +1,4 @@
-"""Output of a command's result: as text, or a document of any format, on stdout or to a file."""
+"""Output of the result of a command: in any format, on stdout or in a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import ERRORS
 from torchmetrics_dna.reporting.document import FORMATS, JSON, TEXT, Document, Format, format_of, save
 
-# Typer lists the members of an enumeration.
+# Typer needs an enumeration to list the formats in the help.
 _Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]
 FormatOption = Annotated[
     _Names | None,
@@ -34,42 +34,57 @@ ResultFile = Annotated[
 
 
 def format_for(choice: Any, path: Path | None, streamed: bool = False) -> Format:
-    """Return the format of a result, by choice or the name of the file to write.
+    """Return the format of a result, and check the name of the file to write.
 
     Args:
-        choice: The chosen format, or None.
-        path: The file, whose name is checked as by :func:`check_output`; None for stdout.
-        streamed: Whether records are written one by one.
+        choice: The chosen format, or None. By default, the suffix of the file decides.
+        path: The file; None for stdout.
+        streamed: Whether the result is written line by line.
 
     Raises:
-        ValueError: If records are streamed, which pages and tables in Markdown and LaTeX do not allow.
+        ValueError: If the file has an unknown suffix, or is a folder. Also if the format can't be written line by line.
 
     """
-    if path is not None and choice is None:
-        suffixes: list[str] = []
-        for known in FORMATS.values():
-            suffixes += known.suffixes
-        check_output(path, *suffixes)
-    elif path is not None:
-        # A chosen format may be written to a file of any name.
-        check_output(path, "")
-    if choice is not None:
-        form = FORMATS[choice.value]
-    elif path is None:
-        form = TEXT
-    else:
-        form = format_of(path, TEXT)
-    if streamed and form is not TEXT and form.line is None:
-        *others, last = [known.name for known in FORMATS.values() if known is TEXT or known.line is not None]
-        raise ValueError(
-            f"A stream is written line by line, which requires --format {', '.join(others)} or {last}, but got"
-            f" {form.name}"
-        )
+    form = _chosen_format(choice, path)
+    if streamed and not _has_lines(form):
+        *first_names, last_name = [accepted.name for accepted in FORMATS.values() if _has_lines(accepted)]
+        expected = f"{', '.join(first_names)} or {last_name}"
+        raise ValueError(f"A stream is written line by line, which requires --format {expected}, but got {form.name}")
     return form
 
 
+def _chosen_format(choice: Any, path: Path | None) -> Format:
+    """Return the chosen format, or else the format of the file, and check the name of the file."""
+    if choice is not None:
+        if path is not None:
+            # A chosen format may be written to a file with any suffix.
+            check_output(path, "")
+        return FORMATS[choice.value]
+    if path is None:
+        return TEXT
+    suffixes: list[str] = []
+    for form in FORMATS.values():
+        suffixes += form.suffixes
+    check_output(path, *suffixes)
+    return format_of(path, TEXT)
+
+
+def _has_lines(form: Format) -> bool:
+    """Return whether a format can be written line by line."""
+    return form is TEXT or form.line is not None
+
+
 def write(result: Document, form: Format, path: Path | None) -> None:
-    """Print a result on stdout, or write it to a file and print the verdict that the file lacks; only in process 0."""
+    """Print a result on stdout, or write it to a file. Only process 0 prints and writes.
+
+    If the file is a page or has no sentences, the sentences of the result are printed as well.
+
+    Args:
+        result: The result.
+        form: Format of the result.
+        path: The file; None for stdout.
+
+    """
     if path is None:
         _print(result, form, out)
         return
@@ -83,14 +98,24 @@ def write(result: Document, form: Format, path: Path | None) -> None:
 
 @contextmanager
 def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping[str, Any], str], None]]:
-    """Yield a function that writes a record, or its text, at once: as text, csv, or json with a document per line."""
+    """Open a file, or use stdout, to write records line by line.
+
+    Args:
+        form: Format of the lines: text, csv, or json with one document per line.
+        path: The file; None for stdout.
+
+    Yields:
+        Function of a record and its text that writes one of them at once.
+
+    """
     with nullcontext() if path is None else path.open("w", encoding="utf-8", errors=ERRORS, newline="") as file:
         console = out if file is None else Console(file=file, width=WIDE)
         is_first = True
 
         def write_line(record: Mapping[str, Any], text: str) -> None:
             nonlocal is_first
-            console.print(text if form.line is None else form.line(record, is_first), soft_wrap=True)
+            line = text if form.line is None else form.line(record, is_first)
+            console.print(line, soft_wrap=True)
             is_first = False
             console.file.flush()
 
@@ -100,14 +125,14 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
 
 
 def _as_text(result: Document) -> str:
-    """Return a result as it is printed."""
+    """Return a result as text, without wrapped lines."""
     file = StringIO()
     _print(result, TEXT, Console(file=file, width=WIDE))
     return file.getvalue()
 
 
 def _parts_of(result: Document) -> list[Any]:
-    """Return sentences and tables, with an empty line before each table that is not the first part."""
+    """Return the sentences and tables to print, with an empty line before each table."""
     parts: list[Any] = [*result.sentences]
     for table in result.tables:
         if parts:
@@ -118,16 +143,16 @@ def _parts_of(result: Document) -> list[Any]:
 
 def _print(result: Document, form: Format, console: Console) -> None:
     """Print a result in a format."""
-    if form is JSON:
-        # On a terminal, json is in colours.
-        console.print_json(form.render(result) if form.render else "", ensure_ascii=True)
+    if form is JSON and form.render is not None:
+        # On a terminal, json is printed in colours.
+        console.print_json(form.render(result), ensure_ascii=True)
     elif form.render is None:
         for part in result.text or _parts_of(result):
             if isinstance(part, Table):
-                # Intervals would make a table too wide.
-                shown = part.without("interval")
-                table = rich_table(shown.header, shown.rows, shown.title, bold=shown.bold)
-                console.print(table, *shown.notes, sep="\n")
+                # Intervals would make the table too wide.
+                narrow = part.without("interval")
+                table = rich_table(narrow.header, narrow.rows, narrow.title, bold=narrow.bold)
+                console.print(table, *narrow.notes, sep="\n")
             else:
                 console.print(part)
     elif not console.quiet:

@@ -33,11 +33,13 @@ def describe_sources() -> str:
 
 
 def _described(kind: FileKind) -> str:
-    """Return the name of a file format, with those suffixes that are not in the name."""
-    others = [suffix for suffix in kind.suffixes if suffix not in kind.name]
-    return f"{kind.name} ({', '.join(others)})" if others else kind.name
+    """Return the name of a file format, and in brackets the suffixes that the name does not have."""
+    more_suffixes = [suffix for suffix in kind.suffixes if suffix not in kind.name]
+    if not more_suffixes:
+        return kind.name
+    return f"{kind.name} ({', '.join(more_suffixes)})"
 
 
 def _listed(items: list[str] | tuple[str, ...]) -> str:
-    """Return a list with one item per paragraph."""
+    """Return a list with one item per paragraph, in lines of at most 80 characters."""
     return "\n".join(fill(item, 80, initial_indent="  - ", subsequent_indent="    ") for item in items)

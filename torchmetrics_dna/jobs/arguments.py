@@ -1,6 +1,6 @@
-"""Arguments that the functions and commands which measure and compare image sets share.
+"""Arguments shared by the functions and commands that measure and compare image sets.
 
-This module imports no torch, so that commands start quickly.
+This module does not import torch, so that commands start quickly.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ _F = TypeVar("_F", bound="Callable[..., Any]")
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Arguments of a :class:`DNAExtractor` that commands take; functions take them as a dict, ``feature``."""
+    """Arguments of a :class:`DNAExtractor` that are options of commands.
+
+    Commands pass them to functions as a dict, the argument ``feature``.
+    """
 
     feature: str | None = option(
         None,
@@ -62,48 +65,49 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Arguments:
-    """Keyword arguments that functions and commands share. Each function takes those that its signature shows.
+    """Keyword arguments that functions and commands share. The signature of each function shows which ones it takes.
 
-    The metadata of a field holds the help text of its option, and the group of options that it belongs to.
+    The metadata of a field has the help text of its option, and the group of options that it belongs to.
 
     Args:
-        feature: A :class:`DNAExtractor`, or its ``feature``. A name runs on CUDA if there is a GPU. The default is the
-            extractor of the given DNAs, else ``"efficientnet_lite0"``.
+        feature: A :class:`DNAExtractor`, or its ``feature``. A network that is given by name runs on CUDA if there is a
+            GPU. The default is the extractor of the given DNAs, else ``"efficientnet_lite0"``.
         metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
             ``"precision"``, ``"recall"``, ``"clipped-density"``, ``"clipped-coverage"``, ``"density"`` and
             ``"coverage"``. All are computed in one pass over the images. :func:`compare` also accepts published
             metrics. The default is the first two, or those that the given DNAs support. The metrics from ``"kid"`` on
-            compare the spatial means of the last layer, so these are kept for every image, ``(images, n)`` in float32.
-            Evidence for fd keeps those of all layers.
-        layers: Names of the layers, if ``feature`` is not an extractor. They are also selected from a DNA.
+            compare the spatial means of the last layer. These are kept for every image, ``(images, n)`` in float32.
+            The evidence for fd keeps the spatial means of all layers.
+        layers: Names of the layers, if ``feature`` is not an extractor. The same layers are selected from a DNA.
         num_bins: Number of bins per histogram. The default is that of the given DNAs, else 1000.
-        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that determine their own.
-            The default is the ranges of the given DNAs, else those packaged with the extractor, else ``"auto"``.
-        neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``. The
-            default is the mean over neurons.
+        ranges: Activation ranges, the path of a file of activation ranges, or ``"auto"`` for histograms that determine
+            their own. The default is the ranges of the given DNAs, else the ranges packaged with the extractor, else
+            ``"auto"``.
+        neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of their file, or a tensor of shape
+            ``(N,)``. The default is the mean over neurons.
         causes: Whether to search for a change that explains the difference of two sets. If the test finds a
             difference, some images of A are blurred, compressed, darkened and changed in other ways, and the changes
             that bring them closest to B are reported. The search needs at least 10 images in each set, and runs the
-            network on at most 1,250 more images.
+            network on at most 240 more images.
         confidence: Level of the confidence intervals.
         num_folds: Number of folds of images, at least 5, or None for none. Debiased distances, intervals and tests
             need folds. The fold of an image depends on its pixels, as in :class:`DNAEMD`, and tests need images in at
             least 5 folds. A DNA has the folds of its file, unless this is None. A DNA without folds is taken as exact,
             and there is no test.
-        groups: Images that belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
-            ``"prefix:REGEX"``, a function of an image's name, a sequence of groups if there is one set, or a tuple with
-            a sequence of groups for each set. See :func:`group_names`.
+        groups: Images that belong together (frames of a clip, crops of a picture) and share a fold. Pass ``"folder"``,
+            ``"prefix:REGEX"`` or a function of an image's name, see :func:`group_names`. For one set, you can also pass
+            a sequence with the group of each image. For several sets, pass a tuple with such a sequence for each set.
         pairs: Whether images of the sets correspond, as originals and their compressed, upscaled, denoised or
             translated versions do. True pairs them by their order. ``"name"`` pairs them by their name below the
-            source, without the suffix. A function of an image's name must return the same value for both images. What
-            the images of a pair have in common adds no sampling noise, so 10 pairs can show a difference that would
-            take hundreds of independent images.
+            source, without the suffix. A function of an image's name must return the same value for both images. The
+            common content of a pair adds no sampling noise. So 10 pairs can show a difference for which hundreds of
+            independent images would be needed.
         copies: Whether to search for near-duplicates, in the other set and within each set. If more than a tenth of
             the images of B are near-duplicates of images of A, the sets are not independent samples, and no distance is
             debiased. Pass False if images that look alike are different pictures.
         reading: Options for reading the images.
-        distributed: Share the images among the processes of torch.distributed. All must make the same call, and all
-            get the same result.
+        distributed: Whether to share the images among the processes of torch.distributed. All processes must make the
+            same call, and get the same result.
         on: Ray cluster that measures the images, such as ``"ray"``, see :func:`finish_on_ray`.
 
     """
@@ -167,14 +171,14 @@ class Arguments:
             check_bool(name, getattr(self, name))
 
     def skipping_unreadable(self) -> Arguments:
-        """Return the arguments of what compares images and keeps no file: it skips unreadable ones by default."""
+        """Return a copy that skips unreadable images, unless the reading options decide otherwise."""
         from torchmetrics_dna.images.reading import Reading
 
         return replace(self, reading=(self.reading or Reading()).skipping())
 
     @property
     def averaging(self) -> dict[str, Any]:
-        """Arguments of ``averaging_of`` that were given."""
+        """Keyword arguments of ``averaging_of``; empty for the plain mean over neurons."""
         return {} if self.neuron_weights is None else {"neuron_weights": self.neuron_weights}
 
 
@@ -186,16 +190,18 @@ def _check_metrics(metrics: object) -> None:
             raise TypeError(f"Argument `metrics` expected to be names, as ['dna-emd', 'fid'], but got {brief(metric)}")
 
 
-# Names of all arguments but the feature, which functions have as a parameter of their own.
+# Names of all arguments except `feature`, which is a separate parameter of each function.
 ALL = tuple(field.name for field in fields(Arguments)[1:])
 
 
 def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
-    """Replace ``**options`` in the signature of a function by these arguments; others are a TypeError.
+    """Replace ``**options`` in the signature of a function by some shared arguments.
+
+    The function then raises a TypeError for other keyword arguments.
 
     Args:
         names: Names of arguments of :class:`Arguments`.
-        defaults: Arguments with other defaults.
+        defaults: Arguments whose default differs from that in :class:`Arguments`.
 
     """
     field_of = {field.name: field for field in fields(Arguments)}
@@ -206,9 +212,9 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
     ]
 
     def with_arguments(function: _F) -> _F:
-        own = signature(function)
-        *own_parameters, _ = own.parameters.values()
-        shown = own.replace(parameters=[*own_parameters, *shared])
+        own_signature = signature(function)
+        *own_parameters, _ = own_signature.parameters.values()
+        full_signature = own_signature.replace(parameters=[*own_parameters, *shared])
 
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
@@ -216,36 +222,40 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
                 # This module imports torch.
                 from torchmetrics_dna.jobs.processes import in_step
 
-                # A wrong call in one process is an error in all.
+                # A wrong call in one process raises an error in all processes.
                 with in_step():
-                    shown.bind(*args, **options)
+                    full_signature.bind(*args, **options)
             else:
-                shown.bind(*args, **options)
+                full_signature.bind(*args, **options)
             return function(*args, **(defaults | options))
 
-        checked.__signature__ = shown  # type: ignore[attr-defined]
+        checked.__signature__ = full_signature  # type: ignore[attr-defined]
         return cast("_F", checked)
 
     return with_arguments
 
 
-# Arguments about single neurons, which published metrics do not use.
+# Arguments that published metrics do not use, since they do not compare single neurons.
 _OF_NEURONS = ("num_bins", "ranges", "neuron_weights")
 
 
 def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     """Split the arguments of a comparison by the network of each metric.
 
-    If neither a network nor layers are given, published metrics use the networks of their publications, and other
-    metrics the default network, which comes first. Otherwise all metrics use the given network.
+    If neither a network nor layers are given, published metrics use the networks of their publications. All other
+    metrics use the default network, which comes first in the result. If a network or layers are given, all metrics use
+    the same network.
 
     Args:
         arguments: The arguments.
         sides: The sets that are compared, before they are opened.
 
+    Returns:
+        The arguments for each network, with the metrics that use it.
+
     Raises:
-        ValueError: If a metric can't use the given network, an argument deviates from a publication or would be
-            ignored, or an iterator would be read several times.
+        ValueError: If a metric can't use the given network, or an argument deviates from a publication. Also if an
+            argument would be ignored, or an iterator would be read several times.
 
     """
     network = arguments.feature
@@ -254,25 +264,26 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     if not isinstance(network, dict) or network.get("feature") is not None or arguments.layers is not None:
         _check_can_use_any_network(arguments.metrics)
         return [arguments]
-    records: list[Distance] = []
-    others: list[str | Distance] = []
+    published_metrics: list[Distance] = []
+    other_metrics: list[str | Distance] = []
     # A dictionary keeps each metric once, in order.
     for metric in dict.fromkeys(arguments.metrics or ()):
         record = published(metric)
         if record is None:
-            others.append(metric)
+            other_metrics.append(metric)
         else:
-            records.append(record)
-    if not records:
+            published_metrics.append(record)
+    if not published_metrics:
         return [arguments]
-    records = list(in_order(records))
-    _check_published(records[0].name, arguments, network, is_alone=not others)
+    published_metrics = list(in_order(published_metrics))
+    _check_published(published_metrics[0].name, arguments, network, is_alone=not other_metrics)
     split = []
-    if others:
-        # The weights are those of the published networks.
-        split.append(replace(arguments, feature=network | {"weights_path": None}, metrics=others))
+    if other_metrics:
+        # The given weights are those of the published networks, so the default network does not use them.
+        default_network = network | {"weights_path": None}
+        split.append(replace(arguments, feature=default_network, metrics=other_metrics))
     no_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
-    for own_network, metrics in networks_of(records, network, bool(others)):
+    for own_network, metrics in networks_of(published_metrics, network, bool(other_metrics)):
         split.append(replace(arguments, feature=own_network, metrics=metrics, **no_neurons))
     if len(split) > 1:
         _check_can_be_read_again(sides)
@@ -280,7 +291,7 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
 
 
 def _check_can_use_any_network(metrics: Sequence[str | Distance] | None) -> None:
-    """Raise ValueError if a metric is published, and no distance of other networks, too."""
+    """Raise ValueError if a metric can only use the network of its publication."""
     names_and_networks = only_published(metrics)
     if names_and_networks:
         name, network = names_and_networks[0]
@@ -300,7 +311,15 @@ def _check_can_be_read_again(sides: Sequence[Any]) -> None:
 
 
 def _check_published(name: str, arguments: Arguments, network: Mapping[str, Any], *, is_alone: bool) -> None:
-    """Raise ValueError for arguments that a published metric deviates from, or would ignore if it ``is_alone``."""
+    """Raise ValueError if an argument deviates from a publication, or would be ignored.
+
+    Args:
+        name: Name of the first published metric.
+        arguments: The arguments.
+        network: Arguments of the network.
+        is_alone: Whether all metrics are published. Otherwise the other metrics use the arguments.
+
+    """
     crop = network.get("crop")
     if crop not in (None, "none"):
         raise ValueError(f"{argument('crop')} is {crop!r}, but {name} brings the crop of its publication")
@@ -314,7 +333,7 @@ def _check_published(name: str, arguments: Arguments, network: Mapping[str, Any]
 
 
 def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, str]]:
-    """Return name and network of each metric that is published, and no distance of other networks, too."""
+    """Return the name and network of each metric that can only use the network of its publication."""
     names_and_networks = []
     for metric in metrics or ():
         record = record_of(metric)

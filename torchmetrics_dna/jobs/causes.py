@@ -1,4 +1,7 @@
-"""Find a change of A that explains a difference: image properties choose it, and the network checks it."""
+"""Find a change of A's images that explains the difference from B.
+
+Image properties choose candidate changes, and the network then measures how much of the distance each one explains.
+"""
 
 from __future__ import annotations
 
@@ -29,53 +32,64 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
 
-    # Name of a change, and its place between none (0) and most (1).
+    # Name of a change, and its strength: from 0 for no change to 1 for the largest change that is searched.
     Place = tuple[str, float]
-    # Name of a change, and its amount.
+    # Name of a change, and its amount in the units of the change.
     Change = tuple[str, float]
-    # Properties of images, (images, properties).
+    # Properties of images, of shape (images, properties).
     Figures = NDArray[np.float64]
 
-# Number of images of A whose properties choose a change, and that the network sees after it, at most.
+# Largest number of images of A whose properties are measured after each change.
 CHANGED = 16
+# Largest number of images of A, and of B, that the network measures.
 CHECKED = 48
 # Smallest number of images per set.
 LEAST = 10
 # Label of the progress.
 LABEL = "searching for a change that explains the difference (--no-causes skips this)"
-# Amounts where the search of each change begins, as places between none and most.
+# Strengths of each change at which the search begins.
 _TRIES = (0.2, 0.5, 0.9)
-# Steps to either side of the best place so far.
+# Steps that the search takes to both sides of the best strength so far.
 _STEPS = (1 / 8, 1 / 16, 1 / 32)
-# Number of changes whose amounts are refined, and of those that the network then checks.
+# Number of changes whose strengths are refined.
 _RIVALS = 3
+# Number of refined changes that the network measures.
 _CHECKED = 2
-# A second change is searched if one change leaves at least this share of the difference.
+# A second change is searched if more than this share of the distance is left after one change.
 _REST = 0.25
-# Number of bins of histograms, if those of folds can be merged to so many.
+# Number of bins of the histograms. The bins of folds are merged to this number if it divides their number.
 _BINS = 50
-# Deciles' middles, by which distributions of properties are compared.
+# Quantiles by which distributions of properties are compared: 0.05, 0.15, ..., 0.95.
 _QUANTILES = (np.arange(10) + 0.5) / 10
-# Smallest variance of a property, so that one that hardly varies does not decide alone.
+# This is added to the variance of each property, so that a property that hardly varies does not decide alone.
 _LEAST_VARIANCE = 1e-6
-# About the squared difference of ranks between samples of one distribution.
+# This is added to the distance by ranks. Samples of the same distribution differ by about so much.
 _LEAST_RANKS = 0.05
-# B is taken for resized if its shorter side is at most this share of A's.
+# The images of B may be resized if their shorter side is at most this share of the shorter side of A's images.
 _RESIZED = 0.95
-# Larger images are measured in their middle, of so many pixels.
+# Height and width of the middle of an image, in pixels. Properties of larger images are measured in the middle only.
 _MIDDLE = 128
-# Smallest scale of a resize for which the middle is enlarged, so that it has as many pixels afterwards.
+# Smallest scale of a resize for which a larger middle is cut out, so that it has the usual size after the resize.
 _LEAST_SCALE = 1 / 8
-# Worker processes decode images from this number of bytes on.
+# Worker processes decode the images if an image has at least this number of bytes.
 _LARGE = 1 << 22
+# Columns of the properties that are compared: those measured from pixels.
 _SEEN = [PROPERTIES.index(name) for name in OF_PIXELS]
-# Standard errors by which a change is accepted, and by which each of the checked changes is rejected.
+# A change is accepted if A comes closer to B by more than this number of standard errors.
 _CLEAR = 2
+# A change is rejected if it explains less than half by more than this number of standard errors.
 _REJECTED = 1.64
 
 
 class ChangedImages(ImageSource):
-    """Some images of a source after some changes."""
+    """Some images of a source after changes.
+
+    Args:
+        source: The source.
+        numbers: Indices of the images in the source.
+        changes: The changes, in the order in which they are made. There may be none.
+
+    """
 
     def __init__(self, source: ImageSource, numbers: Sequence[int], changes: Sequence[Change]) -> None:
         super().__init__([source.names[number] for number in numbers], self.decode, LABEL, roots=source.roots)
@@ -92,12 +106,19 @@ class ChangedImages(ImageSource):
         changed = _changed(as_bytes(as_rgb(decoded.pixels)), self._changes, number)[..., :channels]
         if decoded.pixels.dtype == np.uint8:
             return Decoded(changed)
-        # The network gets floats for images of floats, and may take nothing else.
+        # The network may require floats if the source has images of floats.
         return Decoded(np.divide(changed, 255, dtype=np.float32))
 
 
 def _changed(pixels: NDArray[np.uint8], changes: Sequence[Change], seed: int) -> NDArray[np.uint8]:
-    """Return an image after changes, one after another."""
+    """Apply changes to an image, one after another.
+
+    Args:
+        pixels: The image.
+        changes: The changes.
+        seed: Seed of random changes, such as noise.
+
+    """
     for name, amount in changes:
         pixels = change_image(pixels, name, amount, seed)
     return pixels
@@ -106,19 +127,19 @@ def _changed(pixels: NDArray[np.uint8], changes: Sequence[Change], seed: int) ->
 def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -> Causes | None:
     """Find one or two changes of A's images that explain at least half of the squared distance to B.
 
-    Image properties of a few images of A after many changes choose the candidates, which costs no pass of the network.
-    The network then measures images of A after the likeliest change, and after the next one if the first does not
-    explain half. It measures them after two changes if much of the distance is left, and if the properties are much
-    closer after both.
+    The candidates are the changes after which the image properties of a few images of A are closest to those of B. This
+    choice does not need the network. The network then measures images of A after the likeliest change. If this change
+    does not explain half of the squared distance, the network measures them after the next one. If much of the distance
+    is left, and the properties are much closer after two changes together, the network also measures both together.
 
     Args:
         sides: The two sets.
-        a: What was measured of A, with folds.
-        b: What was measured of B, with folds.
-        in_bins: The DNA of A, of the network's neurons, in the bins of the comparison.
+        a: Measured values of A, with folds.
+        b: Measured values of B, with folds.
+        in_bins: The DNA of A in the bins of the comparison, without image properties.
 
     Returns:
-        The changes. None unless there are enough images in both sets, grey or RGB and with an index.
+        The changes. None if a set has too few images or is a stream, or if the images are neither grey nor RGB.
 
     """
     images_a, images_b = sides.images
@@ -142,24 +163,25 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
     check.report(ends=True)
     changes = choice.changes(search.explaining)
     (likeliest_change,) = choice.changes([search.likeliest])
+    all_explain_less = all(_takes_less(before, after) for after in search.checked)
     return Causes(
-        tuple(name for name, _ in changes),
-        tuple(amount for _, amount in changes),
-        tuple(bins * check.width for bins in search.bins),
-        len(numbers_a),
-        not search.explaining and all(_takes_less(before, after) for after in search.checked),
-        likeliest_change,
+        names=tuple(name for name, _ in changes),
+        amounts=tuple(amount for _, amount in changes),
+        bins=tuple(bins * check.width for bins in search.bins),
+        num_images=len(numbers_a),
+        is_rejected=not search.explaining and all_explain_less,
+        likeliest=likeliest_change,
     )
 
 
 class _Search(NamedTuple):
-    """Changes that the network has measured, and those that explain the distance.
+    """Result of the search for changes that explain the distance.
 
     Attributes:
-        explaining: Changes that explain at least half of the squared distance together: none, one or two.
-        bins: Distance before these changes, and after each of them.
-        checked: Distances after all measured changes.
-        likeliest: The likeliest single change.
+        explaining: Changes that together explain at least half of the squared distance: none, one or two.
+        bins: Distance before the changes in ``explaining``, after the first one, and after both.
+        checked: Distance after each change, or pair of changes, that the network measured.
+        likeliest: The single change after which the image properties are closest to those of B.
 
     """
 
@@ -170,60 +192,91 @@ class _Search(NamedTuple):
 
 
 def _search(check: _Check, choice: _Choice, before: Apart) -> _Search:
-    """Measure the likeliest changes by the network until one explains half, and then two changes together."""
+    """Measure the likeliest changes with the network, and then perhaps two changes together.
+
+    Args:
+        check: Distances measured by the network.
+        choice: Choice of changes by image properties.
+        before: Distance without a change.
+
+    """
     after_one: dict[Place, Apart] = {}
     for place in choice.likeliest()[:_CHECKED]:
         after_one[place] = check.apart(choice.changes([place]))
         if takes_half(before, after_one[place]):
             break
+    checked = list(after_one.values())
     likeliest = next(iter(after_one))
     last = next(reversed(after_one))
     one_explains = takes_half(before, after_one[last])
     first = last if one_explains else likeliest
     once = after_one[first]
-    checked = list(after_one.values())
+    both: list[Place] = []
     if once.bins > _REST * before.bins:
         both = choice.together(first)
-        if both:
-            twice = check.apart(choice.changes(both))
-            checked.append(twice)
-            if takes_half(once, twice) and (one_explains or takes_half(before, twice)):
-                return _Search(both, [before.bins, once.bins, twice.bins], checked, likeliest)
+    if both:
+        twice = check.apart(choice.changes(both))
+        checked.append(twice)
+        # The second change must take half of what the first one left.
+        if takes_half(once, twice) and (one_explains or takes_half(before, twice)):
+            return _Search(both, [before.bins, once.bins, twice.bins], checked, likeliest)
     if one_explains:
         return _Search([first], [before.bins, once.bins], checked, likeliest)
     return _Search([], [before.bins], checked, likeliest)
 
 
+class _Refined(NamedTuple):
+    """Best strength of a change, and the distance between the properties of A and B after it."""
+
+    distance: float
+    place: Place
+
+
 class _Choice:
-    """Choice of changes by properties of images: those of a few images of A after changes, compared with those of B."""
+    """Choice of changes by image properties.
+
+    The properties of a few images of A after changes are compared with the properties of images of B.
+
+    Args:
+        sides: Images of A and of B.
+        numbers: Indices of the images of A that are changed, and of the images of B.
+        extractor: The network.
+
+    """
 
     def __init__(self, sides: Sequence[ImageSource], numbers: Sequence[Sequence[int]], extractor: DNAExtractor) -> None:
         self._numbers = numbers[0]
         channels = extractor.image_channels
         self._pictures, self._side = _middles(sides[0], numbers[0], channels, _LEAST_SCALE)
-        of_b, side_of_b = _middles(sides[1], numbers[1], channels)
-        self._b = _properties(of_b)
+        pictures_b, side_b = _middles(sides[1], numbers[1], channels)
+        self._b = _properties(pictures_b)
         unchanged = _properties([_middle(picture) for picture in self._pictures])
         self._variance = np.concatenate([unchanged, self._b]).var(0) + _LEAST_VARIANCE
-        left_out = {name for name, change in CHANGES.items() if change.of_colour and channels == 1}
-        # Scale to which A's images would have been resized to be as small as B's.
-        resized = side_of_b / self._side
-        if extractor.input_size is None or resized > _RESIZED:
-            left_out.add("resize")
-        self._tries: dict[str, tuple[float, ...]] = {name: _TRIES for name in CHANGES if name not in left_out}
-        if "resize" in self._tries:
-            # The sizes give the only place that fits.
-            self._tries["resize"] = (1 - resized,)
+        # Scale by which images of A must be resized to be as small as those of B.
+        scale = side_b / self._side
+        may_be_resized = extractor.input_size is not None and scale <= _RESIZED
+        # Strengths of each change at which the search begins.
+        self._tries: dict[str, tuple[float, ...]] = {}
+        for name, change in CHANGES.items():
+            if name == "resize":
+                if may_be_resized:
+                    # The sizes of the images give the only strength that fits.
+                    self._tries[name] = (1 - scale,)
+            elif channels != 1 or not change.of_colour:
+                self._tries[name] = _TRIES
 
     def changes(self, places: Sequence[Place]) -> list[Change]:
-        """Return changes with their amounts."""
+        """Convert strengths of changes to amounts."""
         return [(name, CHANGES[name].amount(place, self._side)) for name, place in places]
 
     def likeliest(self, made: Sequence[Place] = ()) -> list[Place]:
-        """Return the changes after which A's properties are closest to B's, one place of each, the closest first.
+        """Return the changes after which the properties of A are closest to those of B, the closest first.
 
         Args:
-            made: A change that is made in addition. It is not returned.
+            made: Changes that are made in addition, none or one. They are not returned.
+
+        Returns:
+            Up to three changes, each with its best strength.
 
         """
         by_rank: dict[str, float] = {}
@@ -233,22 +286,34 @@ class _Choice:
                 by_place[name] = {place: self._after([*made, (name, place)]) for place in tries}
                 by_rank[name] = min(squared_ranks(figures, self._b) for figures in by_place[name].values())
         best = sorted(by_rank, key=by_rank.__getitem__)[:_RIVALS]
-        return [place for _, place in sorted(self._refined(name, by_place[name], made) for name in best)]
+        refined = [self._refined(name, by_place[name], made) for name in best]
+        return [change.place for change in sorted(refined)]
 
     def together(self, first: Place) -> list[Place]:
-        """Return a change with the likeliest second one, in the order in which they are made.
+        """Return a change and the likeliest second change, in the order in which they are made.
 
-        The list is empty if the properties of A are not much nearer to B's after both.
+        The list is empty unless the distance between the properties of A and B is at most a quarter after both changes.
         """
-        alone = self._distance(self._after([first]))
+        distance_after_first = self._distance(self._after([first]))
         second = self.likeliest([first])[0]
-        distance, first = self._refined(first[0], {first[1]: self._after([first, second])}, [second])
-        return _in_order([first, second]) if distance <= alone / 4 else []
+        name, strength = first
+        # The second change may need another strength of the first one.
+        refined = self._refined(name, {strength: self._after([first, second])}, [second])
+        if refined.distance > distance_after_first / 4:
+            return []
+        return _in_order([refined.place, second])
 
-    def _refined(self, name: str, by_place: dict[float, Figures], made: Sequence[Place]) -> tuple[float, Place]:
-        """Return the least distance of a change's places near those that were tried, with its place."""
+    def _refined(self, name: str, by_place: dict[float, Figures], made: Sequence[Place]) -> _Refined:
+        """Search the strength of a change after which the properties of A are closest to those of B.
+
+        Args:
+            name: Name of the change.
+            by_place: Properties of A at the strengths where the search begins.
+            made: Changes that are made in addition.
+
+        """
         distances = {place: self._distance(figures) for place, figures in by_place.items()}
-        # The sizes of the images give the place of a resize.
+        # The strength of a resize follows from the sizes of the images.
         steps = () if name == "resize" else _STEPS
         for step in steps:
             best = min(distances, key=distances.__getitem__)
@@ -256,33 +321,45 @@ class _Choice:
                 if 0 < place <= 1 and place not in distances:
                     distances[place] = self._distance(self._after([*made, (name, place)]))
         best = min(distances, key=distances.__getitem__)
-        return distances[best], (name, best)
+        return _Refined(distances[best], (name, best))
 
     def _distance(self, figures: Figures) -> float:
-        """Combine both distances: quantiles distinguish changes, and ranks give more accurate amounts."""
+        """Return the distance of properties from those of B.
+
+        It is the product of two distances. The distance by quantiles distinguishes changes. The distance by ranks gives
+        more accurate amounts.
+        """
         by_quantiles = squared_quantiles(figures, self._b, self._variance)
         by_ranks = squared_ranks(figures, self._b) + _LEAST_RANKS
         return by_quantiles * by_ranks
 
     def _after(self, places: Sequence[Place]) -> Figures:
-        """Return the properties of the images of A after changes, of the middle of large ones."""
+        """Return the properties of the images of A after changes. Large images are measured in their middle."""
         changes = self.changes(_in_order(places))
         scale = min([1.0, *(amount / 100 for name, amount in changes if name == "resize")])
         middles = []
         for picture, number in zip(self._pictures, self._numbers, strict=True):
-            # Before a resize, the middle is larger.
+            # Cut out a larger middle before a resize, so that it has the usual size afterwards.
             changed = _changed(_middle(picture, scale), changes, number)
             middles.append(_middle(changed))
         return _properties(middles)
 
 
 def _in_order(places: Sequence[Place]) -> list[Place]:
-    """Put changes in the order in which they are made."""
+    """Sort changes by the order in which they are made."""
     return sorted(places, key=lambda place: list(CHANGES).index(place[0]))
 
 
 def _middle(picture: NDArray[np.uint8], scale: float = 1.0) -> NDArray[np.uint8]:
-    """Return the middle of a large image, of at most so many pixels after a resize, with its blocks of 8 pixels."""
+    """Return the middle of a large image, or all of a small one.
+
+    The middle starts at a multiple of 8 pixels, so that it has the same JPEG blocks as the image.
+
+    Args:
+        picture: The image.
+        scale: Scale of a later resize. The middle is larger by its inverse.
+
+    """
     most = round(_MIDDLE / scale)
     top, left = (max(0, (size - most) // 16 * 8) for size in picture.shape[:2])
     return picture[top : top + most, left : left + most]
@@ -291,7 +368,12 @@ def _middle(picture: NDArray[np.uint8], scale: float = 1.0) -> NDArray[np.uint8]
 def _middles(
     source: ImageSource, numbers: Sequence[int], channels: int, scale: float = 1.0
 ) -> tuple[list[NDArray[np.uint8]], float]:
-    """Decode images one by one, and return the middle of each, and the median of their shorter sides."""
+    """Decode images one by one.
+
+    Returns:
+        The middle of each image, and the median of the shorter sides of the whole images.
+
+    """
     middles: list[NDArray[np.uint8]] = []
     sides: list[int] = []
     for number in numbers:
@@ -303,7 +385,7 @@ def _middles(
 
 
 def _properties(pictures: Sequence[NDArray[np.uint8]]) -> Figures:
-    """Measure properties of pixels, ``(images, properties)``."""
+    """Measure the properties of images, ``(images, properties)``."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for i, picture in enumerate(pictures):
         by_shape.setdefault(picture.shape, []).append(i)
@@ -315,7 +397,11 @@ def _properties(pictures: Sequence[NDArray[np.uint8]]) -> Figures:
 
 
 def squared_ranks(a: Figures, b: Figures) -> float:
-    """Sum over properties the squares of the share of pairs in which A's is smaller, less one half.
+    """Return a rank distance between the properties of two sets.
+
+    All images of A are paired with all images of B. For each property, the share of pairs is counted in which the value
+    of A is smaller. Ties count half. The distance is the sum over properties of the squared difference between this
+    share and one half.
 
     Example:
         >>> squared_ranks(np.array([[1.0], [2.0]]), np.array([[2.0], [3.0]]))
@@ -327,13 +413,25 @@ def squared_ranks(a: Figures, b: Figures) -> float:
 
 
 def squared_quantiles(a: Figures, b: Figures, variance: NDArray[np.float64]) -> float:
-    """Sum over properties the squared differences of ten quantiles, divided by the variance of the property."""
+    """Return a distance between the quantiles of properties of two sets.
+
+    The distance is the sum of the squared differences of ten quantiles, each divided by the variance of its property.
+    """
     differences = np.quantile(a, _QUANTILES, axis=0) - np.quantile(b, _QUANTILES, axis=0)
     return float((differences**2 / variance).sum())
 
 
 class _Check:
-    """Distances of A to B after changes of A's images, by the network."""
+    """Distances of A from B after changes of A's images, measured by the network.
+
+    Args:
+        sides: The two sets.
+        images: Images of A and of B.
+        measured: Measured values of A and of B, with folds.
+        numbers: Indices of the images that the network measures, of A and of B.
+        in_bins: The DNA of A in the bins of the comparison, without image properties.
+
+    """
 
     def __init__(
         self,
@@ -349,40 +447,45 @@ class _Check:
         self._numbers = numbers
         self._averaging = sides.plan.averaging
         self._paired = bool(sides.plan.arguments.pairs)
-        self._reading = sides.plan.arguments.reading or Reading()
-        # Number of images that were measured.
+        first_image = images[0].decode(numbers[0][0], sides.extractor.image_channels)
+        self._reading = _reading_for(first_image, sides.plan.arguments.reading or Reading())
+        # Number of images that were measured so far.
         self._done = 0
-        pixels = images[0].decode(numbers[0][0], sides.extractor.image_channels).pixels
-        if self._reading.num_workers is None and pixels.nbytes < _LARGE:
-            # Starting workers takes longer than decoding small images here.
-            self._reading = replace(self._reading, num_workers=0)
         ranges = in_bins.known_ranges
         self._ranges = replace(ranges, margin="widen") if in_bins.self_ranging else ranges
         all_folds = [side.dnas["histogram"].select(list(in_bins.neurons)).folds for side in measured]
         self._num_folds = len(all_folds[0])
-        # Folds with images, of each side.
+        # Folds of each side that have images.
         self._folds: list[list[Any]] = [[fold for fold in folds if fold.num_images] for folds in all_folds]
         bins_of_fold = self._folds[0][0].num_bins
         self._bins = _BINS if bins_of_fold % _BINS == 0 else bins_of_fold
-        # Width of a fold's bin, in bins of the comparison.
+        # Width of a merged bin, in bins of the comparison.
         self.width = in_bins.num_bins / self._bins
-        # Folds that were measured are used again if they have these bins. A's must hold the chosen images alone. B's
-        # may hold others too, unless the sets are pairs.
-        has_all_of_a, has_all_of_b = (
-            len(chosen) == len(side.numbers) for side, chosen in zip(measured, numbers, strict=True)
+        # The folds of the comparison are used again if their bins are fixed. Those of A must hold the chosen images
+        # only. Those of B may hold more images, unless the sets are pairs.
+        has_fixed_bins = not in_bins.self_ranging
+        has_all_of_a = len(numbers[0]) == len(measured[0].numbers)
+        has_all_of_b = len(numbers[1]) == len(measured[1].numbers)
+        self._can_use_folds = (
+            has_fixed_bins and has_all_of_a,
+            has_fixed_bins and (has_all_of_b or not self._paired),
         )
-        is_fixed = not in_bins.self_ranging
-        self._is_whole = (is_fixed and has_all_of_a, is_fixed and (has_all_of_b or not self._paired))
         self._b = self._shares(1, [])
 
     def apart(self, changes: Sequence[Change]) -> Apart:
-        """Measure how far A is from B after changes."""
+        """Measure the distance of A from B after changes of A's images."""
         a = self._shares(0, changes)
         sides = (a.less(self._b),) if self._paired else (a, self._b)
         return Apart(sides, self._averaging)
 
     def report(self, num_images: int = 0, *, ends: bool = False) -> None:
-        """Report progress."""
+        """Report the progress of the search.
+
+        Args:
+            num_images: Number of images that were measured in a pass that has not ended.
+            ends: Whether the search ends.
+
+        """
         num_done = self._done + num_images
         if self._reading.progress is None or num_done == 0:
             return
@@ -391,43 +494,69 @@ class _Check:
         self._reading.progress(LABEL, num_done, total)
 
     def _shares(self, k: int, changes: Sequence[Change]) -> Shares:
-        """Return the folds of a side: those that were measured, if they are of these images in these bins."""
+        """Return the cumulative histograms of the folds of side ``k``, after changes if it is A.
+
+        The folds of the comparison are used again if they hold the chosen images, unchanged and in the same bins.
+        """
         folds = self._folds[k]
-        if changes or not self._is_whole[k]:
-            of_number = dict(zip(self._measured[k].numbers, self._measured[k].rows["folds"].tolist(), strict=True))
-            images = ChangedImages(self._images[k], self._numbers[k], changes)
-            job = Job(
-                self._extractor,
-                {"histogram": HistogramStatistic(self._extractor, self._bins, self._ranges, self._num_folds)},
-                replace(self._reading, progress=lambda _, done, __: self.report(done)),
-                self._num_folds,
-                folds=[of_number[number] for number in self._numbers[k]],
-            )
-            (split,) = job.run(images)
-            folds = [fold for fold in job.values(split)["histogram"].folds if fold.num_images]
-            self._done += len(images)
+        if changes or not self._can_use_folds[k]:
+            folds = self._measured_folds(k, changes)
         counts = torch.stack([fold.counts.unflatten(1, (self._bins, -1)).sum(2) for fold in folds])
         return Shares.of(counts, torch.tensor([fold.num_images for fold in folds]))
 
+    def _measured_folds(self, k: int, changes: Sequence[Change]) -> list[Any]:
+        """Measure the chosen images of side ``k`` after changes. Each image keeps its fold of the comparison."""
+        side = self._measured[k]
+        fold_of_image = dict(zip(side.numbers, side.rows["folds"].tolist(), strict=True))
+        images = ChangedImages(self._images[k], self._numbers[k], changes)
+        job = Job(
+            self._extractor,
+            {"histogram": HistogramStatistic(self._extractor, self._bins, self._ranges, self._num_folds)},
+            replace(self._reading, progress=lambda _, done, __: self.report(done)),
+            self._num_folds,
+            folds=[fold_of_image[number] for number in self._numbers[k]],
+        )
+        (split,) = job.run(images)
+        self._done += len(images)
+        return [fold for fold in job.values(split)["histogram"].folds if fold.num_images]
+
+
+def _reading_for(image: Decoded, reading: Reading) -> Reading:
+    """Return the options for reading images like this one. Small images are decoded without worker processes."""
+    if reading.num_workers is None and image.pixels.nbytes < _LARGE:
+        # Starting workers would take longer than decoding the images.
+        return replace(reading, num_workers=0)
+    return reading
+
 
 class Shares(NamedTuple):
-    """Cumulative histograms of the folds of a set, and their sums."""
+    """Cumulative histograms of the folds of a set, and sums over the folds.
 
-    # Shares of each fold, float64, (folds, N, bins).
+    Attributes:
+        shares: Cumulative share of each bin, for each fold and neuron, float64, ``(folds, N, bins)``.
+        images: Number of images of each fold, ``(folds,)``.
+        total: Sum over folds of the shares times the number of images, ``(N, bins)``.
+        squares: Sum over folds and bins of the squared shares times the number of images, ``(N,)``.
+
+    """
+
     shares: Tensor
-    # Number of images of each fold, (folds,).
     images: Tensor
-    # Sum of shares times images, (N, bins).
     total: Tensor
-    # Sum of squared shares times images, also over bins, (N,).
     squares: Tensor
 
     @classmethod
     def of(cls, counts: Tensor, images: Tensor) -> Shares:
-        """Take histograms of folds, ``(folds, N, bins)``, and the number of images of each, ``(folds,)``."""
+        """Compute the cumulative histograms of folds.
+
+        Args:
+            counts: Histograms of the folds, ``(folds, N, bins)``.
+            images: Number of images of each fold, ``(folds,)``.
+
+        """
         counts = counts.double()
         shares = counts / counts.sum(2, keepdim=True)
-        # The last cumulative share is 1 for all.
+        # The last cumulative share is always 1, so it is left out.
         cumulative = shares.cumsum(2)[..., :-1]
         return cls._of(cumulative, images.to(counts))
 
@@ -438,32 +567,42 @@ class Shares(NamedTuple):
         return cls(shares, images, total, squares)
 
     def less(self, other: Shares) -> Shares:
-        """Return the differences of folds that hold the same pairs."""
+        """Subtract the shares of another set, whose folds hold the partners of these images."""
         return self._of(self.shares - other.shares, self.images)
 
     def mean_and_noise(self, without: int | None) -> tuple[Tensor, Tensor]:
-        """Return the mean over images, ``(N, bins)``, and its unbiased variance, summed over bins, ``(N,)``.
+        """Return the mean of the shares over images, and the sampling variance of this mean.
 
-        ``without`` is a fold to leave out.
+        Args:
+            without: Fold to leave out; None to use all folds.
+
+        Returns:
+            The mean, ``(N, bins)``, and its unbiased variance, summed over bins, ``(N,)``.
+
         """
-        images = self.images.sum()
+        num_images = self.images.sum()
         total = self.total
         squares = self.squares
-        count = len(self.images)
+        num_folds = len(self.images)
         if without is not None:
-            size = self.images[without]
+            num_left_out = self.images[without]
             shares = self.shares[without]
-            images = images - size
-            total = total - size * shares
-            squares = squares - size * shares.square().sum(1)
-            count -= 1
-        mean = total / images
-        return mean, (squares / images - mean.square().sum(1)) / (count - 1)
+            num_images = num_images - num_left_out
+            total = total - num_left_out * shares
+            squares = squares - num_left_out * shares.square().sum(1)
+            num_folds -= 1
+        mean = total / num_images
+        variance = (squares / num_images - mean.square().sum(1)) / (num_folds - 1)
+        return mean, variance
 
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """Distance of two sets: from the folds of both, or from those of the differences of pairs.
+    """Distance of two sets.
+
+    Attributes:
+        sides: Folds of both sets. For pairs, the folds of the differences of partners only.
+        averaging: Average of the neurons, for which a debiased distance exists.
 
     Example:
         >>> from torchmetrics_dna.dna.averaging import PLAIN
@@ -474,73 +613,125 @@ class Apart:
 
     """
 
-    # Folds of both sets, or of the differences of pairs.
     sides: tuple[Shares, ...]
-    # Average of the neurons, for which a debiased distance exists.
     averaging: Averaging
 
     @property
     def bins(self) -> float:
-        """Debiased dna-emd, which is the biased one times the root of the debiased share of its square."""
-        square, emd, with_noise = self._figures
-        if not with_noise:
+        """Debiased dna-emd.
+
+        The biased dna-emd is multiplied by the square root of the ratio of the debiased to the biased squared distance.
+        """
+        figures = self._figures
+        if not figures.biased_square:
             return 0.0
-        share = max(0.0, square) / with_noise
-        return float(emd * share**0.5)
+        share = max(0.0, figures.square) / figures.biased_square
+        return float(figures.biased_emd * share**0.5)
 
     @property
     def square(self) -> float:
-        """Squared difference of the cumulative histograms, summed over bins, its debiased mean over neurons.
+        """Debiased squared distance.
 
-        It is unbiased, so it is negative about half of the time where nothing differs.
+        It is the squared difference of the cumulative histograms, summed over bins, and averaged over neurons. The
+        estimate is unbiased, so it is negative about half of the time if the sets do not differ.
         """
-        return self._figures[0]
+        return self._figures.square
 
     @cached_property
     def left_out(self) -> list[Tensor]:
-        """The same without each fold of A, and without each of B; of pairs, without each fold of both."""
-        return [
-            torch.tensor([self._distance(side, fold)[0] for fold in range(len(folds.images))], dtype=torch.float64)
-            for side, folds in enumerate(self.sides)
-        ]
+        """Debiased squared distances without one fold, for the jackknife.
+
+        The first tensor has one value for each fold of A, and the second tensor one for each fold of B. For pairs,
+        there is one tensor, since a fold is left out in both sets.
+        """
+        squares_of_sides = []
+        for side, folds in enumerate(self.sides):
+            squares = [self._distance(side, fold).square for fold in range(len(folds.images))]
+            squares_of_sides.append(torch.tensor(squares, dtype=torch.float64))
+        return squares_of_sides
 
     @cached_property
-    def _figures(self) -> tuple[float, float, float]:
+    def _figures(self) -> _Distances:
         return self._distance()
 
-    def _distance(self, side: int = -1, fold: int = 0) -> tuple[float, float, float]:
-        """Return the debiased squared distance, and dna-emd and the squared distance with it."""
-        parts = [folds.mean_and_noise(fold if k == side else None) for k, folds in enumerate(self.sides)]
-        difference = parts[0][0] if len(parts) == 1 else parts[0][0] - parts[1][0]
-        with_noise = difference.square().sum(1)
-        square = with_noise - torch.stack([noise for _, noise in parts]).sum(0)
+    def _distance(self, side: int | None = None, fold: int | None = None) -> _Distances:
+        """Compute the distances, perhaps without a fold.
 
-        def mean(values: Tensor) -> float:
-            return float(self.averaging.terms(values).mean())
+        Args:
+            side: Side whose fold is left out; None to use all folds.
+            fold: Number of the fold.
 
-        return mean(square), mean(difference.abs().sum(1)), mean(with_noise)
+        """
+        means: list[Tensor] = []
+        variances: list[Tensor] = []
+        for k, folds in enumerate(self.sides):
+            mean, variance = folds.mean_and_noise(fold if k == side else None)
+            means.append(mean)
+            variances.append(variance)
+        # For pairs, the only side holds the differences.
+        difference = means[0] if len(means) == 1 else means[0] - means[1]
+        biased_square = difference.square().sum(1)
+        square = biased_square - torch.stack(variances).sum(0)
+        return _Distances(
+            square=self._mean_over_neurons(square),
+            biased_emd=self._mean_over_neurons(difference.abs().sum(1)),
+            biased_square=self._mean_over_neurons(biased_square),
+        )
+
+    def _mean_over_neurons(self, values: Tensor) -> float:
+        return float(self.averaging.terms(values).mean())
+
+
+class _Distances(NamedTuple):
+    """Distances of two sets, averaged over neurons.
+
+    Attributes:
+        square: Debiased squared distance.
+        biased_emd: dna-emd that is not debiased.
+        biased_square: Squared distance that is not debiased.
+
+    """
+
+    square: float
+    biased_emd: float
+    biased_square: float
 
 
 def takes_half(before: Apart, after: Apart) -> bool:
-    """Return whether a change of A clearly brings it closer to B, to at most half of the squared distance before.
+    """Return whether a change of A explains at least half of the squared distance to B.
 
-    The squares of independent effects add up. So a difference in content, which no change of A removes, does not hide
-    the share that a change explains.
+    The squared distances of independent effects add up. So a difference in content, which no change removes, does not
+    hide the share that a change explains.
 
-    A jackknife over folds tests whether A comes closer. The folds are the same before and after the change, so the
-    sampling noise of the content, which hardly changes, cancels.
+    A jackknife over folds tests whether A is significantly closer to B after the change. The folds hold the same images
+    before and after the change. Their content hardly changes, so the sampling noise of the content cancels.
+
+    Args:
+        before: Distance before the change.
+        after: Distance after the change.
+
     """
     is_clear = before.square - after.square > _CLEAR * _error(before, after, 1)
     return is_clear and before.square > 0 and after.square <= before.square / 2
 
 
 def _takes_less(before: Apart, after: Apart) -> bool:
-    """Return whether a change clearly explains less than half of the squared distance."""
+    """Return whether a change explains significantly less than half of the squared distance."""
     return after.square - before.square / 2 > _REJECTED * _error(before, after, 0.5)
 
 
 def _error(before: Apart, after: Apart, share: float) -> float:
-    """Return the standard error of a share of the squared distance before, less that after, by the jackknife."""
-    gains = [share * far - near for far, near in zip(before.left_out, after.left_out, strict=True)]
-    variance = sum(float((gain - gain.mean()).square().sum()) * (len(gain) - 1) / len(gain) for gain in gains)
+    """Return the jackknife standard error of a change of the squared distance.
+
+    Args:
+        before: Distance before the change.
+        after: Distance after the change.
+        share: Factor of the squared distance before the change. The one after the change is subtracted from it.
+
+    """
+    variance = 0.0
+    for squares_before, squares_after in zip(before.left_out, after.left_out, strict=True):
+        gain = share * squares_before - squares_after
+        num_folds = len(gain)
+        variance += float((gain - gain.mean()).square().sum()) * (num_folds - 1) / num_folds
     return float(variance**0.5)

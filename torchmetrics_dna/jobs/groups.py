@@ -1,4 +1,4 @@
-"""Images that belong together: groups of a set, such as frames of a clip, and pairs across sides of a comparison."""
+"""Images that belong together: groups within a set, such as the frames of a clip, and pairs of two sets."""
 
 from __future__ import annotations
 
@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 
 Groups = str | Callable[[str], object] | Sequence[object]
 Pairs = bool | str | Callable[[str], object]
-# Up to this number of pairs, each pair is a fold of its own.
+# Largest number of pairs for which each pair is a fold of its own.
 FEW = 50
 _PREFIX = "prefix:"
 _T = TypeVar("_T")
 
 
 def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], object] | None:
-    """Return a function (index, name) -> group, or None to group by pixel content; errors as of :func:`group_names`.
+    """Return a function of the number and name of an image that returns its group; None without groups.
 
-    The images of a stream are not known, so it can't have a sequence of groups.
+    Without groups, images with equal pixels belong together. In a stream with folders, each folder is then a group.
+
+    Raises:
+        ValueError: If the groups do not fit the images, see :func:`group_names`. Also if the groups are a sequence and
+            the images are a stream, since the images of a stream are unknown before they are read.
+
     """
     if isinstance(images, ImageSource):
         if groups is None:
@@ -55,12 +60,12 @@ def group_names(images: ImageSource, groups: Groups) -> list[object]:
 
     Args:
         images: The images.
-        groups: ``"folder"``: the folder of the image. ``"prefix:REGEX"``: the match of the expression at the beginning
-            of the file's name, or its first group in brackets. A function of the image's name. Or a sequence of groups,
-            one for each image.
+        groups: Rule for the group of an image. ``"folder"`` is the folder of the image. ``"prefix:REGEX"`` is the match
+            of the regular expression at the beginning of the file name, or its first group in brackets. The rule can
+            also be a function of the image's name, or a sequence with the group of each image.
 
     Raises:
-        ValueError: If ``groups`` is none of these, or an image has no group.
+        ValueError: If there is no such rule, or the rule does not apply to an image.
 
     Example:
         >>> from torchmetrics_dna.images import ImageSource
@@ -76,14 +81,31 @@ def group_names(images: ImageSource, groups: Groups) -> list[object]:
 
 
 def groups_of(names: Sequence[str], numbers: Sequence[int], groups: Groups) -> list[object]:
-    """Return the group of each image of these names and numbers."""
+    """Return the group of each image.
+
+    Args:
+        names: Names of the images.
+        numbers: Index of each image in its source.
+        groups: Rule for the group of an image, see :func:`group_names`.
+
+    """
     if callable(groups) or isinstance(groups, str):
         return by_names("groups", _group_of(groups), names)
     return [groups[number] for number in numbers]
 
 
 def by_names(parameter: str, function: Callable[[str], _T], names: Sequence[str]) -> list[_T]:
-    """Return what a function of the user's gives for each name; ValueError with the name it fails for."""
+    """Apply a function of the user to each name.
+
+    Args:
+        parameter: Argument that the function was passed as, for the error message.
+        function: The function.
+        names: Names of the images.
+
+    Raises:
+        ValueError: If the function fails. The message has the name.
+
+    """
     values = list[_T]()
     for name in names:
         try:
@@ -94,7 +116,12 @@ def by_names(parameter: str, function: Callable[[str], _T], names: Sequence[str]
 
 
 def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
-    """Return the function from an image's name to its group."""
+    """Return a function of an image's name that returns its group.
+
+    Raises:
+        ValueError: If ``groups`` is a text that names no rule.
+
+    """
     if callable(groups):
         return groups
     if groups == "folder":
@@ -105,6 +132,12 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
 
 
 def _matched(expression: str, name: str) -> str:
+    """Match the beginning of a file name, and return the match or its first group in brackets.
+
+    Raises:
+        ValueError: If the name does not match, or the expression is no regular expression.
+
+    """
     try:
         name = PurePath(name).name
         match = re.match(expression, name)
@@ -117,10 +150,19 @@ def _matched(expression: str, name: str) -> str:
 
 
 def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) -> tuple[list[list[int]], int]:
-    """Return the fold of each image of each side, and the number of folds; both images of a pair share one.
+    """Assign the images of all sides to folds, so that the images of a pair share a fold.
 
-    Many pairs share ``num_folds``, few have a fold each. ValueError if ``pairs`` is of another type, a side has no
-    images by number, or an image has no partner.
+    Args:
+        sides: The sides.
+        pairs: Rule of the pairs, see :class:`Arguments`.
+        num_folds: Number of folds. Up to 50 pairs have a fold each instead.
+
+    Returns:
+        The fold of each image, for each side, and the number of folds.
+
+    Raises:
+        ValueError: If there is no such rule, a side is a DNA or a stream, or an image has no partner.
+
     """
     sources = list[ImageSource]()
     for side in sides:
@@ -130,23 +172,37 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
                 f" DataLoader; give its dataset, or leave {written('pairs')} out"
             )
         sources.append(side)
-    keys = [keys_of_pairs(side, pairs) for side in sources]
-    for side, of_side in zip(sources[1:], keys[1:], strict=True):
-        _check_partners(sources[0], side, keys[0], of_side)
-    if len(keys[0]) > FEW:
-        return [group_folds(of_side, num_folds).tolist() for of_side in keys], num_folds
-    numbers = {key: i for i, key in enumerate(sorted(keys[0], key=str))}
-    return [[numbers[key] for key in of_side] for of_side in keys], max(LEAST_FOLDS, len(numbers))
+    keys_of_sides = [keys_of_pairs(source, pairs) for source in sources]
+    first_keys = keys_of_sides[0]
+    for source, keys in zip(sources[1:], keys_of_sides[1:], strict=True):
+        _check_partners(sources[0], source, first_keys, keys)
+    if len(first_keys) > FEW:
+        return [group_folds(keys, num_folds).tolist() for keys in keys_of_sides], num_folds
+    fold_of_key = {key: fold for fold, key in enumerate(sorted(first_keys, key=str))}
+    folds = [[fold_of_key[key] for key in keys] for keys in keys_of_sides]
+    return folds, max(LEAST_FOLDS, len(fold_of_key))
 
 
 def partners(a: ImageSource, b: ImageSource, pairs: Pairs) -> list[int]:
-    """Return the index of each image's partner in B, for all images of A in order; for sides that were checked."""
-    numbers = {key: number for number, key in enumerate(keys_of_pairs(b, pairs))}
-    return [numbers[key] for key in keys_of_pairs(a, pairs)]
+    """Return the index in B of the partner of each image of A.
+
+    The pairs must have been checked by :func:`folds_of_pairs`.
+    """
+    number_in_b = {key: number for number, key in enumerate(keys_of_pairs(b, pairs))}
+    return [number_in_b[key] for key in keys_of_pairs(a, pairs)]
 
 
 def keys_of_pairs(images: ImageSource, pairs: Pairs) -> Sequence[object]:
-    """Return for each image what it has in common with its partner."""
+    """Return a key for each image, which is equal to the key of its partner.
+
+    Args:
+        images: The images.
+        pairs: Rule of the pairs, see :class:`Arguments`.
+
+    Raises:
+        ValueError: If there is no such rule.
+
+    """
     if pairs is True:
         return range(len(images))
     if pairs == "name":
@@ -159,7 +215,15 @@ def keys_of_pairs(images: ImageSource, pairs: Pairs) -> Sequence[object]:
 
 
 def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], keys_b: Sequence[object]) -> None:
-    """Raise ValueError unless each image has one partner."""
+    """Raise ValueError unless each image has exactly one partner.
+
+    Args:
+        a: Images of A.
+        b: Images of B.
+        keys_a: Keys of the images of A, see :func:`keys_of_pairs`. A range means that images are paired by order.
+        keys_b: Keys of the images of B.
+
+    """
     if isinstance(keys_a, range):
         if len(keys_a) != len(keys_b):
             raise ValueError(
@@ -167,12 +231,10 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
                 f" {len(keys_b):,}; leave out those without a partner, or pass {written('pairs', 'name')}"
             )
         return
-    for side, keys in ((a, keys_a), (b, keys_b)):
-        key, count = Counter(keys).most_common(1)[0]
-        if count > 1:
-            raise ValueError(f"{argument('pairs')} gives {key!r} to {count} images of {side.label!r}")
-    for side, opposite, keys, partners in ((a, b, keys_a, set(keys_b)), (b, a, keys_b, set(keys_a))):
-        alone = [name for name, key in zip(side.names, keys, strict=True) if key not in partners]
+    _check_unique(a, keys_a)
+    _check_unique(b, keys_b)
+    for side, opposite, keys, keys_of_opposite in ((a, b, keys_a, set(keys_b)), (b, a, keys_b, set(keys_a))):
+        alone = [name for name, key in zip(side.names, keys, strict=True) if key not in keys_of_opposite]
         if len(alone) == len(side):
             raise ValueError(
                 f"{argument('pairs')} finds a partner in {b.label!r} for no image of {a.label!r}: {keys_a[0]!r} is none"
@@ -184,3 +246,10 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
                 f"{argument('pairs')} finds no partner in {opposite.label!r} for {images_in_words(len(alone))} of"
                 f" {side.label!r}, such as {alone[0]!r}"
             )
+
+
+def _check_unique(images: ImageSource, keys: Sequence[object]) -> None:
+    """Raise ValueError if several images have the same key."""
+    key, count = Counter(keys).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{argument('pairs')} gives {key!r} to {count} images of {images.label!r}")

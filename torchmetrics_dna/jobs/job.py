@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from operator import itemgetter, methodcaller
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from torchmetrics_dna.dna.image_sample import ImageSample
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images import Images, ImageSource, Reading
 from torchmetrics_dna.images.inputs import mapped, tensors_of
-from torchmetrics_dna.images.loader import Batch, load_batches, refusal
+from torchmetrics_dna.images.loader import load_batches, refusal
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.images.sets import unreadable
 from torchmetrics_dna.jobs.groups import Groups, grouping
@@ -27,9 +27,10 @@ from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images.loader import Batch
     from torchmetrics_dna.statistics import State, Statistic
 
-# Name of the statistic of spatial means of single images, in the layers of outlier scores.
+# Name of the statistic that keeps the spatial means of each image in the layers that outlier scores use.
 MEANS = "means"
 
 
@@ -38,14 +39,16 @@ class Split:
     """Measured states of a part of an image set.
 
     Attributes:
-        states: States by name of the statistic.
-        unreadable: One line for each image that was left out.
+        states: State of each statistic, by name.
+        unreadable: One line for each image that could not be read.
         num_images: Number of images that were read.
-        first: Name of the first of these images; empty if there is none.
-        last: Name of the last of these images.
-        numbers: Index of each image in its source, or its number in a stream, if values of single images are kept.
-        names: Names of the images with numbers.
-        notes: Values of single images, such as folds and thumbnails, of each batch.
+        first: Name of the first image that was read; empty if there is none.
+        last: Name of the last image that was read; empty if there is none.
+        numbers: Index of each image in its source, or its number in a stream. Empty if the job keeps no values of
+            single images.
+        names: Name of each image in ``numbers``.
+        notes: Values of single images, such as folds and thumbnails, by name. The tensors of a list are those of
+            consecutive batches.
 
     """
 
@@ -60,14 +63,14 @@ class Split:
 
 
 class Share(NamedTuple):
-    """Images that one process or part read of a set, with values of each.
+    """Images that were read in one part of a job, or by one process, with their values.
 
     Attributes:
-        num_images: Number of the images.
-        unreadable: One line for each image that was left out.
+        num_images: Number of images that were read.
+        unreadable: One line for each image that could not be read.
         numbers: Numbers of the images, as in :class:`Split`.
         names: Names of the images.
-        rows: Other values of each image, by name.
+        rows: Other values of the images, by name. Each tensor has one row per image.
 
     """
 
@@ -79,15 +82,15 @@ class Share(NamedTuple):
 
 
 class Activated(NamedTuple):
-    """Activations of a batch of images.
+    """Activations of a batch of images, or of a part of a batch.
 
     Attributes:
-        places: Indices of the readable images; in a stream, numbers of their entries.
+        places: Index of each readable image in the source. In a stream, the number of its entry.
         activations: Activations by layer, ``(B, n, *positions)``.
-        left_out: One line for each image that was left out.
+        left_out: One line for each image that could not be read.
         names: Names of the readable images.
         notes: Values of single images, such as folds and thumbnails, by name, ``(B, ...)``.
-        ends: True if these are the last images of a part.
+        ends: True if these are the last images of a split.
 
     """
 
@@ -111,19 +114,20 @@ class Activated(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Maps splits of an image set to statistics.
+    """Measurement of statistics of an image set, split by split.
 
-    A split is a range of images, or of shards of a stream. A whole set is one split; so are a part of a resumable job,
-    a class, and a window of a stream.
+    A split is a range of images, or of shards of a stream. It can be a whole set, a part of a resumable job, a class,
+    or a window of a stream.
 
     Args:
         extractor: The network, on its device.
         statistics: The statistics to accumulate, by name.
         reading: Options for reading the images.
-        num_folds: Number of folds of images that the statistics keep; None for none.
-        groups: Images that share a fold, see :func:`group_names`; by default those of equal pixels.
-        folds: Fold of each image, by its number in the source; None for folds by groups.
-        notes: Functions of an image's pixels that return more values of it, by name.
+        num_folds: Number of folds of images that the statistics keep, or None to keep no folds.
+        groups: Groups of images that share a fold, see :func:`group_names`. By default, images with equal pixels share
+            a fold.
+        folds: Fold of each image, by the number of the image in its source. If None, the groups decide the folds.
+        notes: Functions that receive the pixels of an image, and return values to keep for this image, by name.
 
     """
 
@@ -143,52 +147,78 @@ class Job:
         size: int | None = None,
         whole: Images | None = None,
     ) -> Iterator[Split]:
-        """Yield the measured splits one by one. Release each before taking the next, or two are in memory.
+        """Yield the measured splits one by one.
+
+        Delete each split before the next iteration, so that two splits are never in memory.
 
         Args:
             images: The images.
-            splits: Range of images, or of shards of a stream, of each split; None for all in one.
-            size: Number of images of each split instead; the last split may have fewer.
-            whole: The source that the images are a share of, for groups that are given by index.
+            splits: Range of images, or of shards of a stream, of each split. If this and ``size`` are None, all images
+                are one split.
+            size: Number of images per split, instead of ``splits``. The last split may have fewer.
+            whole: The whole source, if ``images`` is a share of it. A sequence of groups has one item for each image of
+                the whole source.
 
         Raises:
-            ValueError: If images have no such groups, one can't be read, or activations are not finite.
+            ValueError: If the groups do not fit the images, an image can't be read, or activations are not finite.
 
         """
+        if size is not None:
+            yield from self._run_windows(images, size, whole)
+            return
         split: Split | None = None
-        for part in self.activate(images, splits, size, whole):
-            begin = 0
+        for part in self.activate(images, splits, whole=whole):
+            if split is None:
+                split = self.empty()
+            if part.places:
+                self._add_(split, images, part, slice(None))
+            split.unreadable += part.left_out
             ends = part.ends
+            del part
+            if splits is not None and ends:
+                yield split
+                # Counts may be large. Free those of this split before those of the next one are allocated.
+                split = None
+        if splits is None:
+            yield self.empty() if split is None else split
+
+    def _run_windows(self, images: Images, size: int, whole: Images | None) -> Iterator[Split]:
+        """Yield a split for every ``size`` images. The last split may have fewer images."""
+        split: Split | None = None
+        for part in self.activate(images, size=size, whole=whole):
+            begin = 0
             while begin < len(part.places):
                 if split is None:
                     split = self.empty()
-                end = len(part.places)
-                if size is not None:
-                    end = min(end, begin + size - split.num_images)
+                end = min(len(part.places), begin + size - split.num_images)
                 self._add_(split, images, part, slice(begin, end))
                 begin = end
                 if split.num_images == size:
                     yield split
                     split = None
-            if size is None or part.left_out:
+            if part.left_out:
                 if split is None:
                     split = self.empty()
                 split.unreadable += part.left_out
             del part
-            if splits is not None and ends:
-                assert split is not None
-                yield split
-                # Counts may be large, so they are freed before those of the next split are allocated.
-                split = None
-        if splits is None and size is None and split is None:
-            split = self.empty()
-        if splits is None and split is not None:
+        if split is not None:
             yield split
 
     def run_by(
         self, images: Images, classes_of: Callable[[Activated], Sequence[str | None]], classes: Sequence[str]
     ) -> dict[str, Split]:
-        """Measure all classes in one pass, all in memory; images whose class is None are left out."""
+        """Measure the images of each class in one pass. The states of all classes are in memory.
+
+        Args:
+            images: The images.
+            classes_of: Function that returns the class of each image of a batch. It returns None for an image to leave
+                out.
+            classes: Names of all classes.
+
+        Returns:
+            The split of each class. The first one also has the lines of all unreadable images.
+
+        """
         splits = {name: self.empty() for name in classes}
         for part in self.activate(images):
             labels = classes_of(part)
@@ -203,11 +233,11 @@ class Job:
         return splits
 
     def empty(self) -> Split:
-        """Return a split of no images."""
+        """Return a split without images."""
         return Split({name: statistic.empty(self.extractor.device) for name, statistic in self.statistics.items()})
 
     def values(self, split: Split) -> dict[str, Any]:
-        """Return the value of each statistic; DNAs are on the CPU, and may be views of the split."""
+        """Return the value of each statistic by name. DNAs are on the CPU, and may share memory with the split."""
         origin = self.extractor.origin
         if self.reading.scale is not None:
             origin["preparation"] |= {"scale": self.reading.scale}
@@ -218,15 +248,30 @@ class Job:
         return values
 
     def dnas_and_share(self, split: Split) -> tuple[dict[str, Any], Share]:
-        """Return the DNAs of a split, and its other results: values of single images, folds and thumbnails."""
-        values = self.values(split)
-        rows = {name: values.pop(name) for name, statistic in self.statistics.items() if statistic.by_image}
-        rows |= {name: torch.cat(batches) for name, batches in split.notes.items()}
-        values = self.with_sample(values, rows)
-        return values, Share(split.num_images, split.unreadable, split.numbers, split.names, rows)
+        """Return the DNAs of a split by kind, and the values of its single images."""
+        dnas: dict[str, Any] = {}
+        rows: dict[str, Tensor] = {}
+        for name, value in self.values(split).items():
+            if self.statistics[name].by_image:
+                rows[name] = value
+            else:
+                dnas[name] = value
+        for name, batches in split.notes.items():
+            rows[name] = torch.cat(batches)
+        share = Share(split.num_images, split.unreadable, split.numbers, split.names, rows)
+        return self.with_sample(dnas, rows), share
 
     def with_sample(self, dnas: dict[str, Any], rows: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the DNAs with a sample of single images in that of layers, if the job keeps the means of images."""
+        """Add a sample of single images to the DNA of kind layer-gaussian, if the job keeps spatial means of images.
+
+        Args:
+            dnas: DNAs by kind.
+            rows: Values of single images, by name.
+
+        Returns:
+            The DNAs by kind.
+
+        """
         kind = LayerGaussianDNA.kind
         means = self.statistics.get(MEANS)
         if kind not in dnas or not isinstance(means, SpatialMeans) or not len(rows[MEANS]):
@@ -249,23 +294,40 @@ class Job:
         size: int | None = None,
         whole: Images | None = None,
     ) -> Iterator[Activated]:
-        """Yield the activations of images, batch by batch; arguments are those of :meth:`run`.
+        """Yield the activations of images in parts of a batch. The arguments are those of :meth:`run`.
 
-        On the CPU, batches are as large as the network runs at once. Delete the activations before the next iteration,
-        so that two are never in memory.
+        On the CPU, a part has at most as many images as the network processes at once. Delete each part before the next
+        iteration, so that the activations of two parts are never in memory.
         """
         if splits is not None and not splits:
             return
-        extractor = self.extractor
-        progress = self.reading.progress
         group_of: Callable[[int, str], object] | None = None
         if self.num_folds is not None:
             group_of = grouping(whole or images, self.groups)
-        notes = self._functions_of_notes(has_groups=group_of is not None)
+        progress = self.reading.progress
         num_done = 0
         total = count_images(images, splits)
         needs_fingerprint = True
-        for batch in load_batches(
+        for batch in self._load(images, splits, size, has_groups=group_of is not None):
+            pixels = mapped(self._to_device, batch.images)
+            # The first batch may hold no image that can be read.
+            if batch.numbers and needs_fingerprint:
+                self.extractor.take_fingerprint(self.extractor.input_form(pixels))
+                needs_fingerprint = False
+            yield from self._activate_batch(images, batch, pixels, group_of)
+            num_done += len(batch.numbers) + len(batch.unreadable)
+            if progress:
+                progress(images.label, num_done, total)
+        if progress and total is None and num_done:
+            progress(images.label, num_done, num_done)
+
+    def _load(
+        self, images: Images, splits: Sequence[range] | None, size: int | None, *, has_groups: bool
+    ) -> Iterator[Batch]:
+        """Yield the batches of the images, prepared as the network needs them."""
+        extractor = self.extractor
+        notes = self._functions_of_notes(has_groups=has_groups)
+        return load_batches(
             images,
             extractor.input_size,
             extractor.crop,
@@ -277,45 +339,29 @@ class Job:
             parts=splits,
             window=size,
             pin_memory=extractor.device.type == "cuda",
-        ):
-            pixels = mapped(methodcaller("to", extractor.device, non_blocking=True), batch.images)
-            properties: list[Tensor] = []
-            if batch.properties is not None:
-                properties.append(batch.properties.to(extractor.device, non_blocking=True))
-            # The first batch may hold no image that can be read.
-            if batch.numbers and needs_fingerprint:
-                extractor.take_fingerprint(extractor.input_form(pixels))
-                needs_fingerprint = False
-            yield from self._activate_batch(batch, pixels, properties, group_of, images)
-            num_done += len(batch.numbers) + len(batch.unreadable)
-            if progress:
-                progress(images.label, num_done, total)
-        if progress and total is None and num_done:
-            progress(images.label, num_done, num_done)
+        )
+
+    def _to_device(self, values: Tensor) -> Tensor:
+        """Copy a tensor to the device of the network, without waiting for the copy."""
+        return values.to(self.extractor.device, non_blocking=True)
 
     def _activate_batch(
-        self,
-        batch: Batch,
-        pixels: Any,
-        properties: Sequence[Tensor],
-        group_of: Callable[[int, str], object] | None,
-        images: Images,
+        self, images: Images, batch: Batch, pixels: Any, group_of: Callable[[int, str], object] | None
     ) -> Iterator[Activated]:
-        """Yield the activations of a batch, in parts that the network runs at once.
+        """Yield the activations of a batch in parts.
 
         Args:
-            batch: The batch, on the CPU.
-            pixels: Images or inputs of the batch, on the device of the extractor.
-            properties: Image properties of the batch, on the device of the extractor; empty if there are none.
-            group_of: Function that returns the group of an image, of its number and name; None without folds.
-            images: All images.
+            images: Source of the images.
+            batch: The batch.
+            pixels: Images of the batch on the device of the network.
+            group_of: Function of the number and name of an image that returns its group; None without groups.
 
         """
         extractor = self.extractor
-        run = partial(extractor, resized=extractor.input_size is not None)
         images_at_once = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
-        # The first part reports the images of the batch that can't be read.
-        unreadable = batch.unreadable
+        properties = None if batch.properties is None else self._to_device(batch.properties)
+        # The lines of unreadable images come with the first part of the batch.
+        left_out = batch.unreadable
         for part in cut(len(batch.numbers), images_at_once):
             raise_if_peer_failed()
             places = batch.numbers[part]
@@ -325,10 +371,12 @@ class Job:
                 notes |= self._given_folds(_numbers(images, places), names, group_of, self.num_folds)
             activations: dict[str, Tensor] = {}
             if batch.numbers:
-                inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in properties)]
-                activations = run(*inputs)
+                inputs = [mapped(itemgetter(part), pixels)]
+                if properties is not None:
+                    inputs.append(properties[part])
+                activations = extractor(*inputs, resized=extractor.input_size is not None)
             is_last_part = part.stop == len(batch.numbers)
-            activated = Activated(places, activations, unreadable, names, notes, batch.ends and is_last_part)
+            activated = Activated(places, activations, left_out, names, notes, batch.ends and is_last_part)
             del activations
             if extractor.example is not None and batch.numbers:
                 inputs_on_host = mapped(itemgetter(part), batch.images)
@@ -336,10 +384,10 @@ class Job:
                 activated = _only_finite(activated, inputs_on_host, noun, self.reading.skip_unreadable)
             yield activated
             del activated
-            unreadable = []
+            left_out = []
 
     def _functions_of_notes(self, *, has_groups: bool) -> list[Callable[[Any], dict[str, Tensor]]]:
-        """Return the functions that note values of an image; with folds, also those that tests need."""
+        """Return the functions whose values are kept for each image. With folds, tests need more of these values."""
         functions = list(self.notes)
         if self.num_folds is None:
             return functions
@@ -358,7 +406,10 @@ class Job:
         group_of: Callable[[int, str], object] | None,
         num_folds: int,
     ) -> dict[str, Tensor]:
-        """Return the folds of images, ``(B,)``, as a note, if folds or groups are given; else nothing."""
+        """Return the folds of images, ``(B,)``, under the name ``"folds"``.
+
+        The dictionary is empty if neither folds nor groups are given: the fold of an image then depends on its pixels.
+        """
         if self.folds is not None:
             return {"folds": torch.tensor([self.folds[number] for number in numbers])}
         if group_of is not None:
@@ -367,7 +418,7 @@ class Job:
         return {}
 
     def _add_(self, split: Split, images: Images, part: Activated, chosen: slice | list[int]) -> None:
-        """Add the chosen images of a part in place."""
+        """Add the chosen images of a part to a split, in place."""
         part = part.take(chosen)
         activations = Activations(part.activations)
         places = part.places
@@ -386,40 +437,58 @@ class Job:
             split.names += names
 
 
-def _all_notes(takes: Sequence[Callable[[Any], dict[str, Tensor]]], image: Any) -> dict[str, Tensor]:
-    """Return the values that several functions note of an image."""
-    return {name: values for take in takes for name, values in take(image).items()}
+def _all_notes(functions: Sequence[Callable[[Any], dict[str, Tensor]]], image: Any) -> dict[str, Tensor]:
+    """Apply several functions to an image, and return the values of all by name."""
+    notes: dict[str, Tensor] = {}
+    for function in functions:
+        notes |= function(image)
+    return notes
 
 
 def _only_finite(part: Activated, inputs: Any, noun: str, skip: bool | None) -> Activated:
-    """Leave out inputs whose values and activations are not all finite. Only such values sync a device.
+    """Leave out inputs if they and their activations contain values that are NaN or infinite.
+
+    Args:
+        part: Activations of the inputs.
+        inputs: The inputs, on the CPU.
+        noun: Noun for one input, such as "row".
+        skip: Whether to leave such inputs out, instead of raising an error.
 
     Raises:
-        ValueError: If there are such inputs, with their names, unless they are skipped.
+        ValueError: If there are such inputs, unless they are skipped. The message has their names.
 
     """
     finite = [values.reshape(len(values), -1).isfinite().all(1) for values in tensors_of(inputs)]
-    rows = (~torch.stack(finite).all(0)).nonzero()[:, 0].tolist()
-    # Inputs with gaps are fine for a network that ignores them.
-    bad = [i for i in rows if not all(bool(values[i].isfinite().all()) for values in part.activations.values())]
+    rows_to_check = (~torch.stack(finite).all(0)).nonzero()[:, 0].tolist()
+    # A network may ignore missing values, so these inputs are kept if their activations are finite. The activations of
+    # other inputs are not checked here, since each batch would then wait for the device.
+    bad = [row for row in rows_to_check if not _has_finite_activations(part, row)]
     if not bad:
         return part
-    lines = [unreadable(part.names[i], ValueError("it has values that are NaN or infinite"), noun) for i in bad]
+    lines = [unreadable(part.names[row], ValueError("it has values that are NaN or infinite"), noun) for row in bad]
     if not skip:
         raise ValueError(refusal(lines))
-    good = part.take([i for i in range(len(part.places)) if i not in bad])
+    good = part.take([row for row in range(len(part.places)) if row not in bad])
     return good._replace(left_out=part.left_out + lines)
 
 
+def _has_finite_activations(part: Activated, row: int) -> bool:
+    """Return whether the activations of one image are finite in all layers."""
+    return all(bool(values[row].isfinite().all()) for values in part.activations.values())
+
+
 def _numbers(images: Images, places: Sequence[int]) -> list[int]:
-    """Return indices of images in their original source, or running numbers in a stream."""
+    """Return the indices of images in the source that they were taken from. In a stream, return their numbers."""
     if isinstance(images, ImageSource):
         return [images.numbers[i] for i in places]
     return list(places)
 
 
 def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
-    """Return the number of images in these parts; None for a stream of unknown length."""
+    """Return the number of images in these ranges of images or shards; None if it is unknown.
+
+    It is unknown for some shards of a stream, and for a stream of unknown length.
+    """
     if isinstance(images, ImageSource):
         return len(images) if parts is None else sum(map(len, parts))
     has_all_shards = parts is None or sum(map(len, parts)) == len(images.shards)
@@ -427,7 +496,15 @@ def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
 
 
 def check_any_read(num_images: int, unreadable: Sequence[str], label: str, noun: str) -> None:
-    """Raise ValueError if all images, or other inputs, were left out, or there were none."""
+    """Raise ValueError if there are no images, or if none could be read.
+
+    Args:
+        num_images: Number of images, also of those that could not be read.
+        unreadable: One line for each image that could not be read.
+        label: Name of the image set.
+        noun: Noun for one input, such as "image".
+
+    """
     if unreadable and num_images == 1:
         raise ValueError(f"The only {noun} could not be read: {unreadable[0]}")
     if unreadable and len(unreadable) == num_images:

@@ -1,4 +1,4 @@
-"""Make the DNA of an image set, or files of it in parts, resumed after an interruption; and activation ranges."""
+"""Make the DNA of an image set in memory or in files, and measure activation ranges."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def make_dna(
         source: A folder, a file of images (zip, tar, Parquet, array, list, video), an address or a pattern of these,
             a dataset, images in memory, or an iterable of images; see :func:`open_source`.
         feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU.
-        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``; or a list of several, which are made in one pass
-            over the images.
-        options: Some of :class:`Arguments`, as the signature shows. Folds are kept if ``num_folds`` is given, such as
-            20, so that :func:`compare` can test.
+        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``. A list of several kinds is made in one pass over
+            the images.
+        options: Some of :class:`Arguments`, as the signature shows. Pass ``num_folds``, such as 20, to keep the folds
+            that the tests of :func:`compare` need.
 
     Returns:
         A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU. For a list of kinds, a
-        dict of the DNA of each kind.
+        dict with the DNA of each kind.
 
     Raises:
-        ValueError: If an argument is wrong, there are no images, or one can't be read.
+        ValueError: If an argument is wrong, there are no images, or an image can't be read.
 
     Example:
         >>> import numpy as np
@@ -81,8 +81,8 @@ efficientnet_lite0)
         kinds: list[Any] = [kind] if isinstance(kind, str) else list(dict.fromkeys(kind))
         if not kinds:
             raise ValueError("Argument `kind` expected to be one kind of DNA or several, but got none")
-        for each in kinds:
-            check_one_of("kind", each, Kind)
+        for name in kinds:
+            check_one_of("kind", name, Kind)
         sides = open_sides([source], arguments, kinds)
         sides = replace(sides, jobs=[keeping_sample(sides.jobs[0])])
         sides.source(0, "A DNA")
@@ -92,7 +92,7 @@ efficientnet_lite0)
         warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}")
     if isinstance(kind, str):
         return measured.first
-    return {each: measured.dnas[each] for each in kinds}
+    return {name: measured.dnas[name] for name in kinds}
 
 
 def make_files(
@@ -104,29 +104,33 @@ def make_files(
     resume: bool,
     notes: str,
 ) -> tuple[dict[str, Path | str], list[str]]:
-    """Write the DNA of an image set to files, all kinds from one pass.
+    """Write the DNA of an image set to one file per kind, in one pass over the images.
 
-    The images are measured in parts, kept in the folder ``OUTPUT.parts`` until the output is written. The parts and the
-    order in which they are merged do not depend on the number of processes, so the files are the same to the last byte.
-    The folder is locked meanwhile, so that jobs do not mix. In a stream of files each file is a part, or several files
-    if there are more than 1,000; sources that live in this process have no parts.
+    The images are measured in parts. The parts are kept in the folder ``OUTPUT.parts`` until the output is written. The
+    folder is locked meanwhile, so that no other job writes to it. The files are the same, byte by byte, for any number
+    of processes.
+
+    In a stream of files, each file is a part. If there are more than 1,000 files, a part has several. A stream that
+    lives in this process has no parts.
 
     Args:
         source: See :func:`open_source`.
-        output: Path of the file, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in the
-            working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
+        output: Path of the file, or an address such as ``s3://bucket/x.dna.npz``. For an address, the folder of parts
+            is in the working directory. For several kinds, the files of ``x.dna.npz`` are ``x.histogram.dna.npz`` and
+            so on.
         kinds: Kinds of DNA to make.
-        arguments: As for :func:`make_dna`; all processes of torch.distributed share the images.
-        resume: Resume from the finished parts of an interrupted call.
+        arguments: As for :func:`make_dna`. All processes of torch.distributed share the images.
+        resume: Whether to resume from the finished parts of an interrupted call.
         notes: Text to store in the files.
 
     Returns:
-        The path or address of the file of each kind, and one line for each image that was left out.
+        The path or address of the file of each kind, and one line for each image that could not be read.
 
     Raises:
         FileNotFoundError: If the images, or the folder or bucket to write to, do not exist.
         FileExistsError: If ``output`` exists and is not a file.
-        ValueError: As of :func:`measure`, and :meth:`Parts.begin`; also if a stream is to be resumed.
+        ValueError: If the images can't be measured, see :func:`measure`. If the folder of parts can't be used, see
+            :meth:`Parts.begin`. If ``resume`` is passed for a stream that has no parts.
 
     """
     with in_step():
@@ -134,7 +138,6 @@ def make_files(
         check_model_named(sides.extractor.name)
         images = sides.source(0, "A DNA")
         job = keeping_sample(sides.jobs[0])
-        on = arguments.on
         paths = output_paths(output, kinds)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)
@@ -143,19 +146,13 @@ def make_files(
         with in_step():
             if rank() == 0:
                 parts.begin(resume)
-            if on is None:
-                # All processes share what rank 0 misses before any process finishes a part.
-                missing = gather(parts.missing())[0]
-                parts.measure(missing[rank() :: world_size()])
-                # Wait until all parts are there.
-                gather(None)
-            else:
-                for _ in finish_on_ray(parts, on):
-                    pass
+            _measure_missing(parts, arguments.on)
+            # In all processes, this raises an error if no image could be read.
             dnas = parts.merged()
             if rank() == 0:
                 for kind, dna in dnas:
                     replace(dna, notes=notes).save(paths[kind])
+                    # Two DNAs are large, so free this one before the next is merged.
                     del dna
             unreadable = parts.unreadable()
             # Wait until all processes have read the parts, which are removed next.
@@ -167,8 +164,34 @@ def make_files(
     return paths, unreadable
 
 
+def _measure_missing(parts: Parts, on: str | None) -> None:
+    """Measure the parts that are not finished, in all processes or on a Ray cluster."""
+    if on is not None:
+        for _ in finish_on_ray(parts, on):
+            # The results are in the folder of the parts.
+            pass
+        return
+    # The processes share the parts that were missing in rank 0 before any process finished a part.
+    missing = gather(parts.missing())[0]
+    parts.measure(missing[rank() :: world_size()])
+    # Wait until all processes have written their parts.
+    gather(None)
+
+
 def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str], resume: bool, notes: str) -> list[str]:
-    """Write the DNAs of a stream, measured in one pass; return one line for each image that was left out."""
+    """Write the DNAs of a stream that lives in this process, without parts.
+
+    Args:
+        images: The stream.
+        job: Job that measures the DNAs.
+        paths: Path or address of the file of each kind.
+        resume: Whether finished parts were requested, which is an error.
+        notes: Text to store in the files.
+
+    Returns:
+        One line for each image that could not be read.
+
+    """
     if resume:
         raise ValueError(
             f"{images.label!r} lives in this process, so it has no parts to resume from; leave out"
@@ -182,11 +205,16 @@ def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str],
 
 
 def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[str, Path | str]:
-    """Return the path or address of each kind of DNA, if it can be written; errors as of :func:`check_writable`."""
+    """Return the path or address of the file of each kind of DNA, and check that the file can be written.
+
+    Raises:
+        OSError: If a file can't be written, see :func:`check_writable`.
+
+    """
     output = os.fspath(output)
     names = {kinds[0]: output}
     if len(kinds) > 1:
-        suffix = next((end for end in (".dna.npz", ".npz") if output.endswith(end)), "")
+        suffix = next((suffix for suffix in (".dna.npz", ".npz") if output.endswith(suffix)), "")
         stem = output.removesuffix(suffix)
         names = {kind: f"{stem}.{kind}{suffix}" for kind in kinds}
     for name in names.values():
@@ -195,16 +223,24 @@ def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[s
 
 
 def parts_folder(output: str | os.PathLike[str]) -> Path:
-    """Return the folder of a job's parts: beside its output, or in the working directory if that is an address."""
-    return Path(f"{output.rpartition('/')[2] if is_address(output) else output}.parts")
+    """Return the folder of a job's parts, next to the output. For an address, it is in the working directory."""
+    path = output.rpartition("/")[2] if is_address(output) else output
+    return Path(f"{path}.parts")
 
 
 class MeasuredRanges(NamedTuple):
-    """Activation ranges measured in one pass over image sets."""
+    """Activation ranges measured in one pass over image sets.
 
-    ranges: ActivationRanges  # ranges of all images, united with the given ones
-    num_images: int  # number of images that were measured
-    unreadable: list[str]  # one line for each image that was left out
+    Attributes:
+        ranges: Ranges of all images, merged with the earlier ranges.
+        num_images: Number of images that were measured.
+        unreadable: One line for each image that could not be read.
+
+    """
+
+    ranges: ActivationRanges
+    num_images: int
+    unreadable: list[str]
 
 
 @taking("layers", "reading", "distributed")
@@ -214,17 +250,17 @@ def measure_ranges(
     margin: FixedMargin = "widen",
     **options: Any,
 ) -> MeasuredRanges:
-    """Measure the minimum and maximum of each neuron in one pass over image sets; earlier ranges may be among them.
+    """Measure the minimum and maximum activation of each neuron in one pass over image sets.
 
     Args:
-        sources: Image sets, see :func:`make_dna`, and earlier ranges.
+        sources: Image sets, see :func:`make_dna`, and earlier ranges to merge with theirs.
         feature: As for :func:`make_dna`.
-        margin: Rule of the ranges, see :class:`ActivationRanges`.
+        margin: Margin rule of the ranges, see :class:`ActivationRanges`.
         options: Some of :class:`Arguments`, as the signature shows.
 
     Raises:
-        ValueError: If a source has no images, one can't be read, activations are not finite, or earlier ranges are of
-            other layers or another margin rule.
+        ValueError: If there are no images, an image can't be read, or activations are not finite. Also if earlier
+            ranges have other layers or another margin rule.
         RuntimeError: If there are no sources.
 
     Example:
@@ -237,17 +273,19 @@ def measure_ranges(
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
         check_one_of("margin", margin, FixedMargin)
-        earlier = [source for source in sources if isinstance(source, ActivationRanges)]
-        sides = open_sides([source for source in sources if not isinstance(source, ActivationRanges)], arguments, [])
+        earlier_ranges = [source for source in sources if isinstance(source, ActivationRanges)]
+        image_sets = [source for source in sources if not isinstance(source, ActivationRanges)]
+        sides = open_sides(image_sets, arguments, [])
         statistic = RangeStatistic(sides.extractor, margin)
         state = statistic.empty(sides.extractor.device)
-        for ranges in earlier:
+        for ranges in earlier_ranges:
             statistic.add_ranges_(state, ranges)
         unreadable: list[str] = []
         job = replace(sides.job, statistics={"ranges": statistic})
         opened = [sides.source(k, "A range") for k in range(len(sides.images))]
         for images in opened:
-            (split,) = job.run(images.split(rank(), world_size()) if arguments.distributed else images)
+            share = images.split(rank(), world_size()) if arguments.distributed else images
+            (split,) = job.run(share)
             statistic.merge_(state, split.states["ranges"])
             unreadable += split.unreadable
         if arguments.distributed:

@@ -33,16 +33,17 @@ class Measured:
     """Values measured in one pass over an image set.
 
     Attributes:
-        dnas: DNAs of each requested kind, all of the same images; with folds, if the job has folds.
-        unreadable: One line for each image that was left out.
-        numbers: Source indices of the readable images, ascending. Rows follow this order.
-        names: Names of these images.
-        rows: Other values of each image, by name of the statistic or note, such as ``"folds"``.
-        features: Spatial means of the images, if the job keeps them.
+        dnas: DNA of each requested kind. They have folds if the job has.
+        unreadable: One line for each image that could not be read.
+        numbers: Index of each readable image in its source, in ascending order.
+        names: Names of the readable images, in the same order.
+        rows: Other values of the readable images, by name of the statistic or note, such as ``"folds"``. Each tensor
+            has one row per image, in the same order.
+        features: Spatial means of the images, or None if the job does not keep them.
 
     """
 
-    # No file of a result has these.
+    # Files of results do not contain these fields.
     UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features")
 
     dnas: dict[str, DNA]
@@ -64,13 +65,16 @@ class Measured:
 
     @property
     def first(self) -> DNA:
-        """First of the DNAs, for values that all have in common."""
+        """First of the DNAs, for values that all DNAs share, such as the neurons."""
         return next(iter(self.dnas.values()))
 
     def rows_in(self, other: Measured) -> Tensor | None:
-        """Return the row of each image in another set that has equal pixels or values, -1 for none.
+        """Find for each image an image in another set with equal pixels or values.
 
-        None unless digests of both were kept.
+        Returns:
+            Row of the first such image in the other set, or -1 if there is none, ``(images,)``. None if digests were
+            not kept in both sets.
+
         """
         if "digest" not in self.rows or "digest" not in other.rows:
             return None
@@ -81,7 +85,11 @@ class Measured:
         return torch.tensor(rows)
 
     def input_of(self, distance: Distance) -> Any:
-        """Return what a distance needs: a DNA, or features of its or the last layer; None if it was not measured."""
+        """Return the input of a distance, or None if it was not measured.
+
+        The input is a DNA. For a distance of single images, it is the features of one layer: the layer of the distance,
+        or else the last layer.
+        """
         if not distance.kinds:
             if self.features is None:
                 return None
@@ -96,21 +104,21 @@ class Measured:
         return dna.select([distance.layer])
 
     def select(self, neurons: Neurons) -> Measured:
-        """Return a copy with DNAs of these neurons only; per-image values are unchanged."""
+        """Return a copy with DNAs of these neurons only. The values of single images are unchanged."""
         return replace(self, dnas={kind: dna.select(neurons=neurons) for kind, dna in self.dnas.items()})
 
     def merge(self, other: Measured) -> Measured:
-        """Return the DNAs of both sets of images together; per-image values are left out."""
+        """Merge the DNAs of two sets of images. The values of single images are left out."""
         dnas = {kind: merged([dna, other.dnas[kind]]) for kind, dna in self.dnas.items()}
         return Measured(dnas, self.unreadable + other.unreadable)
 
     def without_folds(self) -> Measured:
-        """Return a copy without folds, which take most of the memory."""
+        """Return a copy of the DNAs without folds, which take most of the memory."""
         return Measured({kind: replace(dna, folds=()) for kind, dna in self.dnas.items()}, self.unreadable)
 
 
 def unreadable_of(sides: Iterable[Measured]) -> list[str]:
-    """Return one line for each image that was left out. A set that was measured once is listed once."""
+    """Return one line for each image that could not be read. A set that occurs several times is listed once."""
     lines_by_list = {id(side.unreadable): side.unreadable for side in sides}
     return [line for lines in lines_by_list.values() for line in lines]
 
@@ -123,58 +131,90 @@ def measure(
     Args:
         job: The job.
         images: The images.
-        distributed: Share the images among the processes of torch.distributed; all get the same result.
-        own: Whether each process has images of its own; with ``distributed``, all are measured as one set.
-        on: Ray cluster that measures them, which was checked, see :func:`finish_on_ray`.
+        distributed: Whether to share the images among the processes of torch.distributed. All processes get the same
+            result.
+        own: Whether each process has images of its own. With ``distributed``, all of them are measured as one set.
+        on: Ray cluster that measures the images, see :func:`finish_on_ray`. It was checked by :func:`check_on_ray`.
 
     Raises:
-        ValueError: If there are no images, one can't be read, or its activations are not finite.
+        ValueError: If there are no images, an image can't be read, or activations are not finite.
 
     """
     distributed = distributed and world_size() > 1
     with in_step(distributed):
         if on is not None:
-            with TemporaryDirectory() as folder:
-                parts = Parts(Path(folder), images, job)
-                shares = list(finish_on_ray(parts, on))
-                return _measured(job, images, dict(parts.merged()), shares)
+            return _measure_on_ray(job, images, on)
         # One process splits the images, too, so that their numbers start at 0: they may be some images of a source.
-        share = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
-        (split,) = job.run(share, whole=images)
+        process_images = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
+        (split,) = job.run(process_images, whole=images)
         if distributed:
-            # An error of one process is an error of all.
+            # Raise the error of another process before the states are reduced.
             gather(None)
             for name, statistic in job.statistics.items():
                 statistic.reduce_(split.states[name])
-        values, read = job.dnas_and_share(split)
-        return _measured(job, images, values, gather(read) if distributed else [read])
+        dnas, share = job.dnas_and_share(split)
+        shares = gather(share) if distributed else [share]
+        return _measured(job, images, dnas, shares)
+
+
+def _measure_on_ray(job: Job, images: Images, on: str) -> Measured:
+    """Measure images on a Ray cluster, in parts that are kept in a temporary folder."""
+    with TemporaryDirectory() as folder:
+        parts = Parts(Path(folder), images, job)
+        shares = list(finish_on_ray(parts, on))
+        return _measured(job, images, dict(parts.merged()), shares)
 
 
 def measured_of(job: Job, images: Images, split: Split) -> Measured:
-    """Return what a split of an image set holds."""
-    values, share = job.dnas_and_share(split)
-    return _measured(job, images, values, [share])
+    """Return the values of one split of an image set.
+
+    Args:
+        job: The job that measured the split.
+        images: The image set.
+        split: The split.
+
+    """
+    dnas, share = job.dnas_and_share(split)
+    return _measured(job, images, dnas, [share])
 
 
 def _measured(job: Job, images: Images, dnas: dict[str, DNA], shares: Sequence[Share]) -> Measured:
-    """Put together what was read of an image set, in the order of the source."""
+    """Join the values that processes or parts measured, in the order of the source.
+
+    Args:
+        job: The job that measured them.
+        images: The image set.
+        dnas: DNA of all images, by kind.
+        shares: Images that each process read, or that were read in each part.
+
+    Raises:
+        ValueError: If no image could be read.
+
+    """
     unreadable = sorted(line for share in shares for line in share.unreadable)
     num_images = sum(share.num_images for share in shares) + len(unreadable)
     check_any_read(num_images, unreadable, images.label, noun_of(job.extractor))
     numbers = torch.tensor([number for share in shares for number in share.numbers], dtype=torch.int64)
-    names = [name for share in shares for name in share.names]
     order = numbers.argsort()
-    # The rows of an empty share have another shape and can't be concatenated.
-    read = [share for share in shares if share.numbers]
-    row_names = [*read[0].rows] if read else []
-    rows = {name: torch.cat([share.rows[name] for share in read])[order] for name in row_names}
+    # The readable images of a stream get consecutive numbers.
+    numbers_in_order = numbers[order].tolist() if isinstance(images, ImageSource) else list(range(len(numbers)))
+    all_names = [name for share in shares for name in share.names]
+    names = [all_names[i] for i in order.tolist()]
+    rows = _joined_rows(shares, order)
     dnas = job.with_sample(dnas, rows)
-    in_order = numbers[order].tolist() if isinstance(images, ImageSource) else list(range(len(numbers)))
-    names = [names[i] for i in order.tolist()]
     features = None
     statistic = job.statistics.get("features")
     if isinstance(statistic, SpatialMeans) and "features" in rows:
         means = rows.pop("features")
         pictures = rows.pop("pictures", None)
         features = Features(means, statistic.neurons, names=names, pictures=pictures, **job.extractor.origin)
-    return Measured(dnas, unreadable, in_order, names, rows, features)
+    return Measured(dnas, unreadable, numbers_in_order, names, rows, features)
+
+
+def _joined_rows(shares: Sequence[Share], order: Tensor) -> dict[str, Tensor]:
+    """Concatenate the values of single images of all shares, and put the images in this order."""
+    # The rows of a share without images have another shape and can't be concatenated.
+    with_images = [share for share in shares if share.numbers]
+    if not with_images:
+        return {}
+    return {name: torch.cat([share.rows[name] for share in with_images])[order] for name in with_images[0].rows}

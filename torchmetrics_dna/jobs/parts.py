@@ -1,4 +1,4 @@
-"""Parts of a job, kept in a folder, so that processes share the job and it resumes after an interruption."""
+"""Parts of a job, kept in a folder so that processes can share the job and resume it after an interruption."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from torchmetrics_dna.options import written
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
 
-# Number of parts of images: enough to share among processes, few enough to be cheap to write.
+# Largest number of parts of a source with an index: enough for many processes, but few files to write.
 _MOST_PARTS = 32
-# Number of parts of shards. With the default extractor, each part takes 0.5 to 3 MB on disk.
+# Largest number of parts of a stream. With the default extractor, a part takes 0.5 to 3 MB on disk.
 _MOST_OF_SHARDS = 1000
 _FORMAT = "parts of a torchmetrics_dna"
 _JOB = "job.json"
@@ -42,7 +42,7 @@ _OURS = re.compile(r"job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz")
 def parts_of(images: Images, batch_size: int) -> list[range]:
     """Return the range of images, or of shards of a stream, of each part.
 
-    Parts hold whole batches or shards, so that batches do not depend on which process measures a part.
+    Each part holds whole batches or whole shards, so that batches do not depend on the process that measures a part.
 
     Example:
         >>> from torchmetrics_dna.images import open_source
@@ -61,10 +61,10 @@ def parts_of(images: Images, batch_size: int) -> list[range]:
 
 
 def _described(images: Images, job: Job) -> dict[str, Any]:
-    """Return the description that all parts of a job share, in json types."""
+    """Return a description of a job, in json types. Parts can be merged only if their jobs have equal descriptions."""
     sha = hashlib.sha256()
-    for line in _named(images, job):
-        sha.update(line.encode(errors="surrogatepass"))
+    for text in _texts_of_images(images, job):
+        sha.update(text.encode(errors="surrogatepass"))
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
     identities = [statistic.identity for statistic in job.statistics.values() if not statistic.by_image]
     properties = [identity.properties for identity in identities]
@@ -75,14 +75,14 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
         "batch sizes": job.reading.batch_size,
         "EXIF orientations": images.exif_orientation,
         "scale": images.scale or "usual",
-        # None would stand for an unknown value.
+        # These must not be None, which means that the value is unknown.
         "column": job.reading.column or "found",
         "fps": job.reading.fps or "all",
     }
 
 
-def _named(images: Images, job: Job) -> Iterator[str]:
-    """Yield a text for each image, or for each file of a stream, that changes with it or with its group."""
+def _texts_of_images(images: Images, job: Job) -> Iterator[str]:
+    """Yield a text for each image, or for each file of a stream. It differs if the image or its group has changed."""
     if isinstance(images, ImageStream):
         groups_of_shards = job.groups if isinstance(job.groups, str) else ""
         yield f"shards\n{groups_of_shards}"
@@ -98,7 +98,14 @@ def _named(images: Images, job: Job) -> Iterator[str]:
 
 
 class Parts:
-    """Parts of a job of DNAs, as :func:`parts_of` cuts the images, and the finished ones in a folder."""
+    """Parts of a job that makes DNAs. The files of finished parts are in a folder.
+
+    Args:
+        folder: The folder. It need not exist.
+        images: The images, which :func:`parts_of` cuts into parts.
+        job: The job.
+
+    """
 
     def __init__(self, folder: Path, images: Images, job: Job) -> None:
         self.folder = folder
@@ -109,18 +116,41 @@ class Parts:
         self._has_begun = False
 
     def begin(self, resume: bool) -> None:
-        """Make the folder, or resume in it, and lock it. :meth:`end` must follow, also after an error.
+        """Create and lock the folder, or resume from the parts in it. Call :meth:`end` afterwards, even after an error.
 
         Args:
             resume: Whether to resume from finished parts.
 
         Raises:
-            ValueError: If the folder holds something else, another process uses it, its parts are of another job, or
+            ValueError: If the folder holds other files, another process uses it, its parts are those of another job, or
                 it has finished parts and ``resume`` is False.
 
         """
-        job = _described(self.images, self.job)
+        description = _described(self.images, self.job)
         self._check_ours()
+        self._acquire_lock()
+        num_finished = len(list(self.folder.glob("[0-9]*.json")))
+        if num_finished and not resume:
+            raise ValueError(
+                f"{str(self.folder)!r} has {num_finished} finished parts of an interrupted run: resume from them with"
+                f" {written('resume', True)}, or delete that folder"
+            )
+        if num_finished:
+            # A property that the folder does not store counts as a difference.
+            earlier_description = dict.fromkeys(description, "none") | self._job()
+            check_same(
+                f"The parts in {str(self.folder)!r} are of another job",
+                Identity.of_settings(earlier_description),
+                Identity.of_settings(description),
+                remedy="; delete that folder, or give the same arguments",
+            )
+        self._has_begun = True
+        if not num_finished:
+            with replacing(self.folder / _JOB) as temporary:
+                temporary.write_text(json.dumps(description), encoding="utf-8")
+
+    def _acquire_lock(self) -> None:
+        """Create the folder and lock it. Raise ValueError if another process has locked it."""
         self._lock = file_lock(self.folder / _LOCK)
         self.folder.mkdir(exist_ok=True)
         try:
@@ -129,27 +159,9 @@ class Parts:
             raise ValueError(
                 f"Another process is making parts in {str(self.folder)!r}; wait for it, or choose another output"
             ) from err
-        finished = len(list(self.folder.glob("[0-9]*.json")))
-        if finished and not resume:
-            raise ValueError(
-                f"{str(self.folder)!r} has {finished} finished parts of an interrupted run: resume from them with"
-                f" {written('resume', True)}, or delete that folder"
-            )
-        if finished:
-            earlier_job = dict.fromkeys(job, "none") | self._job()
-            check_same(
-                f"The parts in {str(self.folder)!r} are of another job",
-                Identity.of_settings(earlier_job),
-                Identity.of_settings(job),
-                remedy="; delete that folder, or give the same arguments",
-            )
-        self._has_begun = True
-        if not finished:
-            with replacing(self.folder / _JOB) as temporary:
-                temporary.write_text(json.dumps(job), encoding="utf-8")
 
     def end(self) -> None:
-        """Unlock the folder; remove what is in it if no part is finished."""
+        """Unlock the folder. If no part is finished, delete the files of the job."""
         if self._lock is None:
             return
         try:
@@ -167,14 +179,23 @@ class Parts:
         return [part for part in range(len(self.ranges)) if not self._record(part).is_file()]
 
     def measure(self, parts: Sequence[int]) -> None:
-        """Measure these parts in one pass over their images."""
+        """Measure these parts in one pass over their images, and write their files."""
         remaining = iter(parts)
         for split in self.job.run(self.images, [self.ranges[part] for part in parts]):
             self.put(next(remaining), *self.job.dnas_and_share(split))
             del split
 
     def put(self, part: int, dnas: Mapping[str, DNA | bytes], share: Share) -> None:
-        """Write the files of a part, from DNAs or their bytes; its record comes last, since it marks it as finished."""
+        """Write the files of a part.
+
+        The record with the numbers of images is written last, since it marks the part as finished.
+
+        Args:
+            part: Number of the part.
+            dnas: DNA of each kind, or the content of its file.
+            share: Images that were read in the part.
+
+        """
         for kind, dna in dnas.items():
             if isinstance(dna, bytes):
                 with replacing(self._path(part, kind)) as temporary:
@@ -186,11 +207,16 @@ class Parts:
             temporary.write_text(json.dumps(record), encoding="utf-8")
 
     def unreadable(self) -> list[str]:
-        """Return one line for each image or shard that was left out, of all parts."""
+        """Return one line for each image or shard of any part that could not be read."""
         return [line for record in self._records() for line in record["unreadable"]]
 
     def merged(self) -> Iterator[tuple[str, DNA]]:
-        """Merge the DNAs of all parts, one kind at a time, lazily. Two DNAs are in memory at a time.
+        """Merge the DNAs of all parts, one kind after another.
+
+        A kind is merged when the iterator reaches it. At most two DNAs are in memory at a time.
+
+        Returns:
+            Iterator over the kinds and their DNAs.
 
         Raises:
             ValueError: If no image could be read.
@@ -204,12 +230,18 @@ class Parts:
         return ((kind, self._merged_kind(kind)) for kind in kinds)
 
     def _merged_kind(self, kind: str) -> DNA:
-        """Merge the DNAs of one kind of all parts."""
+        """Load and merge the DNAs of one kind from all parts."""
         paths = [self._path(part, kind) for part in range(len(self.ranges))]
         return merged(map(load_dna, paths))
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        """Yield the record of each part."""
+        """Read and check the record of each part.
+
+        Raises:
+            FileNotFoundError: If a part is not finished.
+            ValueError: If a record is damaged.
+
+        """
         for record in map(self._record, range(len(self.ranges))):
             if not record.is_file():
                 raise FileNotFoundError(
@@ -224,15 +256,19 @@ class Parts:
             yield content
 
     def remove(self) -> None:
-        """Delete all parts, but no other files."""
-        # A record marks its part as finished, so it is deleted before the part. The description of the job comes last.
-        for path in sorted(self.folder.iterdir(), key=lambda path: (path.name == _JOB, path.suffix != ".json")):
+        """Delete the files of the job. Other files stay."""
+
+        def order(path: Path) -> tuple[bool, bool]:
+            # A record marks a part as finished, so records are deleted first. The description of the job comes last.
+            return path.name == _JOB, path.suffix != ".json"
+
+        for path in sorted(self.folder.iterdir(), key=order):
             # Temporary files of interrupted writes are deleted, too.
             if _OURS.fullmatch(final_name(path.name)):
                 path.unlink()
 
     def _check_ours(self) -> None:
-        """Raise ValueError if there is something else than a folder of parts."""
+        """Raise ValueError if the path of the folder exists but is no folder of parts."""
         if not self.folder.exists():
             return
         if not self.folder.is_dir():
@@ -249,7 +285,7 @@ class Parts:
             )
 
     def _job(self) -> dict[str, Any]:
-        """Read the description that the finished parts share."""
+        """Read the description of the job that the finished parts belong to."""
         record = self.folder / _JOB
         with refusing(record, "the job of parts"):
             job: dict[str, Any] = read_json(record, dict)
@@ -258,7 +294,9 @@ class Parts:
         return job
 
     def _path(self, part: int, kind: str) -> Path:
+        """Return the path of a DNA of a part."""
         return self.folder / f"{part:02}.{kind}.dna.npz"
 
     def _record(self, part: int) -> Path:
+        """Return the path of the record of a part."""
         return self.folder / f"{part:02}.json"

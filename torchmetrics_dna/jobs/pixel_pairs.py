@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # Label of the progress.
 LABEL = "comparing the pixels of pairs"
-# Every pair is decoded once more than the network needs. Of more pairs, a sample tells what all of them share.
+# Largest number of pairs that are compared, since each pair must be decoded again. A sample of more pairs is enough to
+# find a difference that all pairs share.
 MOST_PAIRS = 1_000
 
 
@@ -27,12 +28,12 @@ def pixels_of_pairs(sides: Sides, k: int, a: Measured) -> PixelDifferences | Non
     """Compare the pixels of the first side and of side ``k``, pair by pair.
 
     Args:
-        sides: Sides that were opened as pairs, or not.
+        sides: The opened sides, which need not be pairs.
         k: Number of the second side.
-        a: What was measured of the first side: its readable images are those of whole pairs.
+        a: Measured values of the first side. Only images whose partners can be read have values.
 
     Returns:
-        The differences; None unless the sides are pairs of grey or RGB images.
+        The differences. None if the sides are not pairs, or their images are neither grey nor RGB.
 
     """
     images_a = sides.images[0]
@@ -57,7 +58,16 @@ def _decoded_pairs(
     channels: int,
     reading: Reading,
 ) -> Iterator[tuple[Bytes, Bytes]]:
-    """Yield both images of each pair, decoded to bytes."""
+    """Yield both images of each pair as uint8 arrays.
+
+    Args:
+        images: Images of both sides.
+        numbers: Indices of the images of the first side.
+        partner: Index in the second side of the partner of each image of the first side.
+        channels: Number of channels of the decoded images.
+        reading: Options for reading, with the callback for the progress.
+
+    """
     a, b = images
     for done, number in enumerate(numbers, 1):
         of_a = as_bytes(a.decode(number, channels).pixels)

@@ -28,18 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Measurements and tests of sets that were opened together.
+    """Plan of the measurements and tests of sets that were opened together.
 
     Attributes:
         arguments: The arguments.
-        distances: Distances that all sides support; none if DNAs are made.
-        neurons: Neurons of the distances: those of the network, if properties are compared separately.
+        distances: Distances that all sides support; empty if only DNAs are made.
+        neurons: Neurons that the distances compare. They do not include image properties if these are compared
+            separately.
         has_properties: Whether image properties are compared separately from the network.
-        averaging: Average of the neurons.
-        has_causes: Whether a change that explains a difference is searched.
-        fd_plans: Plans of evidence for Fréchet distances of layers, by name of the distance.
+        averaging: Average over the neurons.
+        has_causes: Whether to search for a change that explains the difference of two sets.
+        fd_plans: Plan of the evidence for each Fréchet distance of layers, by name of the distance.
         rows: Statistics that keep values of single images, by name.
-        limits: Tests of single images that are not made, with the reason, one line each.
+        limits: One line for each test of single images that is not made, with the reason.
 
     """
 
@@ -57,10 +58,17 @@ class Plan:
 def make_plan(
     arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], network: DNA | DNAExtractor
 ) -> Plan:
-    """Plan what is measured and tested of sides, by distances of the neurons of a network, or of a DNA.
+    """Plan the measurements and tests of the sides of a comparison.
 
-    Two statistics keep values of single images. ``"features"`` holds the spatial means that distances and their
-    evidence need. ``"means"`` holds the spatial means for outlier scores. DNAs are taken as exact.
+    Two statistics may keep values of single images. ``"features"`` keeps the spatial means that distances and their
+    evidence need. ``"means"`` keeps the spatial means that outlier scores need.
+
+    Args:
+        arguments: The arguments.
+        distances: Distances that all sides support.
+        sides: The opened sides. DNAs are taken as exact.
+        network: The network whose neurons are compared, or a DNA if there are no images.
+
     """
     averaging = averaging_of(network, **arguments.averaging)
     neurons = network.neurons
@@ -74,16 +82,10 @@ def make_plan(
     images = [side for side in sides if not isinstance(side, DNA)]
     if not distances or not images:
         return plan
-    # Tests need images on both sides, since a DNA is taken as exact.
+    # Tests of single images need images on both sides, since a DNA is taken as exact.
     have_tests = len(images) > 1 and not isinstance(sides[0], DNA)
     fd_plans = _plans_of_fd(plan, images, noun_of(network), have_tests=have_tests)
-    layers: set[str] = set()
-    for record in distances:
-        if not record.kinds:
-            layers.add(record.layer or list(neurons)[-1])
-        fd_plan = fd_plans.get(record.name)
-        if fd_plan is not None and (fd_plan.tested or fd_plan.debiased):
-            layers.update(fd_plan.neurons)
+    layers = _layers_of_features(plan, fd_plans)
     rows = {"features": SpatialMeans(neurons, sorted(layers))} if layers else {}
     has_causes = _can_have_causes(plan, images, sides)
     plan = replace(plan, has_causes=has_causes, fd_plans=fd_plans, rows=rows)
@@ -93,7 +95,18 @@ def make_plan(
 
 
 def _plans_of_fd(plan: Plan, images: Sequence[Images], noun: str, *, have_tests: bool) -> dict[str, PlanOfLayers]:
-    """Plan the evidence for each Fréchet distance of layers, by its name."""
+    """Plan the evidence for Fréchet distances of layers.
+
+    Args:
+        plan: The plan so far.
+        images: The sides that are images.
+        noun: Noun for one input, such as "image".
+        have_tests: Whether the distances are tested.
+
+    Returns:
+        The plan of each distance, by name. It is empty without folds.
+
+    """
     arguments = plan.arguments
     if arguments.num_folds is None:
         return {}
@@ -110,8 +123,24 @@ def _plans_of_fd(plan: Plan, images: Sequence[Images], noun: str, *, have_tests:
     return plans
 
 
+def _layers_of_features(plan: Plan, fd_plans: Mapping[str, PlanOfLayers]) -> set[str]:
+    """Return the layers whose spatial means are kept for each image, for distances or their evidence."""
+    layers: set[str] = set()
+    for record in plan.distances:
+        if not record.kinds:
+            # This distance compares single images, by its own layer or else the last one.
+            layers.add(record.layer or list(plan.neurons)[-1])
+        fd_plan = fd_plans.get(record.name)
+        if fd_plan is not None and (fd_plan.tested or fd_plan.debiased):
+            layers.update(fd_plan.neurons)
+    return layers
+
+
 def _can_have_causes(plan: Plan, images: Sequence[Images], sides: Sequence[Images | DNA]) -> bool:
-    """Return whether a change that explains a difference can be searched: by dna-emd of a network, for two sets."""
+    """Return whether a change that explains a difference can be searched.
+
+    The search is for two sets of images that are compared by dna-emd.
+    """
     arguments = plan.arguments
     if not arguments.causes or arguments.on is not None:
         return False
@@ -123,7 +152,10 @@ def _can_have_causes(plan: Plan, images: Sequence[Images], sides: Sequence[Image
 
 
 def _can_have_outliers(plan: Plan) -> bool:
-    """Return whether outlier scores are computed: for independent images with folds, and unweighted neurons."""
+    """Return whether outlier scores can be computed.
+
+    They need independent images, folds, unweighted neurons and a distance of neurons.
+    """
     arguments = plan.arguments
     if arguments.pairs or arguments.num_folds is None or not plan.averaging.is_plain:
         return False
@@ -131,7 +163,7 @@ def _can_have_outliers(plan: Plan) -> bool:
 
 
 def _with_outlier_scores(plan: Plan, images: Sequence[Images], noun: str) -> Plan:
-    """Add the spatial means that outlier scores need, or the reason why there are no scores."""
+    """Add the statistic that outlier scores need to a plan, or the reason why there are no scores."""
     means = SpatialMeans(plan.neurons, layers_for_outliers(plan.neurons))
     if plan.arguments.groups is None:
         reason = why_not_kept(means.neurons, [side.count for side in images], "rank some of them", noun)
@@ -144,7 +176,7 @@ def _with_outlier_scores(plan: Plan, images: Sequence[Images], noun: str) -> Pla
 
 
 def noting_properties(job: Job) -> Job:
-    """Return a job that keeps the properties of single images, or the numbers of other inputs."""
+    """Return a job that also keeps the image properties of single images, or statistics of single other inputs."""
     neurons = job.extractor.neurons
     example = job.extractor.example
     if example is not None:
@@ -159,7 +191,10 @@ def noting_properties(job: Job) -> Job:
 
 
 def keeping_sample(job: Job) -> Job:
-    """Return a job whose DNA of kind layer-gaussian gets a sample of single images, which outlier scores need."""
+    """Return a job that also stores a sample of single images in its DNA of kind layer-gaussian.
+
+    Outlier scores relative to a DNA file need the sample. Other jobs are returned unchanged.
+    """
     if LayerGaussianDNA.kind not in job.statistics:
         return job
     neurons = job.extractor.neurons
@@ -170,7 +205,10 @@ def keeping_sample(job: Job) -> Job:
 
 
 def noting_bands(job: Job) -> Job:
-    """Return a job that keeps mean and deviation of each band of single inputs, or of images that are not RGB."""
+    """Return a job that also keeps the mean and deviation of each band of an input.
+
+    A job for grey or RGB images, or for inputs without bands, is returned unchanged.
+    """
     example = job.extractor.example
     channels = job.extractor.image_channels
     bands = 0
@@ -184,7 +222,19 @@ def noting_bands(job: Job) -> Job:
 
 
 def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> FoldedSides | None:
-    """Return both sides in folds for a distance that needs single images; None for others, and without folds."""
+    """Return both sides in folds, for a distance whose evidence needs values of single images.
+
+    Args:
+        record: The distance.
+        a: Measured values of A.
+        b: Measured values of B.
+        plan: The plan.
+
+    Returns:
+        The sides in folds. None if the distance is another one, there are no folds, or values of single images were not
+        kept.
+
+    """
     if record.folded is None or (record.kinds and not record.by_image):
         return None
     if not record.by_image:
@@ -195,7 +245,7 @@ def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> Fold
     for side in (a, b):
         # A side without folds is taken as exact.
         inputs.append(side.dnas["layer-gaussian"] if side.folds is None else side.features)
-    # Comparisons by class and of versions keep nothing of single images.
+    # Comparisons by class and of versions keep no values of single images.
     if any(value is None for value in inputs):
         return None
     return record.folded(*inputs, (a.folds, b.folds), plan.fd_plans[record.name])

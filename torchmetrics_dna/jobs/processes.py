@@ -13,13 +13,13 @@ import torch
 from torch import distributed as dist
 
 if dist.is_available():
-    # Functions of this module hold the group that exists when they are imported, by timm among others, as a default
-    # argument. That group can't be destroyed, and its threads abort the process at exit. So this import comes before
-    # any group exists.
+    # Functions of this module store the process group that exists when the module is imported. A stored group can't be
+    # destroyed, and its threads abort the process at exit. timm and other packages import the module later, so import
+    # it here, before any group exists.
     import torch.distributed.nn
 
 _T = TypeVar("_T")
-# Current collective step of this process.
+# Current step of this process, see in_step; None outside of a step.
 _step: _Step | None = None
 
 
@@ -45,17 +45,18 @@ def gather(value: _T) -> list[_T]:
 
 @contextmanager
 def in_step(shared: bool = True) -> Iterator[None]:
-    """Raise the error of one process in all of them, so that none waits for it.
+    """Raise the error of one process in all processes, so that no process waits for the failed one.
 
-    A process that fails joins the next :func:`gather` of the others with its error in place of a value. So a gather
-    must precede any other collective call. A nested step is part of the outer one, and ends without a gather.
+    A process that fails joins the next :func:`gather` of the others with its error instead of a value. Call
+    :func:`gather` before any other collective function, so that errors are raised before it. A nested step is part of
+    the outer step, and ends without a gather.
 
     Args:
-        shared: Whether all processes take this step; if not, this is a no-op.
+        shared: Whether all processes take this step. If False, the context manager does nothing.
 
     Raises:
-        Exception: The error of the lowest rank that failed, as its nearest built-in type, with the rank in its
-            message unless all failed alike, and as its attribute ``from_rank``.
+        Exception: The error of the lowest rank that failed. Its type is the nearest built-in type. The message has the
+            rank, unless all processes failed with the same error. The attribute ``from_rank`` is the rank.
 
     """
     global _step
@@ -82,30 +83,23 @@ def in_step(shared: bool = True) -> Iterator[None]:
 
 
 def raise_if_peer_failed() -> None:
-    """Raise if another process has failed in this step; checks at most once a second."""
+    """Raise an error if another process has failed in this step. The store is read at most once per second."""
     if _step is not None:
         _step.raise_if_peer_failed()
 
 
 @contextmanager
 def joined(report: Callable[[Exception], None]) -> Iterator[None]:
-    """Initialize the process group of torchrun, and exit with the same code as the other processes: 2 after an error.
+    """Initialize the process group of torchrun, and destroy it at the end.
 
     Args:
-        report: Function that is called with the error, in one process.
+        report: Function that is called with an error of the block. Only one process calls it.
+
+    Raises:
+        SystemExit: With code 2 in all processes, after an error in any of them.
 
     """
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # The output may be for programs, but the C++ code of gloo in torch 2.8 prints on stdout.
-    stdout = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
-    finally:
-        os.dup2(stdout, 1)
-        os.close(stdout)
+    _init_process_group()
     try:
         with in_step():
             yield
@@ -114,7 +108,8 @@ def joined(report: Callable[[Exception], None]) -> Iterator[None]:
         if origin == rank() or (origin is None and _first_to_report()):
             report(err)
         if origin is not None:
-            # torchrun kills the others when one exits, so wait until the error is reported and exit with our own code.
+            # torchrun kills all processes when one exits. Wait until the error is reported, so that each process exits
+            # with its own code.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             with suppress(RuntimeError):
                 dist.barrier()
@@ -123,44 +118,71 @@ def joined(report: Callable[[Exception], None]) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def _init_process_group() -> None:
+    """Initialize the process group of torchrun. Each process uses the GPU of its local rank, if there are GPUs."""
+    has_cuda = torch.cuda.is_available()
+    if has_cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # The output may be for programs, but the C++ code of gloo in torch 2.8 prints on stdout. Print on stderr meanwhile.
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo")
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
 class _OtherFailedError(Exception):
-    """Another process has failed; the next gather raises its error."""
+    """Signal that another process has failed. The next gather raises the error of that process."""
 
 
 class _Failure(NamedTuple):
-    """Error in a form that other processes can raise."""
+    """Error in a form that other processes can raise: a built-in type and a message."""
 
     kind: type[Exception]
     message: str
 
     @classmethod
     def of(cls, error: Exception) -> _Failure:
+        """Convert an error to its nearest built-in type. The message begins with the original type if it is needed."""
         # Types of other packages may be missing in other processes, or need other arguments.
-        for kind in type(error).__mro__:
-            with suppress(TypeError):
-                if kind.__module__ == "builtins" and str(kind("x")) == "x":
-                    break
-        plain = kind is type(error) or issubclass(kind, (OSError, RuntimeError, ValueError))
-        message = str(error) if plain and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
+        kind = next(kind for kind in type(error).__mro__ if _takes_message(kind))
+        is_clear = kind is type(error) or issubclass(kind, (OSError, RuntimeError, ValueError))
+        message = str(error)
+        if not is_clear or not message:
+            message = f"{type(error).__name__}: {error}".removesuffix(": ")
         return cls(RuntimeError if kind is Exception else kind, message)
 
 
+def _takes_message(kind: type) -> bool:
+    """Return whether a type is a built-in exception whose only argument is its message."""
+    if kind.__module__ != "builtins":
+        return False
+    try:
+        return str(kind("x")) == "x"
+    except TypeError:
+        return False
+
+
 class _Step:
-    """Flag in the store of the group for a failure, which busy processes poll."""
+    """Step that all processes take. The store of the process group has a flag, which is set if a process fails."""
 
     def __init__(self) -> None:
         self._store = _store()
         # The number of the step is the same in all processes.
         number = self._store.add(f"torchmetrics_dna/steps/{rank()}", 1)
         self._failed = f"torchmetrics_dna/failed/{number}"
-        # Time of the last check.
+        # Time at which the flag was read last.
         self._last_check = float("-inf")
 
     def fail(self) -> None:
+        """Set the flag."""
         with suppress(RuntimeError):
             self._store.set(self._failed, "1")
 
     def raise_if_peer_failed(self) -> None:
+        """Raise an error if the flag is set. The flag is read at most once per second."""
         if time.monotonic() - self._last_check < 1:
             return
         self._last_check = time.monotonic()
@@ -174,6 +196,13 @@ class _Step:
 
 
 def _exchange(value: _T, error: Exception | None) -> list[_T]:
+    """Gather the values of all processes by rank, or raise the error of the first process that has one.
+
+    Args:
+        value: Value of this process.
+        error: Error of this process, or None.
+
+    """
     exchanged: list[Any] = [None] * world_size()
     try:
         dist.all_gather_object(exchanged, (value, error and _Failure.of(error)))
@@ -183,15 +212,17 @@ def _exchange(value: _T, error: Exception | None) -> list[_T]:
         raise RuntimeError(f"Another process has ended before its work was done ({err})") from err
     failures = {number: failure for number, (_, failure) in enumerate(exchanged) if failure}
     if failures:
-        first, (kind, message) = next(iter(failures.items()))
-        alike = len(failures) == world_size() and len(set(failures.values())) == 1
-        raised = kind(message if alike else f"rank {first}: {message}")
-        raised.from_rank = first
+        first_rank, failure = next(iter(failures.items()))
+        all_failed_alike = len(failures) == world_size() and len(set(failures.values())) == 1
+        message = failure.message if all_failed_alike else f"rank {first_rank}: {failure.message}"
+        raised = failure.kind(message)
+        raised.from_rank = first_rank
         raise raised from error
     return [value for value, _ in exchanged]
 
 
 def _first_to_report() -> bool:
+    """Return whether no other process has called this function before."""
     try:
         return bool(_store().add("torchmetrics_dna/told", 1) == 1)
     except RuntimeError:
@@ -200,9 +231,10 @@ def _first_to_report() -> bool:
 
 
 def _store() -> Any:
-    """Return the store of the default group, which works without the other processes."""
+    """Return the store of the default process group. Reading it does not wait for other processes."""
     return dist.distributed_c10d._get_default_store()
 
 
 def _several() -> bool:
+    """Return whether a process group is initialized."""
     return dist.is_available() and dist.is_initialized()

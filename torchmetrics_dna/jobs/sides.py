@@ -43,21 +43,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Image sets and DNAs that were opened and checked together. Each is measured when it is needed first."""
+    """Image sets and DNAs that were opened and checked together.
+
+    A set is measured when its values are needed for the first time.
+
+    Attributes:
+        plan: Plan of what is measured and tested.
+        images: The sides: image sets, and DNAs with the layers and ranges of the jobs.
+        jobs: One job for each side; empty if DNAs are compared with DNAs. If there are no sides, there is a single job,
+            which measures nothing.
+        keys: One key for each side. Sides that are the same images in the same groups have equal keys.
+
+    """
 
     plan: Plan
-    # DNAs have the layers and ranges of the jobs.
     images: Sequence[Images | DNA]
-    # One job for each side. If all sides are DNAs, there is a single job, which measures nothing.
     jobs: Sequence[Job]
-    # Keys are equal for sides that are the same images in the same groups.
     keys: Sequence[object]
-    # What was measured so far, by key, if there are two sides or if a side occurs again.
+    # Values measured so far, by key. They are kept if there are two sides, or if several sides have this key.
     _measured: dict[object, Measured] = field(default_factory=dict)
 
     @property
     def extractor(self) -> DNAExtractor:
-        """Extractor of images."""
+        """Network that all images are measured by."""
         return self.jobs[0].extractor
 
     @property
@@ -68,10 +76,10 @@ class Sides:
         return replace(job, statistics=dnas, groups=None, folds=None, notes=())
 
     def check_enough(self, record: Distance) -> None:
-        """Check the numbers of images that are known.
+        """Check that all sides have enough images for a distance. Sides of unknown size are not checked.
 
         Raises:
-            TooFewImagesError: If a side has fewer images than the distance takes.
+            TooFewImagesError: If a side has fewer images than the distance requires.
 
         """
         known_sizes: list[int] = []
@@ -85,7 +93,16 @@ class Sides:
             raise too_few(record.name, record.least, known_sizes)
 
     def evidence_for(self, record: Distance, k: int) -> tuple[bool, bool]:
-        """Return whether a distance between the first side and side ``k`` can have a test, and an interval."""
+        """Return whether a distance between the first side and side ``k`` can have a test and an interval.
+
+        Args:
+            record: The distance.
+            k: Number of the second side.
+
+        Returns:
+            Whether there can be a test, and whether there can be a confidence interval.
+
+        """
         if record.folded is None:
             return False, False
         of_both_sides = [self._most_folds(0), self._most_folds(k)]
@@ -100,7 +117,7 @@ class Sides:
         return has_folds_of_both and fd_plan.tested, all_layers_are_debiased
 
     def _most_folds(self, k: int) -> int | None:
-        """Return the largest number of folds with images that a side can have; None if it is taken as exact."""
+        """Return the largest number of folds with images that a side can have; None for a side without folds."""
         side = self.images[k]
         if isinstance(side, DNA):
             if not side.folds:
@@ -122,7 +139,7 @@ class Sides:
 
         Args:
             k: Number of the side.
-            what: What the images are needed for, such as "A report".
+            what: Subject of the error message: the result that needs the images, such as "A report".
 
         Raises:
             ValueError: If the side is a DNA.
@@ -135,7 +152,7 @@ class Sides:
         return side
 
     def measured(self, k: int) -> Measured:
-        """Measure side ``k``, or return its DNA."""
+        """Measure side ``k``, unless this was done before. For a DNA, return the DNA."""
         side = self.images[k]
         key = self.keys[k]
         arguments = self.plan.arguments
@@ -146,41 +163,67 @@ class Sides:
         if arguments.pairs and self.jobs[k].reading.skip_unreadable:
             self._measured.update(self._measured_pairs(arguments.pairs))
             return self._measured[key]
-        result = measure(self.jobs[k], side, distributed=arguments.distributed, on=arguments.on)
+        result = self._measure(self.jobs[k], side)
         if len(self.images) == 2 or self.keys.count(key) > 1:
             self._measured[key] = result
         return result
 
     def _measured_pairs(self, pairs: Pairs) -> dict[object, Measured]:
-        """Measure all sides, by key. Sides with images whose partner can't be read are measured again without these."""
+        """Measure all sides as pairs, and return the values by key.
+
+        If images can't be read, the other sides are measured again without their partners.
+
+        Raises:
+            ValueError: If no pair could be read on all sides.
+
+        """
         sides: dict[object, tuple[ImageSource, Job]] = {}
         for key, images, job in zip(self.keys, self.images, self.jobs, strict=True):
             if isinstance(images, ImageSource):
                 sides[key] = (images, job)
-        arguments = self.plan.arguments
-        settings: dict[str, Any] = {"distributed": arguments.distributed, "on": arguments.on}
         measured: dict[object, Measured] = {}
+        # What each image has in common with its partners, for each side.
         pairs_of_side: dict[object, Sequence[object]] = {}
-        readable: list[set[object]] = []
+        readable_pairs: list[set[object]] = []
         for key, (images, job) in sides.items():
-            measured[key] = measure(job, images, **settings)
+            measured[key] = self._measure(job, images)
             pairs_of_side[key] = keys_of_pairs(images, pairs)
-            readable.append({pairs_of_side[key][number] for number in measured[key].numbers})
-        whole = set.intersection(*readable)
-        if not whole:
+            readable_pairs.append({pairs_of_side[key][number] for number in measured[key].numbers})
+        whole_pairs = set.intersection(*readable_pairs)
+        if not whole_pairs:
             lines = [line for side in measured.values() for line in side.unreadable]
             raise ValueError(f"No pair could be read on both sides; the first that could not: {lines[0]}")
-        noun = noun_of(self.extractor)
         for key, (images, job) in sides.items():
-            numbers = [number for number, pair in enumerate(pairs_of_side[key]) if pair in whole]
-            without_partner = sorted(set(measured[key].numbers) - set(numbers))
-            if without_partner and job.folds is not None:
-                job_of_whole = replace(job, folds=[job.folds[number] for number in numbers])
-                again = measure(job_of_whole, images.take(numbers), **settings)
-                names = [images.names[number] for number in without_partner]
-                lines = [f"Can't use {noun} {name!r}: its partner can't be read" for name in names]
-                measured[key] = replace(again, unreadable=measured[key].unreadable + lines, numbers=numbers)
+            numbers = [number for number, pair in enumerate(pairs_of_side[key]) if pair in whole_pairs]
+            measured[key] = self._with_whole_pairs(measured[key], images, job, numbers)
         return measured
+
+    def _measure(self, job: Job, images: Images) -> Measured:
+        """Run images through a job, on the processes or the cluster of the arguments."""
+        arguments = self.plan.arguments
+        return measure(job, images, distributed=arguments.distributed, on=arguments.on)
+
+    def _with_whole_pairs(self, measured: Measured, images: ImageSource, job: Job, numbers: list[int]) -> Measured:
+        """Measure a side again, if it has images whose partner can't be read.
+
+        Args:
+            measured: Measured values of all readable images.
+            images: The side.
+            job: Job of the side.
+            numbers: Indices of the images whose partners can all be read.
+
+        Returns:
+            The values of the images of ``numbers``.
+
+        """
+        without_partner = sorted(set(measured.numbers) - set(numbers))
+        if not without_partner or job.folds is None:
+            return measured
+        job_of_whole_pairs = replace(job, folds=[job.folds[number] for number in numbers])
+        again = self._measure(job_of_whole_pairs, images.take(numbers))
+        noun = noun_of(self.extractor)
+        lines = [f"Can't use {noun} {images.names[number]!r}: its partner can't be read" for number in without_partner]
+        return replace(again, unreadable=measured.unreadable + lines, numbers=numbers)
 
 
 def open_sides(
@@ -190,15 +233,16 @@ def open_sides(
     *,
     with_properties: bool = False,
 ) -> Sides:
-    """Open all sides, and prepare to measure them. Errors of any side are raised before the first is measured.
+    """Open all sides, and prepare to measure them.
+
+    Errors of all sides are raised before the first side is measured.
 
     Args:
-        sides: Images, DNAs and paths of them.
+        sides: Images, DNAs, and paths of images or DNAs.
         arguments: The arguments.
-        kinds: Kinds of DNA to make of images, perhaps none; by default those that the metrics take, if there are
-            images.
-        with_properties: Whether properties of images are measured, too, if sets of images are compared by a distance of
-            neurons, unless the feature says otherwise.
+        kinds: Kinds of DNA to make from images, perhaps none. If None, these are the kinds that the metrics need.
+        with_properties: Whether to measure image properties, too. This is ignored if the feature decides about
+            properties, a side is a DNA, neuron weights are given, or no distance compares neurons.
 
     """
     if kinds is None:
@@ -214,13 +258,13 @@ def plan_sides(
     *,
     with_properties: bool = False,
 ) -> Sides:
-    """Prepare to measure sides that were opened. They may be prepared for several networks, one after another.
+    """Prepare to measure opened sides. The same sides can be prepared for several networks, one after another.
 
     Args:
         opened: Sides, from :func:`open_each`.
         arguments: The arguments, with one network.
-        kinds: As for :func:`open_sides`, and so is ``with_properties``.
-        with_properties: Whether properties of images are measured, too.
+        kinds: Kinds of DNA to make from images, see :func:`open_sides`.
+        with_properties: Whether to measure image properties, too, see :func:`open_sides`.
 
     """
     if arguments.num_folds is None:
@@ -228,7 +272,7 @@ def plan_sides(
         opened = [replace(side, folds=()) if isinstance(side, DNA) and side.folds else side for side in opened]
     dnas = [side for side in opened if isinstance(side, DNA)]
     images = [side for side in opened if not isinstance(side, DNA)]
-    # If DNAs are opened to make others of the same kinds, images come later.
+    # If kinds are given for DNAs alone, images are opened later, and these options are for them.
     if kinds is None or images:
         check_used(arguments.reading or Reading(), *images)
     if arguments.on is not None:
@@ -246,31 +290,47 @@ def plan_sides(
     for source in images:
         check_channels(source, setup.extractor.image_channels)
     plan = make_plan(arguments, distances, opened, setup.extractor)
-    statistics: dict[str, Statistic] = {kind: setup.statistic(kind, folding.num_folds) for kind in kinds}
-    job = Job(setup.extractor, {**statistics, **plan.rows}, arguments.reading or Reading(), folding.num_folds)
-    if MEANS in plan.rows:
-        job = noting_properties(job)
-    if with_properties and len(opened) == 2 and not dnas and plan.averaging.is_plain and folding.num_folds:
-        job = noting_bands(job)
+    are_two_image_sets = len(opened) == 2 and not dnas
+    job = _job(plan, setup, kinds, folding.num_folds, with_bands=with_properties and are_two_image_sets)
     jobs = []
     keys = []
     for side, groups, folds in zip(opened, folding.groups, folding.folds, strict=True):
         jobs.append(replace(job, groups=groups, folds=folds))
         keys.append((id(side), id(groups)))
     # The DNAs of the set-up have the layers and ranges of the job.
-    fitting = iter(setup.dnas)
-    fitted = [next(fitting) if isinstance(side, DNA) else side for side in opened]
+    fitted_dnas = iter(setup.dnas)
+    fitted = [next(fitted_dnas) if isinstance(side, DNA) else side for side in opened]
     result = Sides(plan, fitted, jobs or [job], keys)
     if distances:
         result.check_enough(distances[0])
     return result
 
 
+def _job(plan: Plan, setup: Setup, kinds: Sequence[Kind], num_folds: int | None, *, with_bands: bool) -> Job:
+    """Make the job that measures the DNAs and the values of single images of a plan.
+
+    Args:
+        plan: The plan.
+        setup: The extractor, and the bins and ranges of the statistics.
+        kinds: Kinds of DNA to make.
+        num_folds: Number of folds of images; None for none.
+        with_bands: Whether to keep values of the bands of images that are not RGB, if the plan supports them.
+
+    """
+    statistics: dict[str, Statistic] = {kind: setup.statistic(kind, num_folds) for kind in kinds}
+    job = Job(setup.extractor, {**statistics, **plan.rows}, plan.arguments.reading or Reading(), num_folds)
+    if MEANS in plan.rows:
+        job = noting_properties(job)
+    if with_bands and plan.averaging.is_plain and num_folds:
+        job = noting_bands(job)
+    return job
+
+
 def check_arguments(arguments: Arguments) -> None:
-    """Check arguments by themselves, before a source is opened.
+    """Check the arguments before a source is opened.
 
     Raises:
-        ValueError: If an argument is wrong for any sources, or two arguments exclude each other.
+        ValueError: If an argument is wrong for all sources, or two arguments exclude each other.
 
     """
     check_confidence(arguments.confidence)
@@ -291,35 +351,45 @@ def check_arguments(arguments: Arguments) -> None:
 
 
 class _Folding(NamedTuple):
-    """Rule by which the images of all sides are shared out among folds."""
+    """Assignment of the images of all sides to folds.
+
+    Attributes:
+        num_folds: Number of folds, or None for no folds.
+        groups: Groups of images that share a fold, for each side; None for a side without groups.
+        folds: Fold of each image, for each side, if the sides are pairs; otherwise None for each side.
+
+    """
 
     num_folds: int | None
-    # Groups of the images of each side.
     groups: Sequence[Groups | None]
-    # Folds of the images of each side, if the sides are pairs.
     folds: Sequence[Sequence[int] | None]
 
 
 def _fold(opened: Sequence[Images | DNA], arguments: Arguments) -> _Folding:
-    """Decide which images of each side share a fold; ValueError if number, groups or pairs do not fit the images."""
+    """Decide which images of each side share a fold.
+
+    Raises:
+        ValueError: If the number of folds, the groups or the pairs do not fit the images.
+
+    """
     num_folds = arguments.num_folds
-    of_none = [None for _ in opened]
+    none_per_side = [None] * len(opened)
     if num_folds is None:
-        return _Folding(None, of_none, of_none)
+        return _Folding(None, none_per_side, none_per_side)
     _check_not_too_many(num_folds, opened)
     if arguments.pairs:
         folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
-        return _Folding(num_folds, of_none, folds)
+        return _Folding(num_folds, none_per_side, folds)
     groups = _groups_of_sides(arguments.groups, len(opened))
     for side, groups_of_side in zip(opened, groups, strict=True):
         if not isinstance(side, DNA):
             # This checks that the groups fit the images.
             grouping(side, groups_of_side)
-    return _Folding(num_folds, groups, of_none)
+    return _Folding(num_folds, groups, none_per_side)
 
 
 def _check_not_too_many(num_folds: int, opened: Sequence[Images | DNA]) -> None:
-    """Raise ValueError if there are more folds than images in the largest set, and more than by default."""
+    """Raise ValueError if there are more folds than images in the largest set, unless the number is the default."""
     counts: list[int] = []
     for side in opened:
         if isinstance(side, DNA) or not side.count:
@@ -335,7 +405,16 @@ def _check_not_too_many(num_folds: int, opened: Sequence[Images | DNA]) -> None:
 
 
 def _groups_of_sides(groups: Any, count: int) -> Sequence[Groups | None]:
-    """Return the groups of each of ``count`` sides; a tuple has those of each side."""
+    """Return the groups of each side.
+
+    Args:
+        groups: Groups of all sides, or a tuple with the groups of each side.
+        count: Number of sides.
+
+    Raises:
+        ValueError: If there are several sides, and the groups are a sequence but no such tuple.
+
+    """
     if groups is None or isinstance(groups, str) or callable(groups) or count == 1:
         return [groups] * count
     if not isinstance(groups, tuple) or len(groups) != count:
@@ -353,13 +432,14 @@ def _set_up(
     *,
     with_properties: bool,
 ) -> Setup:
-    """Build the extractor of sides with images, and settle on bins and ranges."""
+    """Build the extractor, and decide on the bins and ranges of all sides."""
     dnas = [side for side in opened if isinstance(side, DNA)]
     feature = arguments.feature
     if example_of(arguments, dnas) is ROWS:
         feature = _extractor_of_rows(arguments, opened)
-    # A DNA has no properties beside those of its network, and weights are of neurons of the network.
+    # DNAs do not contain the properties, and neuron weights do not cover them.
     can_have_properties = with_properties and not dnas and not arguments.averaging
+    compares_neurons = any(record.granularity == "neuron" for record in distances)
     return set_up(
         feature,
         arguments.layers,
@@ -368,12 +448,15 @@ def _set_up(
         dnas,
         histograms="histogram" in kinds,
         to_gpu=True,
-        with_properties=can_have_properties and any(record.granularity == "neuron" for record in distances),
+        with_properties=can_have_properties and compares_neurons,
     )
 
 
 def example_of(arguments: Arguments, dnas: Sequence[DNA] = ()) -> Example | None:
-    """Return what the given extractor, or else that of the DNAs, takes instead of images; None for images."""
+    """Return an example of the inputs that the extractor takes instead of images; None if it takes images.
+
+    The extractor is the given one, or else that of the DNAs.
+    """
     name = given_arguments(arguments.feature).get("feature")
     if isinstance(name, DNAExtractor):
         return name.example
@@ -382,7 +465,12 @@ def example_of(arguments: Arguments, dnas: Sequence[DNA] = ()) -> Example | None
 
 
 def _extractor_of_rows(arguments: Arguments, opened: Sequence[Images | DNA]) -> DNAExtractor:
-    """Return the extractor of embeddings, for as many columns as the sides have."""
+    """Return the extractor of embeddings, with the number of columns that all sides have.
+
+    Raises:
+        ValueError: If the number of columns is unknown, or differs between the sides.
+
+    """
     dnas = [side for side in opened if isinstance(side, DNA)]
     widths = [dna.neurons.total for dna in dnas]
     widths += [len(side.decode(0).pixels) for side in opened if isinstance(side, ImageSource)]
@@ -399,13 +487,13 @@ def _extractor_of_rows(arguments: Arguments, opened: Sequence[Images | DNA]) -> 
 
 
 def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
-    """Open images, or what the given extractor takes, and DNAs, restricted to the layers.
+    """Open images or other inputs, and load DNAs with the layers of the arguments.
 
-    An object or path that is given several times is opened once, and so it is one side. The arguments are checked
-    before.
+    A source that is given several times is opened once: its sides are the same object. The arguments are checked before
+    a source is opened.
 
     Args:
-        sides: Images, DNAs and paths of them.
+        sides: Images, DNAs, and paths of images or DNAs.
         arguments: The arguments.
 
     Raises:
@@ -418,28 +506,40 @@ def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Image
         if isinstance(side, nn.Module):
             name = type(side).__name__
             raise TypeError(f"Expected sets of images, but got a {name}; a network is the argument `feature`")
-    distinct: list[Source | DNA] = []
-    places: list[int] = []
+    distinct_sources: list[Source | DNA] = []
+    # Index of each side in the distinct sources.
+    indices: list[int] = []
     for side in sides:
-        place = next((i for i, earlier in enumerate(distinct) if _is_given_again(earlier, side)), len(distinct))
-        if place == len(distinct):
-            distinct.append(side)
-        places.append(place)
-    opened = _opened(distinct, arguments)
+        index = _index_of(side, distinct_sources)
+        if index == len(distinct_sources):
+            distinct_sources.append(side)
+        indices.append(index)
+    opened = _opened(distinct_sources, arguments)
     # Two paths may lead to the same images, such as those of a folder with and without a slash at the end.
-    first = [next(earlier for earlier in opened if are_same(earlier, side)) for side in opened]
-    return [first[place] for place in places]
+    first_equal = [next(earlier for earlier in opened if are_same(earlier, side)) for side in opened]
+    return [first_equal[index] for index in indices]
+
+
+def _index_of(side: object, sources: Sequence[object]) -> int:
+    """Return the index of a side in the sources. If the side is not among them, return the number of sources."""
+    for index, source in enumerate(sources):
+        if _is_given_again(source, side):
+            return index
+    return len(sources)
 
 
 def _is_given_again(earlier: object, later: object) -> bool:
-    """True for one object, or two equal paths."""
+    """Return whether two sources are the same object, or equal paths."""
     if isinstance(earlier, (str, os.PathLike)) and isinstance(later, (str, os.PathLike)):
         return os.fspath(earlier) == os.fspath(later)
     return earlier is later
 
 
 def _opened(sources: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
-    """Open images and load DNAs; unnamed DNAs, such as those of FID statistics, get the names of another one."""
+    """Open images and load DNAs.
+
+    FID statistics do not store the network and layer that they are from. They get the names of the first other DNA.
+    """
     layers = arguments.layers
     values = _with_loaded_dnas(sources, arguments)
     example = example_of(arguments, [value for value in values if isinstance(value, DNA)])
@@ -459,7 +559,7 @@ def _opened(sources: Sequence[Source | DNA], arguments: Arguments) -> list[Image
 
 
 def _with_loaded_dnas(sources: Sequence[Source | DNA], arguments: Arguments) -> list[Source | DNA]:
-    """Return the sources, with the DNA of each path of one."""
+    """Return the sources, with DNAs in place of the paths of DNA files."""
     ranges = None if arguments.ranges == "auto" else arguments.ranges
     # Unpacking and checksums of DNA files release Python's lock, so threads load them faster.
     with ThreadPoolExecutor() as pool:
