@@ -241,11 +241,11 @@ class _Images(dict[int, Pixels]):
         return filter(self.can_read, numbers)
 
     def shown(self, number: int) -> ShownImage:
-        """Return an image as a page shows it."""
+        """Return an image in the size that a page shows."""
         return ShownImage(self.source.relative_names[number], _shrunk(self[number]))
 
     def all_shown(self, numbers: Iterable[int]) -> list[ShownImage]:
-        """Return images as a page shows them."""
+        """Return images in the size that a page shows."""
         return [self.shown(number) for number in numbers]
 
 
