@@ -113,11 +113,12 @@ def cells_of(finding: Finding, table: str) -> dict[str, Cell]:
 
 def meanings_of(rows: Sequence[Mapping[str, Cell]]) -> list[str]:
     """Return the notes on the columns of a table. Columns without values have no notes."""
-    return [
-        figure.meaning
-        for figure in FIGURES
-        if figure.meaning and any(row.get(figure.heading) is not None for row in rows)
-    ]
+    notes: list[str] = []
+    for figure in FIGURES:
+        has_values = any(row.get(figure.heading) is not None for row in rows)
+        if figure.meaning and has_values:
+            notes.append(figure.meaning)
+    return notes
 
 
 def values_of(finding: Finding) -> dict[str, Any]:

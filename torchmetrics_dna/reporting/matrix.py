@@ -128,6 +128,9 @@ def rows(matrix: DistanceMatrix) -> list[dict[str, Any]]:
 
 def whole(matrix: DistanceMatrix) -> dict[str, Any]:
     """Return all results in plain types, ready for json. Matrices have the original order of the sets."""
+    by_layer: dict[str, dict[str, Any]] = {}
+    for distance, layers in matrix.layers.items():
+        by_layer[distance] = {layer: values.tolist() for layer, values in layers.items()}
     return {
         "sets": list(matrix.names),
         "num_images": list(matrix.num_images),
@@ -137,9 +140,7 @@ def whole(matrix: DistanceMatrix) -> dict[str, Any]:
         "verdict": matrix.verdict,
         "outlier_sets": matrix.outliers and matrix.outliers.to_dict(),
         "distances": {name: values.tolist() for name, values in matrix.distances.items()},
-        "layers": {
-            name: {layer: values.tolist() for layer, values in layers.items()} for name, layers in matrix.layers.items()
-        },
+        "layers": by_layer,
         "order": matrix.order,
         "linkage": matrix.linkage.tolist(),
         "unreadable": list(matrix.unreadable),

@@ -568,7 +568,10 @@ def _evidence_rows(sets: Comparisons, distance: str) -> list[dict[str, Cell]]:
 
 def _notes_on_ratios(sets: Comparisons) -> list[str]:
     """Return the note that explains the ratios of a table; nothing without ratios."""
-    all_ratios = [ratio for distance in sets.distances for ratio in sets.ratios(distance).values()]
+    # A ratio is None if there are too few images to estimate it.
+    all_ratios: list[Ratio | None] = []
+    for distance in sets.distances:
+        all_ratios += sets.ratios(distance).values()
     ratios = [ratio for ratio in all_ratios if ratio is not None]
     held_out = sets.held_out
     if not ratios and held_out is not None and sets[held_out].shares_images:

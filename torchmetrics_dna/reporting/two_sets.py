@@ -344,16 +344,18 @@ def _table_of_neurons(comparison: Comparison) -> Table | None:
     top = [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT]
     if not top:
         return None
-    keys = {"layer": "layer", "neuron": "name"}
-    keys |= {result.distance.name: result.distance.key for result in comparison.of_granularity("neuron")}
-    header = [*keys, "mean shift"]
-    cells = [[*(neuron[key] for key in keys.values()), neuron["shift"]] for neuron in top]
     significant = num_significant(comparison)
-    if not significant:
-        return Table(header, cells, "Neurons that differ most")
-    for row, neuron in zip(cells, top, strict=True):
-        row.extend([p_figure(neuron["p_value"]), p_figure(neuron["q"])])
-    return Table([*header, "p", "q"], cells, f"Neurons that differ most clearly ({significant})")
+    rows: list[dict[str, Cell]] = []
+    for neuron in top:
+        row: dict[str, Cell] = {"layer": neuron["layer"], "neuron": neuron["name"]}
+        for result in comparison.of_granularity("neuron"):
+            row[result.distance.name] = neuron[result.distance.key]
+        row["mean shift"] = neuron["shift"]
+        if significant:
+            row |= {"p": p_figure(neuron["p_value"]), "q": p_figure(neuron["q"])}
+        rows.append(row)
+    heading = f"Neurons that differ most clearly ({significant})" if significant else "Neurons that differ most"
+    return Table(list(rows[0]), [list(row.values()) for row in rows], heading)
 
 
 # Records
@@ -361,11 +363,11 @@ def _table_of_neurons(comparison: Comparison) -> Table | None:
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return records of each distance in plain types: one over all neurons (without a layer), and one per layer."""
-    return [
-        {"distance": name, "layer": layer, **values_of(finding)}
-        for name, result in comparison.items()
-        for layer, finding in result.findings.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    for name, result in comparison.items():
+        for layer, finding in result.findings.items():
+            rows.append({"distance": name, "layer": layer, **values_of(finding)})
+    return rows
 
 
 def whole(comparison: Comparison) -> dict[str, Any]:
