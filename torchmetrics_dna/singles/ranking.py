@@ -157,7 +157,7 @@ class Ranking(Shown):
     def limit(self, share: float = 0.05) -> float:
         """Return an upper limit of the scores of typical images.
 
-        At most this share of images from the distribution of the reference have a score above the limit.
+        If images are from the distribution of the reference, at most this share is expected to score above the limit.
 
         Args:
             share: The share. It must be at least ``1 / (n + 1)``, where n is the number of scores in ``typical``.
