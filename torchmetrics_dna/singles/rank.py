@@ -407,14 +407,15 @@ def _compare_own_with_others(scored: _Scored, own_rows: Tensor, score: Score, nu
         num_images: Number of images of the reference.
 
     """
-    is_own = (own_rows >= 0)[:, None]
+    # Local scores are not computed without an image. A single image has no other images to be compared with.
+    if score == "local" or num_images < 2:
+        return scored
     if score == "outlier":
         assert scored.typical is not None
         to_others = scored.typical[own_rows][:, None]
-    elif score == "local" or num_images < 2:
-        return scored
     else:
         to_others = _left_out(scored.distances, num_images)
+    is_own = (own_rows >= 0)[:, None]
     return scored._replace(distances=torch.where(is_own, to_others, scored.distances))
 
 
