@@ -1,4 +1,4 @@
-"""Reports of comparisons: a page that opens offline, Markdown or json; modules are imported on first use."""
+"""Reports of results as html pages, Markdown, json and other formats. Modules are imported on first use."""
 
 import lazy_loader
 

@@ -17,24 +17,26 @@ if TYPE_CHECKING:
 
 
 def sentences(classes: ClassComparisons) -> list[str]:
-    """Return how many classes differ, and which is farthest, as one text in a list."""
+    """Return sentences on the number of classes that differ, and on the farthest class, as one text in a list."""
     count = len(classes)
     q_values = {name: q for name, q in classes.q_values.items() if q is not None}
-    different = [name for name in classes.order if name in q_values and q_values[name] <= SIGNIFICANT]
-    if q_values and not different:
-        return [f"None of {count} classes differs significantly (q ≤ {SIGNIFICANT:g})."]
-    # Classes are ordered from the farthest.
-    farthest = different[0] if different else classes.order[0]
-    figure = _figure_in_words(classes, farthest, is_tested=bool(q_values))
     if not q_values:
+        farthest = classes.order[0]
+        figure = _figure_in_words(classes, farthest, is_tested=False)
         return [f"Of {count} classes, {farthest} differs most ({figure}). No class was tested."]
+    different = [name for name in classes.order if name in q_values and q_values[name] <= SIGNIFICANT]
+    if not different:
+        return [f"None of {count} classes differs significantly (q ≤ {SIGNIFICANT:g})."]
+    # Classes are in the order of their distances, the farthest first.
+    farthest = different[0]
+    figure = _figure_in_words(classes, farthest, is_tested=True)
     verb = "differs" if len(different) == 1 else "differ"
     how_many = f"{len(different)} of {count} classes {verb} significantly (q ≤ {SIGNIFICANT:g})."
     return [f"{how_many} The largest difference is in {farthest} ({figure})."]
 
 
 def _figure_in_words(classes: ClassComparisons, name: str, *, is_tested: bool) -> str:
-    """Return the distance of a class: debiased if there is a test."""
+    """Return the distance of a class, debiased if there is a test."""
     result = classes[name][classes.distance]
     if result.few_differ is not None:
         return result.few_differ.in_words
@@ -43,7 +45,7 @@ def _figure_in_words(classes: ClassComparisons, name: str, *, is_tested: bool) -
 
 
 def table(classes: ClassComparisons) -> Table:
-    """Return the classes, the farthest first, and all together."""
+    """Return the table of the classes, the farthest first. The last row is about all classes together."""
     p_holm, q_values = classes.p_holm, classes.q_values
     rows = [_row(classes, name, classes[name], p_holm[name], q_values[name]) for name in classes.order]
     rows.append(_row(classes, "all together", classes.total, classes.total.p_value_of_any, None))
@@ -53,6 +55,16 @@ def table(classes: ClassComparisons) -> Table:
 def _row(
     classes: ClassComparisons, name: str, comparison: Comparison, p_holm: float | None, q: float | None
 ) -> dict[str, Cell]:
+    """Return the row of a class, or of all classes together.
+
+    Args:
+        classes: The classes.
+        name: Name of the class.
+        comparison: Comparison of the class.
+        p_holm: P-value, corrected for the number of classes; None without a test.
+        q: False discovery rate; None without a test, and for all classes together.
+
+    """
     values: dict[str, Cell] = {}
     for distance in classes.total:
         # A class may have too few images for a distance.
@@ -65,7 +77,7 @@ def _row(
         "of B": comparison.num_images["b"],
         **values,
         "debiased": debiased,
-        # None is no cell, so a column without any p-value or q is left out.
+        # A column with only None is left out.
         "p (Holm)": None if p_holm is None else p_figure(p_holm),
         "q": None if q is None else p_figure(q),
     }

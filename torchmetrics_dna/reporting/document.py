@@ -1,4 +1,4 @@
-"""Results as documents, and the formats in which they are written; imports no torch."""
+"""Documents of results, and the formats in which documents are written. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Document:
-    """A result, ready for all formats.
+    """Result in a form that all formats can render.
 
     Attributes:
         whole: Function that returns the whole result, in the types of json.
         records: Function that returns the rows of a csv file.
-        sentences: The result in sentences.
-        tables: The result in tables.
-        text: Parts for a terminal, including what rich renders; if empty, ``sentences`` and ``tables``.
-        title: Title of a page.
-        terms: Terms that a page explains.
-        page_tables: Tables of a page; if empty, ``tables``.
-        columns: Header of a csv file if ``records`` may be empty.
-        page: Function that returns the html page; by default, a page has ``sentences`` and tables.
-        protocol: Function that returns how the figures were computed, one sentence per line.
+        sentences: Sentences on the result.
+        tables: Tables of the result.
+        text: Texts and rich renderables for a terminal. If empty, a terminal shows ``sentences`` and ``tables``.
+        title: Title of an html page.
+        terms: Terms that an html page explains.
+        page_tables: Tables of an html page. If empty, the page shows ``tables``.
+        columns: Header of a csv file, for documents whose ``records`` may be empty.
+        page: Function that returns the html page. If None, the page has the sentences and the tables.
+        protocol: Function that returns sentences on how the figures were computed, one per line.
 
     """
 
@@ -55,12 +55,14 @@ class Format:
     """Registry entry of a format of results.
 
     Args:
-        name: Its name, as options have it.
+        name: Name of the format in options.
         suffixes: Suffixes of its files.
-        render: Function that returns a document as text; None for text, because its layout depends on the terminal.
-        line: Function that returns a record as a line, given whether it is the first; None if a format has no lines.
-        words: True if it has the sentences of a result.
-        is_page: True if it shows images. The sentences are then printed, too.
+        render: Function that renders a document. It is None for the format ``"text"``, because the layout of text
+            depends on the terminal.
+        line: Function that renders a record as one line. Its second argument is True for the first record. None if the
+            format has no lines.
+        words: True if the format contains the sentences of a result.
+        is_page: True if the format shows images. The command line then also prints the sentences.
 
     """
 
@@ -73,6 +75,7 @@ class Format:
 
 
 def _json(document: Document) -> str:
+    """Render the whole result, and the version of this package."""
     whole = document.whole()
     if isinstance(whole, dict):
         whole = {"version": __version__} | whole
@@ -80,6 +83,7 @@ def _json(document: Document) -> str:
 
 
 def _csv_line(record: Mapping[str, Any], is_first: bool) -> str:
+    """Render a record as a line of a csv file, after the header if it is the first record."""
     header_and_line = as_csv([record]).rstrip("\n")
     if is_first:
         return header_and_line
@@ -88,24 +92,28 @@ def _csv_line(record: Mapping[str, Any], is_first: bool) -> str:
 
 
 def _markdown(document: Document) -> str:
+    """Render the sentences and the tables."""
     return as_markdown(document.sentences, document.tables)
 
 
 def _latex(document: Document) -> str:
-    parts: list[str] = []
+    """Render the tables, after a comment that describes how the figures were computed."""
+    blocks: list[str] = []
     if document.protocol is not None:
-        # The sentences are escaped, so that they can be moved out of the comment.
-        parts.append("\n".join(f"% {escaped_latex(sentence)}" for sentence in document.protocol().splitlines()))
+        # The sentences are escaped, so that users can move them from the comment into the text of a paper.
+        comment = [f"% {escaped_latex(sentence)}" for sentence in document.protocol().splitlines()]
+        blocks.append("\n".join(comment))
     for table in document.tables:
         if table.title:
-            parts.append(f"% {visible(table.title)}\n{table.latex()}")
+            blocks.append(f"% {visible(table.title)}\n{table.latex()}")
         else:
-            parts.append(table.latex())
-    return "\n\n".join(parts) + "\n"
+            blocks.append(table.latex())
+    return "\n\n".join(blocks) + "\n"
 
 
 def _html(document: Document) -> str:
-    # Templates are imported only for pages, since the command line imports this module at each start.
+    """Render an html page."""
+    # Import templates only for pages, because the command line imports this module at each start.
     from torchmetrics_dna.reporting.templates import render_tables
 
     if document.page is not None:
@@ -137,13 +145,13 @@ def save(
     path: str | os.PathLike[str],
     as_text: Callable[[Document], str] = _markdown,
 ) -> None:
-    """Write a document to a file, which it replaces at once.
+    """Write a document to a file. An existing file is replaced in one step.
 
     Args:
         document: The document.
         form: Its format.
         path: The file.
-        as_text: Function that renders the document if the format is text.
+        as_text: Function that renders the document if the format is ``"text"``.
 
     """
     render = as_text if form.render is None else form.render
@@ -152,7 +160,7 @@ def save(
 
 
 def format_of(path: str | os.PathLike[str], default: Format) -> Format:
-    """Return the format of a file, by its suffix."""
+    """Return the format of a file by its suffix; ``default`` if the file has no suffix or an unknown one."""
     suffix = Path(path).suffix.lower()
     if not suffix:
         return default

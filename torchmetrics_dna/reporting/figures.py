@@ -1,4 +1,4 @@
-"""The figures of a distance. Each has one registry entry, which json, csv and tables follow."""
+"""Registry of the figures of a distance, such as its value and its p-value, for json, csv and tables."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ class Figure:
     """Registry entry of a figure.
 
     Args:
-        heading: Heading of its column in tables.
-        keys: Attributes of a :class:`~torchmetrics_dna.dna.result.Finding`, that JSON and CSV list.
-        tables: Tables that show it: ``"two sets"`` and ``"layers"``.
-        cell: Function of a finding that returns its cell in a table; by default its first attribute.
-        meaning: Note below a table that shows it; empty for none.
+        heading: Heading of the column of the figure in tables.
+        keys: Attributes of a :class:`~torchmetrics_dna.dna.result.Finding` that contain the figure. JSON and CSV list
+            all of them.
+        tables: Names of the tables that show the figure: ``"two sets"`` and ``"layers"``.
+        cell: Function that returns the cell of a finding in a table. By default, the cell is the first attribute.
+        meaning: Note below a table that shows the figure; empty for none.
 
     """
 
@@ -44,7 +45,7 @@ class Figure:
 
 
 def debiased_in_words(finding: Finding) -> Cell:
-    """Return the debiased distance; if it is 0 but the distance is not, that it is within sampling noise.
+    """Return the debiased distance, or "within sampling noise" if only the debiased distance is 0.
 
     A bare 0 next to a small p-value would look like no difference.
     """
@@ -56,22 +57,27 @@ def debiased_in_words(finding: Finding) -> Cell:
 
 
 def interval_in_words(interval: Interval | None) -> str:
-    """Return both ends of an interval; a dash without one, or if both are 0."""
+    """Return both ends of an interval; a dash if there is no interval, or if both ends are 0."""
     if interval is None or interval.high == 0:
         return "-"
     return interval.ends
 
 
 def distance_in_words(distance: Distance, value: float) -> str:
-    """Return a distance with its unit, if that is bins."""
+    """Return a distance as a text. Distances in bins have their unit."""
     return bins_in_words(value) if distance.unit == "bins" else number(value)
 
 
 def debiased_cells(result: Result, p_value: float | None) -> tuple[Cell, str]:
-    """Return the cells of the debiased distance and its interval, as of a comparison with this corrected p-value.
+    """Return the cells of the debiased distance and its interval.
 
-    If a difference is significant but the distance is no larger than its null mean, the first cell has the number of
-    neurons or layers that differ.
+    If the difference is significant but the distance is at most the null mean, the first cell has the number of neurons
+    or layers that differ.
+
+    Args:
+        result: Result of the distance.
+        p_value: Corrected p-value of the difference; None without a test.
+
     """
     if p_value is not None and p_value <= SIGNIFICANT and result.few_differ is not None:
         return result.few_differ.in_words, "-"
@@ -101,17 +107,18 @@ FIGURES = (
 
 
 def cells_of(finding: Finding, table: str) -> dict[str, Cell]:
-    """Return the cells of a finding in a table, by heading."""
+    """Return the cells of a finding in a table by heading; ``table`` is ``"two sets"`` or ``"layers"``."""
     return {figure.heading: figure.cell_of(finding) for figure in FIGURES if table in figure.tables}
 
 
 def meanings_of(rows: Sequence[Mapping[str, Cell]]) -> list[str]:
-    """Return the notes on the columns of a table that have any value."""
-    return [
-        figure.meaning
-        for figure in FIGURES
-        if figure.meaning and any(row.get(figure.heading) is not None for row in rows)
-    ]
+    """Return the notes on the columns of a table. Columns without values have no notes."""
+    notes: list[str] = []
+    for figure in FIGURES:
+        has_values = any(row.get(figure.heading) is not None for row in rows)
+        if figure.meaning and has_values:
+            notes.append(figure.meaning)
+    return notes
 
 
 def values_of(finding: Finding) -> dict[str, Any]:
@@ -120,13 +127,14 @@ def values_of(finding: Finding) -> dict[str, Any]:
 
 
 def values_by_distance(findings: Mapping[str, Finding | None]) -> dict[str, Any]:
-    """Return the figures of several distances in one record, None for a distance that was not measured.
+    """Return the figures of several distances in one record.
 
     Args:
-        findings: Findings by key of the distance.
+        findings: Findings by key of the distance; None for a distance that was not measured.
 
     Returns:
-        The values, such as ``dna_emd``, and all other figures, such as ``dna_emd_debiased``.
+        The values, such as ``dna_emd``, and all other figures, such as ``dna_emd_debiased``. The figures of a distance
+        that was not measured are None.
 
     """
     record: dict[str, Any] = {}

@@ -1,7 +1,8 @@
-"""Distances between several sets, all against all, in sentences, tables and records."""
+"""The distances between all pairs of sets in sentences, tables and records."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 # Largest number of sets whose full matrix fits the width of a terminal.
 _MOST_COLUMNS = 10
-# Number of sets that a sentence names at most.
+# Largest number of sets that a sentence names.
 _MOST_NAMES = 4
 
 
 def sentences(matrix: DistanceMatrix) -> list[str]:
-    """Return which sets differ from the others together, and in what; for two sets, how far they are apart."""
+    """Return sentences on the sets that differ from all other sets. For two sets, return their distance."""
     if matrix.outliers is not None:
         return outlier_sets(matrix.outliers)
     value = float(matrix.distances[matrix.distance][0, 1])
@@ -33,7 +34,10 @@ def sentences(matrix: DistanceMatrix) -> list[str]:
 
 
 def outlier_sets(test: OutlierSets) -> list[str]:
-    """Return which sets differ from the others together, and the properties in which the first of them differs."""
+    """Return sentences on the sets that differ from all other sets together.
+
+    The last sentence is about the properties in which the first of these sets differs.
+    """
     if test.p_value is None:
         return [f"The sets were not tested for outliers: {test.why_untested}."]
     p = p_figure(test.p_value, "p")
@@ -58,42 +62,60 @@ def outlier_sets(test: OutlierSets) -> list[str]:
 
 
 def table(matrix: DistanceMatrix) -> Table:
-    """Return the matrix, one row per set in the order of the tree."""
+    """Return the table of the matrix, with one row per set. The sets are in the order of their tree."""
     unit = " (bins)" if DISTANCES[matrix.distance].unit == "bins" else ""
     title = f"{matrix.distance}{unit}, not debiased; {len(matrix.names)} sets in the order of their tree"
     header = ["set", f"{matrix.noun}s", *(matrix.names[i] for i in matrix.order)]
     notes = [*matrix.notes, *note_of_left_out(matrix.unreadable)]
-    return Table(header, [[*row.values()] for row in matrix.rows()], title, notes)
+    return Table(header, [list(row.values()) for row in matrix.rows()], title, notes)
 
 
 def tables(matrix: DistanceMatrix) -> list[Table]:
-    """Return the matrix."""
+    """Return the table of the matrix."""
     return [matrix.table]
 
 
 def narrow_table(matrix: DistanceMatrix) -> Table:
-    """Return the matrix for a terminal: columns numbered like rows; for more than 10 sets, the closest and farthest."""
+    """Return the table of the matrix in a form that fits the width of a terminal.
+
+    Up to 10 sets have numbers as headings of their columns. For more sets, the table has only the closest set, the
+    farthest set and the mean distance.
+    """
     full = matrix.table
-    names = [matrix.names[i] for i in matrix.order]
+    if len(matrix.names) <= _MOST_COLUMNS:
+        return _with_numbered_columns(full)
+    return _with_closest_and_farthest(full, [matrix.names[i] for i in matrix.order])
+
+
+def _with_numbered_columns(full: Table) -> Table:
+    """Return the table of the matrix with numbers in place of names as headings of columns."""
     rows: list[list[Cell]] = []
-    if len(names) <= _MOST_COLUMNS:
-        columns = [str(number) for number in range(1, len(names) + 1)]
-        for i, (name, images, *values) in enumerate(full.rows):
-            figures: list[Any] = [None if j == i else value for j, value in enumerate(values)]
-            rows.append([f"{i + 1} {name}", images, *figures])
-    else:
-        columns = ["closest", "distance", "farthest", "distance", "mean of all"]
-        for i, (name, images, *values) in enumerate(full.rows):
-            others: list[Any] = sorted((value, j) for j, value in enumerate(values) if j != i)
-            mean = sum(value for value, _ in others) / len(others)
-            smallest, closest = others[0]
-            largest, farthest = others[-1]
-            rows.append([name, images, names[closest], smallest, names[farthest], largest, mean])
+    for i, (name, num_images, *values) in enumerate(full.rows):
+        # The distance of a set to itself is not shown.
+        values[i] = None
+        rows.append([f"{i + 1} {name}", num_images, *values])
+    numbers = [str(i + 1) for i in range(len(rows))]
+    return replace(full, header=[*full.header[:2], *numbers], rows=rows)
+
+
+def _with_closest_and_farthest(full: Table, names: Sequence[str]) -> Table:
+    """Return the closest set, the farthest set and the mean distance of each set; ``names`` are in order of rows."""
+    rows: list[list[Cell]] = []
+    for i, (name, num_images, *values) in enumerate(full.rows):
+        others: list[Any] = sorted((value, j) for j, value in enumerate(values) if j != i)
+        mean = sum(value for value, _ in others) / len(others)
+        smallest, closest = others[0]
+        largest, farthest = others[-1]
+        rows.append([name, num_images, names[closest], smallest, names[farthest], largest, mean])
+    columns = ["closest", "distance", "farthest", "distance", "mean of all"]
     return replace(full, header=[*full.header[:2], *columns], rows=rows)
 
 
 def rows(matrix: DistanceMatrix) -> list[dict[str, Any]]:
-    """Return the matrix in plain types, one row per set in the order of the tree; ``"to b"`` has distances to b."""
+    """Return one record per set in plain types, in the order of the tree.
+
+    The key ``"to b"`` has the distance to the set with the name ``b``.
+    """
     values = matrix.distances[matrix.distance]
     order = matrix.order
     rows = []
@@ -105,7 +127,10 @@ def rows(matrix: DistanceMatrix) -> list[dict[str, Any]]:
 
 
 def whole(matrix: DistanceMatrix) -> dict[str, Any]:
-    """Return all results in plain types, ready for json; matrices are in the given order of the sets."""
+    """Return all results in plain types, ready for json. Matrices have the original order of the sets."""
+    by_layer: dict[str, dict[str, Any]] = {}
+    for distance, layers in matrix.layers.items():
+        by_layer[distance] = {layer: values.tolist() for layer, values in layers.items()}
     return {
         "sets": list(matrix.names),
         "num_images": list(matrix.num_images),
@@ -115,9 +140,7 @@ def whole(matrix: DistanceMatrix) -> dict[str, Any]:
         "verdict": matrix.verdict,
         "outlier_sets": matrix.outliers and matrix.outliers.to_dict(),
         "distances": {name: values.tolist() for name, values in matrix.distances.items()},
-        "layers": {
-            name: {layer: values.tolist() for layer, values in layers.items()} for name, layers in matrix.layers.items()
-        },
+        "layers": by_layer,
         "order": matrix.order,
         "linkage": matrix.linkage.tolist(),
         "unreadable": list(matrix.unreadable),

@@ -96,16 +96,6 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         gallery: Single images that the page shows; by default none.
 
     """
-    explanation = comparison.explain()
-    properties = property_rows(comparison)
-    outliers: list[MappedImage] = []
-    unlike: dict[str, list[MappedImage]] = {}
-    if gallery is not None:
-        outliers = with_maps(gallery.outliers, gallery.crop)
-        # A change that explains the difference applies to all images, so the least similar images add no information.
-        if not explanation.causes:
-            unlike = {side: with_maps(shown, gallery.crop) for side, shown in gallery.unlike.items()}
-    differs = comparison.differs is not False and not comparison.same_images
     return render(
         "two_sets.html",
         title=title(comparison),
@@ -115,29 +105,59 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         noun=comparison.noun,
         names=dict(zip("ab", comparison.names, strict=True)),
         sides=sides_in_words(comparison),
-        properties=properties,
-        has_properties=bool(properties) or comparison.noun == "image",
-        gallery=gallery,
-        cause=explanation.causes.in_words if explanation.causes else "",
-        flagged=flagged_images(comparison),
-        outliers=outliers,
-        unlike=unlike,
-        has_interval=comparison["dna-emd"].evidence is not None,
-        tested=num_significant(comparison),
-        axis=_axis(comparison),
-        differs=differs,
-        top=top_histograms(comparison) if differs else [],
         settings=settings_of(comparison, gallery),
         unreadable=comparison.unreadable[:_NAMED],
-        # Functions that the template calls.
-        jpeg=jpeg,
-        step_path=step_path,
-        parts_of_name=_PART_OF_NAME.findall,
-        debiased_in_words=debiased_in_words,
-        interval_in_words=interval_in_words,
-        unit_of=unit_of,
-        why_small=why_small,
+        **_values_of_images(comparison, gallery),
+        **_values_of_differences(comparison),
+        **_functions_of_template(),
     )
+
+
+def _values_of_images(comparison: Comparison, gallery: Gallery | None) -> dict[str, Any]:
+    """Return the values of the sections on single images."""
+    causes = comparison.explain().causes
+    outliers: list[MappedImage] = []
+    unlike: dict[str, list[MappedImage]] = {}
+    if gallery is not None:
+        outliers = with_maps(gallery.outliers, gallery.crop)
+        # A change that explains the difference applies to all images, so the least similar images add no information.
+        if not causes:
+            unlike = {side: with_maps(shown, gallery.crop) for side, shown in gallery.unlike.items()}
+    return {
+        "gallery": gallery,
+        "cause": causes.in_words if causes else "",
+        "flagged": flagged_images(comparison),
+        "outliers": outliers,
+        "unlike": unlike,
+    }
+
+
+def _values_of_differences(comparison: Comparison) -> dict[str, Any]:
+    """Return the values of the sections on properties, distances, layers and neurons."""
+    properties = property_rows(comparison)
+    differs = comparison.differs is not False and not comparison.same_images
+    return {
+        "properties": properties,
+        "has_properties": bool(properties) or comparison.noun == "image",
+        "has_interval": comparison["dna-emd"].evidence is not None,
+        "tested": num_significant(comparison),
+        "axis": _axis(comparison),
+        "differs": differs,
+        "top": top_histograms(comparison) if differs else [],
+    }
+
+
+def _functions_of_template() -> dict[str, Any]:
+    """Return the functions that the template calls."""
+    return {
+        "jpeg": jpeg,
+        "step_path": step_path,
+        "parts_of_name": _PART_OF_NAME.findall,
+        "debiased_in_words": debiased_in_words,
+        "interval_in_words": interval_in_words,
+        "unit_of": unit_of,
+        "why_small": why_small,
+    }
 
 
 def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[MappedImage]:

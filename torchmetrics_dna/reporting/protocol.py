@@ -212,7 +212,7 @@ def _definitions(by_distance: ByDistance, comparison: Comparison) -> list[str]:
 
 
 def _definition(result: Result, comparison: Comparison) -> str:
-    """Return the layer or the spatial means from which a distance is computed, or the average that it is."""
+    """Return how a distance is computed: from a layer, from spatial means, or as an average over neurons or layers."""
     record = result.distance
     if record.protocol is not None:
         layer = f"layer {record.protocol.layer} of {record.protocol.feature}"

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.singles.ranking import Ranking
 
-# Number of images that a table shows by default.
+# Largest number of images that a table shows by default.
 _SHOWN = 5
-# Headings of the columns, in order.
+# Headings of the columns of tables by key, in their order.
 _COLUMNS = {
     "rank": "rank",
     "score": "score",
@@ -33,14 +33,14 @@ _COLUMNS = {
     "nearest_ratio": "ratio",
     "nearest": "nearest",
 }
-# Columns of the table of copies.
-_OF_COPIES = ("kind", "image", "nearest", "likeness", "nearest_ratio", "rank")
-# A likeness below this rounds to 0.
+# Keys of the columns of the table of copies.
+_KEYS_OF_COPIES = ("kind", "image", "nearest", "likeness", "nearest_ratio", "rank")
+# A smaller likeness rounds to 0.00.
 _ROUNDS_TO_ZERO = 0.005
 
 
 def sentences(ranking: Ranking) -> list[str]:
-    """Return which images are flagged and why, and the result of the test of the others; or why none are."""
+    """Return sentences on flagged images and the test for further outliers, or on the reason why none is flagged."""
     if ranking.outliers is not None:
         return outlier_sentences(ranking.outliers, "the reference", ranking.noun)
     if ranking.typical is not None and ranking.score == "outlier" and len(ranking.typical) < LEAST:
@@ -57,14 +57,14 @@ def table(
     reference: str = "the reference",
     contrast: str = "the contrast",
 ) -> Table:
-    """Return a table of images, in their order.
+    """Return a table of images in the order of the ranking. By default, it shows the first 5 images.
 
     Args:
         ranking: The ranking.
-        top: Show so many of the best images; by default, 5 images are shown.
-        worst: Show so many of the worst images.
+        top: Number of the best images to show.
+        worst: Number of the worst images to show.
         reference: Name of the reference in the title.
-        contrast: Name of the contrast there.
+        contrast: Name of the contrast in the title.
 
     """
     records = rows(ranking, top, worst)
@@ -89,17 +89,17 @@ def table(
 def _keys(ranking: Ranking) -> list[str]:
     """Return the keys of the columns of the table of images."""
     available = {"rank", *_columns(ranking)}
-    # The table of copies has these columns.
-    elsewhere: set[str] = set()
+    # These columns are left out, because the table of copies has them.
+    left_out: set[str] = set()
     if ranking.is_alone:
-        elsewhere = {"kind", "likeness", "nearest_ratio", "nearest"}
+        left_out = {"kind", "likeness", "nearest_ratio", "nearest"}
     elif "likeness" in available:
-        elsewhere = {"nearest_ratio"}
-    return [key for key in _COLUMNS if key in available and key not in elsewhere]
+        left_out = {"nearest_ratio"}
+    return [key for key in _COLUMNS if key in available and key not in left_out]
 
 
 def flagged_table(ranking: Ranking) -> Table | None:
-    """Return all flagged images with their reasons; None if there are none."""
+    """Return the table of all flagged images with their reasons; None if no image is flagged."""
     cells = [[record["image"], record["reason"]] for record in rows(ranking) if record.get("reason")]
     if not cells:
         return None
@@ -119,15 +119,16 @@ def terms(ranking: Ranking) -> list[str]:
 
 
 def copies_table(ranking: Ranking) -> Table | None:
-    """Return copies, and images that are near one, the surest first; None if there are none."""
+    """Return the table of copies and near images, the most similar first; None if there are none."""
     nearest = ranking.nearest
     if nearest is None or not any(nearest.kinds):
         return None
     records = [record for record in rows(ranking) if record["kind"]]
     if ranking.is_alone:
         records = _one_per_pair(records)
+    # Copies come before near images. Within both, images are sorted by descending likeness.
     records.sort(key=lambda record: (record["kind"] != "copy", -(record.get("likeness") or 0)))
-    keys = [key for key in _OF_COPIES if key in records[0]]
+    keys = [key for key in _KEYS_OF_COPIES if key in records[0]]
     header = [_heading(ranking, key) for key in keys]
     cells = [[_cell(key, record[key]) for key in keys] for record in records]
     num_copies = int(nearest.copies.sum())
@@ -139,7 +140,7 @@ def copies_table(ranking: Ranking) -> Table | None:
 def _one_per_pair(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the first record of each pair of images."""
     first_of_pairs: dict[frozenset[str], dict[str, Any]] = {}
-    # In reversed order, the first record of a pair replaces its other record.
+    # In reversed order, the first record of a pair is assigned last and replaces the second record.
     for record in reversed(records):
         pair = frozenset((record["image"], record["nearest"]))
         first_of_pairs[pair] = record
@@ -147,7 +148,7 @@ def _one_per_pair(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def tables(ranking: Ranking) -> list[Table]:
-    """Return the table of images, and before it that of copies if there are any."""
+    """Return the table of images. If there are copies, the table of copies comes first."""
     copies = copies_table(ranking)
     return [table(ranking)] if copies is None else [copies, table(ranking)]
 
@@ -158,7 +159,7 @@ def _heading(ranking: Ranking, key: str) -> str:
 
 
 def _cell(key: str, value: Any) -> Cell:
-    """Return a value as the cell of its column."""
+    """Return the cell for a value of a column."""
     if key == "likeness" and isinstance(value, float) and abs(value) < _ROUNDS_TO_ZERO:
         return "-"
     if key == "percentile":
@@ -170,13 +171,22 @@ def _cell(key: str, value: Any) -> Cell:
 
 
 def rows(ranking: Ranking, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
-    """Return one record per image in plain types: of all, or of so many of the best or of the worst."""
+    """Return one record per image in plain types.
+
+    Args:
+        ranking: The ranking.
+        top: Number of the best images to return, the best first. By default, all images are returned.
+        worst: Number of the worst images to return, the worst first.
+
+    """
     columns = _columns(ranking)
-    records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    ranked = [{"rank": i, **record} for i, record in enumerate(records, 1)]
+    ranked: list[dict[str, Any]] = []
+    for position, values in enumerate(zip(*columns.values(), strict=True), 1):
+        ranked.append({"rank": position, **dict(zip(columns, values, strict=True))})
     best_first = ranked[::-1] if ranking.worst_first else ranked
     if worst is not None:
-        return best_first[::-1][:worst]
+        worst_first = best_first[::-1]
+        return worst_first[:worst]
     if top is not None:
         return best_first[:top]
     return ranked
@@ -206,7 +216,7 @@ def _columns(ranking: Ranking) -> dict[str, Sequence[Any]]:
 
 
 def _without_nan(values: Tensor) -> list[float | None]:
-    """Return values as a list, None for those that are NaN."""
+    """Return values as a list, with None in place of NaN."""
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 

@@ -45,7 +45,7 @@ _PAIRED_TEST = f"(paired test, p ≤ {SIGNIFICANT}, Holm-corrected)"
 
 
 def sentences(sets: Comparisons) -> list[str]:
-    """Return at most four sentences: which set is closest, and how far it is relative to the held-out set."""
+    """Return at most four sentences, on the closest set and on its distance relative to the held-out set."""
     if sets.held_out is None:
         return _closest(sets)
     equal = _equal_sets(sets)
@@ -71,7 +71,7 @@ def _equal_sets(sets: Comparisons) -> list[str]:
 
 
 def _sharing(sets: Comparisons, names: Sequence[str]) -> list[str]:
-    """Return the names of the sets that share images with the reference, among the sets with these names."""
+    """Select the names of sets that share images with the reference."""
     return [name for name in names if sets[name].shares_images]
 
 
@@ -568,7 +568,10 @@ def _evidence_rows(sets: Comparisons, distance: str) -> list[dict[str, Cell]]:
 
 def _notes_on_ratios(sets: Comparisons) -> list[str]:
     """Return the note that explains the ratios of a table; nothing without ratios."""
-    all_ratios = [ratio for distance in sets.distances for ratio in sets.ratios(distance).values()]
+    # A ratio is None if there are too few images to estimate it.
+    all_ratios: list[Ratio | None] = []
+    for distance in sets.distances:
+        all_ratios += sets.ratios(distance).values()
     ratios = [ratio for ratio in all_ratios if ratio is not None]
     held_out = sets.held_out
     if not ratios and held_out is not None and sets[held_out].shares_images:

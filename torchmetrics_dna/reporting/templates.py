@@ -1,4 +1,4 @@
-"""Html pages from templates."""
+"""Rendering of html pages from templates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGE = "torchmetrics_dna.reporting"
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template of this package as a page; all text is escaped.
+    """Render a template of this package as a page. All texts are escaped.
 
     Args:
         template: Name of the template's file.
@@ -46,22 +46,23 @@ def render_tables(title: str, sentences: Sequence[str], tables: Sequence[Table],
     """Return a page of sentences and tables.
 
     Args:
-        title: Its title.
-        sentences: Sentences at its top.
-        tables: Tables below these.
-        terms: Terms that it explains.
+        title: Title of the page.
+        sentences: Sentences at the top of the page.
+        tables: Tables below the sentences.
+        terms: Terms that the page explains.
 
     """
-    # Tables escape their text.
+    # Tables escape their texts themselves.
     in_html = [Markup(table.html()) for table in tables]
     return render("tables.html", title=title, sentences=sentences, tables=in_html, terms=terms)
 
 
 def _with_visible_signs(value: Any) -> Any:
-    """Escape control characters of a text. Markup, a subtype, is made here and has none from outside."""
+    """Escape the control characters of a text, and return other values unchanged."""
+    # Markup is a subtype of str. Only this module creates it, from texts that are already escaped.
     return visible(value) if type(value) is str else value
 
 
 def _sentence(text: str) -> Markup:
-    """Return a sentence as html. The function that renders it escapes its text."""
+    """Return a sentence as html. ``sentence_in_html`` escapes the text."""
     return Markup(sentence_in_html(text))

@@ -1,11 +1,11 @@
-"""Terms that the pages use, each explained in one sentence."""
+"""Terms of the html pages, each with an explanation in one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# ``{noun}`` is what was compared, such as "image".
+# ``{noun}`` stands for the type of the compared inputs, such as "image".
 _MEANINGS = {
     "layer": "A step of the network between its input and its output.",
     "neuron": "A channel of a layer: its activations at all positions of all {noun}s of a set form one histogram.",
@@ -39,7 +39,7 @@ class Term(NamedTuple):
 
 
 def terms_of(names: Sequence[str], noun: str) -> list[Term]:
-    """Return the terms with these names; the noun is what was compared, such as "image"."""
+    """Return the terms with these names. ``noun`` is the type of the compared inputs, such as "image"."""
     return [Term(name, anchor_of(name), _MEANINGS[name].format(noun=noun)) for name in names]
 
 

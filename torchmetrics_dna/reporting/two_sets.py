@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna.result import Result
 
-# Number of sentences of a verdict.
+# Largest number of sentences of a verdict.
 _MOST_SENTENCES = 4
-# Number of columns of embeddings that a verdict names at most.
+# Largest number of columns of embeddings that a verdict names.
 _MOST_COLUMNS = 5
 #: Terms that the page of two sets explains.
 TERMS = ("layer", "neuron", "bin", "dna-emd", "p", "q", "debiased", "95% CI", "null mean")
@@ -43,10 +43,10 @@ def title(comparison: Comparison) -> str:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Return at most four sentences.
+    """Return a verdict of about four sentences.
 
-    Their subjects, in this order: the pixels of pairs, the answer of the test, the distance, properties that differ,
-    and the outliers.
+    The sentences are about these subjects, in this order: the pixels of pairs, the result of the test, the distance,
+    properties that differ, and outliers.
     """
     a, b = comparison.names
     noun = comparison.noun
@@ -58,36 +58,58 @@ def sentences(comparison: Comparison) -> list[str]:
     main = comparison.main
     if main is not None and main.value == 0 and main.distance.unit == "bins":
         return [*pixels, f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same {noun}s."]
-    answer = []
-    if main is not None or comparison.why_untested:
-        answer = [f"{sentence}." for sentence in _do_they_differ(comparison)]
-    distance = []
-    # The distance of few images is hardly more than noise.
-    if main is not None and not (comparison.is_few and main.interval is None):
-        distance = [f"{_how_far(comparison, main)}."]
-    measured = []
-    if explanation is not None and comparison.p_value_of_any is not None:
-        measured = what_was_measured(explanation)
-    where = _where_most(comparison)
-    if where and comparison.differs:
-        measured.append(f"The difference is largest in {where}.")
+    answer = _answer(comparison)
+    distance = _distance(comparison)
+    properties = _properties(comparison)
     outliers = outliers_of_b(comparison)
-    if len(pixels + answer + distance + measured + outliers) <= _MOST_SENTENCES:
-        return pixels + answer + distance + measured + outliers
+    verdict = pixels + answer + distance + properties + outliers
+    if len(verdict) <= _MOST_SENTENCES:
+        return verdict
     if explanation is not None and (explanation.causes is not None or has_exact_change(explanation)):
         # The change describes the difference better than the properties do.
         return pixels + answer + distance + outliers
     if comparison.shares_images or (comparison.outliers is not None and are_many(comparison.outliers)):
-        return pixels + answer + distance + measured
-    return pixels + answer[:1] + distance + measured + outliers
+        return pixels + answer + distance + properties
+    return pixels + answer[:1] + distance + properties + outliers
+
+
+def _answer(comparison: Comparison) -> list[str]:
+    """Return sentences on the result of the test; nothing if there are neither distances nor a reason for no test."""
+    if comparison.main is None and not comparison.why_untested:
+        return []
+    return [f"{clause}." for clause in _do_they_differ(comparison)]
+
+
+def _distance(comparison: Comparison) -> list[str]:
+    """Return the sentence on the main distance; nothing if there are too few images for a meaningful value."""
+    main = comparison.main
+    if main is None:
+        return []
+    # Without an interval, the distance between few images is mostly sampling noise.
+    if comparison.is_few and main.interval is None:
+        return []
+    return [f"{_how_far(comparison, main)}."]
+
+
+def _properties(comparison: Comparison) -> list[str]:
+    """Return sentences on the properties, columns or layers that differ most."""
+    lines: list[str] = []
+    if comparison.explanation is not None and comparison.p_value_of_any is not None:
+        lines += what_was_measured(comparison.explanation)
+    place = _where_most(comparison)
+    if place and comparison.differs:
+        lines.append(f"The difference is largest in {place}.")
+    return lines
 
 
 def _do_they_differ(comparison: Comparison) -> list[str]:
-    """Return the answer of the test, or why there is none."""
+    """Return clauses on the result of the test, or on the reason why there is no test."""
     a, b = comparison.names
     if comparison.p_value_of_any is None:
         untested = f"{b} was not tested against {a}"
-        return [f"{untested}: {comparison.why_untested}" if comparison.why_untested else untested]
+        if comparison.why_untested:
+            untested += f": {comparison.why_untested}"
+        return [untested]
     duplicates = _near_duplicates(comparison)
     if comparison.differs:
         return _significant_difference(comparison, duplicates)
@@ -100,7 +122,7 @@ def _do_they_differ(comparison: Comparison) -> list[str]:
 
 
 def _near_duplicates(comparison: Comparison) -> str:
-    """Return the number of images of B that are near-duplicates of A's; empty if they are few."""
+    """Return the number of images of B that are near-duplicates of images of A; empty if there are few of them."""
     if not comparison.shares_images:
         return ""
     a, b = comparison.names
@@ -109,25 +131,31 @@ def _near_duplicates(comparison: Comparison) -> str:
 
 
 def _without_independence() -> str:
-    """Return the remedy if the images of both sets are not independent."""
+    """Return what to do if the images of both sets are not independent."""
     return f"Use `diff`, or {written('pairs', 'name')} if the images correspond"
 
 
 def _significant_difference(comparison: Comparison, duplicates: str) -> list[str]:
-    """Return sentences on a significant difference; ``duplicates`` counts the images that both sets share."""
+    """Return clauses on a significant difference.
+
+    Args:
+        comparison: The comparison.
+        duplicates: Number of near-duplicates in words; empty if there are few of them.
+
+    """
     explanation = comparison.explanation
-    explained = [] if explanation is None else difference(explanation)
+    clauses = [] if explanation is None else difference(explanation)
     if explanation is None or explanation.causes is None:
-        # If the search finds no change, the shared images are the better explanation.
-        unexplained = [] if duplicates else explained[1:]
-        explained = [_what_differs(comparison), *unexplained]
+        # Shared images are a better explanation than the report that no change was found.
+        no_change_found = [] if duplicates else clauses[1:]
+        clauses = [_what_differs(comparison), *no_change_found]
     if duplicates:
-        explained.append(f"{duplicates}. {_without_independence()}")
-    return explained
+        clauses.append(f"{duplicates}. {_without_independence()}")
+    return clauses
 
 
 def _what_differs(comparison: Comparison) -> str:
-    """Return whether the network or only the properties show a difference."""
+    """Return the clause that the sets differ, or that only their image properties differ."""
     a, b = comparison.names
     is_shown_by_network = comparison.p_value is not None and comparison.p_value <= SIGNIFICANT
     if is_shown_by_network or comparison.p_value_of_properties is None:
@@ -137,7 +165,7 @@ def _what_differs(comparison: Comparison) -> str:
 
 
 def _p_of_answer(comparison: Comparison) -> str:
-    """Return the p-value of the answer, and what it tests if that is not the network alone."""
+    """Return the p-value of the test, and a remark if the test includes image properties."""
     p = p_figure(comparison.p_value_of_any, "p")
     if comparison.p_value_of_properties is not None and p != p_figure(comparison.p_value, "p"):
         return f"{p}, with properties"
@@ -145,7 +173,7 @@ def _p_of_answer(comparison: Comparison) -> str:
 
 
 def _how_far(comparison: Comparison, result: Result) -> str:
-    """Return the distance, with its interval and p-value if it has them."""
+    """Return the clause on a distance, with its interval and p-value if they are known."""
     interval = result.interval
     name = f"{result.averaging.adjective}{result.distance.name}"
     is_tested = comparison.p_value_of_any is not None and (comparison.differs or not comparison.shares_images)
@@ -171,26 +199,27 @@ def _how_far(comparison: Comparison, result: Result) -> str:
 
 
 def _joined(*parts: str) -> str:
-    """Join the parts that are not empty by commas."""
+    """Join all non-empty parts by commas."""
     return ", ".join(part for part in parts if part)
 
 
 def _where_most(comparison: Comparison) -> str:
-    """Return where inputs that are no images differ most: columns of embeddings, or a layer; empty for images."""
+    """Return the layer, columns or neurons in which inputs other than images differ most; empty for images."""
     test = comparison.test
     if test is None or comparison.noun == "image":
         return ""
     if len(comparison.neurons) > 1:
-        means = {layer: float(test.z[neurons].mean()) for layer, neurons in comparison.neurons.slices.items()}
-        return f"layer {max(means, key=lambda layer: means[layer])}"
+        mean_z = {layer: float(test.z[neurons].mean()) for layer, neurons in comparison.neurons.slices.items()}
+        clearest_layer = max(mean_z, key=lambda layer: mean_z[layer])
+        return f"layer {clearest_layer}"
     order = test.z.argsort(descending=True).tolist()
     numbers = [str(number) for number in order if test.neurons[number] <= SIGNIFICANT]
     if not numbers:
         return ""
-    what = "column" if comparison.noun == "row" else "neuron"
+    noun = "column" if comparison.noun == "row" else "neuron"
     if len(numbers) > 1:
-        what += "s"
-    place = f"{what} {', '.join(numbers[:_MOST_COLUMNS])}"
+        noun += "s"
+    place = f"{noun} {', '.join(numbers[:_MOST_COLUMNS])}"
     if len(numbers) > _MOST_COLUMNS:
         place += f" and {len(numbers) - _MOST_COLUMNS} more"
     return place
@@ -200,7 +229,7 @@ def _where_most(comparison: Comparison) -> str:
 
 
 def table(comparison: Comparison) -> Table:
-    """Return the distances, each with its interval and test, and what they are of."""
+    """Return the table of distances with their intervals and tests, and notes on the images and the network."""
     notes = [_setting(comparison)]
     rows: list[dict[str, Cell]] = []
     for name, result in comparison.items():
@@ -219,7 +248,7 @@ def table(comparison: Comparison) -> Table:
 
 
 def _setting(comparison: Comparison) -> str:
-    """Return the note on the images, the network, the neurons and the ranges that were compared."""
+    """Return the note on the images, the network, the neurons and the activation ranges of a comparison."""
     counts = " and ".join(f"{count:,}" if count else "unknown" for count in comparison.num_images.values())
     images = f"{counts} {comparison.noun}s in {' and '.join(comparison.names)}"
     if comparison.paired:
@@ -231,7 +260,7 @@ def _setting(comparison: Comparison) -> str:
 
 
 def unit_of(comparison: Comparison, result: Result) -> str:
-    """Return the unit of a distance, and what its value averages over."""
+    """Return the unit of a distance, the neurons or layers that it averages over, and the direction that is better."""
     record = result.distance
     unit = record.unit
     if unit == "bins":
@@ -251,33 +280,41 @@ def unit_of(comparison: Comparison, result: Result) -> str:
 
 
 def why_small(result: Result) -> str:
-    """Return what a small p-value tests, where the mean over all neurons is not beyond chance; empty elsewhere."""
+    """Return a remark on a small p-value of a distance that is within sampling noise; empty for other distances.
+
+    The test is about the layer or neuron with the clearest difference, and the distance is a mean over all neurons.
+    """
     if result.p_value is None or result.p_value > SIGNIFICANT or result.few_differ is not None:
         return ""
-    high = None if result.evidence is None or result.distance.granularity != "neuron" else result.evidence.null_high
-    if result.value > (high or 0):
+    null_high: float | None = 0.0
+    if result.evidence is not None and result.distance.granularity == "neuron":
+        null_high = result.evidence.null_high
+    if result.value > (null_high or 0.0):
         return ""
     name = result.distance.name
     return f"p of {name} tests the clearest layer or neuron, since the mean over all neurons is within sampling noise"
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """Return the distances, and where they are significant also those of layers and neurons."""
-    if comparison.same_images or comparison.differs is False:
-        return [comparison.table]
+    """Return the table of distances. If the sets differ, add the tables of layers and neurons."""
     tables = [comparison.table]
-    for table_of_parts in (_table_of_layers(comparison), _table_of_neurons(comparison)):
-        if table_of_parts is not None:
-            tables.append(table_of_parts)
+    if comparison.same_images or comparison.differs is False:
+        return tables
+    layers = _table_of_layers(comparison)
+    if layers is not None:
+        tables.append(layers)
+    neurons = _table_of_neurons(comparison)
+    if neurons is not None:
+        tables.append(neurons)
     return tables
 
 
 def _table_of_layers(comparison: Comparison) -> Table | None:
-    """Return the distances of each layer; None if no distance has values of layers."""
+    """Return the table of the distances of each layer; None if no distance has values of layers."""
     results = comparison.of_granularity("neuron", "layer")
     if not results:
         return None
-    # The first result with an interval and a test.
+    # Only the first distance with an interval or a test has columns for them.
     tested = next((result for result in results if result.evidence), None)
     rows: list[dict[str, Cell]] = []
     for layer, count in comparison.neurons.items():
@@ -287,11 +324,11 @@ def _table_of_layers(comparison: Comparison) -> Table | None:
             if result is tested:
                 row |= cells_of(result.layers[layer], "layers")
         rows.append(row)
-    return Table(list(rows[0]), [[*row.values()] for row in rows], "By layer")
+    return Table(list(rows[0]), [list(row.values()) for row in rows], "By layer")
 
 
 def num_significant(comparison: Comparison) -> str:
-    """Return how many neurons differ significantly; empty without a test."""
+    """Return the number of neurons that differ significantly, in words; empty without a test."""
     evidence = next((result.evidence for result in comparison.of_granularity("neuron") if result.evidence), None)
     if evidence is None or evidence.test is None:
         return ""
@@ -300,36 +337,41 @@ def num_significant(comparison: Comparison) -> str:
 
 
 def _table_of_neurons(comparison: Comparison) -> Table | None:
-    """Return the neurons that differ most, with a test only those that differ significantly; None if there are none."""
+    """Return the table of the neurons that differ most; None if there are none.
+
+    With a test, the table has only neurons that differ significantly.
+    """
     top = [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT]
     if not top:
         return None
-    keys = {"layer": "layer", "neuron": "name"}
-    keys |= {result.distance.name: result.distance.key for result in comparison.of_granularity("neuron")}
-    header = [*keys, "mean shift"]
-    cells = [[*(neuron[key] for key in keys.values()), neuron["shift"]] for neuron in top]
     significant = num_significant(comparison)
-    if not significant:
-        return Table(header, cells, "Neurons that differ most")
-    for row, neuron in zip(cells, top, strict=True):
-        row.extend([p_figure(neuron["p_value"]), p_figure(neuron["q"])])
-    return Table([*header, "p", "q"], cells, f"Neurons that differ most clearly ({significant})")
+    rows: list[dict[str, Cell]] = []
+    for neuron in top:
+        row: dict[str, Cell] = {"layer": neuron["layer"], "neuron": neuron["name"]}
+        for result in comparison.of_granularity("neuron"):
+            row[result.distance.name] = neuron[result.distance.key]
+        row["mean shift"] = neuron["shift"]
+        if significant:
+            row |= {"p": p_figure(neuron["p_value"]), "q": p_figure(neuron["q"])}
+        rows.append(row)
+    heading = f"Neurons that differ most clearly ({significant})" if significant else "Neurons that differ most"
+    return Table(list(rows[0]), [list(row.values()) for row in rows], heading)
 
 
 # Records
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return one record per distance, over all neurons (no layer) and then for each layer, in plain types."""
-    return [
-        {"distance": name, "layer": layer, **values_of(finding)}
-        for name, result in comparison.items()
-        for layer, finding in result.findings.items()
-    ]
+    """Return records of each distance in plain types: one over all neurons (without a layer), and one per layer."""
+    rows: list[dict[str, Any]] = []
+    for name, result in comparison.items():
+        for layer, finding in result.findings.items():
+            rows.append({"distance": name, "layer": layer, **values_of(finding)})
+    return rows
 
 
 def whole(comparison: Comparison) -> dict[str, Any]:
-    """Return everything but the per-neuron tensors in plain types, ready for json."""
+    """Return all results except for the tensors of neurons in plain types, ready for json."""
     overall = {result.distance.key: result.overall for result in comparison.values()}
     properties = comparison.properties
     with_subsets = [result for result in comparison.values() if result.distance.subsets]
@@ -352,7 +394,9 @@ def whole(comparison: Comparison) -> dict[str, Any]:
         "num_images": comparison.num_images,
         "paired": comparison.paired,
         "extractor": comparison.extractor,
-        "average": {each.distance.key: each.averaging.over("neurons") for each in comparison.of_granularity("neuron")},
+        "average": {
+            result.distance.key: result.averaging.over("neurons") for result in comparison.of_granularity("neuron")
+        },
         "num_bins": comparison.num_bins,
         "ranges": comparison.ranges,
         "unreadable": comparison.unreadable,
@@ -360,7 +404,7 @@ def whole(comparison: Comparison) -> dict[str, Any]:
 
 
 def _by_layer(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Return the findings of each layer by key of the distance; of a published metric, none."""
+    """Return the findings of each layer, by key of the distance. Published metrics have no findings of layers."""
     by_layer: dict[str, dict[str, Any]] = {layer: {} for layer in comparison.neurons}
     for result in comparison.of_granularity("neuron", "layer"):
         for layer, finding in result.layers.items():

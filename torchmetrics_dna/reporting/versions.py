@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.tables import Table
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.comparisons.versions import Versions
 
-# Number of letters of names that a table shows; one name is always shown.
+# Largest number of characters of all names in a cell. At least one name is always shown.
 _MOST_LETTERS = 60
 
 
 def sentences(versions: Versions) -> list[str]:
-    """Return how many images changed, and whether added and removed images differ from those in both versions."""
+    """Return sentences on the number of changed images, and on the tests of added and of removed images.
+
+    Added and removed images are compared with the images that are in both versions.
+    """
     lines = _counts(versions)
     if versions.whole is not None:
         lines.append(f"Distance between the two versions: {_how_far(versions.whole)}, not debiased.")
@@ -33,7 +37,7 @@ def sentences(versions: Versions) -> list[str]:
 
 
 def _counts(versions: Versions) -> list[str]:
-    """Return how many images changed."""
+    """Return sentences on the number of changed images."""
     noun = versions.noun
     before, now = versions.num_images
     same = before - len(versions.removed) - len(versions.edited)
@@ -54,38 +58,46 @@ def _how_far(comparison: Comparison) -> str:
 
 
 def _against_kept(comparison: Comparison, changed: str, noun: str) -> list[str]:
-    """Return whether added or removed images differ from those that both versions have."""
+    """Return sentences on whether added or removed images differ from the images that both versions have."""
     distance = _how_far(comparison)
     p_value = comparison.p_value_of_any
     if p_value is None:
-        apart = f"Distance between {noun}s {changed} and those kept: {distance}, not debiased."
-        return [apart, f"Not tested: {comparison.why_untested}."] if comparison.why_untested else [apart]
+        lines = [f"Distance between {noun}s {changed} and those kept: {distance}, not debiased."]
+        if comparison.why_untested:
+            lines.append(f"Not tested: {comparison.why_untested}.")
+        return lines
     differ = "differ significantly" if p_value <= SIGNIFICANT else "do not differ significantly"
     return [f"{noun.capitalize()}s {changed} {differ} from those kept ({distance}, {p_figure(p_value, 'p')})."]
 
 
 def table(versions: Versions) -> Table:
-    """Return the changed images: their number, and the names of the first."""
-    names: dict[str, list[str]] = {change: [] for change in ("added", "removed", "renamed", "edited")}
+    """Return the table of changed images, with their number and some names."""
+    names_by_change: dict[str, list[str]] = {change: [] for change in ("added", "removed", "renamed", "edited")}
     for row in versions.rows():
         name = f"{row['before']} -> {row['image']}" if row["before"] else row["image"]
-        names[row["change"]].append(name)
+        names_by_change[row["change"]].append(name)
     rows: list[tuple[str, int, str]] = []
-    is_cut = False
-    for change, all_names in names.items():
-        shown = all_names[:1]
-        for name in all_names[1:]:
-            if len(", ".join([*shown, name])) > _MOST_LETTERS:
-                break
-            shown.append(name)
-        if len(shown) < len(all_names):
-            is_cut = True
+    has_more_names = False
+    for change, names in names_by_change.items():
+        shown = _names_that_fit(names)
+        if len(shown) < len(names):
+            has_more_names = True
             shown.append("...")
-        rows.append((change, len(all_names), ", ".join(shown)))
+        rows.append((change, len(names), ", ".join(shown)))
     notes = note_of_left_out(versions.unreadable)
-    if is_cut:
+    if has_more_names:
         notes.append("All names: -o changes.csv.")
     return Table([f"{versions.noun}s", "number", "such as"], rows, notes=notes)
+
+
+def _names_that_fit(names: Sequence[str]) -> list[str]:
+    """Return the first names that fit into a cell; at least one if there are any."""
+    shown = list(names[:1])
+    for name in names[1:]:
+        if len(", ".join([*shown, name])) > _MOST_LETTERS:
+            break
+        shown.append(name)
+    return shown
 
 
 def tables(versions: Versions) -> list[Table]:
@@ -94,7 +106,7 @@ def tables(versions: Versions) -> list[Table]:
 
 
 def rows(versions: Versions) -> list[dict[str, Any]]:
-    """Return one record per changed image in plain types; ``"before"`` is the old name of a renamed one."""
+    """Return one record per changed image in plain types. ``"before"`` is the old name of a renamed image."""
     changes = {"added": versions.added, "removed": versions.removed, "edited": versions.edited}
     rows: list[dict[str, Any]] = []
     for change, names in changes.items():
@@ -105,7 +117,7 @@ def rows(versions: Versions) -> list[dict[str, Any]]:
 
 def whole(versions: Versions) -> dict[str, Any]:
     """Return all results in plain types, ready for json."""
-    parts = {"whole": versions.whole, "of_added": versions.of_added, "of_removed": versions.of_removed}
+    comparisons = {"whole": versions.whole, "of_added": versions.of_added, "of_removed": versions.of_removed}
     return {
         "num_images": {"old": versions.num_images[0], "new": versions.num_images[1]},
         "added": list(versions.added),
@@ -113,6 +125,6 @@ def whole(versions: Versions) -> dict[str, Any]:
         "renamed": [list(pair) for pair in versions.renamed],
         "edited": list(versions.edited),
         "verdict": versions.verdict,
-        **{name: None if comparison is None else comparison.to_dict() for name, comparison in parts.items()},
+        **{name: None if comparison is None else comparison.to_dict() for name, comparison in comparisons.items()},
         "unreadable": list(versions.unreadable),
     }

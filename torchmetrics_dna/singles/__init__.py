@@ -1,4 +1,4 @@
-"""Single images: ranks, nearest images, and where neurons are excited; modules are imported on first use."""
+"""Rankings of single images, nearest neighbours, and images for reports. Modules are imported on first use."""
 
 import lazy_loader
 

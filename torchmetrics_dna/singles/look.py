@@ -188,14 +188,8 @@ def _outliers(
 ) -> tuple[list[ShownImage], dict[str, list[ShownImage]]]:
     """Return the outliers of B, and the images of each set that are least similar to the other set, with heat maps."""
     measured = {"a": sides.measured(0), "b": sides.measured(1)}
-    means: dict[str, dict[str, Tensor]] = {}
-    references: dict[str, OutlierReference] = {}
-    for side, measured_side in measured.items():
-        means[side] = means_by_layer(measured_side, sides.plan.neurons)
-        # A Gaussian without one of its images requires at least two other images.
-        if means[side] and len(measured_side.numbers) > 2:
-            own_distances = left_out_by_layer(means[side])
-            references[side] = OutlierReference(gaussians_of_means(means[side]), own_distances)
+    means = {side: means_by_layer(measured_side, sides.plan.neurons) for side, measured_side in measured.items()}
+    references = _references(means)
     reasons: dict[int, str] = {}
     if comparison.outliers is not None:
         reasons = comparison.outliers.reasons(comparison.names[0])
@@ -213,6 +207,23 @@ def _outliers(
         scorer = OutlierScorer(reference, extractor)
         unlike[side] = _with_maps(images[side], numbers, scorer, reasons if side == "b" else {})
     return outliers, unlike
+
+
+def _references(means: Mapping[str, Mapping[str, Tensor]]) -> dict[str, OutlierReference]:
+    """Return the reference of outlier scores of each set; none for a set of fewer than three images.
+
+    Args:
+        means: Spatial means of the images of each set, ``{layer: (images, n)}``; empty if they were not kept.
+
+    """
+    references: dict[str, OutlierReference] = {}
+    for side, means_of_side in means.items():
+        num_images = min((len(means_of_layer) for means_of_layer in means_of_side.values()), default=0)
+        # Each image is compared with the Gaussian of the other images, which requires at least two other images.
+        if num_images > 2:
+            own_distances = left_out_by_layer(means_of_side)
+            references[side] = OutlierReference(gaussians_of_means(means_of_side), own_distances)
+    return references
 
 
 class _Images(dict[int, Pixels]):
@@ -241,11 +252,11 @@ class _Images(dict[int, Pixels]):
         return filter(self.can_read, numbers)
 
     def shown(self, number: int) -> ShownImage:
-        """Return an image as a page shows it."""
+        """Return an image in the size that a page shows."""
         return ShownImage(self.source.relative_names[number], _shrunk(self[number]))
 
     def all_shown(self, numbers: Iterable[int]) -> list[ShownImage]:
-        """Return images as a page shows them."""
+        """Return images in the size that a page shows."""
         return [self.shown(number) for number in numbers]
 
 

@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics import Statistic
     from torchmetrics_dna.statistics.setup import Feature
 
-_OF_HISTOGRAM = "Ranked by contrast: a histogram DNA allows no outlier score; make it by `--kind layer-gaussian`."
-# Number of images of the reference whose dna-emd is measured for comparison.
+_WHY_CONTRAST = "Ranked by contrast: a histogram DNA allows no outlier score; make it by `--kind layer-gaussian`."
+# Largest number of images of the reference whose scores are computed for comparison.
 _MOST_TYPICAL = 200
 
 
@@ -74,7 +74,7 @@ def rank(
     nearest: Source | Features | None = None,
     **options: Any,
 ) -> Ranking:
-    """Rank images by how unusual each of them is for a reference, or by how close it is to the reference.
+    """Rank images by how unusual they are for a reference, or by how close they are to the reference.
 
     Without a reference, each image is compared with all others. Outliers are then flagged, and copies are found.
 
@@ -96,9 +96,9 @@ def rank(
             ``"layer-gaussian"`` for outlier scores, and of kind ``"histogram"`` for contrasts and distances. If None,
             the images are compared with each other.
         feature: A :class:`DNAExtractor`, or its ``feature``. The default is the extractor of the reference.
-        score: The score to rank by. The default is ``"outlier"``. The default is ``"contrast"`` if the reference is a
-            histogram DNA or a single image, or if one of these arguments is passed: ``contrast``, ``num_bins``,
-            ``ranges`` or ``neuron_weights``.
+        score: The score to rank by. By default, it is ``"contrast"`` if the reference is a histogram DNA or a single
+            image, or if one of the arguments of dna-emd is passed: ``contrast``, ``num_bins``, ``ranges`` or
+            ``neuron_weights``. Otherwise, it is ``"outlier"``.
         contrast: Images to contrast with, a DNA, or the path of a DNA. The default is ``"pool"``, all ranked images.
             The ranked images then run through the network twice.
         nearest: Images, their :class:`Features`, or the path of a file of features (``ranking.index.save``). The
@@ -172,7 +172,7 @@ def _load_index(nearest: Source | Features | None) -> Features | None:
         return nearest
     if not isinstance(nearest, (str, os.PathLike)):
         return None
-    # A .npz may also hold images.
+    # A .npz file may also contain images.
     is_file = Path(nearest).is_file() and is_container(nearest)
     if is_file or str(nearest).endswith(".features.npz"):
         return Features.load(nearest)
@@ -192,7 +192,7 @@ def _default_score(reference: Images | DNA, has_emd_arguments: bool) -> tuple[Sc
     if has_emd_arguments:
         return "contrast", ""
     if isinstance(reference, HistogramDNA):
-        return "contrast", _OF_HISTOGRAM
+        return "contrast", _WHY_CONTRAST
     is_single_image = isinstance(reference, ImageSource) and len(reference) == 1
     return ("contrast" if is_single_image else "outlier"), ""
 
@@ -272,7 +272,7 @@ class _SidesByRole(NamedTuple):
         return self.sides.images[self.roles.index(role)]
 
     def source(self, role: str, what: str) -> Images:
-        """Return the images of a role; ValueError if it has a DNA. See :meth:`Sides.source`."""
+        """Return the images of a role; ValueError if the side is a DNA. See :meth:`Sides.source`."""
         return self.sides.source(self.roles.index(role), what)
 
     def measured(self, role: str) -> Measured:
@@ -398,7 +398,7 @@ def _features_to_keep(by_role: _SidesByRole, index: Features | None) -> dict[str
 
 
 def _compare_own_with_others(scored: _Scored, own_rows: Tensor, score: Score, num_images: int) -> _Scored:
-    """Replace the distances of images that are the reference's own by their distances to its other images.
+    """Replace the distances of the reference's own images by distances to the other images of the reference.
 
     Args:
         scored: The scored images.
@@ -407,14 +407,15 @@ def _compare_own_with_others(scored: _Scored, own_rows: Tensor, score: Score, nu
         num_images: Number of images of the reference.
 
     """
-    is_own = (own_rows >= 0)[:, None]
+    # Local scores are not computed without an image. A single image has no other images to be compared with.
+    if score == "local" or num_images < 2:
+        return scored
     if score == "outlier":
         assert scored.typical is not None
         to_others = scored.typical[own_rows][:, None]
-    elif score == "local" or num_images < 2:
-        return scored
     else:
         to_others = _left_out(scored.distances, num_images)
+    is_own = (own_rows >= 0)[:, None]
     return scored._replace(distances=torch.where(is_own, to_others, scored.distances))
 
 
@@ -592,7 +593,7 @@ def _distances(scorer: ImageScorer) -> dict[str, Statistic]:
 
 
 def _left_out(distances: Tensor, count: int) -> Tensor:
-    """Convert the dna-emd of the reference's own images to the dna-emd to its other images.
+    """Convert the dna-emd of images of the reference to the dna-emd to the other images of the reference.
 
     The histogram of the reference is the mean of the histograms of its images. If an image is left out of this mean,
     its distance from the mean grows by the factor ``count / (count - 1)``.

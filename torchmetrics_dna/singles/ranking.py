@@ -138,7 +138,7 @@ class Ranking(Shown):
 
     @property
     def outlier_test(self) -> OutlierTest | None:
-        """Test of whether a small number of outliers is among the images that no property flags; None without it.
+        """Test for a small number of outliers among the images that no property flags; None if there is no test.
 
         See :func:`~torchmetrics_dna.functional.outlier_test`.
         """
@@ -146,7 +146,7 @@ class Ranking(Shown):
 
     @cached_property
     def reasons(self) -> dict[int, str]:
-        """Reasons why images are flagged, in words, by their number; empty if none is flagged."""
+        """Reasons why images are flagged, in words, by the number of the image; empty if no image is flagged."""
         return {} if self.outliers is None else self.outliers.reasons()
 
     @property
@@ -157,7 +157,7 @@ class Ranking(Shown):
     def limit(self, share: float = 0.05) -> float:
         """Return an upper limit of the scores of typical images.
 
-        At most this share of images from the distribution of the reference have a score above the limit.
+        If images are from the distribution of the reference, at most this share is expected to score above the limit.
 
         Args:
             share: The share. It must be at least ``1 / (n + 1)``, where n is the number of scores in ``typical``.

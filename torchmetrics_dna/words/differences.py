@@ -113,8 +113,8 @@ def _agreement(change: str, directions: Mapping[str, int]) -> int:
         directions: Direction of each measured property, see :attr:`PropertyDifference.direction`.
 
     Returns:
-        1 if the property that the change affects differs in the direction of the change, -1 if it differs in the
-        opposite direction, and 0 otherwise.
+        1 if the affected property differs in the direction of the change, -1 if it differs in the opposite direction,
+        and 0 otherwise.
 
     """
     direction = directions.get(affected_property(change), 0)

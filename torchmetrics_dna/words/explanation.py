@@ -1,4 +1,4 @@
-"""Records of the differences between two sets, and the sentences on these differences."""
+"""Records of the differences between two sets, and sentences on the differences."""
 
 from __future__ import annotations
 
