@@ -171,12 +171,10 @@ class _Tile(NamedTuple):
     wide_numbers: Any
 
 
-class _Curve(NamedTuple):
-    """Cumulative distribution of a neuron's activations on a grid.
+class _Place(NamedTuple):
+    """The bins of a neuron on a grid, and the range of its activations.
 
     Attributes:
-        shares: Cumulative share at each knot, ``(num_bins + 1,)``.
-        knots: Edges of the bins, moved into the range of the activations, ``(num_bins + 1,)``.
         start: Number of the first bin on the grid.
         width: Width of a bin.
         minimum: Smallest activation.
@@ -184,12 +182,25 @@ class _Curve(NamedTuple):
 
     """
 
-    shares: Any
-    knots: Any
     start: Any
     width: Any
     minimum: Any
     maximum: Any
+
+
+class _Curve(NamedTuple):
+    """Cumulative distribution of a neuron's activations.
+
+    Attributes:
+        shares: Cumulative share at each knot, ``(num_bins + 1,)``.
+        knots: Edges of the bins, moved into the range of the activations, ``(num_bins + 1,)``.
+        place: Bins and range of the neuron.
+
+    """
+
+    shares: Any
+    knots: Any
+    place: Any
 
 
 # These functions may add in any order, which allows SIMD. They are always inlined, because the order would change if
@@ -398,7 +409,6 @@ def _count(bins: Any, cells: Any, wide: Any, wide_cells: Any, offsets: Any, step
     num_wide = wide.num_bins
     images = len(task.origins)
     all_finite = True
-    one = np.uint32(1)
     whole = _new_rule(task)
     last = _new_rule(task)
     tile = _new_tile(task)
@@ -419,11 +429,11 @@ def _count(bins: Any, cells: Any, wide: Any, wide_cells: Any, offsets: Any, step
                 if is_sparse:
                     _add(cells, first * num_bins, tile.numbers, size, step)
                 else:
-                    _add(counts, 0, tile.numbers, size, one)
+                    _add(counts, 0, tile.numbers, size, np.uint32(1))
                 if num_wide and is_sparse_wide:
                     _add(wide_cells, first_wide, tile.wide_numbers, size, step)
                 elif num_wide:
-                    _add(wide_counts, 0, tile.wide_numbers, size, one)
+                    _add(wide_counts, 0, tile.wide_numbers, size, np.uint32(1))
             # Consecutive images of one fold are counted together.
             is_last_of_fold = image + 1 == images or offsets[image] != offsets[image + 1]
             if num_wide and not is_sparse_wide and is_last_of_fold:
@@ -526,20 +536,17 @@ def _area_of_line(begin: Any, end: Any, before: Any, after: Any, low: Any, high:
 
 @_compiled
 def _curve_of(counts: Any, place: Any, shares: Any, knots: Any) -> Any:
-    """Write the cumulative shares and the knots of a neuron, and return them as a curve.
-
-    ``place`` contains the number of the first bin, the width of a bin, and the smallest and largest activation.
-    """
+    """Write the cumulative shares and the knots of a neuron, and return them as a curve; ``place`` is an array."""
     start, width, minimum, maximum = place
     _set_shares(counts, shares[1:])
     for k in range(len(knots)):
         knots[k] = min(max((start + k) * width, minimum), maximum)
-    return _Curve(shares, knots, start, width, minimum, maximum)
+    return _Curve(shares, knots, _Place(start, width, minimum, maximum))
 
 
 @_compiled
 def _fine_knot(knot: Any, is_maximum: Any, fine: Any, coarse: Any, num_bins: Any) -> Any:
-    """Return the number of bins of the finer curve below a knot of the coarser curve."""
+    """Return the number of bins of the finer curve below a knot of the coarser curve, from the places of both."""
     if coarse.minimum > fine.maximum:
         return num_bins
     if coarse.maximum < fine.minimum:
@@ -551,13 +558,15 @@ def _fine_knot(knot: Any, is_maximum: Any, fine: Any, coarse: Any, num_bins: Any
 
 
 @_compiled
-def _area(fine: Any, coarse: Any, bounds: Any) -> Any:
+def _area(fine_curve: Any, coarse_curve: Any, bounds: Any) -> Any:
     """Integrate the absolute difference of two curves, within bounds. See :mod:`functional.self_ranging` for the rule.
 
     The knots of the coarser curve divide the axis into intervals. The finer curve may have several knots in each.
     """
     low, high = bounds
-    num_bins = len(fine.shares) - 1
+    shares, knots, fine = fine_curve
+    coarse_shares, coarse_knots, coarse = coarse_curve
+    num_bins = len(shares) - 1
     bin_of_maximum = np.floor(coarse.maximum / coarse.width) - coarse.start
     # An interval, the difference of the curves at its ends, and the knots of the finer curve at its ends.
     begin = min(low, coarse.minimum, fine.minimum)
@@ -566,23 +575,23 @@ def _area(fine: Any, coarse: Any, bounds: Any) -> Any:
     area = 0.0
     for i in range(num_bins + 2):
         if i <= num_bins:
-            end = coarse.knots[i]
+            end = coarse_knots[i]
             last_knot = _fine_knot(end, i > bin_of_maximum, fine, coarse, num_bins)
-            after = fine.shares[last_knot] - coarse.shares[i]
+            after = shares[last_knot] - coarse_shares[i]
         else:
             end = max(high, coarse.maximum, fine.maximum)
             last_knot = num_bins
             after = 0.0
-        rise = fine.shares[last_knot] - fine.shares[first_knot]
+        rise = shares[last_knot] - shares[first_knot]
         if rise > 0.0:
             # The difference changes in proportion to the finer curve.
             slope = (after - before) / rise
-            left = min(max(fine.knots[first_knot], begin), end)
+            left = min(max(knots[first_knot], begin), end)
             at_left = before
             area += _area_of_line(begin, left, before, before, low, high)
             for k in range(first_knot + 1, last_knot + 1):
-                right = min(max(fine.knots[k], begin), end)
-                at_right = before + (fine.shares[k] - fine.shares[first_knot]) * slope
+                right = min(max(knots[k], begin), end)
+                at_right = before + (shares[k] - shares[first_knot]) * slope
                 area += _area_of_line(left, right, at_left, at_right, low, high)
                 left = right
                 at_left = at_right
@@ -593,7 +602,7 @@ def _area(fine: Any, coarse: Any, bounds: Any) -> Any:
         before = after
         first_knot = last_knot
     # The second term is 0, or NaN without counts.
-    return area + (fine.shares[num_bins] - coarse.shares[num_bins])
+    return area + (shares[num_bins] - coarse_shares[num_bins])
 
 
 @_compiled
@@ -607,7 +616,7 @@ def _areas_of_rows(counts_a: Any, counts_b: Any, places_a: Any, places_b: Any, b
     for row in range(len(areas)):
         curve_a = _curve_of(counts_a[row], places_a[row], shares_a, knots_a)
         curve_b = _curve_of(counts_b[row], places_b[row], shares_b, knots_b)
-        if curve_a.width <= curve_b.width:
+        if curve_a.place.width <= curve_b.place.width:
             areas[row] = _area(curve_a, curve_b, bounds[row])
         else:
             areas[row] = _area(curve_b, curve_a, bounds[row])

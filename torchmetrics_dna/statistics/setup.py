@@ -197,12 +197,10 @@ def _extractor(
         settings = {"device": "cuda"} | settings
     if not dnas:
         return DNAExtractor(default if network is None else network, layers=layers, **settings)
-    return _extractor_to_compare_with(dnas[0], network, layers, settings)
+    return _extractor_for(dnas[0], network, layers, settings)
 
 
-def _extractor_to_compare_with(
-    dna: DNA, network: Any, layers: Sequence[str] | None, settings: dict[str, Any]
-) -> DNAExtractor:
+def _extractor_for(dna: DNA, network: Any, layers: Sequence[str] | None, settings: dict[str, Any]) -> DNAExtractor:
     """Build the extractor of images that are compared with a DNA.
 
     Raises:
