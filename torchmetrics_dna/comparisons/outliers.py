@@ -306,12 +306,12 @@ def _outliers_relative_to(
     )
 
 
-def _in_order(odd_of_image: Mapping[int, Outlier], order: Sequence[int]) -> list[Outlier]:
+def _in_order(outlier_of_image: Mapping[int, Outlier], order: Sequence[int]) -> list[Outlier]:
     """Return the images in this order, each with its place in the order."""
     in_order = []
     for place, image in enumerate(order):
-        if image in odd_of_image:
-            in_order.append(odd_of_image[image]._replace(image=place))
+        if image in outlier_of_image:
+            in_order.append(outlier_of_image[image]._replace(image=place))
     return in_order
 
 
