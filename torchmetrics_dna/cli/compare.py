@@ -373,39 +373,58 @@ def _suggest_commands(
 
     """
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.images import ImageStream
 
     if "dna-emd" not in result or not result["dna-emd"].value or isinstance(images[1], DNA):
         return
-    noun = result.noun
-    is_dna = isinstance(images[0], DNA)
-    has_index = not any(isinstance(side, ImageStream) for side in images)
     # All images of B look like images of A, but they were compared as independent images.
     are_pairs = result.copies == result.num_images["b"]
     more = ["--pairs", "name"] if are_pairs else ["-o", "page.html"]
     comparing = shlex.join(["torchmetrics-dna", "compare", a, b, *more, *o.typed(options)])
-    ranking = _command_to_rank(result, a, b, options)
-    place = "in pictures" if noun == "image" else "on a page"
-    lines: list[str] = []
     if are_pairs:
-        lines.append(f"To compare the {noun}s as pairs: {comparing}")
-    elif result.differs is not False:
-        if has_index:
-            lines.append(f"To see the differences {place}: {comparing}")
-        # The histograms of a DNA do not show how far its images are apart, so there are no outlier scores.
-        if ranking and is_dna:
-            lines.append(f"To order the {noun}s of B by their distance from A: {ranking}")
-        elif ranking:
-            lines.append(f"To find outliers in B: {ranking}")
-    elif result.outliers is not None and result.outliers.flagged_names:
-        if has_index:
-            lines.append(f"To see these {noun}s {place}: {comparing}")
-    elif ranking and result.outliers is None and not is_dna:
-        lines.append(f"A comparison hardly detects a small number of outliers. To find them in B: {ranking}")
-    if lines:
+        suggestions = [f"To compare the {result.noun}s as pairs: {comparing}"]
+    else:
+        suggestions = _suggestions(result, images, comparing, _command_to_rank(result, a, b, options))
+    if suggestions:
         talk.print("")
-    for line in lines:
-        talk.print(line, soft_wrap=True)
+    for suggestion in suggestions:
+        talk.print(suggestion, soft_wrap=True)
+
+
+def _suggestions(result: Comparison, images: Sequence[Images | DNA], comparing: str, ranking: str) -> list[str]:
+    """Return the lines that suggest commands after a comparison of independent images.
+
+    Args:
+        result: The comparison.
+        images: The opened sets A and B.
+        comparing: Command that writes a page.
+        ranking: Command that ranks the images of B; empty if there is none.
+
+    """
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.images import ImageStream
+
+    noun = result.noun
+    place = "in pictures" if noun == "image" else "on a page"
+    # A page can't show the images of a stream.
+    has_page = not any(isinstance(side, ImageStream) for side in images)
+    # The histograms of a DNA do not show how far its images are apart, so there are no outlier scores.
+    is_dna = isinstance(images[0], DNA)
+    suggestions: list[str] = []
+    if result.differs is not False:
+        if has_page:
+            suggestions.append(f"To see the differences {place}: {comparing}")
+        if ranking and is_dna:
+            suggestions.append(f"To order the {noun}s of B by their distance from A: {ranking}")
+        elif ranking:
+            suggestions.append(f"To find outliers in B: {ranking}")
+        return suggestions
+    if result.outliers is not None and result.outliers.flagged_names:
+        if has_page:
+            suggestions.append(f"To see these {noun}s {place}: {comparing}")
+        return suggestions
+    if ranking and result.outliers is None and not is_dna:
+        suggestions.append(f"A comparison hardly detects a small number of outliers. To find them in B: {ranking}")
+    return suggestions
 
 
 def _command_to_rank(result: Comparison, a: str, b: str, options: dict[str, Any]) -> str:
