@@ -1,4 +1,4 @@
-"""Comparisons of image sets: two, many, class by class, over time; modules are imported on first use."""
+"""Comparisons of two or more image sets, of classes, and of sets over time. Modules are imported on first use."""
 
 import lazy_loader
 

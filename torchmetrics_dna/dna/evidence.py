@@ -501,7 +501,7 @@ def lower_end(far: Evidence, quantile: float) -> float:
 
     """
     centre = far.centre
-    # Noise that a test allows for, if the distance is the estimate, and if the distance is 0.
+    # Noise that a test allows for if the true distance equals the estimate, and if the true distance is 0.
     noise_at_centre = quantile * far.jackknife.variance**0.5
     noise_at_zero = noise_at_centre if far.null_above is None else far.null_above
     if centre <= noise_at_zero:

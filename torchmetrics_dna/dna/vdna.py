@@ -67,7 +67,7 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> No
 
     Args:
         value: A DNA of whole layers, or activation ranges.
-        path: Path of the files without a suffix.
+        path: Common path of the files. The suffixes are added to this path.
 
     Raises:
         ValueError: If the official format can't hold the value: another representation, counts above 2^31 - 1, or only

@@ -200,7 +200,8 @@ class Runner:
         inputs = self._prepared(batch, self.layout)
         first_tensor = tensors_of(inputs)[0]
         device = first_tensor.device
-        # Copy all outputs of the user's module, because it may write to any of them, and for some inputs only.
+        # Copy all outputs of the user's module, because it may modify any of them in place. It may do so for only some
+        # of the inputs.
         copied = self.layout.probed.edited if self.is_named else None
         keep_freed_memory()
         try:

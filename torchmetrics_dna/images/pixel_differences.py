@@ -229,9 +229,9 @@ def possible_gammas(levels_a: NDArray[np.int64], levels_b: NDArray[np.int64]) ->
 
 
 def common_gamma(intervals: Sequence[tuple[float, float]]) -> float | None:
-    """Return the gamma that lies in most intervals. This is the middle of the range that these intervals share.
+    """Return the gamma that lies in the largest number of intervals; None if all intervals are empty.
 
-    Return None if all intervals are empty.
+    The gamma is the middle of the range that these intervals share.
     """
     nonempty = [(lower, upper) for lower, upper in intervals if lower <= upper]
     if not nonempty:

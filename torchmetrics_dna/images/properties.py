@@ -329,7 +329,7 @@ class Originals:
 
     @cached_property
     def sums(self) -> tuple[Tensor, Tensor]:
-        """Sum of the absolute steps between each two columns, and between each two rows.
+        """Sum of the absolute differences between adjacent columns, and between adjacent rows.
 
         A sum has at most 192 steps of at most 255,000 each.
         """

@@ -45,7 +45,7 @@ CHANGED = 16
 CHECKED = 48
 # Smallest number of images per set.
 LEAST = 10
-# Label of the progress.
+# Label of the progress bar.
 LABEL = "searching for a change that explains the difference (--no-causes skips this)"
 # Strengths of each change at which the search begins.
 _TRIES = (0.2, 0.5, 0.9)

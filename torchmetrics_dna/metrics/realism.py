@@ -286,12 +286,12 @@ class DNARealism(ImageMetric):
             worst: Number of images with the highest scores to list.
 
         Returns:
-            A dict with ``"mean"``, ``"median"`` and ``"max"`` of the scores, and ``"num_images"``. For the images with
-            the highest scores, worst first, there are ``"indices"`` in the data set and ``"scores"``. Without indices,
-            images are numbered in order of addition. For outlier scores, there are also the ``"percentiles"`` of these
-            images, and results of :func:`~torchmetrics_dna.functional.outlier_test`: ``"p_value"``, the ``"share"`` of
-            outliers, and ``"low"`` and ``"high"``, the ends of its interval. To see why an image is an outlier, use
-            :func:`rank`.
+            A dict with ``"mean"``, ``"median"`` and ``"max"`` of the scores, and ``"num_images"``. ``"indices"`` and
+            ``"scores"`` are the data-set indices and the scores of the images with the highest scores, in descending
+            order. Without indices, images are numbered in order of addition. For outlier scores, there are also the
+            ``"percentiles"`` of these images, and results of :func:`~torchmetrics_dna.functional.outlier_test`:
+            ``"p_value"``, the ``"share"`` of outliers, and ``"low"`` and ``"high"``, the ends of its interval. To see
+            why an image is an outlier, use :func:`rank`.
 
         Raises:
             RuntimeError: If there are no images.

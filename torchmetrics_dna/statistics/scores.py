@@ -158,7 +158,7 @@ class RealismStatistic(RowStatistic):
         Args:
             state: The state.
             activations: Activations of the batch.
-            keys: Index of each image in its data set, for all batches or for none.
+            keys: Index of each image in its data set. It is passed for all batches or for none.
 
         Raises:
             ValueError: If only some batches have indices, or an activation is not finite.
