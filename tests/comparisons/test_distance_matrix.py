@@ -22,7 +22,7 @@ from torchmetrics_dna.comparisons.classes import ClassComparisons
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.plots import plot_matrix
 from torchmetrics_dna.reporting.several_sets import evidence_table
-from torchmetrics_dna.reporting.two_sets import unit_of
+from torchmetrics_dna.reporting.two_sets import described_value
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 64}
@@ -260,7 +260,7 @@ def test_the_unit_of_self_ranging_histograms_is_told(compared: DistanceMatrix) -
     pair = compare(FOUR["a"], FOUR["b"], EXTRACTOR, ranges="auto", num_folds=None, **FIXED)
     values = pair["dna-emd"].value, float(compared.distances["dna-emd"][0, 1])
     assert values[0] != pytest.approx(values[1], rel=1e-3)
-    assert "of the range of A" in unit_of(pair, pair["dna-emd"])
+    assert "of the range of A" in described_value(pair, pair["dna-emd"])
     assert ["all these sets" in note for note in compared.notes] == [True]
     assert compared.table.notes == compared.to_dict()["notes"] == compared.notes
 

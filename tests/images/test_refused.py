@@ -98,7 +98,7 @@ REFUSED: dict[str, Row] = {
     "no address": (lambda: "https:x", "no file or folder 'https:x'", FileNotFoundError),
     "odd suffix": (lambda: written("x.xyz", bytes(9)), r"^'x.xyz' is no .*; give a folder, \.zip, .* \(\.avif, .*\.jf"),
     "number": (lambda: 7, "Expected images as a folder, .*sequence.*dataset.*, but got int$", TypeError),
-    "a pipeline's output": (lambda: SimpleNamespace(images=[]), "SimpleNamespace; give its `images`$", TypeError),
+    "a pipeline's output": (lambda: SimpleNamespace(images=[]), "Namespace; pass its attribute `images`$", TypeError),
     "nowhere": (lambda: "nowhere", "There is no file or folder 'nowhere'$", FileNotFoundError),
     "misspelt": (lambda: written("x.zip", "") and "X.zip", "folder 'X.zip'; there is 'x.zip'", FileNotFoundError),
     "nothing matches": (lambda: "*.tar", r"There are no files '\*.tar'", FileNotFoundError),

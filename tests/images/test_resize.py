@@ -106,7 +106,7 @@ def test_so_they_do_for_any_form_and_memory(shape: tuple[int, int], view: str) -
 def check_compiled(image: np.ndarray, size: tuple[int, int]) -> None:
     compiled = optional("images.cpu")
     compiled.prepare()
-    assert {*compiled.measured_of(np.zeros((9, 9, 3), np.uint8))} < {*PROPERTIES}
+    assert {*compiled.colours_and_texture(np.zeros((9, 9, 3), np.uint8))} < {*PROPERTIES}
     ours = resize_image(image, size), properties_of(image)
     with without_numba():
         theirs = resize_image(image, size), properties_of(image)

@@ -655,18 +655,25 @@ def _add_positions(task: Any, origin: Any, sums: Any) -> None:
     """Add the values of all positions of an image to the sums of neurons that are contiguous in memory.
 
     Four positions are added at a time, so that each sum is read and written a quarter as often.
+
+    Args:
+        task: The :class:`Task`.
+        origin: Offset of the image in the memory of the task.
+        sums: Sum of each neuron, which is increased.
+
     """
-    whole = task.positions // 4 * 4
-    for position in range(0, whole, 4):
-        a = origin + position * task.stride
-        b = a + task.stride
-        c = b + task.stride
-        d = c + task.stride
+    num_in_fours = task.positions // 4 * 4
+    for position in range(0, num_in_fours, 4):
+        offset_0 = origin + position * task.stride
+        offset_1 = offset_0 + task.stride
+        offset_2 = offset_1 + task.stride
+        offset_3 = offset_2 + task.stride
         for j in range(task.begin, task.end):
-            first = np.float64(task.memory[np.uint64(a + j)]) + np.float64(task.memory[np.uint64(b + j)])
-            second = np.float64(task.memory[np.uint64(c + j)]) + np.float64(task.memory[np.uint64(d + j)])
-            sums[np.uint64(j)] += first + second
-    for position in range(whole, task.positions):
+            # Indices are unsigned here, because numba checks signed ones for negative values.
+            sum_01 = np.float64(task.memory[np.uint64(offset_0 + j)]) + np.float64(task.memory[np.uint64(offset_1 + j)])
+            sum_23 = np.float64(task.memory[np.uint64(offset_2 + j)]) + np.float64(task.memory[np.uint64(offset_3 + j)])
+            sums[np.uint64(j)] += sum_01 + sum_23
+    for position in range(num_in_fours, task.positions):
         for j in range(task.begin, task.end):
             sums[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + position * task.stride + j)])
 

@@ -26,7 +26,9 @@ from torchmetrics_dna.options import names_in
 from torchmetrics_dna.reporting.document import Document
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors.presets import Preset
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 # Margin rules: how the bounds of histograms follow from activation ranges.
 Rule = StrEnum("Rule", ["widen", "scale"])
@@ -129,33 +131,70 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
     vdna is the reference implementation of Visual DNA. A file of kind layer-gaussian can also be converted to an .npz
     of FID statistics.
     """
-    from torchmetrics_dna.dna import DNA, LayerGaussianDNA
-    from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
+    from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.dna.load import load_dna
-    from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
+    from torchmetrics_dna.dna.vdna import load_vdna
     from torchmetrics_dna.dna.vdna_files import is_official
 
     if is_official(file):
-        value = load_vdna(file, ranges)
-        check_output(output, ".npz" if isinstance(value, DNA) else ".json")
-        value.save(output)
-        written = str(output)
-    elif output.suffix == ".npz":
-        value = load_dna(file, ranges)
-        if not isinstance(value, LayerGaussianDNA):
-            raise ValueError(f"Statistics of FID are of kind 'layer-gaussian', but {file!r} is of kind {value.kind!r}")
-        check_output(output, ".npz")
-        save_fid_statistics(value, output)
-        written = str(output)
+        converted = load_vdna(file, ranges)
+        written = _save_own(converted, output)
     else:
-        value = load_dna(file, ranges)
-        for suffix in (".json", ".npz"):
-            check_output(output.with_name(output.name + suffix), suffix)
-        save_vdna(value, output)
-        written = f"{output}.json and {output}.npz"
-    talk.print(f"{written}: {value!r}")
-    if isinstance(value, DNA) and value.kind == "histogram" and getattr(value, "ranges", None) is None:
+        converted = load_dna(file, ranges)
+        save = _save_statistics if output.suffix == ".npz" else _save_vdna
+        written = save(converted, output)
+    talk.print(f"{written}: {converted!r}")
+    if isinstance(converted, HistogramDNA) and converted.ranges is None:
         talk.print("Its activation ranges are unknown. Use --ranges to attach them.")
+
+
+def _save_own(loaded: DNA | ActivationRanges, output: Path) -> str:
+    """Save what a file of vdna holds, a DNA or activation ranges, in the format of this package.
+
+    Returns:
+        The name of the file.
+
+    """
+    from torchmetrics_dna.dna import DNA
+
+    check_output(output, ".npz" if isinstance(loaded, DNA) else ".json")
+    loaded.save(output)
+    return str(output)
+
+
+def _save_statistics(dna: DNA, output: Path) -> str:
+    """Save a DNA as statistics of FID.
+
+    Returns:
+        The name of the file that was written.
+
+    Raises:
+        ValueError: If the DNA is not of kind layer-gaussian.
+
+    """
+    from torchmetrics_dna.dna import LayerGaussianDNA
+    from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
+
+    if not isinstance(dna, LayerGaussianDNA):
+        raise ValueError(f"Statistics of FID are of kind 'layer-gaussian', but FILE is of kind {dna.kind!r}")
+    check_output(output, ".npz")
+    save_fid_statistics(dna, output)
+    return str(output)
+
+
+def _save_vdna(dna: DNA, output: Path) -> str:
+    """Save a DNA as the two files of vdna, whose common stem is ``output``.
+
+    Returns:
+        The names of both files.
+
+    """
+    from torchmetrics_dna.dna.vdna import save_vdna
+
+    for suffix in (".json", ".npz"):
+        check_output(output.with_name(output.name + suffix), suffix)
+    save_vdna(dna, output)
+    return f"{output}.json and {output}.npz"
 
 
 @o.measures_images("crop")

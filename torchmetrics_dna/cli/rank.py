@@ -59,17 +59,15 @@ def rank(
     **options: Any,
 ) -> None:
     """Order images by how unusual they are, and flag outliers."""
-    if reference is None and nearest is None and (contrast is not None or score not in (None, "outlier")):
-        raise ValueError("Option --reference is missing: --score and --contrast compare IMAGES with it")
+    _check_score(score, contrast, has_reference=reference is not None or nearest is not None)
     sources = [images, reference] if reference else [images]
     check_sources(*sources)
-    written = format_for(form, output)
+    result_format = format_for(form, output)
     if top is not None and worst is not None:
         raise ValueError("Expected --top or --worst, but got both")
-    if score not in (None, "outlier", "local", "contrast", "distance"):
-        raise ValueError(f"Option --score expected to be outlier, local, contrast or distance, but got {score!r}")
     if fail_if_outliers and score not in (None, "outlier"):
         raise ValueError(f"Option --fail-if-outliers is for outlier scores, but got --score {score}")
+    # Without a reference and --nearest, the index holds IMAGES themselves.
     if save_index is not None and nearest is None and reference is not None:
         raise ValueError("Option --save-index needs --nearest, the images of the index")
     _check_files(plot, maps, save_index)
@@ -80,9 +78,9 @@ def rank(
     from torchmetrics_dna.singles.rank import rank as rank_images
 
     options |= {"score": score, "contrast": contrast, "nearest": nearest, "distributed": PROCESSES > 1}
-    with o.showing_progress(options, skips_unreadable=True) as shown:
-        source = images if plot is None else indexed(open_source(images, shown["reading"]), "A contact sheet")
-        ranking = rank_images(source, reference, **shown)
+    with o.showing_progress(options, skips_unreadable=True) as arguments:
+        source = images if plot is None else indexed(open_source(images, arguments["reading"]), "A contact sheet")
+        ranking = rank_images(source, reference, **arguments)
     document = document_of(
         ranking,
         top=top,
@@ -90,9 +88,10 @@ def rank(
         reference=public(reference or images),
         contrast=public(contrast or "the pool of all"),
     )
-    write(document, written, output)
-    if ranking.verdict and not written.words:
-        talk.print(*ranking.verdict.splitlines(), sep="\n")
+    write(document, result_format, output)
+    # A format in words contains the verdict.
+    if not result_format.words:
+        _print_verdict(ranking)
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
@@ -100,6 +99,31 @@ def rank(
     _write_files(ranking, save_index, plot, maps, num_drawn)
     if fail_if_outliers:
         end_by([gate_of_ranking(ranking, images), *gate_of_reading(ranking.unreadable, options["reading"])])
+
+
+def _check_score(score: str | None, contrast: str | None, *, has_reference: bool) -> None:
+    """Check the options of the score.
+
+    Args:
+        score: Score of each image; None for the default.
+        contrast: Pool for the score contrast; None if it was not given.
+        has_reference: Whether there are other images with which IMAGES are compared.
+
+    Raises:
+        ValueError: If there is no such score, or if the options compare with other images, but there are none.
+
+    """
+    if score not in (None, "outlier", "local", "contrast", "distance"):
+        raise ValueError(f"Option --score expected to be outlier, local, contrast or distance, but got {score!r}")
+    takes_reference = contrast is not None or score not in (None, "outlier")
+    if takes_reference and not has_reference:
+        raise ValueError("Option --reference is missing: --score and --contrast compare IMAGES with it")
+
+
+def _print_verdict(ranking: Ranking) -> None:
+    """Print the sentences on the outliers of a ranking, if there are any."""
+    if ranking.verdict:
+        talk.print(*ranking.verdict.splitlines(), sep="\n")
 
 
 def _check_files(plot: Path | None, maps: bool, save_index: Path | None) -> None:

@@ -341,17 +341,18 @@ def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, li
 
 
 def _labels(images: ImageSource, by: Classes) -> list[str]:
-    """Return the class of each image."""
+    """Return the class of each image, for each form of ``by`` other than a column, see :func:`by_class`."""
     if by == "folder":
-        return [_folder(name, whole, images) for name, whole in zip(images.relative_names, images.names, strict=True)]
+        names = zip(images.relative_names, images.names, strict=True)
+        return [_folder(relative_name, full_name, images) for relative_name, full_name in names]
     if isinstance(by, str) and by.endswith(".csv"):
         return _labels_in(by, images.names)
     if callable(by):
         return [str(label) for label in by_names("by", by, images.names)]
     if isinstance(by, str):
         raise ValueError(
-            f"{argument('by')} expected to be 'folder' or the path of a .csv of labels, as these are no Parquet files,"
-            f" but got {by!r}"
+            f"{argument('by')} expected to be 'folder' or the path of a .csv of labels, but got {by!r};"
+            " only Parquet files have columns"
         )
     if len(by) != len(images):
         raise ValueError(f"{argument('by')} has {len(by)} classes, but {images.label!r} has {len(images)} images")

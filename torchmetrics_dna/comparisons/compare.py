@@ -233,28 +233,36 @@ def _open_for_networks(sources: Sequence[Any], arguments: Arguments, *, with_pro
     Args:
         sources: The sets.
         arguments: The arguments.
-        with_properties: True if the first network may measure image properties.
+        with_properties: True if image properties may be measured.
+
+    Returns:
+        The opened sets, prepared for each network.
+
+    Raises:
+        OSError: If the weights of a network can't be read or downloaded.
 
     """
-    arguments_of_networks = by_network(arguments, sources)
-    for of_network in arguments_of_networks:
+    arguments_by_network = by_network(arguments, sources)
+    for network_arguments in arguments_by_network:
         # Unknown names raise an error before a set is opened.
-        resolve_distances(of_network.metrics, [])
+        resolve_distances(network_arguments.metrics, [])
     opened = open_each(sources, arguments)
-    networks: list[Sides] = []
-    for number, of_network in enumerate(arguments_of_networks):
-        is_first = number == 0
+    sides_by_network: list[Sides] = []
+    for number, network_arguments in enumerate(arguments_by_network):
+        # Properties do not depend on the network, so they are measured in the pass of the first network alone.
+        measures_properties = with_properties and number == 0
         try:
-            networks.append(plan_sides(opened, of_network, with_properties=with_properties and is_first))
+            sides = plan_sides(opened, network_arguments, with_properties=measures_properties)
         except OSError as err:
-            remedy = _instead_of_published(arguments, of_network)
+            remedy = _instead_of_published(arguments, network_arguments)
             if remedy is None:
                 raise
             raise OSError(f"{err}; for the default network instead, pass {remedy}") from err
-    return networks
+        sides_by_network.append(sides)
+    return sides_by_network
 
 
-def _instead_of_published(arguments: Arguments, of_network: Arguments) -> str | None:
+def _instead_of_published(arguments: Arguments, network_arguments: Arguments) -> str | None:
     """Return arguments with which the default network replaces the network of a published metric.
 
     They are a remedy if that network can't be downloaded. None if the metrics have no distance of the default network,
@@ -262,10 +270,10 @@ def _instead_of_published(arguments: Arguments, of_network: Arguments) -> str | 
 
     Args:
         arguments: All arguments.
-        of_network: The arguments for the network that can't be downloaded.
+        network_arguments: The arguments for the network that can't be downloaded.
 
     """
-    if not any(isinstance(metric, Distance) and metric.protocol for metric in of_network.metrics or ()):
+    if not any(isinstance(metric, Distance) and metric.protocol for metric in network_arguments.metrics or ()):
         return None
     # A dictionary keeps each name once, in order.
     names: dict[str, None] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -166,7 +166,9 @@ def monitor(
     check_one_of("order", order, Order)
     # The detector is made before images are opened, so that a wrong argument fails immediately.
     detector = Monitor(learn, level)
-    metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
+    is_dna = isinstance(reference, DNA) or is_dna_path(reference)
+    # The kind of a DNA determines which distance is computed.
+    metrics = None if is_dna else ["dna-emd"]
     arguments = Arguments(feature, metrics, num_folds=None, **options)
     sides = open_sides((reference, source), arguments.skipping_unreadable())
     images = sides.source(1, "After a reference, such as a DNA, a monitor")
@@ -174,14 +176,21 @@ def monitor(
     _check_window(window, images, distance, noun_of(sides.extractor))
     detector.distance = distance.name
     measured = sides.measured(0)
-    for line in measured.unreadable:
-        warn(f"{line}; it is left out")
+    _warn_of_unreadable(measured.unreadable)
     seed = None
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(shuffled(len(images)))
-    already_named = measured.unreadable if sides.images[0] is sides.images[1] else []
-    return _watched(detector, measured, images, sides.job, window, seed, already_named)
+    # If the stream is the reference itself, it has the same unreadable images.
+    is_reference_itself = sides.images[0] is sides.images[1]
+    already_named = measured.unreadable if is_reference_itself else []
+    return _watched(detector, measured, images, sides.job, window=window, seed=seed, already_named=already_named)
+
+
+def _warn_of_unreadable(lines: Iterable[str]) -> None:
+    """Give a warning for each image that can't be read."""
+    for line in lines:
+        warn(f"{line}; it is left out")
 
 
 def _check_window(window: int, images: Images, distance: Distance, noun: str) -> None:
@@ -199,7 +208,8 @@ def _watched(
     reference: Measured,
     images: Images,
     job: Job,
-    size: int,
+    *,
+    window: int,
     seed: int | None,
     already_named: Sequence[str],
 ) -> Iterator[Window]:
@@ -210,18 +220,16 @@ def _watched(
         reference: The reference.
         images: The images.
         job: Job that measures the images.
-        size: Number of images in a window.
+        window: Number of images in a window.
         seed: Seed of the order of the images; None if they come in the order of the source.
         already_named: Lines of unreadable images about which a warning was already given.
 
     """
     distance = DISTANCES[detector.distance]
-    for split in job.run(images, size=size):
-        for line in split.unreadable:
-            if line not in already_named:
-                warn(f"{line}; it is left out")
-        if split.num_images < size:
+    for split in job.run(images, size=window):
+        _warn_of_unreadable(line for line in split.unreadable if line not in already_named)
+        if split.num_images < window:
             break
-        window = Measured(job.values(split), [])
-        result = distance.result(reference.input_of(distance), window.input_of(distance), with_evidence=False)
+        measured = Measured(job.values(split), [])
+        result = distance.result(reference.input_of(distance), measured.input_of(distance), with_evidence=False)
         yield replace(detector.add(result.value, split.first, split.last), seed=seed)

@@ -387,9 +387,9 @@ def _is_extreme_by_property(surprisals: Tensor, tails: Tensor) -> bool:
 
 
 def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, is_compared: Tensor) -> Outlier:
-    """Return the layer in which an image is farthest from the reference.
+    """Return an image as an outlier by the layer in which it is farthest from the reference.
 
-    Its value is the distance of the image, in medians of the distances of the reference's own images.
+    The value of the outlier is the distance of the image, in medians of the distances of the reference's own images.
 
     Args:
         reference: The reference of outlier scores.
@@ -398,15 +398,17 @@ def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, i
         is_compared: Mask of the reference's own images with which the image is compared.
 
     """
+    has_several_layers = len(reference.gaussians) > 1
     layers = []
-    for layer, own_squares in reference.own.layers.items():
-        squares = own_squares[is_compared]
-        median = squares.quantile(0.5).clamp(min=1e-12)
-        value = (images.layers[layer][row] / median).sqrt().item()
-        low = (squares.min() / median).sqrt().item()
-        high = (squares.max() / median).sqrt().item()
-        # The name of the only layer is no reason.
-        name = layer if len(reference.gaussians) > 1 else ""
+    for layer, squares_of_own in reference.own.layers.items():
+        square = images.layers[layer][row]
+        squares_of_compared = squares_of_own[is_compared]
+        median_square = squares_of_compared.quantile(0.5).clamp(min=1e-12)
+        value = (square / median_square).sqrt().item()
+        low = (squares_of_compared.min() / median_square).sqrt().item()
+        high = (squares_of_compared.max() / median_square).sqrt().item()
+        # The outlier is explained by its layer. The name of the only layer would explain nothing.
+        name = layer if has_several_layers else ""
         layers.append(Outlier(row, name, value, low, high))
     return max(layers, key=lambda outlier: outlier.value)
 

@@ -548,21 +548,23 @@ def _default_distances(dnas: Sequence[DNA]) -> tuple[Distance, ...]:
     return tuple(supported)
 
 
-def _check_supported(record: Distance, dna: DNA) -> None:
-    """Raise ValueError unless a DNA supports a distance."""
-    if dna.kind in record.kinds:
+def _check_supported(distance: Distance, dna: DNA) -> None:
+    """Raise ValueError unless a distance can be computed from a DNA."""
+    if dna.kind in distance.kinds:
         return
-    described = f"{dna.kind} DNA"
+    dna_in_words = f"{dna.kind} DNA"
     if dna.kind == "layer-gaussian":
-        described += " (mean and covariance, as of FID)"
-    remedy = "images on both sides"
-    if record.kinds:
-        kinds = " or ".join(map(repr, record.kinds))
+        dna_in_words += " (mean and covariance, as of FID)"
+    if distance.kinds:
+        kinds = " or ".join(map(repr, distance.kinds))
         remedy = f"a DNA that was made with {written('kind')} {kinds}"
-    supported = [name for name, distance in of_any_network().items() if dna.kind in distance.kinds]
+    else:
+        # No kind of DNA is enough for this distance.
+        remedy = "images on both sides"
+    supported = [name for name, other in of_any_network().items() if dna.kind in other.kinds]
     raise ValueError(
-        f"A {described} does not have what {record.name} takes; give {remedy}, or {written('metrics')} that it"
-        f" has: {', '.join(supported)}"
+        f"{distance.name} can't be computed from a {dna_in_words}; give {remedy}, or choose from the"
+        f" {written('metrics')} of this DNA: {', '.join(supported)}"
     )
 
 

@@ -938,22 +938,34 @@ def _intervals(
 
 
 def _interval(
-    figures: _Figures, figure: int, power: int, confidence: float, num_folds: int, p_value: float | None
+    figures: _Figures, index: int, power: int, confidence: float, num_folds: int, p_value: float | None
 ) -> Interval | None:
     """Return the interval around a debiased figure; None if the variance is unknown.
 
     If there is a test, the interval contains 0 if and only if the test at the same level finds no difference.
+
+    Args:
+        figures: Figures on the scale of ``power``.
+        index: Index of the figure.
+        power: Power of the distance to which noise adds; the interval is in the unit of the distance itself.
+        confidence: Confidence of the interval.
+        num_folds: Number of folds of the set that has more folds.
+        p_value: P-value of the test for this figure; None without a test.
+
     """
-    jackknife = figures.jackknife(figure)
+    jackknife = figures.jackknife(index)
     if isnan(jackknife.variance):
         return None
-    spread = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
-    centre = figures.centre[figure]
-    upper = figures.upper[figure]
-    value, low, high = _root(torch.stack([centre, centre - spread, upper + spread]).double(), power).tolist()
+    half_width = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
+    centre = figures.centre[index].double()
+    upper = figures.upper[index].double()
+    value = _root(centre, power).item()
+    low = _root(centre - half_width, power).item()
+    high = _root(upper + half_width, power).item()
     if p_value is None:
         return Interval(value, low, high, confidence, num_folds)
-    differs = p_value <= 1 - confidence
-    if not differs:
+    is_different = p_value <= 1 - confidence
+    if not is_different:
         low = 0.0
-    return Interval(value, low, high, confidence, num_folds, differs)
+    # If the test finds a difference, a lower end of 0 does not belong to the interval: see `excludes_zero`.
+    return Interval(value, low, high, confidence, num_folds, excludes_zero=is_different)

@@ -114,7 +114,9 @@ def _registered(name: str, by_publication: bool) -> Distance | None:
 class _Encoder:
     """Encoder of values as json, and of tensors and DNAs as ``arrays``.
 
-    An object that several values share is written once. Later references to the object are its number.
+    None, truth values, integers, texts, finite floats and lists stay as they are. Any other value becomes a dictionary
+    with one key, the name of its type. An object that several values share is written once. Later references to the
+    object are its number. An object gets its number after the objects that it contains.
 
     Attributes:
         arrays: Arrays that were encoded, by name.
@@ -139,13 +141,19 @@ class _Encoder:
             return [self.encode(item) for item in value]
         if isinstance(value, tuple):
             return {"tuple": [self.encode(item) for item in value]}
-        if isinstance(value, Mapping) and not isinstance(value, Neurons) and not is_dataclass(value):
+        is_plain_mapping = isinstance(value, Mapping) and not isinstance(value, Neurons) and not is_dataclass(value)
+        if is_plain_mapping:
             return {"dict": [[self.encode(key), self.encode(item)] for key, item in value.items()]}
+        return self._encode_object(value)
+
+    def _encode_object(self, value: Any) -> dict[str, Any]:
+        """Return the entry of an object, or its number if the object was encoded before."""
         if id(value) in self._seen:
             number, _ = self._seen[id(value)]
             return {"again": number}
         entry = self._entry(value)
-        self._seen[id(value)] = (len(self._seen), value)
+        number = len(self._seen)
+        self._seen[id(value)] = (number, value)
         return entry
 
     def _entry(self, value: Any) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class _Precision:
         """Begin a pass. The caller must call ``leave`` afterwards, even if this method raises an error."""
         with self._lock:
             if not self._threads:
-                self._set()
+                self._set_to_float32()
             self._threads[this_pass] = get_ident()
 
     def leave(self, this_pass: object) -> None:
@@ -138,27 +138,34 @@ class _Precision:
                 restore()
             self._restore = []
 
-    def _set(self) -> None:
+    def _set_to_float32(self) -> None:
         """Set the precision to IEEE float32.
 
-        How to restore a setting is recorded before the setting changes, because an interrupt may come in between.
+        The function that restores a setting is recorded before the setting changes, because an interrupt may come in
+        between.
         """
-        backends = cast("Any", torch.backends)
         has_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         operators = _operators_with_precision(has_cuda)
-        matmul = _or_none(torch.get_float32_matmul_precision)
         self._restore = []
+        # The older settings also change those of the operators, so the operators are recorded first.
         for operator in operators:
             self._restore.append(partial(setattr, operator, "fp32_precision", operator.fp32_precision))
-        if matmul not in (None, "highest"):
-            self._restore.append(partial(torch.set_float32_matmul_precision, matmul))
-            torch.set_float32_matmul_precision("highest")
-        if has_cuda and _or_none(lambda: backends.cudnn.allow_tf32):
-            self._restore.append(partial(setattr, backends.cudnn, "allow_tf32", True))
-            backends.cudnn.allow_tf32 = False
+        self._set_older_settings(has_cuda)
         for operator in operators:
+            # An operator with "none" takes the setting of its backend.
             if operator.fp32_precision not in ("none", "ieee"):
                 operator.fp32_precision = "ieee"
+
+    def _set_older_settings(self, has_cuda: bool) -> None:
+        """Set the older settings to IEEE float32, unless the user's settings disagree."""
+        cudnn = cast("Any", torch.backends).cudnn
+        matmul_precision = _unless_settings_disagree(torch.get_float32_matmul_precision)
+        if matmul_precision is not None and matmul_precision != "highest":
+            self._restore.append(partial(torch.set_float32_matmul_precision, matmul_precision))
+            torch.set_float32_matmul_precision("highest")
+        if has_cuda and _unless_settings_disagree(lambda: cudnn.allow_tf32):
+            self._restore.append(partial(setattr, cudnn, "allow_tf32", True))
+            cudnn.allow_tf32 = False
 
 
 def _operators_with_precision(has_cuda: bool) -> list[Any]:
@@ -174,8 +181,8 @@ def _operators_with_precision(has_cuda: bool) -> list[Any]:
 _IEEE_FLOAT32 = _Precision()
 
 
-def _or_none(read: Callable[[], Any]) -> Any:
-    """Return the result of a function that reads a setting, or None if torch raises an error for it."""
+def _unless_settings_disagree(read: Callable[[], Any]) -> Any:
+    """Return an older setting; None if torch raises an error, because the setting disagrees with that of a backend."""
     try:
         return read()
     except RuntimeError:

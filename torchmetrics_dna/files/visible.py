@@ -117,8 +117,9 @@ def number(value: float | str | None, digits: int = 3, *, zeros: bool = False, e
         value: The number. None is shown as a dash, and a text is returned as it is.
         digits: Number of significant digits. Below a billion, all digits before the decimal point are shown.
         zeros: Whether to keep trailing zeros, so that all numbers of a column have the same precision.
-        error: Standard error, which is shown with two significant digits. The number then has as many decimals as the
-            error, and ``digits`` is ignored. None or 0 for no error.
+        error: Standard error. It is shown with two significant digits, or as an integer if it is 10 or more. The
+            number then has as many decimals as the error, and ``digits`` is ignored. If the error is infinite or NaN,
+            the number has ``digits`` significant digits. None or 0 for no error.
 
     Example:
         >>> number(8.5824), number(12345.6), number(8.5824, 2), number(1.0, zeros=True), number(None)
@@ -134,13 +135,18 @@ def number(value: float | str | None, digits: int = 3, *, zeros: bool = False, e
     if error and isfinite(error):
         decimals = max(0, 1 - floor(log10(error)))
         return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
-    if 10**digits - 0.5 <= abs(value) < 10**9:
+    # Without this case, "g" would write such a number with an exponent.
+    is_long_integer = 10**digits - 0.5 <= abs(value) < 10**9
+    if is_long_integer:
         shown = f"{value:,.0f}"
+    elif zeros:
+        # "#" keeps trailing zeros. It also keeps a point after which there are no digits.
+        shown = f"{value:#.{digits}g}".removesuffix(".").replace(".e", "e")
     else:
-        flag = "#" if zeros else ""
-        shown = f"{value:{flag}.{digits}g}".removesuffix(".")
-    # An error that is infinite or undefined has no decimals.
-    return f"{shown} ± {error}" if error else shown
+        shown = f"{value:.{digits}g}"
+    if error:
+        return f"{shown} ± {error}"
+    return shown
 
 
 def percent(share: float) -> str:

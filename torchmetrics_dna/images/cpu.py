@@ -20,7 +20,7 @@ _ROWS = 8
 # Number of values that are computed at the same time: three channels of each row.
 _LANES = 3 * _ROWS
 # Smallest height and width in pixels of an image whose texture is measured.
-_LEAST = 3
+_LEAST_SIDE = 3
 # Types of numpy that convert numbers in compiled functions. Type checkers do not know this use.
 _int32, _int64 = cast("tuple[Any, Any]", (np.int32, np.int64))
 _OF_COLOURS = (
@@ -392,19 +392,23 @@ def _blockiness(columns: Any, rows: Any, height: Any, width: Any) -> Any:
     return borders / max(borders + elsewhere, 1.0)
 
 
-def measured_of(image: NDArray[np.uint8]) -> dict[str, float]:
+def colours_and_texture(image: NDArray[np.uint8]) -> dict[str, float]:
     """Return the colour and texture properties of a contiguous RGB image ``(H, W, 3)``, by name.
 
-    This makes a comparison of 40 images per set with the default network 9% faster.
+    A comparison of 40 images per set with the default network is 9% faster than with torch's operations.
     """
     height, width = image.shape[:2]
     colours = _colours(image, step_of(height * width))
-    # Measure the texture of a central crop, which is aligned to blocks of 8 pixels.
+    # Texture is measured in a central crop, which is aligned to the blocks of 8 pixels of JPEG.
     top = max(0, (height - WINDOW) // 16 * 8)
     left = max(0, (width - WINDOW) // 16 * 8)
-    grey = np.empty((min(WINDOW, height - top), min(WINDOW, width - left)), np.int32)
-    texture = (0.0,) * len(_OF_TEXTURE)
-    if min(grey.shape) >= _LEAST:
+    crop_height = min(WINDOW, height - top)
+    crop_width = min(WINDOW, width - left)
+    if min(crop_height, crop_width) < _LEAST_SIDE:
+        texture = (0.0,) * len(_OF_TEXTURE)
+    else:
+        # `_texture` writes the grey values of the crop into this array.
+        grey = np.empty((crop_height, crop_width), np.int32)
         texture = _texture(image, top, left, grey)
     names = _OF_COLOURS + _OF_TEXTURE
     return dict(zip(names, colours + texture, strict=True))
@@ -418,4 +422,4 @@ def is_ready() -> bool:
 def prepare() -> None:
     """Compile all functions, or load them from numba's cache."""
     resize_clean(np.zeros((1, 1, 3), np.uint8), (1, 1))
-    measured_of(np.zeros((_LEAST, _LEAST, 3), np.uint8))
+    colours_and_texture(np.zeros((_LEAST_SIDE, _LEAST_SIDE, 3), np.uint8))

@@ -66,7 +66,7 @@ def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> 
     batch = example.batch(source)
     if batch is not None:
         return _inputs(count_of(batch), partial(_row_of, batch), label, example)
-    if by_index(source) and not isinstance(source, Mapping):
+    if has_index(source) and not isinstance(source, Mapping):
         return _inputs(len(source), source.__getitem__, label, example)
     settings = {"options": frozenset({"num_images"}), "example": example}
     return _stream(source, label, example.singles, example.noun, reading.num_images, **settings)
@@ -78,11 +78,11 @@ def _inputs(count: int, fetch: Callable[[int], Any], label: str, example: Exampl
     return ImageSource(names, fetch, label, options=frozenset(), example=example)
 
 
-def by_index(source: Any) -> bool:
+def has_index(source: Any) -> bool:
     """Return True for a sequence or a map-style dataset."""
     # A DataLoader or an IterableDataset has no index, even if it has a length.
-    has_index = hasattr(source, "__getitem__") and hasattr(source, "__len__")
-    return has_index and not isinstance(source, (DataLoader, IterableDataset))
+    is_loaded_in_order = isinstance(source, (DataLoader, IterableDataset))
+    return hasattr(source, "__getitem__") and hasattr(source, "__len__") and not is_loaded_in_order
 
 
 def _row_of(inputs: Any, index: int) -> Any:
@@ -290,7 +290,7 @@ def _single(item: Any, column: _Column) -> Iterator[Any]:
 
     The item is an image, a batch of images, a dict with an image or a batch, or the output of a pipeline.
     """
-    if is_output(item):
+    if is_pipeline_output(item):
         item = item.images
     if is_row(item):
         item = column(item)
@@ -307,7 +307,7 @@ def _single(item: Any, column: _Column) -> Iterator[Any]:
         yield column(item)
 
 
-def is_output(item: Any) -> bool:
+def is_pipeline_output(item: Any) -> bool:
     """Return True for the output of a pipeline, which has its images in the attribute ``images``.
 
     A dataset with an attribute of this name is not an output.

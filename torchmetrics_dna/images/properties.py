@@ -170,7 +170,7 @@ def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
     # Copy a read-only array, because torch warns of it.
     image = np.require(rgb, requirements=("C", "W"))
     originals = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file)
-    compiled_values = compiled.measured_of(image)
+    compiled_values = compiled.colours_and_texture(image)
     values = []
     for name, record in RECORDS.items():
         if name in compiled_values:

@@ -25,9 +25,9 @@ from torchmetrics_dna.images.inputs import Example, check_not_sparse, check_rows
 from torchmetrics_dna.images.kinds import IMAGE, KINDS, LIST, FileKind
 from torchmetrics_dna.images.noun import ROW
 from torchmetrics_dna.images.objects import (
-    by_index,
     check_column,
-    is_output,
+    has_index,
+    is_pipeline_output,
     is_row,
     open_array,
     open_inputs,
@@ -285,24 +285,26 @@ def check_used(reading: Reading, *opened: object) -> None:
 
 def _open_object(source: Any, label: str, reading: Reading) -> Images:
     """Open an object other than a path."""
-    _check_object(source)
-    if isinstance(source, (Image.Image, bytes, bytearray, Mapping)):
+    _refuse_misused(source)
+    # A mapping is an image of a dataset of Hugging Face that was not decoded: its bytes, or its path.
+    is_single_image = isinstance(source, (Image.Image, bytes, bytearray, Mapping))
+    if is_single_image:
         return open_sequence([source], label, reading)
     if isinstance(source, (np.ndarray, Tensor)):
         return open_array(source, label)
-    if by_index(source):
+    if has_index(source):
         return open_sequence(source, label, reading)
     stream = open_iterable(source, label, reading)
     if stream is not None:
         return stream
-    remedy = "; give its `images`" if is_output(source) else ""
+    remedy = "; pass its attribute `images`" if is_pipeline_output(source) else ""
     raise TypeError(
-        f"Expected images as {_files()}, sequence of images, array, tensor, dataset, iterable, or function that gives"
-        f" them, but got {type(source).__name__}{remedy}"
+        f"Expected images as {_files()}, a sequence of images, an array, a tensor, a dataset, an iterable, or a"
+        f" function that returns them, but got {type(source).__name__}{remedy}"
     )
 
 
-def _check_object(source: Any) -> None:
+def _refuse_misused(source: Any) -> None:
     """Raise TypeError for an object that contains images, but must be passed in another form."""
     if is_row(source):
         names = ", ".join(map(str, source)) or "nothing"

@@ -152,7 +152,10 @@ class Sides:
         return side
 
     def measured(self, k: int) -> Measured:
-        """Measure side ``k``, unless this was done before. For a DNA, return the DNA."""
+        """Return the measured values of side ``k``. A side that was measured before is not measured again.
+
+        The only value of a DNA is the DNA itself.
+        """
         side = self.images[k]
         key = self.keys[k]
         arguments = self.plan.arguments
@@ -161,10 +164,13 @@ class Sides:
         if key in self._measured:
             return self._measured[key]
         if arguments.pairs and self.jobs[k].reading.skip_unreadable:
+            # An image that can't be read is left out together with its partner, so all sides are measured at once.
             self._measured.update(self._measured_pairs(arguments.pairs))
             return self._measured[key]
         result = self._measure(self.jobs[k], side)
-        if len(self.images) == 2 or self.keys.count(key) > 1:
+        # The values of many sides would fill the memory, so values that are needed only once are not kept.
+        is_needed_again = len(self.images) == 2 or self.keys.count(key) > 1
+        if is_needed_again:
             self._measured[key] = result
         return result
 

@@ -24,7 +24,7 @@ from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import Images, ImageSource, Source
 from torchmetrics_dna.images.likeness import digest_of
-from torchmetrics_dna.images.objects import is_output
+from torchmetrics_dna.images.objects import is_pipeline_output
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.sets import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
@@ -285,7 +285,7 @@ class Checkpoints:
         """Return the DNA of generated images; measure them if they are no DNA."""
         # Processes share the images at a path. Other images belong to the process that passes them.
         has_own_images = not isinstance(images, (str, os.PathLike))
-        if is_output(images):
+        if is_pipeline_output(images):
             images = iter([images])
         elif self._distributed and isinstance(images, Sized) and not len(images):
             # One of several processes may have no images.

@@ -432,7 +432,8 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         pairs: bool = False,
         **kwargs: Any,
     ) -> None:
-        setup = set_up(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
+        dnas = given_dna(reference, HistogramDNA, ranges)
+        setup = set_up(feature, layers, num_bins, ranges, dnas)
         statistic = setup.statistic("histogram", _folds_for(num_folds, debias, setup))
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         super().__init__(

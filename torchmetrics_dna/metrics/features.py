@@ -375,14 +375,16 @@ class PRDC(FeatureMetric):
 
 
 def _prdc_distances(names: Sequence[str]) -> list[Distance]:
-    """Return the distances with these names.
+    """Return the distances with these names, each once.
 
     Raises:
-        ValueError: Unless all are values of :func:`functional.prdc`.
+        ValueError: If there are no names, or if one is not the name of a value of :func:`functional.prdc`.
 
     """
-    function = DISTANCES["density"].between
-    allowed = {name: distance for name, distance in DISTANCES.items() if distance.between == function}
+    # One function computes all values of prdc, so the other values are found by the function of the density.
+    prdc = DISTANCES["density"].between
+    allowed = {name: distance for name, distance in DISTANCES.items() if distance.between == prdc}
+    # A dictionary keeps each distance once, in order.
     distances: dict[str, Distance] = {}
     unknown = []
     for name in names:

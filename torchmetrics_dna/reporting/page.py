@@ -22,7 +22,7 @@ from torchmetrics_dna.reporting.figures import debiased_in_words, interval_in_wo
 from torchmetrics_dna.reporting.findings import GROUPS, flagged_images, property_rows, settings_of, sides_in_words
 from torchmetrics_dna.reporting.templates import render
 from torchmetrics_dna.reporting.terms import terms_of
-from torchmetrics_dna.reporting.two_sets import TERMS, num_significant, title, unit_of, why_small
+from torchmetrics_dna.reporting.two_sets import TERMS, described_value, num_significant, title, why_small
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.two_sets import Comparison
@@ -155,7 +155,7 @@ def _functions_of_template() -> dict[str, Any]:
         "parts_of_name": _PART_OF_NAME.findall,
         "debiased_in_words": debiased_in_words,
         "interval_in_words": interval_in_words,
-        "unit_of": unit_of,
+        "described_value": described_value,
         "why_small": why_small,
     }
 

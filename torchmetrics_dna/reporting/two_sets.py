@@ -238,7 +238,7 @@ def table(comparison: Comparison) -> Table:
             row |= {"debiased": None, "interval": "-", "p": "-"}
         else:
             row["debiased"], row["interval"] = debiased_cells(result, result.p_value)
-        rows.append(row | {"unit": unit_of(comparison, result)})
+        rows.append(row | {"unit": described_value(comparison, result)})
         note = why_small(result)
         if note:
             notes.append(f"{note}.")
@@ -259,24 +259,37 @@ def _setting(comparison: Comparison) -> str:
     return f"{images}; {network}"
 
 
-def unit_of(comparison: Comparison, result: Result) -> str:
-    """Return the unit of a distance, the neurons or layers that it averages over, and the direction that is better."""
-    record = result.distance
-    unit = record.unit
-    if unit == "bins":
-        unit = f"bins of {comparison.num_bins}"
-        if comparison.ranges == "auto":
-            unit += f" of the range of {comparison.names[0]}"
-    layer = f"of layer {record.layer or list(comparison.neurons)[-1]}"
-    if record.protocol is not None:
-        average = f"{layer} of {record.protocol.feature}"
-    elif record.granularity == "set":
-        average = layer
-    else:
-        average = result.averaging.over(f"{record.granularity}s")
-    direction = "higher is better" if record.higher_is_better else ""
+def described_value(comparison: Comparison, result: Result) -> str:
+    """Return a description of the value of a distance.
+
+    It has the unit, the neurons or layers over which the distance is averaged, the direction that is better, and the
+    standard deviation over subsets of the images.
+    """
+    direction = "higher is better" if result.distance.higher_is_better else ""
     spread = f"± {number(result.spread)} over subsets" if result.spread else ""
-    return _joined(unit, average, direction, spread)
+    return _joined(_unit(comparison, result), _measured_on(comparison, result), direction, spread)
+
+
+def _unit(comparison: Comparison, result: Result) -> str:
+    """Return the unit of a distance; empty if it has none."""
+    unit = result.distance.unit
+    if unit != "bins":
+        return unit
+    if comparison.ranges == "auto":
+        return f"bins of {comparison.num_bins} of the range of {comparison.names[0]}"
+    return f"bins of {comparison.num_bins}"
+
+
+def _measured_on(comparison: Comparison, result: Result) -> str:
+    """Return the neurons or layers over which a distance is averaged, or the layer that it is of."""
+    distance = result.distance
+    if distance.protocol is None and distance.granularity != "set":
+        return result.averaging.over(f"{distance.granularity}s")
+    # A distance of whole sets takes the last layer, unless it has a layer of its own.
+    layer = distance.layer or list(comparison.neurons)[-1]
+    if distance.protocol is not None:
+        return f"of layer {layer} of {distance.protocol.feature}"
+    return f"of layer {layer}"
 
 
 def why_small(result: Result) -> str:

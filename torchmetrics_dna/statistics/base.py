@@ -156,7 +156,8 @@ class Statistic(ABC):
         """Replace the tensors of a state by their reductions over all processes.
 
         One all-reduce sums all tensors whose reduction is a sum. If the statistic has maxima, or values on which the
-        states must be aligned, another all-reduce comes first.
+        states must be aligned, another all-reduce comes first. Lists of rows are left as they are, because the metrics
+        gather them.
 
         Args:
             state: The state of this process.
@@ -172,22 +173,23 @@ class Statistic(ABC):
                 state[name] = _reduced(torch.stack(gathered), field)
             return
         names_of_maxima = [name for name, field in fields.items() if field.reduction == "max"]
-        if names_of_maxima:
-            maxima = _as_one_tensor(state, names_of_maxima)
-            dist.all_reduce(maxima, dist.ReduceOp.MAX, group)
         names_of_sums = [name for name in fields if name not in names_of_maxima]
+        if names_of_maxima:
+            _all_reduce_in_state(state, names_of_maxima, dist.ReduceOp.MAX, group)
+        if names_of_sums and self.aligned_by:
+            # Alignment changes tensors in place. The tensors of the caller must stay as they are.
+            for name in names_of_sums:
+                state[name] = state[name].clone()
+            self._align_processes(state, group)
         if names_of_sums:
-            self._all_reduce_sums(state, names_of_sums, group)
+            _all_reduce_in_state(state, names_of_sums, dist.ReduceOp.SUM, group)
 
-    def _all_reduce_sums(self, state: State, names: Sequence[str], group: Any) -> None:
-        """Align the states of all processes if necessary, then sum tensors over all processes."""
-        sums = _as_one_tensor(state, names)
-        if self.aligned_by:
-            common = self.to_align(state)
-            operation = dist.ReduceOp.SUM if self.aligned_by == "sum" else dist.ReduceOp.MAX
-            dist.all_reduce(common, operation, group)
-            self.align_(state, common, is_first=dist.get_rank(group) == 0)
-        dist.all_reduce(sums, dist.ReduceOp.SUM, group)
+    def _align_processes(self, state: State, group: Any) -> None:
+        """Align the states of all processes, so that they can be added."""
+        common = self.to_align(state)
+        operation = dist.ReduceOp.SUM if self.aligned_by == "sum" else dist.ReduceOp.MAX
+        dist.all_reduce(common, operation, group)
+        self.align_(state, common, is_first=dist.get_rank(group) == 0)
 
     def to_align(self, state: State) -> Tensor:
         """Return values that must be equal in all processes before their states can be added, such as extremes."""
@@ -346,13 +348,13 @@ def rows_of(state: State, name: str = "rows") -> list[Tensor]:
     return cast("list[Tensor]", state[name])
 
 
-def _as_one_tensor(state: State, names: Sequence[str]) -> Tensor:
-    """Copy tensors of a state to one new flat tensor, replace them in the state by its views, and return it."""
+def _all_reduce_in_state(state: State, names: Sequence[str], operation: Any, group: Any) -> None:
+    """Replace several tensors of a state by their reductions over all processes, in one all-reduce."""
     flat = torch.cat([state[name] for name in names])
-    views = torch.split(flat, [len(state[name]) for name in names])
-    for name, view in zip(names, views, strict=True):
-        state[name] = view
-    return flat
+    dist.all_reduce(flat, operation, group)
+    reduced = torch.split(flat, [len(state[name]) for name in names])
+    for name, values in zip(names, reduced, strict=True):
+        state[name] = values
 
 
 def _reduced(stacked: Tensor, field: Field) -> Tensor:

@@ -333,20 +333,23 @@ def _distinct(name: str, value: float, *others: float) -> list[str]:
 
 def what_differs(explanation: Explanation) -> str:
     """Return the explanation as a text."""
-    sentences = pixels_of_pairs(explanation)
-    clauses = difference(explanation)
-    if clauses:
-        clauses[0] += f" ({p_figure(explanation.p_value, 'p')})"
-    sentences += [f"{clause}." for clause in clauses]
     on_properties = what_was_measured(explanation)
-    sentences += on_properties
+    sentences = pixels_of_pairs(explanation) + _result_of_test(explanation) + on_properties
     if explanation.unmeasured:
         sentences.append(f"{explanation.unmeasured}.")
-    has_test = bool(clauses)
-    if has_test:
-        return " ".join(sentences)
-    if explanation.why_untested:
+    has_test = explanation.p_value is not None
+    if explanation.why_untested and not has_test:
         sentences.append(f"Not tested: {explanation.why_untested}.")
-    elif explanation.unmeasured or not on_properties:
+    elif not has_test and not on_properties:
+        # The text would otherwise not say what differs.
         sentences.append(f"Pass {written('num_folds', 20)} for a test.")
     return " ".join(sentences)
+
+
+def _result_of_test(explanation: Explanation) -> list[str]:
+    """Return sentences on whether the sets differ, with the p-value; nothing without a test."""
+    if explanation.p_value is None:
+        return []
+    answer, *reasons = difference(explanation)
+    answer = f"{answer} ({p_figure(explanation.p_value, 'p')})"
+    return [f"{clause}." for clause in (answer, *reasons)]
