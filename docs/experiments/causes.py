@@ -324,7 +324,7 @@ def main() -> None:
         )
         rows.append([name, named or ("no difference shown" if cell["p"] > 0.05 else "not named"), verdict])
     here = (
-        f"{in_words(judged, 'changed')} {in_words(judged, 'equal')} The next figures are for six domains that were not"
+        f"{in_words(judged, 'changed')} {in_words(judged, 'equal')} The next numbers are for six domains that were not"
         f" used to choose the rule. {in_words(judged, 'new changed')} {in_words(judged, 'new outside')}"
         f" {in_words(judged, 'new equal')}"
     )

@@ -172,7 +172,7 @@ def conclude(told: list[dict[str, dict[str, float]]]) -> str:
 
     order, fault = "order of the means", "fault in a fifth of the last"
     return (
-        "The first figures are rank correlations of the mean score with the true order, depending on the training."
+        "The first values are rank correlations of the mean score with the true order, depending on the training."
         f" They are {each(POOL, order)} for the contrast with the pool, {each(OUTLIER, order)} for the outlier score"
         f" and {each(PLAIN, order)} for the distance alone. If a fifth of the ranked images has a fault, the area is"
         f" {each(POOL, fault)} for the contrast, {each(OUTLIER, fault)} for the outlier score and {each(PLAIN, fault)}"

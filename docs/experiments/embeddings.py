@@ -134,7 +134,7 @@ def main() -> None:
     here = (
         f"The tables contain the share of {draws} draws per row in which a test finds a difference. The draws are"
         f" halves of sets of clip art and of icons. Without a shift, `compare` finds a difference in"
-        f" {results.span([float(each) for each in none])} of draws."
+        f" {results.percents([float(each) for each in none])} of draws."
     )
     versions = "each draw by its kind, shift, size and number"
     results.write(folder, "embeddings", here=here, tables=tables, seeds=versions, data=[data.DRAWINGS, ICONS])

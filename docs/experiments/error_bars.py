@@ -198,9 +198,10 @@ def main() -> None:
     results.write(
         folder,
         "error_bars",
-        here=f"The 95% interval of the debiased fd contains the distance of the populations in {results.span(covered)}"
-        f" of draws. An interval of the same width around fd itself does so in {results.span(raw)}. The remaining bias"
-        f" of the debiased fd is at most {left:.2f} standard errors ({worst[0]}, {worst[1]} neurons, {worst[2]:,}"
+        here="The 95% interval of the debiased fd contains the distance of the populations in"
+        f" {results.percents(covered)} of draws. An interval of the same width around fd itself does so in"
+        f" {results.percents(raw)}. The remaining bias of the debiased fd is at most {left:.2f} standard errors"
+        f" ({worst[0]}, {worst[1]} neurons, {worst[2]:,}"
         " images).",
         tables=[
             results.table(HEADER, rows),

@@ -450,8 +450,8 @@ def main() -> None:
         "held_out",
         here=(
             f"There are {len(cells)} combinations of domain, distance, number of images and true ratio, with {draws}"
-            f" draws each. The interval contains the true ratio in {results.span(covered)} of draws, and lies above it"
-            f" in {results.span(above)}. With {many[-1]:,} instead of {many[0]} images per set, dna-emd is"
+            f" draws each. The interval contains the true ratio in {results.percents(covered)} of draws, and lies above"
+            f" it in {results.percents(above)}. With {many[-1]:,} instead of {many[0]} images per set, dna-emd is"
             f" {last.plain[0]:.3g} instead of {first.plain[0]:.3g} bins. Its ratio to the null mean is"
             f" {last.over_chance[0]:.3g} instead of {first.over_chance[0]:.3g}. If the held-out set has the"
             f" distribution of the reference, the lower bound of the ratio to held-out is {last.least[0]:.3g} instead"

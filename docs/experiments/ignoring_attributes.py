@@ -246,8 +246,9 @@ def report(found: dict[str, dict[str, Found]], attributes: list[str]) -> tuple[s
         columns = [f"{m}: {what}" for what in ("removed", "others") for m in METHODS]
         tables.append(results.table([f"{name}; {sign}", *columns], rows))
     meaning = (
-        "The first figure is the reduction of the distance between sets that differ in the ignored attribute. The"
-        " second is the change of the distances between sets that differ in another attribute."
+        "Two percentages are given for each distance. The first is by how much the distance falls between sets that"
+        " differ in the ignored attribute. The second is by how much the distances change between sets that differ in"
+        " another attribute."
     )
     return " ".join([meaning, *told]), tables
 

@@ -265,12 +265,12 @@ def main() -> None:
     ]
 
     def span(of_rules: dict[str, dict[str, float]], rule: str = CHOSEN) -> str:
-        return results.span([by_rule[rule] for by_rule in of_rules.values()])
+        return results.percents([by_rule[rule] for by_rule in of_rules.values()])
 
     here = (
-        f"A checkpoint that is no improvement is reported in a share of {span(false)} of draws, depending on the"
-        f" sequence. Without correction, the share is {span(false, 'last')}. One better checkpoint after six equal ones"
-        f" is found in {span(by_step)} of draws, depending on the size of the step. If each of 12 checkpoints is"
+        f"A checkpoint that is no improvement is reported in {span(false)} of draws, depending on the sequence. Without"
+        f" correction, this share is {span(false, 'last')}. One better checkpoint after six equal ones is found in"
+        f" {span(by_step)} of draws, depending on the size of the step. If each of 12 checkpoints is"
         f" slightly better than the one before it, an improvement in the second half is found in {span(half)} of draws."
         f" If a checkpoint must be closer than all before it, this share is {span(half, 'all before')}. If the test"
         " misses the checkpoint at which a training stops improving, it can report a later one. This happens in"

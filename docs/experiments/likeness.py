@@ -135,7 +135,7 @@ def main() -> None:
     results.write(
         folder,
         "likeness",
-        here=f"The figures are for the domains that were not used to choose the limit ({', '.join(held_out)}). Of"
+        here=f"The results are for the domains that were not used to choose the limit ({', '.join(held_out)}). Of"
         f" different pictures, {results.percent(min(wrong))} to {results.percent(max(wrong))} are reported as copies."
         " Of copies with JPEG of quality 40,"
         f" {results.percent(min(of['JPEG of quality 40'] for of in held_out.values()))} to"

@@ -4,7 +4,7 @@
     python docs/experiments/mean_maps.py
 
 A is 30 images of a domain, B 30 others, and 40 more are the reference. B's lowest eighth is spoilt, or all of it, or
-nothing. The mean map of B less that of A is averaged over nine regions: four edges, four corners and the centre. The
+nothing. The mean map of B minus that of A is averaged over nine regions: four edges, four corners and the centre. The
 largest t-statistic of a region against the whole image is tested by 199 relabelings of images. If p <= 0.05, and the
 region's mean is at least four times that of the rest, its name is given. Seven domains chose this rule.
 """
@@ -134,7 +134,7 @@ def named(pictures: list[Picture], extractor: DNAExtractor, draws: int) -> tuple
 
 
 def plot(differences: Tensor, domain: str) -> Figure:
-    """The mean map of B less that of A, of one draw in one domain."""
+    """The mean map of B minus that of A, of one draw in one domain."""
     shown = {NONE: "equal sets", "lowest eighth: noise of 10": "noise in the lowest eighth",
              "whole: noise of 10": "noise everywhere"}  # fmt: skip
     figure = Figure(figsize=(8.4, 2.9), layout="constrained")
@@ -146,7 +146,7 @@ def plot(differences: Tensor, domain: str) -> Figure:
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_axis_off()
     figure.colorbar(picture, ax=panels, extend="both", label="outlier score, squared: B less A")
-    figure.suptitle(f"Mean map of {NUM_SIDE} {domain} less that of {NUM_SIDE} others", fontsize=12)
+    figure.suptitle(f"Mean map of {NUM_SIDE} {domain} minus that of {NUM_SIDE} others", fontsize=12)
     return figure
 
 
@@ -176,11 +176,11 @@ def conclude(found: dict[str, dict[str, list[str | None]]]) -> str:
     edges, wholes = ([fault for fault in FAULTS if fault.startswith(kind)] for kind in ("lowest", "whole"))
     placed = ", ".join(f"{results.percent(lower[fault])} ({fault[15:]})" for fault in edges)
     return (
-        "Some draws corrupt the lowest eighth of the images. The share of these draws in which the lower edge is named"
-        f" is {placed}. Another place is named in at most {results.percent(max(elsewhere[fault] for fault in edges))}."
-        " If the whole image is corrupted, a place is named in"
-        f" {results.percent(max(lower[fault] + elsewhere[fault] for fault in wholes))} of the draws. If nothing is"
-        f" corrupted, a place is named in {results.percent(lower[NONE] + elsewhere[NONE])}."
+        "Some draws corrupt the lowest eighth of the images. The share of these draws in which the lower edge is"
+        f" reported is {placed}. Another part of the image is reported in at most"
+        f" {results.percent(max(elsewhere[fault] for fault in edges))}. If the whole image is corrupted, a part is"
+        f" reported in {results.percent(max(lower[fault] + elsewhere[fault] for fault in wholes))} of the draws. If"
+        f" nothing is corrupted, a part is reported in {results.percent(lower[NONE] + elsewhere[NONE])}."
     )
 
 

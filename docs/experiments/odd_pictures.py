@@ -335,9 +335,9 @@ def in_words(albums: Sequence[Album], num_kinds: int) -> str:
     now, before = ([figures(part, method) for part in spoilt] for method in ("now", "before"))
     return (
         f"In {num_kinds} domains, an image is flagged in {results.percent(figures(clean, 'now')[2])} of clean albums."
-        " If one, three or eight images of an album are corrupted, a share of"
-        f" {results.span([share for share, _, _ in now])} of them is flagged (by the test of outlier scores alone:"
-        f" {results.span([share for share, _, _ in before])})."
+        " If one, three or eight images of an album are corrupted,"
+        f" {results.percents([share for share, _, _ in now])} of them are flagged (by the test of outlier scores alone:"
+        f" {results.percents([share for share, _, _ in before])})."
     )
 
 

@@ -302,14 +302,14 @@ def main() -> None:
     here = (
         f"In {len(names)} domains, the table flags an image in {clean['list'][0]:.1%} of clean folders. The check"
         f" `--fail-if-outliers` fails for {clean['gate'][0]:.1%} of them. If one, three or eight images of a folder are"
-        f" corrupted, a share of {results.span(named)} of them is flagged."
+        f" corrupted, {results.percents(named)} of them are flagged."
     )
     if "cleanvision" in methods:
         theirs = [found(by_count[count], "cleanvision")[0] for count in COUNTS[1:]]
         share = results.percent(clean["cleanvision"][0])
         here += (
-            f" cleanvision flags a share of {results.span(theirs)} of the corrupted images, and it flags an image in"
-            f" {share} of clean folders."
+            f" cleanvision flags {results.percents(theirs)} of the corrupted images, and it flags an image in {share}"
+            " of clean folders."
         )
     results.write(
         folder,

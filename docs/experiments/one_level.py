@@ -429,12 +429,12 @@ def table_of_halves(halves: Draws) -> tuple[str, str]:
     columns = [("all", halves), *((str(size), [each for each in halves if each["size"] == size]) for size in SIZES)]
     rows = [[part, *(share(of, part) for _, of in columns)] for part in parts]
     header = ["says a difference: now (before)", *(f"{name}: {len(of)} draws" for name, of in columns)]
-    now, past = share(halves, "any").rstrip(")").split(" (")
-    by_size = ", ".join(f"{share(of, 'any').split()[0]} with {name}" for name, of in columns[1:])
+    now, past = (float(text) for text in share(halves, "any").rstrip(")").split(" ("))
+    first, *others = ((name, float(share(of, "any").split()[0])) for name, of in columns[1:])
+    by_size = [f"{first[1]:.1%} with {first[0]} images per set", *(f"{part:.1%} with {name}" for name, part in others)]
     return results.table(header, rows), (
-        f"If both sets are random halves of one set, a sentence reports a difference in a share of {now} of"
-        f" {len(halves)} draws. Depending on the number of images per set, it is {by_size}. Before, the share was"
-        f" {past}."
+        f"If both sets are random halves of one set, a sentence reports a difference in {now:.1%} of {len(halves)}"
+        f" draws. This share is {', '.join(by_size[:-1])}, and {by_size[-1]}. Before, the share was {past:.1%}."
     )
 
 

@@ -535,7 +535,7 @@ def conclude(reported: dict[str, Found], places: list[list[int]]) -> str:
     }
     hits = sum(place <= 8 for row in places for place in row)
     return (
-        "The first figures are mean areas over five faults: blur of 2 px and of 4 px, JPEG, inverted images, and"
+        "The first areas are means over five faults: blur of 2 px and of 4 px, JPEG, inverted images, and"
         f" images of another domain. If 5% of a pool is corrupted, the area is {whole(FIRST)} for the outlier score,"
         f" {whole('nearest image')} for the distance to the nearest image, {whole('dna-emd')} for dna-emd and"
         f" {whole('contrast')} for the contrast. For blocks of one colour, the area of the local score is"

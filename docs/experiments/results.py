@@ -82,6 +82,11 @@ def percent(share: float) -> str:
     return f"{share:.0%}"
 
 
+def percents(shares: Sequence[float]) -> str:
+    """The least and the largest of some shares in per cent, which may be one."""
+    return f"{span([100 * share for share in shares], '.0f')}%"
+
+
 def finish_powers(figure: Figure, axis: Axes, sizes: Sequence[int], label: str) -> None:
     """Give axes of how often a difference is found, by numbers of images, their labels and legend."""
     axis.set(xscale="log", xlabel=label, ylabel="p ≤ 0.05 (% of draws)", ylim=(-3, 103))

@@ -283,12 +283,12 @@ def main() -> None:
         np.mean([flagged(values, True, tried) for values in report.values()], axis=0) for tried in (own, TRIED[0])
     )
     here = (
-        f"In {len(report) // 2} sorts of pictures, in colour and grey, the median sharpness rises by at most"
+        f"In {len(report) // 2} domains, in colour and grey, the median sharpness rises by at most"
         f" {largest_rise(report, CHOSEN):.3f} from one strength of blur to the next (without a dead zone:"
         f" {largest_rise(report, 0):.3f}). If one of {FOLDER} pictures of a folder is blurred by 2 to 16 px, it is"
-        f" flagged in a share of {results.span(now[2:].tolist())} of folders (before:"
-        f" {results.span(before[2:].tolist())}). A sharp picture is flagged in {now[0]:.1%} of clean folders (before:"
-        f" {before[0]:.1%})."
+        f" flagged in {results.percents(now[2:].tolist())} of folders (before:"
+        f" {results.percents(before[2:].tolist())}). A sharp picture is flagged in {now[0]:.1%} of clean folders"
+        f" (before: {before[0]:.1%})."
     )
     packages = [
         *odd_pictures.WALLPAPERS, odd_pictures.SCREENSHOTS, odd_pictures.CARDS, data.GAME_ART, one_folder.SHOTS,

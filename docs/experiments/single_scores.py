@@ -611,20 +611,20 @@ def conclude(
     right: Mapping[str, Sequence[bool]],
 ) -> str:
     """Write the text about the results from the numbers."""
-    one, three, eight = (f"{found[NEW][i]:.2f} ({found[OLD][i]:.2f})" for i in range(3))
+    one, three, eight = (f"{found[NEW][i]:.0%} ({found[OLD][i]:.0%})" for i in range(3))
     beyond = " and ".join(
-        f"{np.mean([of[NEW] for of in of_sorts.values()]):.3f} with {count} images"
+        f"{np.mean([of[NEW] for of in of_sorts.values()]):.1%} with {count} images"
         for count, of_sorts in shares.items()
     )
     trained = len(right[NEW])
     return (
-        f"The figures in brackets are for the network's outlier distance alone. If one picture of a folder is"
-        f" corrupted, the share that is among the worst five is {one}. If three pictures are corrupted, it is {three},"
-        f" and if eight are, it is {eight}. An image is flagged in {flagged:.1%} of clean folders. The area for"
-        f" degraded pictures against clean ones is {means[NEW][0]:.3f} ({means[OLD][0]:.3f}). If a picture is degraded"
-        f" in two strengths, the stronger one has the higher score in a share of {means[NEW][1]:.2f}"
-        f" ({means[OLD][1]:.2f}) of the pairs. The share of clean pictures beyond the 95th percentile is"
-        f" {beyond} in the reference. The mean score puts all checkpoints of a training in the right order, and"
+        f"The values in brackets are for the network's outlier distance alone. If one picture of a folder is"
+        f" corrupted, it is among the worst five in {one} of folders. If three pictures are corrupted, {three} of them"
+        f" are among the worst five. If eight are corrupted, {eight} are. An image is flagged in {flagged:.1%} of clean"
+        f" folders. The area for degraded pictures against clean ones is {means[NEW][0]:.3f} ({means[OLD][0]:.3f}). If"
+        f" a picture is degraded in two strengths, the stronger one has the higher score in {means[NEW][1]:.0%}"
+        f" ({means[OLD][1]:.0%}) of the pairs. Of the clean pictures, {beyond} in the reference are beyond the 95th"
+        " percentile. The mean score puts all checkpoints of a training in the right order, and"
         f" held-out real images last, in {sum(right[NEW])} of {trained} trainings ({sum(right[OLD])} of {trained})."
         f" The paper's distance does so in {sum(right[DISTANCE])} of {trained}."
     )

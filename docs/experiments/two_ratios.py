@@ -212,10 +212,10 @@ def main() -> None:
               "new: at least 1", "new: above the truth"]  # fmt: skip
     _, _, num_different, old, old_above, new, _, new_above = rows[-2]
     here = (
-        f"In {num_different} draws, the compared set differs significantly from the reference. In a share of {new} of"
-        f" them, the ratio has a lower bound (with the network alone: {old}). The lower bound is above the true ratio"
-        f" in {new_above} draws (with the network alone: {old_above}). If the true ratio is 1, the lower bound is above"
-        f" 1 in {rows[-1][-1]} draws."
+        f"In {num_different} draws, the compared set differs significantly from the reference. In {float(new):.0%} of"
+        f" them, the ratio has a lower bound (with the network alone: {float(old):.0%}). The lower bound is above the"
+        f" true ratio in {new_above} draws (with the network alone: {old_above}). If the true ratio is 1, the lower"
+        f" bound is above 1 in {rows[-1][-1]} draws."
     )
     origin = [data.EMOJI["google"], data.DRAWINGS, data.PHOTOGRAPHS]
     results.write(

@@ -138,11 +138,11 @@ def main() -> None:
         folder,
         "which_set",
         here=(
-            f"If all sets are samples of the same distribution, a set is named, or more than one set is reported to"
-            f" differ, in a share of {level:.3f} of {len(equal)} draws. If one set is changed, it alone is named in a"
-            f" share of {part['right']:.2f} of {len(changed)} draws. An unchanged set is named in"
-            f" {part['a clean one']:.2f}, and more than one set is reported in {part['more than one']:.2f}. The set"
-            f" that is farthest from the others in the matrix is the changed one in {part['furthest']:.2f}."
+            f"If all sets are samples of the same distribution, `compare` reports at least one of them as different in"
+            f" {level:.1%} of {len(equal)} draws. If one set is changed, only this set is reported in"
+            f" {part['right']:.0%} of {len(changed)} draws. An unchanged set is reported in {part['a clean one']:.0%},"
+            f" and more than one set in {part['more than one']:.0%}. The set that is farthest from the others in the"
+            f" matrix is the changed set in {part['furthest']:.0%}."
         ),
         tables=[results.table(header, rows)],
         seeds=f"0 to {NUM_SEEDS['none'] - 1} of equal sets, 0 to {NUM_SEEDS['changed'] - 1} of others",
