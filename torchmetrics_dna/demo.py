@@ -133,7 +133,9 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
     for name in DEGRADATIONS:
         set_names = [_name_of_set(name, strength) for strength in _COMPARED]
         comparisons[name] = [replace(compared[set_name], names=("photographs", set_name)) for set_name in set_names]
-    others = {description: compare(a, b, extractor, reading=reading) for description, (a, b) in sets_of_others.items()}
+    others: dict[str, Comparison] = {}
+    for description, (a, b) in sets_of_others.items():
+        others[description] = compare(a, b, extractor, reading=reading)
     examples = _examples_of(images[_EXAMPLE % num_images])
     return Demo(num_images, _COMPARED, comparisons, others, examples)
 

@@ -98,7 +98,7 @@ def compare(
 ) -> None:
     """Compare two sets of images, or one set with several others."""
     paths = _paths_to_compare(a, [b, *(more or ())], held_out)
-    written = format_for(form, output)
+    result_format = format_for(form, output)
     _check_options_of_sets(len(paths), by, plot)
     level = 1 - options["confidence"]
     limits = {
@@ -110,41 +110,36 @@ def compare(
     check_limits(limits, options["metrics"], {"by": by, **options})
     # For two sets, a comparison shows more than a matrix.
     if every and len(paths) > 1:
-        _compare_all([a, *paths], options, {"by": by, "held_out": held_out, **limits}, plot, written, output)
+        _compare_all([a, *paths], options, {"by": by, "held_out": held_out, **limits}, plot, result_format, output)
         return
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.reporting.build import document_of, gallery_of
 
-    with o.showing_progress(options) as shown:
-        arguments = Arguments(distributed=PROCESSES > 1, **shown)
+    with o.showing_progress(options) as options_with_progress:
+        arguments = Arguments(distributed=PROCESSES > 1, **options_with_progress)
         opened = _open(a, paths, arguments, by, held_out)
         check_gates(opened, limits)
         if plot is not None and opened.is_one:
             _check_drawn(opened)
         result: Any = opened.compared()
-        gallery = gallery_of(opened, result) if written.is_page else None
+        gallery = gallery_of(opened, result) if result_format.is_page else None
+    are_two_sets = opened.is_one and by is None
     gates: list[Gate] = []
-    refusal: ValueError | None = None
     try:
         gates = gates_of(_comparisons_by_name(opened, result), level, limits)
-    except ValueError as err:
-        # The result is written before the error is raised.
-        refusal = err
-    if gates:
-        gates += gate_of_reading(result.unreadable, options["reading"])
-    write(document_of(result, gallery, gates=gates), written, output)
-    is_pair = opened.is_one and by is None
-    if is_pair:
-        for notice in result.notices:
-            talk.print(f"{notice}.")
-    if by is not None:
-        _print_classes_of_one_set(result)
-    print_unreadable(result.unreadable)
-    _draw(result, plot)
-    if is_pair and written is TEXT:
-        _suggest_commands(result, a, b, options, opened.networks[0].images)
-    if refusal is not None:
-        raise refusal
+        if gates:
+            gates += gate_of_reading(result.unreadable, options["reading"])
+    finally:
+        # If a gate can't decide, the result is still written before the error ends the command.
+        write(document_of(result, gallery, gates=gates), result_format, output)
+        if are_two_sets:
+            _print_notices(result)
+        if by is not None:
+            _print_classes_of_one_set(result)
+        print_unreadable(result.unreadable)
+        _draw(result, plot)
+        if are_two_sets and result_format is TEXT:
+            _suggest_commands(result, a, b, options, opened.networks[0].images)
     end_by(gates)
 
 
@@ -210,6 +205,12 @@ def _check_drawn(opened: Opened) -> None:
         raise ValueError(f"Option --plot draws distances of neurons or layers, such as dna-emd, but got {listed} alone")
 
 
+def _print_notices(result: Comparison) -> None:
+    """Print on stderr the notices of a comparison of two sets."""
+    for notice in result.notices:
+        talk.print(f"{notice}.")
+
+
 def _print_classes_of_one_set(result: ClassComparisons) -> None:
     """Print the classes that only one set has, if any."""
     for side, names in zip(result.total.names, result.alone, strict=True):
@@ -256,20 +257,19 @@ def _compare_all(
     from torchmetrics_dna.comparisons import matrix
     from torchmetrics_dna.reporting.build import document_of
 
-    parameters = signature(matrix).parameters
-    accepted: dict[str, Any] = {}
+    options_of_matrix: dict[str, Any] = {}
     unsupported = dict(other_options)
     for name, value in options.items():
-        if name in parameters:
-            accepted[name] = value
+        if name in signature(matrix).parameters:
+            options_of_matrix[name] = value
         elif value != o.USUAL[name]:
             unsupported[name] = value
     for name, value in unsupported.items():
-        # A flag that is off is no request.
-        if value not in (None, False):
+        is_given = value is not None and value is not False
+        if is_given:
             raise ValueError(f"{argument(name)} is for sets against one reference, but got --all")
-    with o.showing_progress(accepted, skips_unreadable=True) as shown:
-        distances = matrix(paths, distributed=PROCESSES > 1, **shown)
+    with o.showing_progress(options_of_matrix, skips_unreadable=True) as options_with_progress:
+        distances = matrix(paths, distributed=PROCESSES > 1, **options_with_progress)
     write(document_of(distances), form, output)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)
@@ -294,17 +294,17 @@ def diff(
     from torchmetrics_dna.comparisons import diff as compare_versions
 
     check_sources(old, new)
-    written = format_for(form, output)
+    result_format = format_for(form, output)
     if PROCESSES > 1:
         raise ValueError("Only one process can compare versions, but torchrun has started several")
-    with o.showing_progress(options, skips_unreadable=True) as shown:
-        versions = compare_versions(old, new, **shown)
+    with o.showing_progress(options, skips_unreadable=True) as options_with_progress:
+        versions = compare_versions(old, new, **options_with_progress)
     gates: list[Gate] = []
     if fail_if_changed:
         gates = [_gate_of_versions(versions), *gate_of_reading(versions.unreadable, options["reading"])]
     from torchmetrics_dna.reporting.build import document_of
 
-    write(document_of(versions, gates=gates), written, output)
+    write(document_of(versions, gates=gates), result_format, output)
     print_unreadable(versions.unreadable)
     end_by(gates)
 

@@ -206,6 +206,7 @@ def rich_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[Cell]],
     title: str,
+    *,
     compact: bool = False,
     bold: Collection[tuple[int, int]] = (),
 ) -> Table:
@@ -221,18 +222,22 @@ def rich_table(
     """
     style: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0)} if compact else {}
     result = Table(title=title, title_justify="left", **style)
+    values_of_columns = list(zip(*rows, strict=True))
     formatted_columns = []
-    for header, values in zip(columns, zip(*rows, strict=True), strict=True):
+    for header, values in zip(columns, values_of_columns, strict=True):
         formatted_columns.append(_formatted(header, values))
-        are_counts = all(isinstance(value, (str, int)) for value in values) and isinstance(values[0], int)
-        side: JustifyMethod = "right" if are_counts else "left"
+        # A column of counts may also hold texts.
+        are_counts = isinstance(values[0], int) and all(isinstance(value, (str, int)) for value in values)
+        alignment: JustifyMethod = "right" if are_counts else "left"
         is_first = not result.columns
         # Long cells are wrapped, not cut.
-        result.add_column(header, justify=side, overflow="fold", no_wrap=compact and is_first)
-    for i, row in enumerate(zip(*formatted_columns, strict=True)):
+        result.add_column(header, justify=alignment, overflow="fold", no_wrap=compact and is_first)
+    formatted_rows = zip(*formatted_columns, strict=True)
+    for i, row in enumerate(formatted_rows):
         cells: list[str | Text] = []
         for j, text in enumerate(row):
-            cells.append(Text(visible(text), "bold") if (i, j) in bold else text)
+            is_bold = (i, j) in bold
+            cells.append(Text(visible(text), "bold") if is_bold else text)
         result.add_row(*cells)
     return result
 

@@ -80,8 +80,8 @@ def make(
         for path in output_paths(output, kinds).values():
             check_output(path, ".npz")
     try:
-        with o.showing_progress(options) as shown:
-            arguments = Arguments(num_folds=num_folds or None, **shown)
+        with o.showing_progress(options) as options_with_progress:
+            arguments = Arguments(num_folds=num_folds or None, **options_with_progress)
             paths, unreadable = make_files(images, output, kinds, arguments, resume=resume, notes=notes)
     except BaseException as err:
         folder = parts_folder(output)
@@ -114,11 +114,11 @@ def info(
     output: ResultFile = None,
 ) -> None:
     """Check a DNA file and describe it, or list the named extractors."""
-    written = format_for(form, output)
+    result_format = format_for(form, output)
     if file is not None:
-        write(_description(file), written, output)
+        write(_description(file), result_format, output)
         return
-    write(_extractors(), written, output)
+    write(_extractors(), result_format, output)
     talk.print(
         "✓ marks files on this machine. Other files are downloaded on first use. --feature also accepts the name of"
         " any timm model."
@@ -215,9 +215,13 @@ def ranges(
     from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.neurons.ranges import ActivationRanges
 
-    inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
-    with o.showing_progress(options | {"margin": margin.value}) as shown:
-        measured = measure_ranges(inputs, distributed=PROCESSES > 1, **shown)
+    inputs: list[Any] = []
+    for name in sources:
+        is_file_of_ranges = name.endswith(".json")
+        inputs.append(ActivationRanges.load(name) if is_file_of_ranges else name)
+    options["margin"] = margin.value
+    with o.showing_progress(options) as options_with_progress:
+        measured = measure_ranges(inputs, distributed=PROCESSES > 1, **options_with_progress)
     if rank() == 0:
         with writing(output) as path:
             measured.ranges.save(path)

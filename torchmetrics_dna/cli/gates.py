@@ -127,10 +127,10 @@ def _check_evidence(opened: Opened, k: int, limits: Limits) -> None:
     # Metrics whose higher values are better are no distances, so they have no limit.
     have_intervals: list[bool] = []
     for sides in opened.networks:
-        for record in sides.plan.distances:
-            has_test, has_interval = sides.evidence_for(record, k)
+        for distance in sides.plan.distances:
+            has_test, has_interval = sides.evidence_for(distance, k)
             have_tests.append(has_test)
-            if not record.higher_is_better:
+            if not distance.higher_is_better:
                 have_intervals.append(has_interval)
     if limits["fail_unless_below"] is not None:
         # The limit is that of the first distance.
@@ -225,21 +225,21 @@ def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: fl
     p_values = _p_values_below(compared, distance, limit)
     values = {name: number(debiased_in_words(compared[name][distance].overall)) for name in compared}
     failed: list[str] = []
-    for name, p in p_values.items():
-        if p > level:
+    for name, p_value in p_values.items():
+        if p_value > level:
             failed.append(
                 f"Failed: debiased {distance} of {name} is {values[name]}, not significantly below {limit:g}"
-                f" ({p_figure(p, 'p')}, level {level:g})."
+                f" ({p_figure(p_value, 'p')}, level {level:g})."
             )
     if failed:
         return _Outcome(False, failed)
-    name = max(p_values, key=p_values.__getitem__)
-    p_text = p_figure(p_values[name], "p")
+    least_certain = max(p_values, key=p_values.__getitem__)
+    p_text = p_figure(p_values[least_certain], "p")
     if len(compared) > 1:
         p_text += f", the largest of {len(compared)}"
     passed = (
-        f"Passed: debiased {distance} of {name} is {values[name]}, significantly below {limit:g} ({p_text}, level"
-        f" {level:g})."
+        f"Passed: debiased {distance} of {least_certain} is {values[least_certain]}, significantly below {limit:g}"
+        f" ({p_text}, level {level:g})."
     )
     return _Outcome(True, [passed])
 
@@ -298,16 +298,16 @@ def _judge_difference(compared: Mapping[str, Comparison], level: float, _level_o
     p_values = _p_values_of_differences(compared, level)
     label = "p (Holm)" if len(p_values) > 1 else "p"
     failed: list[str] = []
-    for name, p in p_values.items():
-        if p <= level:
-            failed.append(f"Failed: {name} differs significantly ({p_figure(p, label)}, level {level:g}).")
+    for name, p_value in p_values.items():
+        if p_value <= level:
+            failed.append(f"Failed: {name} differs significantly ({p_figure(p_value, label)}, level {level:g}).")
     if failed:
         return _Outcome(False, failed)
-    name = min(p_values, key=p_values.__getitem__)
-    p_text = p_figure(p_values[name], label)
+    least_certain = min(p_values, key=p_values.__getitem__)
+    p_text = p_figure(p_values[least_certain], label)
     if len(compared) > 1:
         p_text += f", the smallest of {len(compared)}"
-    return _Outcome(True, [f"Passed: {name} does not differ significantly ({p_text}, level {level:g})."])
+    return _Outcome(True, [f"Passed: {least_certain} does not differ significantly ({p_text}, level {level:g})."])
 
 
 def _p_values_of_differences(compared: Mapping[str, Comparison], level: float) -> dict[str, float]:

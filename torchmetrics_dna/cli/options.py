@@ -134,12 +134,14 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
     """
     # Only some commands have the option --on, which is the last of these.
     of_machines = _OF_MACHINES[:-1]
-    names = [name for name in FIELDS if name in (*_OF_ALL, *of_machines, *more)]
+    names_of_command = {*_OF_ALL, *of_machines, *more}
+    names = [name for name in FIELDS if name in names_of_command]
     # The help lists options in this order, so that those of a group follow each other.
     names.sort(key=lambda name: _GROUPS.index(FIELDS[name].metadata["group"]))
     shared = [_parameter(name) for name in names]
 
     def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        # The last parameter is `**options`.
         *own, _ = signature(command, eval_str=True).parameters.values()
 
         @wraps(command)

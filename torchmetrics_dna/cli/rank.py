@@ -13,7 +13,7 @@ from torchmetrics_dna.cli.gates import end_by, gate_of_ranking, gate_of_reading
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write, writing_lines
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.monitor import Window
+    from torchmetrics_dna.comparisons.monitor import Order, Window
     from torchmetrics_dna.singles.ranking import Ranking
 
 
@@ -78,9 +78,11 @@ def rank(
     from torchmetrics_dna.singles.rank import rank as rank_images
 
     options |= {"score": score, "contrast": contrast, "nearest": nearest, "distributed": PROCESSES > 1}
-    with o.showing_progress(options, skips_unreadable=True) as arguments:
-        source = images if plot is None else indexed(open_source(images, arguments["reading"]), "A contact sheet")
-        ranking = rank_images(source, reference, **arguments)
+    with o.showing_progress(options, skips_unreadable=True) as options_with_progress:
+        source: Any = images
+        if plot is not None:
+            source = indexed(open_source(images, options_with_progress["reading"]), "A contact sheet")
+        ranking = rank_images(source, reference, **options_with_progress)
     document = document_of(
         ranking,
         top=top,
@@ -198,16 +200,15 @@ def monitor(
     from torchmetrics_dna.images.noun import noun_of
 
     check_sources(reference, images)
-    written = format_for(form, output, streamed=True)
+    result_format = format_for(form, output, streamed=True)
     if PROCESSES > 1:
         raise ValueError("Only one process can monitor a stream, but torchrun has started several")
-    options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
-    results = monitor_images(reference, images, window=window, learn=learn, level=level, **options)
+    order: Order = "source" if in_order else "random"
+    results = monitor_images(reference, images, window=window, learn=learn, level=level, order=order, **options)
     windows: list[Window] = []
-    noun = noun_of(options["feature"])
-    with writing_lines(written, output) as write_line:
+    with writing_lines(result_format, output) as write_line:
         for result in results:
             if result.seed is not None and not windows:
                 _print_random_order(result.seed, images)
@@ -215,12 +216,14 @@ def monitor(
             write_line(result.to_dict(), str(result))
             if fail_if_changed and result.changed:
                 break
+    noun = noun_of(options["feature"])
     if not windows:
         raise ValueError(
             f"There are fewer than {window} {noun}s in {images!r}, so no window is full; pass a smaller --window"
         )
     final = windows[-1]
-    if final.evidence is None:
+    is_warm_up = final.evidence is None
+    if is_warm_up:
         talk.print(
             f"The test starts with window {learn + 1}, after {learn * window:,} {noun}s. To start it earlier, decrease"
             " --window or --learn.",
@@ -232,6 +235,7 @@ def monitor(
         plot_monitor(windows).savefig(plot)
         talk.print(f"The windows are in {plot}")
     if fail_if_changed and final.changed:
+        # In a random order, the name of the last image would not tell when the change happened.
         place = f"at {final.last}" if final.seed is None else f"in window {final.number}"
         talk.print(f"Failed: a change was detected {place}.", soft_wrap=True)
         raise typer.Exit(1)

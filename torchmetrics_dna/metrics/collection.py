@@ -149,7 +149,9 @@ def published_metrics(
     for network, distances_of_network in by_network:
         setup = set_up(network, histograms=False)
         for distance in distances_of_network:
-            metric_of[distance.name] = _metric_of(distance, setup, (reset_real_features, normalize), kwargs)
+            metric_of[distance.name] = _metric_of(
+                distance, setup, reset_real_features=reset_real_features, normalize=normalize, **kwargs
+            )
     # Distances are grouped by network above. The collection has them in the order of the names that were passed.
     return SharedCollection({distance.name: metric_of[distance.name] for distance in distances})
 
@@ -165,11 +167,15 @@ def _check_not_mixed(distances: Sequence[Distance], unpublished: Sequence[Distan
     )
 
 
-def _metric_of(distance: Distance, setup: Setup, options: tuple[bool, bool], kwargs: dict[str, Any]) -> Metric:
-    """Return the metric of a distance; ``options`` are the values of ``reset_real_features`` and ``normalize``."""
+def _metric_of(
+    distance: Distance, setup: Setup, *, reset_real_features: bool, normalize: bool, **kwargs: Any
+) -> Metric:
+    """Return the metric of a distance; the arguments are those of :func:`published_metrics`."""
+    extractor = setup.extractor
     if distance.granularity == "set":
-        return FeatureMetric([distance], setup.extractor, *options, distance.layer, **kwargs)
+        return FeatureMetric([distance], extractor, reset_real_features, normalize, distance.layer, **kwargs)
     if distance.protocol is None:
-        return _DNA_METRICS[distance.name](setup.extractor, *options, **kwargs)
-    statistic = CrossMomentStatistic(setup.extractor, distance.layer)
-    return DNAMetric(distance, setup, statistic, *options, **kwargs)
+        metric_class = _DNA_METRICS[distance.name]
+        return metric_class(extractor, reset_real_features, normalize, **kwargs)
+    statistic = CrossMomentStatistic(extractor, distance.layer)
+    return DNAMetric(distance, setup, statistic, reset_real_features, normalize, **kwargs)

@@ -639,7 +639,7 @@ def _mark_null_mean(axes: Any, null_mean: float) -> None:
     """Draw a labelled line at the mean distance of two samples of one distribution."""
     axes.axhline(null_mean, color="black", linestyle="--", linewidth=1)
     axes.annotate(
-        "equal sets of this size",
+        "null mean",
         (0.02, null_mean),
         xytext=(0, 3),
         xycoords=("axes fraction", "data"),
