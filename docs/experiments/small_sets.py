@@ -340,12 +340,14 @@ def main() -> None:
         for name in (*CHANGES, MIXED, TRAINED, HELD_OUT)
     ]
     alarms = [100 * share(cell[kind]) for cell in found[EQUAL].values() for kind in kinds]
+    alarms_of_scans = [100 * cell["equal"] for of in scans.values() for cell in of.values()]
     results.write(
         folder,
         "small_sets",
         here=(
-            f"At a level of 5%, the test gives a false alarm in {results.span(alarms, '.0f')}% of draws, depending on"
-            " domain and size. In a further test, half of B are copies of training images, and half are blurred images."
+            f"At a level of 5%, the test gives a false alarm in {results.span(alarms, '.0f')}% of draws of icons or map"
+            f" tiles, and in {results.span(alarms_of_scans, '.0f')}% of draws of MR images, depending on the size. In a"
+            " further test, half of B are copies of training images, and half are blurred images."
             f" The true distance is {truth(TRAINED, sizes[-1]):.1f} bins. If the training images are the reference, the"
             f" median estimates with {', '.join(map(str, sizes))} images are {told(TRAINED)} bins. If held-out images"
             f" are the reference, they are {told(HELD_OUT)} bins."
