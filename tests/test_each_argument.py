@@ -262,7 +262,7 @@ def test_ranges() -> None:
     larger = ActivationRanges.observe({layer: 2 * values for layer, values in activations.items()})
     base = {"activations": activations}
     each_changes(ActivationRanges.observe, base, activations=EXTRACTOR(tensor(C) // 2), margin="scale")
-    each_changes(RANGES.beside, {"other": others}, other=others.select(["body"]))
+    each_changes(RANGES.append, {"other": others}, other=others.select(["body"]))
     each_changes(lambda others: RANGES.union(others), {"others": larger}, others=RANGES)
     each_changes(RANGES.restrict, {"neurons": EXTRACTOR.neurons}, neurons=SMALLER.neurons)
     each_changes(RANGES.select, {}, layers=["mean"], neurons=[0, 2])

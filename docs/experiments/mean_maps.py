@@ -145,7 +145,7 @@ def plot(differences: Tensor, domain: str) -> Figure:
         picture = axis.imshow(values.numpy(), cmap="PuOr_r", vmin=-limit, vmax=limit)
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_axis_off()
-    figure.colorbar(picture, ax=panels, extend="both", label="outlier score, squared: B less A")
+    figure.colorbar(picture, ax=panels, extend="both", label="squared outlier score: B minus A")
     figure.suptitle(f"Mean map of {NUM_SIDE} {domain} minus that of {NUM_SIDE} others", fontsize=12)
     return figure
 

@@ -122,7 +122,7 @@ def test_notices_of_a_folder_name_options(tmp_path: Path) -> None:
         Image.fromarray(np.full((20, 30), 4095 - 900 * i, np.uint16)).save(tmp_path / "deep" / f"{i}.png")
     for folder, options, notice in (
         ("turned", (), "have an EXIF rotation, which is ignored; to rotate them, pass --exif-orientation"),
-        ("deep", (), "nearly black; give what is white in them, such as 4095, as --scale"),
+        ("deep", (), "nearly black; pass the value of a white pixel, such as 4095, as --scale"),
         ("turned", ("--exif-orientation",), ""),
         ("deep", ("--scale", "4095"), ""),
     ):

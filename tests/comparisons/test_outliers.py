@@ -190,7 +190,7 @@ def test_each_flagged_image_is_named_or_counted(compared: Comparison) -> None:
     assert "6 of 40 images are flagged as outliers." in lines
     assert f"{names[0]} is all black." in lines
     shown = ", ".join(names[place] for place in (1, 2, 3))
-    assert f"5 are much more blurred than any of A: {shown} and 2 more." in lines
+    assert f"5 are much more blurred than all of A: {shown} and 2 more." in lines
 
 
 def test_the_share_of_outliers_comes_first() -> None:

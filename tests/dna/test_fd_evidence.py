@@ -155,7 +155,13 @@ def test_the_permutation_test_against_one_written_out() -> None:
     [
         ({"a": 20, "b": 30}, (90, 60), True, ("a",), ["no interval of b and of the whole: .* 90 .* are 60"]),
         ({"a": 20, "b": 30}, (59, 59), True, (), ["no interval here: that takes 3 images .* 90 .* are 59"]),
-        ({"a": 20}, (91, 60), False, ("a",), ["no test .* of 60 and 91 images finds too much; .* test dna-emd"]),
+        (
+            {"a": 20},
+            (91, 60),
+            False,
+            ("a",),
+            ["no test .* of 60 and 91 images has too many false .* test dna-emd"],
+        ),
         ({"a": 1280}, (3840, 3840), False, ("a",), ["no test .* take about 210 s; test dna-emd"]),
         (
             {"a": 1280},

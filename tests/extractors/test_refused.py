@@ -62,7 +62,7 @@ class Runs(nn.Module):
             return self.once(threads.submit(self.apart, self.twice(self.twice(imgs.float()))).result())
 
 
-BESIDE = "^Layer 'output' gives an input other activations beside another one than alone; give a module without"
+BESIDE = "^Expected activations that do not depend on the other inputs of a batch, but those of layer 'output' do; give"
 EACH_TIME = "^Layer 'output' gives an input other activations each time; give a module without random numbers"
 DEPENDENT = {
     "less the mean": by(lambda x: x - x.mean(0), BESIDE),
@@ -105,7 +105,7 @@ NO_ACTIVATIONS = {
         "output 'properties' has the name of the layer of image properties; rename it, or choose others by `layers`",
         None,
     ),
-    "names": by(lambda x: {1: x, "1": x}, "several of its names read alike: 1, '1'"),
+    "names": by(lambda x: {1: x, "1": x}, "several of its names are equal as text: 1, '1'"),
     "lazy": of(nn.Sequential(nn.LazyConv2d(3, 1)), "'0.weight' has no shape before its first call; call", None),
     "meta": of(nn.Conv2d(3, 4, 3, device="meta"), "on the meta device, so it has no weights; load them", None),
     "division": by(lambda _: 1 / 0, "^The network fails on images of shape .*: division by zero$", None),

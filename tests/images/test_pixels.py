@@ -380,7 +380,7 @@ def test_16_bits_that_are_hardly_used_are_told_once(tmp_path: Path, recwarn: pyt
                 )
             )
             told = [str(warning.message) for warning in recwarn if "16 bits" in str(warning.message)]
-            expected = f"use {said.get(bits)} of 16 bits, so that a network sees them nearly black; give what is white"
+            expected = f"use {said.get(bits)} of 16 bits, so that a network sees them nearly black; pass the value"
             assert [expected in text for text in told] == [True] * (bits < 15)
             assert all(text.endswith(f"such as {2**bits - 1}, as `scale`") for text in told)
             recwarn.clear()

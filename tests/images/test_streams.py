@@ -142,11 +142,11 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
 def test_iterators_are_read_but_once() -> None:
     iterator = open_source(iter(PIXELS))
     assert len(list(iterator)) == COUNT
-    with pytest.raises(ValueError, match="'image 10'|an iterator can be read but once, and it has been; give a"):
+    with pytest.raises(ValueError, match="'image 10'|an iterator can be read only once, and it has been read; pass a"):
         list(iterator)
     calls = open_source(iter([*PIXELS, None]).__next__)
     assert len(list(calls)) == COUNT
-    with pytest.raises(ValueError, match="the function has given all that it has; give a list, or a function"):
+    with pytest.raises(ValueError, match="the function has given all that it has; pass a list, or a function"):
         list(calls)
     in_two_roles = open_source(iter(PIXELS))
     assert len(rank(PIXELS, in_two_roles, EXTRACTOR, contrast=in_two_roles, **MEASURE).names) == COUNT

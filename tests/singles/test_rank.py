@@ -395,7 +395,7 @@ def test_what_is_odd_in_one_folder(extractor: DNAExtractor, tmp_path: Path) -> N
     odd = {each.image: each for each in outliers_in_folder(properties, level=None)}
     assert odd.keys() == ranking.reasons.keys() == {7, 20, 21}
     assert ranking.reasons[7] == "is all black"
-    assert ranking.reasons[20].startswith("is much darker than any of the others (brightness 0.0")
+    assert ranking.reasons[20].startswith("is much darker than all of the others (brightness 0.0")
     assert {ranking.outliers.numbers[place] for place in ranking.outliers.surely} == {
         each.image for each in outliers_in_folder(properties, 0.05)
     }  # fmt: skip

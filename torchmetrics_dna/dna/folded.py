@@ -215,7 +215,7 @@ def plan_for(
         scope = _scope_without_debiasing(neurons, debiased)
         images_of_widest = _IMAGES_PER_NEURON * max(neurons.values())
         limits.append(
-            f"{name} has no debiased value and no interval {scope}: that takes {_IMAGES_PER_NEURON} {noun}s a side for"
+            f"{name} has no debiased value and no interval {scope}: that takes {_IMAGES_PER_NEURON} {noun}s per set for"
             f" each neuron, {images_of_widest:,} for the widest, but there are {smaller:,}"
         )
     return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)
@@ -243,8 +243,8 @@ def _why_untested(neurons: Neurons, smaller: int, larger: int, noun: str) -> str
     # With 50 and 100 images, the test rejects a true null hypothesis too often.
     if larger > UNEQUAL * smaller:
         return (
-            f"a test of {smaller:,} and {larger:,} {noun}s finds too much; give sets of which one is at most half as"
-            " large again, or test dna-emd"
+            f"a test of {smaller:,} and {larger:,} {noun}s has too many false alarms; give a larger set that is at most"
+            f" {UNEQUAL:g} times as large as the smaller one, or test dna-emd"
         )
     # For FID of 10,000 images, a test would take 15 minutes.
     seconds = LAYER_RELABELINGS * _SECONDS_PER_CUBE * sum(min(width, smaller) ** 3 for width in neurons.values())

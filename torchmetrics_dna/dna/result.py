@@ -342,7 +342,7 @@ class Result:
             limits.append(averaging.why_noisy)
         if self.distance.by_image and any(folded.exact) and evidence.is_below_noise:
             limits.append(
-                f"{self.distance.name} is {number(self.value)}, but equal sets of this size give"
+                f"{self.distance.name} is {number(self.value)}, but equal sets of this size have a mean of"
                 f" {number(self.value - evidence.centre)}; B may be a part of A, or the features may hardly vary"
             )
         return limits

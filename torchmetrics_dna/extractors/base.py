@@ -421,7 +421,7 @@ class DNAExtractor(nn.Module):
     def _fitting(self, ranges: ActivationRanges) -> ActivationRanges:
         """Restrict ranges to the layers of this extractor; add the fixed ranges of properties if it measures them."""
         if self.has_properties and LAYER not in ranges.neurons:
-            ranges = ranges.beside(PROPERTY_RANGES)
+            ranges = ranges.append(PROPERTY_RANGES)
         return ranges.restrict(self.neurons)
 
     # Calls

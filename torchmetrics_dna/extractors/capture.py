@@ -170,7 +170,7 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
             )
     named = {str(name): value for name, value in outputs.items()}
     if len(named) < len(outputs):
-        raise UnfitError(f"{_EXPECTED}, but several of its names read alike: {', '.join(map(repr, outputs))}")
+        raise UnfitError(f"{_EXPECTED}, but several of its names are equal as text: {', '.join(map(repr, outputs))}")
     return {name: _activations(name, value) for name, value in named.items()}
 
 

@@ -102,9 +102,9 @@ def _layer_that_differs(together: Mapping[str, Tensor], alone: Mapping[str, Tens
 def _batch_dependence(layer: str) -> ValueError:
     """Return the error for a layer whose activations of an input depend on the rest of the batch."""
     return ValueError(
-        f"Layer {layer!r} gives an input other activations beside another one than alone; give a module"
-        " without statistics, attention or recurrence over the batch (axis 0), and with a fixed number of"
-        " positions, or one that runs inputs one by one"
+        f"Expected activations that do not depend on the other inputs of a batch, but those of layer {layer!r} do;"
+        " give a module without statistics, attention or recurrence over the batch (axis 0), and with a fixed number"
+        " of positions, or one that runs inputs one by one"
     )
 
 

@@ -194,7 +194,7 @@ def _warn_of_dark_images(share_of_16_bits: float, label: str) -> None:
     white = 2 ** round(share_of_16_bits * DEEP_WHITE).bit_length() - 1
     warn(
         f"Images of {label!r} use {100 * share_of_16_bits:.2g}% of 16 bits, so that a network sees them nearly black;"
-        f" give what is white in them, such as {white}, as {written('scale')}",
+        f" pass the value of a white pixel, such as {white}, as {written('scale')}",
     )
 
 

@@ -120,8 +120,8 @@ def _record(
     written: Callable[[float], str] | None = None,
 ) -> Property:
     """Return the registry entry of a number. A much larger or smaller number than that of other inputs is a fault."""
-    larger = Fault(least, "has", f"a larger {name}", " than any of {}")
-    smaller = Fault(least, "has", f"a smaller {name}", " than any of {}")
+    larger = Fault(least, "has", f"a larger {name}", " than all of {}")
+    smaller = Fault(least, "has", f"a smaller {name}", " than all of {}")
     return Property(name, name, measure, written, tails=tails, higher=larger, lower=smaller)
 
 

@@ -28,7 +28,7 @@ from torchmetrics_dna.warning import warn
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
-_ANEW = "give a list, or a function that makes it anew"
+_ANEW = "pass a list, or a function that returns a new iterator"
 # Usual names of columns of images, in order of their likelihood.
 _LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "picture", "photo")
 
@@ -217,7 +217,7 @@ class _Once:
     def __call__(self) -> Iterator[Any]:
         iterator = self._iterator
         if iterator is None:
-            raise ValueError(f"an iterator can be read but once, and it has been; {_ANEW}")
+            raise ValueError(f"an iterator can be read only once, and it has been read; {_ANEW}")
         self._iterator = None
         return iterator
 

@@ -508,36 +508,37 @@ RECORDS = Registry(
         _of_colour(
             "brightness", "mean grey value, from 0 (black) to 1 (white)", lambda images: images.mean / WHITE,
             tails=log_odds(0.02), plain=True,
-            higher=Fault(0.1, "is", "much brighter", " than any of {}", maybe=0.7),
-            lower=Fault(0.1, "is", "much darker", " than any of {}", maybe=0.15, plain=0.08),
+            higher=Fault(0.1, "is", "much brighter", " than all of {}", maybe=0.7),
+            lower=Fault(0.1, "is", "much darker", " than all of {}", maybe=0.15, plain=0.08),
         ),
         _of_colour(
             "contrast", "twice the standard deviation of the grey values; 1 if half black and half white",
             _contrast, tails=log(0.02), plain=True,
-            lower=Fault(0.1, "has", "far less contrast", " than any of {}", maybe=0.06),
+            lower=Fault(0.1, "has", "far less contrast", " than all of {}", maybe=0.06),
         ),
         _of_colour(
             "dark pixels", "share of pixels in the darkest 5% of the grey scale",
             lambda images: _count(images.grey < WHITE // 20) / images.count, in_percent, tails=log_odds(0.05),
-            higher=Fault(0.2, "has", "far more dark pixels", " than any of {}", maybe=0.3, plain=0.9),
+            higher=Fault(0.2, "has", "far more dark pixels", " than all of {}", maybe=0.3, plain=0.9),
         ),
         _of_colour(
             "bright pixels", "share of pixels in the brightest 5% of the grey scale",
             lambda images: _count(images.grey > WHITE - WHITE // 20) / images.count, in_percent,
-            tails=log_odds(0.05), higher=Fault(0.2, "has", "far more bright pixels", " than any of {}", maybe=0.5),
+            tails=log_odds(0.05),
+            higher=Fault(0.2, "has", "far more bright pixels", " than all of {}", maybe=0.5),
         ),
         _of_colour(
             "saturation", "mean difference between the largest and the smallest channel of a pixel; 0 is grey",
             _saturation, tails=log(0.01), plain=True,
-            higher=Fault(0.1, "has", "stronger colours", " than any of {}"),
-            lower=Fault(0.5, "has", "far less colour", " than any of {}", maybe=0.01, plain=0.002),
+            higher=Fault(0.1, "has", "stronger colours", " than all of {}"),
+            lower=Fault(0.5, "has", "far less colour", " than all of {}", maybe=0.01, plain=0.002),
         ),
         _of_colour("red against green", "0.5 if equal on average, more if red is stronger", _red_against_green),
         _of_colour("blue against yellow", "0.5 if equal on average, more if blue is stronger", _blue_against_yellow),
         _of_colour(
             "colours", "square root of the share of different 15-bit colours", _colours, tails=log(0.0),
-            higher=Fault(0.1, "has", "far more colours", " than any of {}, as noise gives"),
-            lower=Fault(0.1, "has", "far fewer colours", " than any of {}"),
+            higher=Fault(0.1, "has", "far more colours", " than all of {}, as noise gives"),
+            lower=Fault(0.1, "has", "far fewer colours", " than all of {}"),
         ),
         _of_colour(
             "dark corners", "0.5 if corners and middle are equally bright, more if the corners are darker",
@@ -547,12 +548,12 @@ RECORDS = Registry(
             "sharpness",
             "mean Laplacian beyond two grey levels, divided by the mean step between neighbours; 0 is smooth",
             _sharpness, tails=log(0.01), plain=True,
-            lower=Fault(0.05, "is", "much more blurred", " than any of {}", maybe=0.07, plain=0.05),
+            lower=Fault(0.05, "is", "much more blurred", " than all of {}", maybe=0.07, plain=0.05),
         ),
         _of_texture(
             "noise", "Immerkær's estimate (1996); 0.1 is about 3 of 255 grey levels",
             _noise, tails=log(0.005), plain=True,
-            higher=Fault(0.1, "is", "much noisier", " than any of {}", maybe=0.4, plain=0.5),
+            higher=Fault(0.1, "is", "much noisier", " than all of {}", maybe=0.4, plain=0.5),
         ),
         _of_texture(
             "fine detail", "mean step between neighbours, relative to the step over two pixels; 0.5 if equal",
@@ -560,7 +561,7 @@ RECORDS = Registry(
         ),
         _of_texture(
             "flat areas", "share of neighbouring pixels that are equal", _flat_areas, in_percent, tails=log_odds(0.05),
-            higher=Fault(0.1, "has", "far more flat areas", " than any of {}"),
+            higher=Fault(0.1, "has", "far more flat areas", " than all of {}"),
         ),
         _of_texture(
             "pixelation", "share of rows and columns with hardly any difference to the next, near large ones",

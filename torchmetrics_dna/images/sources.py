@@ -309,7 +309,7 @@ def _refuse_misused(source: Any) -> None:
     if is_row(source):
         names = ", ".join(map(str, source)) or "nothing"
         raise TypeError(
-            f"Expected images, but got a {type(source).__name__} with {names}; give what is under one of these names"
+            f"Expected images, but got a {type(source).__name__} with {names}; pass the value of one of these names"
         )
     check_not_sparse(source, "image")
     if is_table(source):

@@ -74,9 +74,6 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
         Exception: The error of the first part that failed.
 
     """
-    match = _CLUSTER.fullmatch(on)
-    assert match is not None
-    address, cpus, gpus = match.groups()
     numbers = parts.missing()
     if not numbers:
         return
@@ -84,6 +81,29 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
     progress = parts.job.reading.progress or (lambda *_: None)
     num_done = 0
     total = count_images(parts.images, [parts.ranges[number] for number in numbers])
+    for share in _measure_on_ray(parts, numbers, on):
+        num_done += share.num_images + len(share.unreadable)
+        progress(label, num_done, total)
+        yield share
+    if total is None and num_done:
+        progress(label, num_done, num_done)
+
+
+def _measure_on_ray(parts: Parts, numbers: Sequence[int], on: str) -> Iterator[Share]:
+    """Measure parts of a job in tasks of a cluster, and write them to the folder of the job in order.
+
+    Args:
+        parts: The parts of the job.
+        numbers: Numbers of the parts to measure.
+        on: The cluster, see :func:`finish_on_ray`.
+
+    Yields:
+        The images that were read in each part.
+
+    """
+    match = _CLUSTER.fullmatch(on)
+    assert match is not None
+    address, cpus, gpus = match.groups()
     if "RAY_ADDRESS" not in os.environ:
         # A new cluster then listens on loopback only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -102,11 +122,7 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
         for number, call in zip(numbers, calls, strict=True):
             dnas, share = _result_of(ray, call, number)
             parts.put(number, dnas, share)
-            num_done += share.num_images + len(share.unreadable)
-            progress(label, num_done, total)
             yield share
-    if total is None and num_done:
-        progress(label, num_done, num_done)
 
 
 def _connect(ray: Any, address: str | None, on: str) -> None:

@@ -284,14 +284,13 @@ def plan_sides(
     if arguments.on is not None:
         for source in images:
             check_on_ray(arguments.on, source)
-    distances = resolve_distances(arguments.metrics, dnas) if kinds is None else ()
     folding = _fold(opened, arguments)
-    if kinds is None and not images:
-        check_of_dnas(dnas, arguments.feature, arguments.num_bins)
-        if arguments.groups is not None:
-            raise ValueError(f"{argument('groups')} is for images, but only DNAs are given")
-        return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
-    kinds = kinds_for(distances) if kinds is None else kinds
+    distances: tuple[Distance, ...] = ()
+    if kinds is None:
+        distances = resolve_distances(arguments.metrics, dnas)
+        if not images:
+            return _plan_dnas(dnas, arguments, distances)
+        kinds = kinds_for(distances)
     setup = _set_up(opened, arguments, distances, kinds, with_properties=with_properties)
     for source in images:
         check_channels(source, setup.extractor.image_channels)
@@ -310,6 +309,15 @@ def plan_sides(
     if distances:
         result.check_enough(distances[0])
     return result
+
+
+def _plan_dnas(dnas: Sequence[DNA], arguments: Arguments, distances: Sequence[Distance]) -> Sides:
+    """Prepare to compare DNAs with DNAs, for which nothing is measured."""
+    check_of_dnas(dnas, arguments.feature, arguments.num_bins)
+    if arguments.groups is not None:
+        raise ValueError(f"{argument('groups')} is for images, but only DNAs are given")
+    plan = make_plan(arguments, distances, dnas, dnas[0])
+    return Sides(plan, dnas, jobs=[], keys=range(len(dnas)))
 
 
 def _job(plan: Plan, setup: Setup, kinds: Sequence[Kind], num_folds: int | None, *, with_bands: bool) -> Job:

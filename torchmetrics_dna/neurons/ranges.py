@@ -138,7 +138,7 @@ class ActivationRanges:
             self.margin,
         )
 
-    def beside(self, other: ActivationRanges) -> ActivationRanges:
+    def append(self, other: ActivationRanges) -> ActivationRanges:
         """Return these ranges with the ranges of other layers appended. Margin rule and name stay the same."""
         return replace(
             self,

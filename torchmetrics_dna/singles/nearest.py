@@ -10,7 +10,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.identity import Identity, check_same
 from torchmetrics_dna.images.likeness import likeness
-from torchmetrics_dna.statistics.setup import identity_beside
+from torchmetrics_dna.statistics.setup import identity_of_extractor
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
@@ -171,7 +171,7 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
     check_same(
         "The index of images does not fit",
         Identity.of(**index.origin, layers=list(index.neurons)),
-        identity_beside(index, extractor).with_settings({"layers": list(extractor.neurons)[-1:]}),
+        identity_of_extractor(index, extractor).with_settings({"layers": list(extractor.neurons)[-1:]}),
         remedy="; make it anew with this extractor and these layers",
     )
 

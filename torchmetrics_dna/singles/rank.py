@@ -345,13 +345,8 @@ def _ranked(by_role: _SidesByRole, score: Score, has_pool: bool, index: Features
     scores = less_contrast(scored.distances.T)
     order = scores.argsort(descending=score in WORST_FIRST, stable=True)
     numbers = [images.numbers[i] for i in order.tolist()]
-    if "index" in measured:
-        index = measured["index"].features
-    nearest = _nearest_in_index(by_role, images, index, measured.get("index"))
-    outliers = _outliers(by_role, scored, reference, own_rows)
-    contrast = measured.get("contrast")
     reference_images = by_role.opened("reference")
-    return Ranking(
+    ranking = Ranking(
         score=score,
         names=[images.names[i] for i in order.tolist()],
         scores=scores[order],
@@ -360,18 +355,24 @@ def _ranked(by_role: _SidesByRole, score: Score, has_pool: bool, index: Features
         reference=_without_folds(reference.first),
         mapper=scored.mapper,
         unreadable=_unreadable(by_role, {**measured, "images": images}),
-        distances=None if contrast is None else scored.distances[order, 0],
-        contrast=None if contrast is None else _without_folds(contrast.first),
         typical=scored.typical,
-        nearest=None if nearest is None else nearest.take(order),
-        index=index,
         p_value=scored.p_value,
         noun=noun_of(reference.first),
         reference_images=reference_images if isinstance(reference_images, ImageSource) else None,
         own=None if own_rows is None else (own_rows >= 0)[order],
-        outliers=outliers,
-        most_extreme=None if outliers is None else _most_extreme(outliers, numbers),
     )
+    if "contrast" in measured:
+        contrast = _without_folds(measured["contrast"].first)
+        ranking = replace(ranking, contrast=contrast, distances=scored.distances[order, 0])
+    if "index" in measured:
+        index = measured["index"].features
+    nearest = _nearest_in_index(by_role, images, index, measured.get("index"))
+    if nearest is not None:
+        ranking = replace(ranking, nearest=nearest.take(order), index=index)
+    outliers = _outliers(by_role, scored, reference, own_rows)
+    if outliers is not None:
+        ranking = replace(ranking, outliers=outliers, most_extreme=_most_extreme(outliers, numbers))
+    return ranking
 
 
 def _without_folds(dna: DNA) -> DNA:

@@ -217,7 +217,7 @@ class Ranking(Shown):
             return []
         notice = f"{how_many}, and scored against its other {self.noun}s"
         if self.score == "outlier":
-            notice += "; the test of whether a few are off leaves them out"
+            notice += "; the test for a few outliers leaves them out"
         return [notice]
 
     def _notice_of_copies(self, nearest: Nearest) -> str:
@@ -321,9 +321,7 @@ class Ranking(Shown):
             raise ValueError("A contact sheet shows images, but none is left in this ranking")
         columns = min(columns, count, most or count)
         sheet_rows = self._rows_of_sheet(columns, most)
-        examples: list[tuple[str, Pixels]] = []
-        if self.reference_images is not None and not self.is_alone:
-            examples = _evenly_spaced(self.reference_images, columns)
+        examples = self._examples(columns)
         num_rows = 2 * len(sheet_rows) if maps else len(sheet_rows)
         if examples:
             num_rows += 1
@@ -332,9 +330,7 @@ class Ranking(Shown):
         rows_of_axes = iter(figure.subplots(num_rows, columns, squeeze=False, subplot_kw={"visible": False}))
         if examples:
             _show_examples(next(rows_of_axes), examples)
-        reasons: dict[int, str] = {}
-        if self.outliers is not None:
-            reasons = self.outliers.reasons(short=True)
+        reasons = {} if self.outliers is None else self.outliers.reasons(short=True)
         for sheet_row in sheet_rows:
             pictures = [images[self.numbers[place]] for place in sheet_row.places]
             self._show_row(next(rows_of_axes), sheet_row, pictures, reasons)
@@ -346,6 +342,12 @@ class Ranking(Shown):
             captions.append("why it is flagged")
         put_title(figure, f"{self.title}: {', '.join(captions)}", width)
         return figure
+
+    def _examples(self, count: int) -> list[tuple[str, Pixels]]:
+        """Return names and pixels of evenly spaced images of the reference; none if its images can't be shown."""
+        if self.reference_images is None or self.is_alone:
+            return []
+        return _evenly_spaced(self.reference_images, count)
 
     def _rows_of_sheet(self, columns: int, most: int | None) -> list[_SheetRow]:
         """Choose the images of each row of a contact sheet."""

@@ -294,12 +294,12 @@ def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
     check_same(
         f"The given DNA and {written('feature')} don't fit",
         Identity.of(**dna.origin),
-        identity_beside(dna, extractor),
+        identity_of_extractor(dna, extractor),
         remedy=f"; leave {written('feature')} and its options out to take the DNA's",
     )
 
 
-def identity_beside(dna: DNA | Features, extractor: DNAExtractor) -> Identity:
+def identity_of_extractor(dna: DNA | Features, extractor: DNAExtractor) -> Identity:
     """Return the identity of an extractor, with a fingerprint of the input that the fingerprint of a DNA used."""
     fingerprint = None
     if dna.fingerprint:

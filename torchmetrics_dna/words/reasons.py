@@ -110,7 +110,7 @@ def full_reason(reason: str, reference: str, count: int = 1) -> str:
 
     Example:
         >>> full_reason("sharpness -", "photos"), full_reason("block_4", "photos", count=2)
-        ('is much more blurred than any of photos', 'are unusual in block_4 compared with photos')
+        ('is much more blurred than all of photos', 'are unusual in block_4 compared with photos')
 
     """
     return short_reason(reason, count) + _statement(reason).details.format(reference)
