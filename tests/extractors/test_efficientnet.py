@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.extractors.cpu import rounding_alike
 from torchmetrics_dna.extractors.efficientnet import EfficientNetLite0
 from torchmetrics_dna.extractors.probing import probe
@@ -47,6 +48,25 @@ def test_network_equals_timms_to_the_last_bit(layout: torch.memory_format) -> No
         for own, other in outputs.values():
             assert torch.equal(own, other)
             assert own.stride() == other.stride()
+
+
+def test_the_output_of_a_convolution_is_captured_as_it_was_before_its_normalization() -> None:
+    torch.manual_seed(0)
+    network = EfficientNetLite0().eval()
+    layers = ["conv_stem", "blocks.1.0.conv_pw"]
+    images = torch.rand(2, 3, 64, 64)
+    activations = DNAExtractor(network, layers=layers)(images)
+    outputs = {}
+    for name in layers:
+        # A copy, because the normalization may write to the output.
+        network.get_submodule(name).register_forward_hook(
+            lambda _module, _args, output, name=name: outputs.update({name: output.clone()})
+        )
+    with torch.inference_mode():
+        network(images)
+    for name in layers:
+        assert outputs[name].min() < 0
+        assert torch.equal(activations[name].reshape(outputs[name].shape), outputs[name])
 
 
 class Residual(nn.Module):
