@@ -204,17 +204,18 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
         defaults: Arguments whose default differs from that in :class:`Arguments`.
 
     """
-    field_of = {field.name: field for field in fields(Arguments)}
-    default_of = {name: field_of[name].default for name in names} | defaults
-    shared = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=field_of[name].type)
-        for name, default in default_of.items()
-    ]
+    shared_parameters = _parameters_of(names, defaults)
 
     def with_arguments(function: _F) -> _F:
         own_signature = signature(function)
         *own_parameters, _ = own_signature.parameters.values()
-        full_signature = own_signature.replace(parameters=[*own_parameters, *shared])
+        full_signature = own_signature.replace(parameters=[*own_parameters, *shared_parameters])
+
+        def check(args: tuple[Any, ...], options: dict[str, Any]) -> None:
+            try:
+                full_signature.bind(*args, **options)
+            except TypeError as err:
+                raise TypeError(f"{function.__qualname__}() {err}") from None
 
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
@@ -224,15 +225,25 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
                 # A wrong call in one process raises an error in all processes.
                 with in_step():
-                    full_signature.bind(*args, **options)
+                    check(args, options)
             else:
-                full_signature.bind(*args, **options)
+                check(args, options)
             return function(*args, **(defaults | options))
 
         checked.__signature__ = full_signature  # type: ignore[attr-defined]
         return cast("_F", checked)
 
     return with_arguments
+
+
+def _parameters_of(names: Sequence[str], defaults: Mapping[str, Any]) -> list[Parameter]:
+    """Return keyword-only parameters for the named fields of :class:`Arguments`."""
+    parameters = []
+    for field in fields(Arguments):
+        if field.name in names or field.name in defaults:
+            default = defaults.get(field.name, field.default)
+            parameters.append(Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=field.type))
+    return parameters
 
 
 # Arguments that published metrics do not use, since they do not compare single neurons.
@@ -258,24 +269,13 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
             argument would be ignored, or an iterator would be read several times.
 
     """
-    network = arguments.feature
-    if network is None:
-        network = {}
+    network = {} if arguments.feature is None else arguments.feature
     if not isinstance(network, dict) or network.get("feature") is not None or arguments.layers is not None:
         _check_can_use_any_network(arguments.metrics)
         return [arguments]
-    published_metrics: list[Distance] = []
-    other_metrics: list[str | Distance] = []
-    # A dictionary keeps each metric once, in order.
-    for metric in dict.fromkeys(arguments.metrics or ()):
-        record = published(metric)
-        if record is None:
-            other_metrics.append(metric)
-        else:
-            published_metrics.append(record)
+    published_metrics, other_metrics = _split_metrics(arguments.metrics or ())
     if not published_metrics:
         return [arguments]
-    published_metrics = list(in_order(published_metrics))
     _check_published(published_metrics[0].name, arguments, network, is_alone=not other_metrics)
     split = []
     if other_metrics:
@@ -288,6 +288,20 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     if len(split) > 1:
         _check_can_be_read_again(sides)
     return split
+
+
+def _split_metrics(metrics: Sequence[str | Distance]) -> tuple[list[Distance], list[str | Distance]]:
+    """Return the published metrics, in the order of their records, and the other metrics, each once."""
+    published_metrics: list[Distance] = []
+    other_metrics: list[str | Distance] = []
+    # A dictionary keeps each metric once, in order.
+    for metric in dict.fromkeys(metrics):
+        record = published(metric)
+        if record is None:
+            other_metrics.append(metric)
+        else:
+            published_metrics.append(record)
+    return list(in_order(published_metrics)), other_metrics
 
 
 def _check_can_use_any_network(metrics: Sequence[str | Distance] | None) -> None:

@@ -147,8 +147,8 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
         return None
     if sides.extractor.why_no_pictures or min(len(a.numbers), len(b.numbers)) < LEAST:
         return None
-    numbers_a = [a.numbers[i] for i in shuffled(len(a.numbers))[:CHECKED]]
-    numbers_b = [b.numbers[i] for i in shuffled(len(b.numbers))[:CHECKED]]
+    numbers_a = _chosen(a)
+    numbers_b = _chosen(b)
     if sides.plan.arguments.pairs:
         partner = partners(images_a, images_b, sides.plan.arguments.pairs)
         numbers_b = [partner[number] for number in numbers_a]
@@ -172,6 +172,11 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
         is_rejected=not search.explaining and all_explain_less,
         likeliest=likeliest_change,
     )
+
+
+def _chosen(measured: Measured) -> list[int]:
+    """Return the indices of the images of a set that take part in the search."""
+    return [measured.numbers[i] for i in shuffled(len(measured.numbers))[:CHECKED]]
 
 
 class _Search(NamedTuple):
@@ -200,28 +205,31 @@ def _search(check: _Check, choice: _Choice, before: Apart) -> _Search:
         before: Distance without a change.
 
     """
-    after_one: dict[Place, Apart] = {}
-    for place in choice.likeliest()[:_CHECKED]:
-        after_one[place] = check.apart(choice.changes([place]))
-        if takes_half(before, after_one[place]):
+    candidates = choice.likeliest()[:_CHECKED]
+    likeliest = candidates[0]
+    # Distance after each change that was measured.
+    checked: list[Apart] = []
+    # If no single change explains the distance, the likeliest one may do so together with a second one.
+    first = likeliest
+    one_explains = False
+    for candidate in candidates:
+        checked.append(check.apart(choice.changes([candidate])))
+        if takes_half(before, checked[-1]):
+            first = candidate
+            one_explains = True
             break
-    checked = list(after_one.values())
-    likeliest = next(iter(after_one))
-    last = next(reversed(after_one))
-    one_explains = takes_half(before, after_one[last])
-    first = last if one_explains else likeliest
-    once = after_one[first]
+    after_first = checked[candidates.index(first)]
     both: list[Place] = []
-    if once.bins > _REST * before.bins:
+    if after_first.bins > _REST * before.bins:
         both = choice.together(first)
     if both:
-        twice = check.apart(choice.changes(both))
-        checked.append(twice)
+        after_both = check.apart(choice.changes(both))
+        checked.append(after_both)
         # The second change must take half of what the first one left.
-        if takes_half(once, twice) and (one_explains or takes_half(before, twice)):
-            return _Search(both, [before.bins, once.bins, twice.bins], checked, likeliest)
+        if takes_half(after_first, after_both) and (one_explains or takes_half(before, after_both)):
+            return _Search(both, [before.bins, after_first.bins, after_both.bins], checked, likeliest)
     if one_explains:
-        return _Search([first], [before.bins, once.bins], checked, likeliest)
+        return _Search([first], [before.bins, after_first.bins], checked, likeliest)
     return _Search([], [before.bins], checked, likeliest)
 
 

@@ -187,20 +187,16 @@ class Sides:
         for key, images, job in zip(self.keys, self.images, self.jobs, strict=True):
             if isinstance(images, ImageSource):
                 sides[key] = (images, job)
-        measured: dict[object, Measured] = {}
-        # What each image has in common with its partners, for each side.
-        pairs_of_side: dict[object, Sequence[object]] = {}
-        readable_pairs: list[set[object]] = []
-        for key, (images, job) in sides.items():
-            measured[key] = self._measure(job, images)
-            pairs_of_side[key] = keys_of_pairs(images, pairs)
-            readable_pairs.append({pairs_of_side[key][number] for number in measured[key].numbers})
+        measured = {key: self._measure(job, images) for key, (images, job) in sides.items()}
+        # For each side, the pair that each image belongs to.
+        pair_of_image = {key: keys_of_pairs(images, pairs) for key, (images, _) in sides.items()}
+        readable_pairs = [{pair_of_image[key][number] for number in measured[key].numbers} for key in sides]
         whole_pairs = set.intersection(*readable_pairs)
         if not whole_pairs:
             lines = [line for side in measured.values() for line in side.unreadable]
             raise ValueError(f"No pair could be read on both sides; the first that could not: {lines[0]}")
         for key, (images, job) in sides.items():
-            numbers = [number for number, pair in enumerate(pairs_of_side[key]) if pair in whole_pairs]
+            numbers = [number for number, pair in enumerate(pair_of_image[key]) if pair in whole_pairs]
             measured[key] = self._with_whole_pairs(measured[key], images, job, numbers)
         return measured
 
@@ -274,8 +270,7 @@ def plan_sides(
 
     """
     if arguments.num_folds is None:
-        # A test would use the folds of a file.
-        opened = [replace(side, folds=()) if isinstance(side, DNA) and side.folds else side for side in opened]
+        opened = [_without_folds(side) for side in opened]
     dnas = [side for side in opened if isinstance(side, DNA)]
     images = [side for side in opened if not isinstance(side, DNA)]
     # If kinds are given for DNAs alone, images are opened later, and these options are for them.
@@ -309,6 +304,13 @@ def plan_sides(
     if distances:
         result.check_enough(distances[0])
     return result
+
+
+def _without_folds(side: Images | DNA) -> Images | DNA:
+    """Return a DNA without the folds of its file, so that no test uses them; images are returned unchanged."""
+    if isinstance(side, DNA) and side.folds:
+        return replace(side, folds=())
+    return side
 
 
 def _plan_dnas(dnas: Sequence[DNA], arguments: Arguments, distances: Sequence[Distance]) -> Sides:
