@@ -22,12 +22,9 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
         numbers += first_cells[:, None]
         numbers = numbers.flatten()
         cells = counts[rows].view(-1)
-        if layer.device.type == "cpu":
-            cells += torch.bincount(numbers, minlength=len(cells))
-        else:
-            # `bincount` would sync to read the maximum. The conversion of NaN may give any integer, so clamp numbers.
-            ones = cells.new_ones(()).expand(len(numbers))
-            cells.scatter_add_(0, numbers.clamp_(0, len(cells) - 1), ones)
+        ones = cells.new_ones(()).expand(len(numbers))
+        # On a device, NaN has not been refused, and its conversion may give any integer, so clamp numbers.
+        cells.scatter_add_(0, numbers.clamp_(0, len(cells) - 1), ones)
 
 
 def check_num_bins(num_bins: int) -> None:
