@@ -262,8 +262,8 @@ ANY: dict[str, Any] = {"inputs": "any", "example": X}
         ({"feature": "resnet50", **ANY}, "`inputs` is 'any', so `feature` expected to be a module, but got 'resnet50'"),
         ({"inputs": "any"}, "`inputs` is 'any', so `example` expected to be a batch of inputs, but got None"),
         ({"inputs": "all"}, "`inputs` expected to be .*all"),
-        ({"example": X}, "`example` goes with `inputs='any'`; leave it out, or give both"),
-        ({"channels_last": True}, "`channels_last` goes with `inputs='any'`; leave it out, or give both"),
+        ({"example": X}, "`example` requires `inputs='any'`; omit it, or pass both"),
+        ({"channels_last": True}, "`channels_last` requires `inputs='any'`; omit it, or pass both"),
         ({**ANY, "input_size": 8}, "`input_size` is for pictures, but `inputs` is 'any'"),
         ({**ANY, "channels": 1}, "`channels` is for pictures, but `inputs` is 'any'"),
         ({**ANY, "mean": [0.0]}, "`mean` is for pictures, but `inputs` is 'any'"),
@@ -285,7 +285,7 @@ def test_arguments_that_do_not_fit(arguments: dict[str, Any], message: str) -> N
 
 
 WRONG = [
-    ("tensor", lambda x: x[0], r"`imgs` expected to have 5 axes, batch first, .* give `imgs\[None\]`"),
+    ("tensor", lambda x: x[0], r"`imgs` expected to have 5 axes, batch first, .* pass `imgs\[None\]`"),
     ("tensor", lambda x: x[0, 0], r"expected to have 5 axes, batch first, .* but got shape \(2, 3, 4\)$"),
     ("tensor", lambda x: x.double(), r"expected to be float32, as in the example, but got float64; convert it, or"),
     ("tensor", lambda x: x[:0], r"`imgs` expected to hold inputs, but got shape \(0, 1, 2, 3, 4\)"),
@@ -312,13 +312,13 @@ def test_wrong_inputs_change_no_state(kind: str, spoil: Callable[[Any], Any], me
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (lambda x: "latents.png", r"takes inputs, but 'latents.png' is no file of them; give .npy, .npz, .parquet, "),
+        (lambda x: "latents.png", r"takes inputs, but 'latents.png' is no file of them; pass .npy, .npz, .parquet, "),
         (lambda x: 3, "Expected inputs like the example of the network: .* but got int"),
-        (lambda x: x[0], r"expected to have 5 axes, batch first, .* but got shape \(1, 2, 3, 4\); give"),
+        (lambda x: x[0], r"expected to have 5 axes, batch first, .* but got shape \(1, 2, 3, 4\); pass"),
         (lambda x: [x[0, 0]], r"input 'input 0': it expected to have 4 axes, as in the example, .* \(2, 3, 4\)"),
-        (lambda x: [x[:2]], "expected one input, but got a batch of 2; give a list of single inputs"),
+        (lambda x: [x[:2]], "expected one input, but got a batch of 2; pass a list of single inputs"),
         (lambda x: [x[0], x[1].double()], "input 'input 1': it expected to be float32, .*, but got float64"),
-        (lambda x: [x[0], x[1, :, :1]], r"Inputs differ in shape \(\(1, 1, 3, 4\) and \(1, 2, 3, 4\)\); give"),
+        (lambda x: [x[0], x[1, :, :1]], r"Inputs differ in shape \(\(1, 1, 3, 4\) and \(1, 2, 3, 4\)\); pass"),
         (lambda x: [x[0], x[1] * torch.inf], "Can't read input 'input 1': it has values that are NaN or infinite"),
         (lambda x: iter(()), "There are no inputs in"),
     ],

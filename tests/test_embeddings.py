@@ -180,9 +180,9 @@ def test_the_model_is_part_of_the_identity(tmp_path: Path) -> None:
         compare(file, B, "identity:dino")
     with pytest.raises(ValueError, match="their extractors differ: 'identity:clip' and 'identity:dino'"):
         compare(make_dna(A, "identity:clip"), make_dna(B, "identity:dino"))
-    with pytest.raises(ValueError, match="A file tells what made its embeddings: give the feature identity:MODEL"):
+    with pytest.raises(ValueError, match="A file tells what made its embeddings: pass the feature identity:MODEL"):
         make_dna(A, "identity").save(tmp_path / "b.dna.npz")
-    with pytest.raises(ValueError, match="Embeddings have 16 and 9 columns; give both of one model"):
+    with pytest.raises(ValueError, match="Embeddings have 16 and 9 columns; pass both of one model"):
         compare(file, B[:, :9])
 
 
@@ -219,8 +219,8 @@ def test_metric() -> None:
         (np.zeros((9, 5), int), {}, r"floating point numbers, but got int64; pass `numpy.float32\(rows\)`"),
         (A[0], {}, "expected to have 2 axes, batch first"),
         (A[:, None], {}, "expected to have 2 axes, batch first"),
-        (A, {"layers": ["embedding"]}, "`layers` goes with a named feature"),
-        ("x.txt", {}, "takes rows, but 'x.txt' is no file of them; give .npy, .npz, .parquet, .safetensors, or for"),
+        (A, {"layers": ["embedding"]}, "`layers` requires a named feature"),
+        ("x.txt", {}, "takes rows, but 'x.txt' is no file of them; pass .npy, .npz, .parquet, .safetensors, or for"),
         ("missing.npy", {}, "missing.npy"),
         ((row for row in A), {}, "The number of columns of a stream is not known before it is read"),
     ],
@@ -233,7 +233,7 @@ def test_what_is_no_embedding(source: Any, options: dict[str, Any], message: str
 @pytest.mark.parametrize("feature", ["identity", "identity:clip"])
 def test_an_extractor_takes_an_example(feature: str) -> None:
     for arguments in ({}, {"inputs": "any"}, {"inputs": "any", "example": (torch.zeros(2, 3),)}):
-        with pytest.raises(ValueError, match=r"takes embeddings, which have no layers; give `inputs='any'` and, as"):
+        with pytest.raises(ValueError, match=r"takes embeddings, which have no layers; pass `inputs='any'` and, as"):
             DNAExtractor(feature, **arguments)
 
 
@@ -261,13 +261,13 @@ def test_damaged_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scale", [1, 100])
 def test_embeddings_are_no_grey_image(form: str, scale: int, tmp_path: Path) -> None:
     values = np.abs(A) / np.abs(A).max() * scale
-    with pytest.raises(ValueError, match="give embeddings to the feature 'identity'"):
+    with pytest.raises(ValueError, match="pass embeddings to the feature 'identity'"):
         make_dna(FORMS[form](tmp_path, values))
     assert make_dna([values / scale], layers=["block_0"]).num_images == 1  # in a list it is an image
 
 
 def test_safetensors_hold_no_images(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="x.safetensors' holds no images; give embeddings to the feature 'identity'"):
+    with pytest.raises(ValueError, match="x.safetensors' holds no images; pass embeddings to the feature 'identity'"):
         make_dna(safetensors(tmp_path, A))
 
 

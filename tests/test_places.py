@@ -276,5 +276,5 @@ def test_kinds_of_files_that_other_packages_read(
     command = ("-m", "torchmetrics_dna", "make", path, "-o", "x.dna.npz", "--layers", "block_0")
     place.run(*command, **settings)
     assert load_dna(tmp_path / "x.dna.npz").num_images == images
-    with pytest.raises(AssertionError, match="give (it|them), such as"):
+    with pytest.raises(AssertionError, match="pass (it|them), such as"):
         place.run(*command)

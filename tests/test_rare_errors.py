@@ -50,7 +50,7 @@ CALLS: dict[str, tuple[Callable[[Patch, Path], object], type[Exception], str]] =
     "a damaged file at an address": (damaged_at_an_address, ValueError, r"memory://rare/x\.dna\.npz"),
     "neurons of another network": (
         lambda *_: dnas.histogram().restrict(Neurons({"other": 3})), ValueError,
-        "does not fit, .*; give the extractor that made it$"),
+        "does not fit, .*; pass the extractor that made it$"),
     "a place whose package is missing": (
         lambda *_: make_dna("dropbox://x/y.zip"), ModuleNotFoundError, "^To read 'dropbox://x/y.zip': .*nstall"),
     "a path that is too long": (lambda *_: open_source("x" * 5000), OSError, "^Can't read 'x*': File name too long"),

@@ -116,7 +116,7 @@ def test_what_makes_files_ends_with_an_error_that_names_all(
         STRICT[name](folder, tmp_path, reading=Reading(batch_size, num_workers=0))
     message = str(refused.value)
     assert named_in(message) == NAMES
-    assert message.endswith("; to leave out such ones, pass `skip_unreadable=True`")
+    assert message.endswith("; to skip them, pass `skip_unreadable=True`")
     assert "\n" not in message
     assert list(tmp_path.glob("*.npz")) == []
 
@@ -125,7 +125,7 @@ def test_what_makes_files_ends_with_an_error_that_names_all(
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_an_error_names_ten_files_at_most(num_workers: int, tmp_path: Path) -> None:
     folder = written(tmp_path / "damaged", 30, tuple(range(3, 25)), 2)
-    with pytest.raises(ValueError, match="; and more; to leave out such ones, give") as refused:
+    with pytest.raises(ValueError, match="; and more; to skip them, pass") as refused:
         make_dna(folder, EXTRACTOR, reading=Reading(4, num_workers))
     assert named_in(str(refused.value)) == [f"{number:03}" for number in range(3, 13)]
 
@@ -137,7 +137,7 @@ def test_nothing_more_is_read_of_an_iterable_without_an_end() -> None:
         while True:
             yield np.zeros((8, 8, 3), np.uint8)
 
-    with pytest.raises(ValueError, match=r"^Can't read image 'image 0': it is not an image file; to leave out"):
+    with pytest.raises(ValueError, match=r"^Can't read image 'image 0': it is not an image file; to skip them"):
         make_dna(endless(), EXTRACTOR, reading=Reading(num_workers=0))
 
 

@@ -151,7 +151,7 @@ def draw(results: dict[str, list[tuple[int, float, float]]], path: Path) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="leave out the largest size of each job")
+    parser.add_argument("--quick", action="store_true", help="omit the largest size of each job")
     parser.add_argument("--jobs", nargs="+", choices=JOBS, default=list(JOBS))
     parser.add_argument("-o", "--output", type=Path, help="figure")
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)

@@ -66,9 +66,9 @@ CASES: dict[str, tuple[str, int, str, Callable[[], Any], str]] = {
     "pairs and folds": (
         "compare a b --pairs order --num-folds 0",
         2,
-        "Option --pairs does not go with --num-folds 0",
+        "Option --pairs can't be combined with --num-folds 0",
         lambda: compare(NOISE, NOISE, pairs=True, num_folds=None),
-        "Argument `pairs` does not go with `num_folds=None`",
+        "Argument `pairs` can't be combined with `num_folds=None`",
     ),
     "pairs without a name in common": (
         "compare a b --pairs name",
@@ -80,16 +80,16 @@ CASES: dict[str, tuple[str, int, str, Callable[[], Any], str]] = {
     "classes and groups": (
         "compare a b --by folder --groups folder",
         2,
-        "Option --groups is for whole sets; leave it out, or leave out --by",
+        "Option --groups is for whole sets; omit it, or omit --by",
         lambda: compare(NOISE, NOISE, by="folder", groups="folder", **NETWORK),
-        "Argument `groups` is for whole sets; leave it out, or leave out `by`",
+        "Argument `groups` is for whole sets; omit it, or omit `by`",
     ),
     "classes of a published metric": (
         "compare a b --by folder --metrics fid",
         2,
         "Option --by is for metrics of one network, but got 'fid'; leave --by out, or pass --feature inception_fid and",
         lambda: compare(NOISE, NOISE, by="folder", metrics=["fid"]),
-        "leave `by` out, or pass `feature='inception_fid'` and",
+        "omit `by`, or pass `feature='inception_fid'` and",
     ),
     "a value above all": (
         "compare a b --all --num-folds 300",
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[str, int, str, Callable[[], Any], str]] = {
         2,
         "Option --num-bins is 7, but the given DNA has 1000 bins; leave --num-bins out to take these",
         lambda: compare(make_dna(NOISE, **NETWORK), NOISE, num_bins=7),
-        "Argument `num_bins` is 7, but the given DNA has 1000 bins; leave `num_bins` out to take these",
+        "Argument `num_bins` is 7, but the given DNA has 1000 bins; omit `num_bins` to take these",
     ),
     "a histogram as the reference": (
         "rank b --reference a.dna.npz --score local",

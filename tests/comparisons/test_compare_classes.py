@@ -153,7 +153,7 @@ def test_a_column_of_parquet(tmp_path: Path, cli: Command) -> None:
         assert [row[key] for row in result.rows()] == [row[key] for row in expected.rows()]
     assert (result.alone, result.total["dna-emd"].value) == (expected.alone, expected.total["dna-emd"].value)
     assert "There is no column 'colour'" in cli("compare", *sides, "--by", "column:colour", code=2).err
-    assert "give 'column:NAME'" in cli("compare", *sides, "--by", "folder", code=2).err
+    assert "pass 'column:NAME'" in cli("compare", *sides, "--by", "folder", code=2).err
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le"])

@@ -424,7 +424,7 @@ def test_where_no_ratio_can_be_told_images_of_both_are_exchanged() -> None:
     assert min(tested["real"].p_value, compared["real"].p_value_of_farther) > 0.05
     assert compared["real"].p_value_of_farther == tested["real"].test.p_value  # without properties
     p_values = {name: None if test is None else test.p_value for name, test in tested.items()}
-    assert {row["set"]: row["dna_emd_p_further"] for row in compared.rows()} == p_values
+    assert {row["set"]: row["dna_emd_p_farther"] for row in compared.rows()} == p_values
     last = compared.verdict.splitlines()[-1]
     assert all(name in last for name in ("real", "validation"))
 

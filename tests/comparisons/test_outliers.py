@@ -165,7 +165,7 @@ def test_all_name_the_same_images_in_one_order(form: str, kind: str, tmp_path: P
     lines = [line for line in odd.verdict_lines if line.startswith(f"{len(off)} of")]
     assert len(lines) == (1 if off else 0)
     assert bool(odd.causes and odd.causes.names) == (kind == "darkened")
-    assert all((" relative to unchanged A: " in line) == (kind == "darkened") for line in lines)
+    assert all((" relative to the original A: " in line) == (kind == "darkened") for line in lines)
     for text in [*lines, *[ranking.verdict] * bool(off)]:
         in_text = re.findall("|".join(sorted(map(re.escape, names), key=len, reverse=True)), text)
         assert in_text
@@ -200,7 +200,9 @@ def test_the_share_of_outliers_comes_first() -> None:
     odd = Outliers(names, list(range(100)), many, typical, [], [Outlier(place, "head", 0, 0, 0) for place in range(24)])
     few = outlier_test(many, typical)
     first = outlier_sentences(odd, "the reference", "image")[0]
-    assert first == f"About {few.share:.0%} of these images are outliers (95% CI [{few.low:.0%}, {few.high:.0%}])."
+    assert (
+        first == f"An estimated {few.share:.0%} of these images are outliers (95% CI [{few.low:.0%}, {few.high:.0%}])."
+    )
     assert few.low < 0.24 < few.high
     equal = replace(odd, scores=torch.linspace(0.5, 2, 100).double(), beyond=[])
     assert equal.share is None

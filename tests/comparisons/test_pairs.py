@@ -196,9 +196,9 @@ def test_metrics_take_pairs_by_groups(kind: type) -> None:
     assert weighed.test.p_value == pytest.approx(expected.p_value)
     assert float(metric.compute()) == pytest.approx(expected[name].debiased)
     metric.update(originals[:1], real=True, groups=["another"])
-    with pytest.raises(RuntimeError, match="give both images of each pair"):
+    with pytest.raises(RuntimeError, match="pass both images of each pair"):
         metric.compute()
-    with pytest.raises(ValueError, match="`pairs` goes with `num_folds` or `debias`"):
+    with pytest.raises(ValueError, match="`pairs` requires `num_folds` or `debias`"):
         kind(EXTRACTOR, pairs=True, **settings)
 
 

@@ -130,10 +130,10 @@ def test_shares_of_images_say_nothing_of_the_nearest() -> None:
         ([], f"Argument `metrics` expected to be any of {', '.join(ALL)}, but got none"),
         (
             ["kid"],
-            "kid can't be computed from a .*; give images on both sides, or choose from .* of this DNA: dna-emd",
+            "kid can't be computed from a .*; pass images on both sides, or choose from .* of this DNA: dna-emd",
         ),
-        (["fd"], "fd can't be computed from a .*; give a DNA that was made with `kind` 'layer-gaussian', or"),
-        (["dna-fd"], "dna-fd can't be .*; give a DNA that was made with `kind` 'gaussian' or 'layer-gaussian', or"),
+        (["fd"], "fd can't be computed from a .*; pass a DNA that was made with `kind` 'layer-gaussian', or"),
+        (["dna-fd"], "dna-fd can't be .*; pass a DNA that was made with `kind` 'gaussian' or 'layer-gaussian', or"),
     ],
 )
 def test_what_can_not_be_is_an_error_before_any_image_is_read(metrics: list[str], message: str) -> None:

@@ -141,7 +141,7 @@ def test_what_is_unknown_of_official_files() -> None:
     assert (unknown + unknown).distances(unknown).tolist() == [0] * 5
     assert unknown.select(["b"]).rebin(2).ranges is None
     with pytest.raises(
-        ValueError, match=r"ranges \(digest\) differ: '\w{16}' and 'unknown \(give `ranges` when loading\)'"
+        ValueError, match=r"ranges \(digest\) differ: '\w{16}' and 'unknown \(pass `ranges` when loading\)'"
     ):
         known.merge(unknown)
     with pytest.raises(

@@ -355,7 +355,7 @@ def test_too_few_folds_of_metrics() -> None:
         frechet(num_folds=4)
     with pytest.raises(ValueError, match=f"`groups` expected to have {len(CROWD)} names, but got 1"):
         few.update(CROWD, real=True, groups=["a"])
-    with pytest.raises(ValueError, match="`groups` goes with folds of images; create it with num_folds=20"):
+    with pytest.raises(ValueError, match="`groups` requires folds of images; create it with num_folds=20"):
         emd().update(CROWD, real=True, groups=["clip"] * len(CROWD))
 
 

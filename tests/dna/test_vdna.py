@@ -112,9 +112,13 @@ def test_written_files_hold_what_the_official_ones_do(stem: str, tmp_path: Path)
 
 def test_what_official_files_can_not_hold(tmp_path: Path) -> None:
     neurons = Neurons({"a": 1, "b": 2, "c": 1, "d": 2, "e": 3})
-    with pytest.raises(ValueError, match=r"Official files hold counts up to 2\^31 - 1, but there is one of 2147483648"):
+    with pytest.raises(
+        ValueError, match=r"Files of vdna hold counts up to 2\^31 - 1, but the largest count is 2147483648"
+    ):
         save_vdna(dnas.histogram(neurons, largest=2**31), tmp_path / "x")
-    with pytest.raises(ValueError, match="Official files hold whole layers, but these are some of their neurons"):
+    with pytest.raises(
+        ValueError, match="Files of vdna hold whole layers, but this DNA has only some of their neurons"
+    ):
         save_vdna(dnas.gaussian(), tmp_path / "x")
     with pytest.raises(ValueError, match=r"a name without a dot for official files.*but got 'm_v1.0'"):
         save_vdna(dnas.gaussian(neurons), tmp_path / "m_v1.0")

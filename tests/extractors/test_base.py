@@ -158,7 +158,7 @@ def test_a_module_that_takes_floats_says_how_to_give_them(network: nn.Module) ->
     images = torch.zeros(2, 3, 224, 224, dtype=torch.uint8)
     extractor = DNAExtractor(network)
     with pytest.raises(
-        ValueError, match=r"floats, but got uint8 images; give `mean` and `std`, for both such as \[0\.5, 0"
+        ValueError, match=r"floats, but got uint8 images; pass `mean` and `std`, for both such as \[0\.5, 0"
     ):
         extractor(images)
     assert extractor(images / 255)
@@ -303,7 +303,7 @@ def test_rows_that_are_not_those_of_the_images(make: Callable[..., DNAEMD], rows
     metric = make(DNAExtractor(Outputs(output)))
     before = {name: str(state) for name, state in metric.metric_state.items()}
     with pytest.raises(
-        ValueError, match=r"^Layer 'output' gave shape .* for 6 images, but \(1, 3\) for one; give a module"
+        ValueError, match=r"^Layer 'output' returned shape .* for 6 images, but \(1, 3\) for one; pass a module"
     ):
         metric.update(IMAGES, real=True)
     assert {name: str(state) for name, state in metric.metric_state.items()} == before

@@ -74,7 +74,7 @@ class OfOneSize(nn.Module):
 def test_a_network_of_one_size_asks_for_it() -> None:
     extractor = DNAExtractor(OfOneSize(224), layers=["conv"], mean=0.5, std=0.5)
     for call in (extractor, lambda imgs: DNAEMD(extractor).update(imgs, real=True)):
-        with pytest.raises(ValueError, match="OfOneSize can't take images of 32 x 40 pixels .*; give `input_size=224`"):
+        with pytest.raises(ValueError, match="OfOneSize can't take images of 32 x 40 pixels .*; pass `input_size=224`"):
             call(IMAGES)
     assert DNAExtractor(OfOneSize(224), layers=["conv"], mean=0.5, std=0.5, input_size=224)(IMAGES)["conv"].ndim == 4
     with pytest.raises(ValueError, match="an image of 224 x 224 pixels .*; say which size it takes with `input_size`"):
@@ -103,7 +103,7 @@ def test_the_size_that_a_transformer_was_built_for_is_named(
     make: Callable[[], nn.Module], input_size: int | None
 ) -> None:
     network = make().eval()
-    with pytest.raises(ValueError, match=r"can't take an image of 224 x 224 pixels .*; give `input_size=32`$"):
+    with pytest.raises(ValueError, match=r"can't take an image of 224 x 224 pixels .*; pass `input_size=32`$"):
         DNAExtractor(network, mean=0.5, std=0.5, input_size=input_size)
     extractor = DNAExtractor(network, mean=0.5, std=0.5, input_size=32)
     assert all(len(activations) == len(IMAGES) for activations in extractor(IMAGES).values())

@@ -373,7 +373,7 @@ def test_a_wrapper_is_what_it_wraps(wrap: Callable[[Net], nn.Module], tmp_path: 
 
 
 def test_layers_of_a_traced_module_are_refused_before_it_runs() -> None:
-    with pytest.raises(ValueError, match=r"can't be read within a ScriptModule, but got \['stem'\]; leave it out, or"):
+    with pytest.raises(ValueError, match=r"can't be read within a ScriptModule, but got \['stem'\]; omit it, or"):
         DNAExtractor(traced(Net()), layers=["stem"])
 
 

@@ -325,5 +325,7 @@ def test_positions_that_one_tensor_cannot_hold() -> None:
     ):
         extractor(of_tokens(0))
     tokens, _ = of_tokens(0)
-    with pytest.raises(ValueError, match=r"^Layer 'output' gave shape \(4, 0, 3\), which holds no activations; give"):
+    with pytest.raises(
+        ValueError, match=r"^Layer 'output' returned shape \(4, 0, 3\), which holds no activations; pass"
+    ):
         DNAEMD(extractor).update((tokens, torch.zeros(COUNT, dtype=torch.int64)), real=True)

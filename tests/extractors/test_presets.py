@@ -302,5 +302,5 @@ def test_the_final_norm_has_two_names(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_a_dna_of_an_unknown_network_says_to_give_it() -> None:
-    with pytest.raises(ValueError, match="^Can't build the extractor 'mine' of this DNA; give it as `feature`: "):
+    with pytest.raises(ValueError, match="^Can't build the extractor 'mine' of this DNA; pass it as `feature`: "):
         extractor_of(replace(dnas.histogram(), extractor="mine"))

@@ -62,8 +62,8 @@ class Runs(nn.Module):
             return self.once(threads.submit(self.apart, self.twice(self.twice(imgs.float()))).result())
 
 
-BESIDE = "^Expected activations that do not depend on the other inputs of a batch, but those of layer 'output' do; give"
-EACH_TIME = "^Layer 'output' gives an input other activations each time; give a module without random numbers"
+BESIDE = "^Expected activations that do not depend on the other inputs of a batch, but those of layer 'output' do; pass"
+EACH_TIME = "^Layer 'output' returns other activations for the same input in a second pass; pass a module without"
 DEPENDENT = {
     "less the mean": by(lambda x: x - x.mean(0), BESIDE),
     "less the mean, zeros": by(lambda x: x - x.mean(0), BESIDE, torch.zeros(1, 5, 6)),
@@ -85,19 +85,19 @@ DEPENDENT = {
     "a counter": of(Counts(), "^The module writes to its buffer 'calls' in evaluation mode, .* a plain attribute"),
 }
 NO_ACTIVATIONS = {
-    "bool": by(lambda x: x > 0, "real numbers in a dense tensor, but its output is bool; give"),
-    "eight bits": by(lambda x: x.to(torch.float8_e5m2), "but its output is float8_e5m2; give a"),
+    "bool": by(lambda x: x > 0, "real numbers in a dense tensor, but its output is bool; pass"),
+    "eight bits": by(lambda x: x.to(torch.float8_e5m2), "but its output is float8_e5m2; pass a"),
     "nested": by(lambda x: torch.nested.nested_tensor([*x], layout=torch.jagged), "is jagged;"),
-    "complex": by(lambda x: torch.fft.fft2(x.float()), "expected to give real numbers.* is complex64;", None),
+    "complex": by(lambda x: torch.fft.fft2(x.float()), "expected to return real numbers.* is complex64;", None),
     "sparse": by(lambda x: x.float().to_sparse(), "in a dense tensor, but its output is sparse_coo;", None),
     "text": by(lambda x: "x", "dict, list or tuple of tensors, but got str", None),
     "lists": by(lambda x: [x.float(), [x.float()]], "but 'output_1' is of type list; name submodules", None),
     "empty": by(lambda _: {}, "but got an empty dict$", None),
     "no neurons": by(lambda x: x.float()[:, :0], r"^Layer 'output' has no neurons: .*\(1, 0", None, input_size=8),
-    "a number": by(lambda x: x.float().mean(), "; give a row for each image$", None),
+    "a number": by(lambda x: x.float().mean(), "; pass a row for each image$", None),
     "five axes": by(
         lambda x: x.float()[..., None],
-        r"\(1, 3, 224, 224, 1\); expected \(B, n\), .*; give `inputs='any'`, for which it may have more",
+        r"\(1, 3, 224, 224, 1\); expected \(B, n\), .*; pass `inputs='any'`, for which it may have more",
         None,
     ),
     "properties": by(
@@ -118,7 +118,7 @@ LAYERS = {
     "no name": of("no such thing at all", "Argument `feature` expected to be a preset", None),
     "block": of("efficientnet_lite0", "Unknown layer 'block_9'; the layers of efficientnet", None, layers=["block_9"]),
     "none": of("efficientnet_lite0", "`layers` expected to be a list of layer names", None, layers=[]),
-    "a text": of("efficientnet_lite0", r"layer names, but got 'head'; give \['head'\]", None, layers="head"),
+    "a text": of("efficientnet_lite0", r"layer names, but got 'head'; pass \['head'\]", None, layers="head"),
     "twice": of("efficientnet_lite0", "expected to name each layer once", None, layers=["head", "head"]),
     "submodule": of(Convolutions(), "'bod'; did you mean 'body'.*: stem, body", None, layers=["stem", "bod"]),
     "many": of(
@@ -141,7 +141,7 @@ LAYERS = {
 }
 OPTIONS = {
     "crop": of("efficientnet_lite0", "'none' or 'center', but got 'random'", None, crop="random"),
-    "crop of none": of(Pixels(), "`crop` goes with an `input_size`", None, crop="center"),
+    "crop of none": of(Pixels(), "`crop` requires an `input_size`", None, crop="center"),
     "one mean": of(Pixels(), r"`mean` expected to have 3 numbers, but got \(0.5,\)", None, mean=[0.5]),
     "means": of(Pixels(), "`mean` expected to have 3 numbers, but got ", None, mean=torch.zeros(3, 2)),
     "words": of(Pixels(), "`mean` expected to have 3 numbers, but got 'abc'", None, mean="abc"),
@@ -157,7 +157,7 @@ OPTIONS = {
     },
     "bands": of(
         "efficientnet_lite0",
-        "`channels` expected to be 1 or 3 for efficientnet_lite0, which takes RGB, but got 4; give",
+        "`channels` expected to be 1 or 3 for efficientnet_lite0, which takes RGB, but got 4; pass",
         None,
         channels=4,
     ),

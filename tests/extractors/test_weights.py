@@ -148,7 +148,7 @@ def test_errors_name_the_file_and_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it holds other things than tensors"):
         load_weights(Convolutions(), tmp_path / "numbers.pth")
     torch.save({"a": torch.zeros(1)}, tmp_path / "short.pth")
-    with pytest.raises(ValueError, match="`weights_path` expected a file of 247 tensors, but got one of 1; give"):
+    with pytest.raises(ValueError, match="`weights_path` expected a file of 247 tensors, but got one of 1; pass"):
         DNAExtractor(weights_path=tmp_path / "short.pth")
 
 

@@ -16,7 +16,7 @@ from hub_server import COMMIT, serving
 from torchmetrics_dna import ActivationRanges, compare, load_dna, make_dna
 from torchmetrics_dna.files.download import check_content, fetch
 
-REMEDY = "download it where there is a network, and give its local path instead"
+REMEDY = "download it where there is a network, and pass its local path instead"
 
 
 def load(*references: str, endpoint: str, home: Path, **environment: str) -> list[str]:

@@ -114,7 +114,7 @@ def test_fewer_images_can_not_be_shown(images: int, reference: int, expected: in
 
 def test_a_limit_takes_enough_scores() -> None:
     for typical, share, message in (
-        (torch.ones(9), 0.05, "at least 0.1 with 9 images in the reference, but got 0.05; give more images"),
+        (torch.ones(9), 0.05, "at least 0.1 with 9 images in the reference, but got 0.05; pass more images"),
         (torch.ones(9), 1.0, "`share` expected to be above 0 and below 1, but got 1.0"),
         (torch.ones(2, 2), 0.5, r"`typical` expected to be finite scores of shape \(images,\), but got shape \(2, 2\)"),
         (None, 0.5, "but got None"),

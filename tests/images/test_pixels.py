@@ -255,14 +255,14 @@ SIXTEEN = "colours of 16 bits, of which Pillow reads 8"
     ("image", "channels", "message"),
     [
         # arrays and pictures
-        (FOUR, 3, f"give `imgs[..., :3]`, or {OWN.format(4)}"),
-        (BANDS[0], 3, f"give images of 1 or 3 channels, or {OWN.format(5)}"),
-        (BANDS[0], 4, f"C = 4, but got shape (9, 7, 5) and type float32; give images of 4 channels, or {OWN[:14]}"),
-        (GREYS[0], 5, f"C = 5, but got shape (9, 7) and type uint8; give images of 5 channels, or {OWN.format(1)}"),
+        (FOUR, 3, f"pass `imgs[..., :3]`, or {OWN.format(4)}"),
+        (BANDS[0], 3, f"pass images of 1 or 3 channels, or {OWN.format(5)}"),
+        (BANDS[0], 4, f"C = 4, but got shape (9, 7, 5) and type float32; pass images of 4 channels, or {OWN[:14]}"),
+        (GREYS[0], 5, f"C = 5, but got shape (9, 7) and type uint8; pass images of 5 channels, or {OWN.format(1)}"),
         (BANDS[0] * 300, 5, "floating point pixels must lie in [0, 1]"),
-        (np.zeros((8, 28, 28, 3), np.uint8), 3, "(8, 28, 28, 3) and type uint8; give one image at a time"),
-        (COLOUR, 5, "3 channels (RGB), but the network takes 5; give arrays or TIFFs of 5 "),
-        (GREY, 2, "1 channel (L), but the network takes 2; give arrays or TIFFs of 2 channels,"),
+        (np.zeros((8, 28, 28, 3), np.uint8), 3, "(8, 28, 28, 3) and type uint8; pass one image at a time"),
+        (COLOUR, 5, "3 channels (RGB), but the network takes 5; pass arrays or TIFFs of 5 "),
+        (GREY, 2, "1 channel (L), but the network takes 2; pass arrays or TIFFs of 2 channels,"),
         (Image.new("I", (4, 3), 70000), 3, "must lie in [0, 65535], but got 70000 to 70000"),
         (Image.new("I", (4, 3), -1), 3, "but got -1 to -1"),
         (Image.new("F", (4, 3), 128), 3, "must lie in [0, 1], but got 128 to 128"),
@@ -278,9 +278,9 @@ SIXTEEN = "colours of 16 bits, of which Pillow reads 8"
         (tiff(DEEP_GREY.astype(np.uint32) * 1000), 3, "32-bit integers"),
         (tiff(SHADES.astype(np.float64)), 3, "not a TIFF that Pillow reads"),
         (tiff_of_12_bits(), 3, "12-bit integers"),
-        (tiff_of_bands(FOUR), 3, f"that is no alpha; save it without, or give {OWN.format(4)}"),
+        (tiff_of_bands(FOUR), 3, f"that is no alpha; save it without, or pass {OWN.format(4)}"),
         (tiff_of_bands(FOUR), 1, "that is no alpha"),
-        (tiff_of_bands(BANDS[0]), 4, f"5 channels, but the network takes 4; give images of 4 channels, or {OWN[:14]}"),
+        (tiff_of_bands(BANDS[0]), 4, f"5 channels, but the network takes 4; pass images of 4 channels, or {OWN[:14]}"),
         (tiff(DEEP[0].view(np.int16), photometric="minisblack", planarconfig="contig"), 5, "bands of type int16"),
         (tiff_of_bands(DEEP[0])[:-200], 5, ""),
         (pages(*map(Image.fromarray, GREYS)), 4, "4 pages; save one that has all bands"),
@@ -306,7 +306,7 @@ def test_what_is_refused(image: object, channels: int, message: str, tmp_path: P
 
 def test_a_page_that_is_copied_is_the_one_that_is_meant() -> None:
     opened = Image.open(BytesIO(pages(*map(Image.fromarray, GREYS))))
-    with pytest.raises(ValueError, match="4 pages; save the one that is meant, or give its `copy\\(\\)`"):
+    with pytest.raises(ValueError, match="4 pages; save the one that is meant, or pass its `copy\\(\\)`"):
         read([opened], 1)
     for number, grey in enumerate(GREYS):
         opened.seek(number)
@@ -526,7 +526,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.Monke
         listening.bind("s.png")
     (tmp_path / "folder.png").mkdir()
     for path, fault in (
-        (tmp_path / "folder.png", "it is a folder, not an image; give it by itself"),
+        (tmp_path / "folder.png", "it is a folder, not an image; pass it by itself"),
         *((path, "it is not a regular file$") for path in (tmp_path / "fifo.png", tmp_path / "s.png", "/dev/zero")),
     ):
         with pytest.raises(ValueError, match=f"^Can't read image '{path}': {fault}"):
@@ -655,7 +655,7 @@ def floats(low: float, high: float, kind: Callable) -> Any:
 )
 def test_what_is_no_image_is_told_how_to_become_one(source: Any, got: str, remedy: str) -> None:
     closing = "`" * (remedy.count("`") % 2 == 0)
-    ending = f"; .*give `{re.escape(remedy)}{closing}$" if remedy else "[^;]*$"
+    ending = f"; .*pass `{re.escape(remedy)}{closing}$" if remedy else "[^;]*$"
     with pytest.raises(ValueError, match=f"but got {re.escape(got)}{ending}"):
         make_dna(source, "properties") if "shape" in got else open_source(source)[0]
     if remedy:
@@ -666,7 +666,7 @@ def test_what_is_no_image_is_told_how_to_become_one(source: Any, got: str, remed
             assert (len(opened), opened[0].shape) == (8 if 8 in source.shape else 1, (28, 28, 3))
     if source.ndim == 4 and "shape" in got:
         one = re.escape(got.replace("(8, ", "("))
-        with pytest.raises(ValueError, match=rf"^Can't read image 'image 0': it must .* but got {one}; .*give `imgs"):
+        with pytest.raises(ValueError, match=rf"^Can't read image 'image 0': it must .* but got {one}; .*pass `imgs"):
             open_source([source[0]])[0]
 
 
@@ -687,7 +687,7 @@ def test_what_is_no_image_is_told_how_to_become_one(source: Any, got: str, remed
 def test_batches_of_metrics_are_told_how_to_become_images(imgs: torch.Tensor, remedy: str | None) -> None:
     normalize = imgs.is_floating_point()
     got = r"\[0, 1\] .* but got values" if normalize else rf"W\), but got {re.escape(str((*imgs.shape,)))}"
-    ending = f"; give `{re.escape(remedy)}`$" if remedy else "[^;]*$"
+    ending = f"; pass `{re.escape(remedy)}`$" if remedy else "[^;]*$"
     with pytest.raises(ValueError, match=f"^Argument `imgs` expected to .*{got}.*{ending}"):
         check_images(imgs, normalize, channels=(3,), values=True)
     if remedy:
@@ -716,7 +716,7 @@ PICTURES = [Image.fromarray(pixels) for pixels in np.random.default_rng(0).integ
 def test_other_types_of_batches_are_told_how_to_become_tensors(imgs: Any, channels: tuple[int, ...]) -> None:
     """The remedy that the error names works."""
     normalize = isinstance(imgs, np.ndarray) and imgs.dtype.kind == "f"
-    with pytest.raises(TypeError, match="^Argument `imgs` expected to be a Tensor, but got .*; give `.*`$") as told:
+    with pytest.raises(TypeError, match="^Argument `imgs` expected to be a Tensor, but got .*; pass `.*`$") as told:
         check_images(imgs, normalize, channels, values=True)
     remedy = str(told.value).split("`")[3]
     check_images(eval(remedy, {"imgs": imgs, "torch": torch, "numpy": np}), normalize, channels, values=True)
@@ -736,7 +736,7 @@ def test_other_types_of_batches_are_told_how_to_become_tensors(imgs: Any, channe
 )
 @pytest.mark.parametrize("channels", [(3,), (1, 3)])
 def test_images_of_several_sizes_can_be_given_one_at_a_time(imgs: Any, channels: tuple[int, ...]) -> None:
-    with pytest.raises(TypeError, match="; their sizes differ: give one at a time, each as `.*`$") as raised:
+    with pytest.raises(TypeError, match="; their sizes differ: pass one at a time, each as `.*`$") as raised:
         check_images(imgs, False, channels, values=True)
     remedy = str(raised.value).split("`")[3]
     for img in imgs:
@@ -777,7 +777,7 @@ def test_pixels_a_little_beyond_0_to_1_are_clamped(values: list[float], make: Ca
 
 
 def test_pixels_further_beyond_0_to_1_are_told_with_all_digits() -> None:
-    with pytest.raises(ValueError, match=r"but got 0 to 1\.0010002; give `imgs.clip\(0, 1\)`$"):
+    with pytest.raises(ValueError, match=r"but got 0 to 1\.0010002; pass `imgs.clip\(0, 1\)`$"):
         decode_image(np.array([[0, 1.0010002]], np.float32), 1)
 
 

@@ -96,7 +96,7 @@ REFUSED: dict[str, Row] = {
     "path of an address": (lambda: Path("https://example.com/x.zip"), "^'https:/example.com/x.zip' is an address that"),
     "odd address": (lambda: "odd://x.zip", "^'odd://x.zip' is an address of an unknown kind; expected https://, s3://"),
     "no address": (lambda: "https:x", "no file or folder 'https:x'", FileNotFoundError),
-    "odd suffix": (lambda: written("x.xyz", bytes(9)), r"^'x.xyz' is no .*; give a folder, \.zip, .* \(\.avif, .*\.jf"),
+    "odd suffix": (lambda: written("x.xyz", bytes(9)), r"^'x.xyz' is no .*; pass a folder, \.zip, .* \(\.avif, .*\.jf"),
     "number": (lambda: 7, "Expected images as a folder, .*sequence.*dataset.*, but got int$", TypeError),
     "a pipeline's output": (lambda: SimpleNamespace(images=[]), "Namespace; pass its attribute `images`$", TypeError),
     "nowhere": (lambda: "nowhere", "There is no file or folder 'nowhere'$", FileNotFoundError),
@@ -109,7 +109,7 @@ REFUSED: dict[str, Row] = {
     "five channels": (lambda: np.zeros((12, 5, 32, 32), np.uint8), "`channels=5`"),
     "empty list": (list, "There are no images in 'list of images'"),
     "empty generator": (lambda: iter(()), "There are no images in 'tuple_iterator of images'"),
-    "folder of shards": (lambda: Path(kinds.shards(W)).parent, r"There are no images in '.*'; .*, give \*.tar"),
+    "folder of shards": (lambda: Path(kinds.shards(W)).parent, r"There are no images in '.*'; .*, pass \*.tar"),
     "tar without images": (lambda: tar(W / "x.tar", {"a.json": b"{}"}), "There are no images in 'x.tar'"),
     "parquet without images": (
         lambda: parquet({"label": [1, 2], "name": ["a", "b"]}),
@@ -131,7 +131,7 @@ REFUSED: dict[str, Row] = {
         }.items()
     },
     "npz of tensors": (
-        lambda: saved(PIXELS.transpose(0, 3, 1, 2)), r"x.npz' as .*\(11, 3, 20, 24\).*; give `imgs.transpose"
+        lambda: saved(PIXELS.transpose(0, 3, 1, 2)), r"x.npz' as .*\(11, 3, 20, 24\).*; pass `imgs.transpose"
     ),
     # damage
     "cut tar": (lambda: cut(tar(W / "x.tar", FILES)), "Can't read 'x.tar' as a tar: it .*(cut off|unexpected end)"),

@@ -182,7 +182,7 @@ def test_an_extractor_resizes_in_the_way_it_is_told(resize: str, photos: list[np
     torch.testing.assert_close(dna.mean, expected.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
     for arguments in ({"resize": "bicubic", "input_size": 8}, {"resize": resize}):
         with pytest.raises(
-            ValueError, match="`resize` (expected to be one of 'clean', 'torch', 'pillow', 'tensorflow'|goes with)"
+            ValueError, match="`resize` (expected to be one of 'clean', 'torch', 'pillow', 'tensorflow'|requires)"
         ):
             DNAExtractor(Outputs(lambda x: x), **arguments)
 

@@ -123,7 +123,7 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
         (lambda: make_files(iter(PIXELS), *arguments, resume=True, notes=""), "no parts to resume from"),
         (
             lambda: make_dna(source, EXTRACTOR, num_folds=5, groups=[1] * COUNT, **MEASURE),
-            "'.*x.tgz' is a stream; give",
+            "'.*x.tgz' is a stream; pass",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -256,7 +256,7 @@ def share_loader(rank: int, world: int) -> None:
         (DataLoader(dataset, batch_sampler=BatchSampler(shuffled, 4, False)), "RandomSampler"),
         (DataLoader(dataset, batch_size=None, sampler=SubsetRandomSampler(range(5))), "SubsetRandomSampler"),
     ):
-        with pytest.raises(ValueError, match=f"by a {sampler}, may differ from process to process; give one with shuf"):
+        with pytest.raises(ValueError, match=f"by a {sampler}, may differ from process to process; pass one with shuf"):
             make_dna(loader, EXTRACTOR, distributed=True)
     single = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
     for loader in (DataLoader(dataset, batch_size=3), DataLoader(dataset, batch_size=None), DataLoader(Anew(), 3)):

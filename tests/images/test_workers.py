@@ -42,7 +42,7 @@ def test_errors_of_any_kind_name_their_image(error: Exception, told: str, num_wo
                 raise error
             return np.zeros((3, 4, 3), np.uint8)
 
-    with pytest.raises(ValueError, match=f"^Can't read image 'image 1': {told}; to leave out"):
+    with pytest.raises(ValueError, match=f"^Can't read image 'image 1': {told}; to skip them"):
         list(
             load_batches(
                 open_source(Faulty()), (8, 8), reading=Reading(num_workers=num_workers), notes=None, channels=3

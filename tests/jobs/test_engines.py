@@ -88,13 +88,13 @@ def test_what_lives_in_this_process_is_refused(tmp_path: Path, ray: Ray) -> None
     source = shards(tmp_path / "shards", 2, 3)
     arguments: dict[str, Any] = {"feature": EXTRACTOR, "ranges": RANGES, "on": "ray"}
     for stream in ("iterator", "loader", "function"):
-        with pytest.raises(ValueError, match="lives in this process, so Ray can't read it; give files or addresses"):
+        with pytest.raises(ValueError, match="lives in this process, so Ray can't read it; pass files or addresses"):
             make_dna(kinds.IN_MEMORY[stream](), **arguments)
         with pytest.raises(ValueError, match="lives in this process"):
             compare(source, kinds.IN_MEMORY[stream](), **arguments)
     network = Pixels()
     network.hook = lambda: None
-    with pytest.raises(ValueError, match=r"or its extractor can't be sent to workers \(.*\); give files or addresses"):
+    with pytest.raises(ValueError, match=r"or its extractor can't be sent to workers \(.*\); pass files or addresses"):
         make_dna(source, DNAExtractor(network), ranges="auto", on="ray")
     assert not any(call == "remote" for call, *_ in ray.calls)
 
@@ -133,7 +133,7 @@ def test_a_machine_that_lacks_something_says_so(tmp_path: Path, ray: Ray, monkey
     images = kinds.folder(tmp_path)
     source = open_source(images)
     images.rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"does not have '.*img0.png'; give a folder that all machines share"):
+    with pytest.raises(FileNotFoundError, match=r"does not have '.*img0.png'; pass a folder that all machines share"):
         make_dna(source, EXTRACTOR, ranges=RANGES, reading=Reading(skip_unreadable=True), on="ray")
 
     # The version of the package on the other machine.

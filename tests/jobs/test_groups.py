@@ -41,7 +41,7 @@ def test_ways_to_say_it(groups: object, expected: list[object]) -> None:
     [
         ("folders", "`groups` expected to be 'folder' or 'prefix:REGEX', but got 'folders'"),
         ("prefix:[", "`groups` has no regular expression, '\\['"),
-        ("prefix:a", "'a' matches nothing at the beginning of 'b-1.png', the name without folders; give another expr"),
+        ("prefix:a", "'a' matches nothing at the beginning of 'b-1.png', the name without folders; pass another expr"),
         (["a"], "`groups` has 1 names, but 'images' has 3 images"),
     ],
 )

@@ -132,7 +132,7 @@ def test_parts_of_another_job(tmp_path: Path) -> None:
         ({"images": IMAGES[:22]}, r"images \(digest of names, sizes and times\)"),
         ({"images": IMAGES + last_one}, "images .*times.*"),
     ):
-        message = rf"are of another job, their {difference} differ: .*delete that folder, or give"
+        message = rf"are of another job, their {difference} differ: .*delete that folder, or pass"
         with pytest.raises(ValueError, match=message):
             make(tmp_path, resume=True, **changes)
     make(tmp_path, resume=True)

@@ -311,7 +311,7 @@ def test_files_that_are_no_checkpoints_are_left_out(tmp_path: Path) -> None:
 
 def share_checkpoints(rank: int, world: int, folder: Path) -> None:
     """Each process gives images of its own, or none; figures and files are those of one process."""
-    with pytest.raises(ValueError, match="This is process 1 of 2.*; give distributed=True") if rank else nullcontext():
+    with pytest.raises(ValueError, match="This is process 1 of 2.*; pass distributed=True") if rank else nullcontext():
         Checkpoints(REAL, folder / "alone", EXTRACTOR)  # process 0 may well do it by itself
     checkpoints = Checkpoints(CROWD, folder if rank == 0 else "not asked", EXTRACTOR, num_bins=20, distributed=True)
     dnas = [make_dna(images, EXTRACTOR, num_bins=20, num_folds=20) for images in (CROWD, CROWD_FAKE)]

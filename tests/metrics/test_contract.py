@@ -112,7 +112,7 @@ BAD = [
     (REAL[:, :2], ValueError, r"shape \(B, 3, H, W\), but got \(6, 2, 12, 10\)"),
     (REAL[0], ValueError, r"but got \(3, 12, 10\)"),
     (REAL[:0], ValueError, "expected to hold images"),
-    (REAL.numpy(), TypeError, "Argument `imgs` expected to be a Tensor, but got ndarray; give `torch.from_numpy"),
+    (REAL.numpy(), TypeError, "Argument `imgs` expected to be a Tensor, but got ndarray; pass `torch.from_numpy"),
     (torch.full_like(REAL, 13), ValueError, "gives activations that are NaN or infinite"),
 ]
 
@@ -379,7 +379,7 @@ def test_a_running_window_is_its_batches(form: str) -> None:
     for _ in range(2):
         torch.testing.assert_close(sorted_values(window), expected(range(3, 7)))
     if takes_real(form):
-        with pytest.raises(ValueError, match="give `reset_real_features=True`, or the real side as `reference`"):
+        with pytest.raises(ValueError, match="pass `reset_real_features=True`, or the real side as `reference`"):
             fed(Running(make(reset_real_features=False), window=2)).compute()
 
 

@@ -92,7 +92,7 @@ def test_it_is_a_member_of_a_collection(cls: type[MetricCollection]) -> None:
 def test_wrong_arguments() -> None:
     histograms = make_dna(REAL, EXTRACTOR, num_bins=40, ranges=RANGES)
     for reference in (None, histograms):
-        with pytest.raises(TypeError, match="`reference` .*give reference=make_dna\\(images, kind='layer-gaussian'\\)"):
+        with pytest.raises(TypeError, match="`reference` .*pass reference=make_dna\\(images, kind='layer-gaussian'\\)"):
             OutlierShare(EXTRACTOR, reference=reference)
     with pytest.raises(ValueError, match="has none; make it anew with `kind='layer-gaussian'`"):
         OutlierShare(EXTRACTOR, reference=replace(REFERENCE, sample=None))

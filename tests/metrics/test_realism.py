@@ -101,7 +101,7 @@ def test_a_filter_keeps_what_the_ranking_keeps() -> None:
     assert {*by_distance.filter(0.3).numbers} == near
     with pytest.raises(RuntimeError, match="are for the score 'outlier', but the metric's is 'distance'"):
         DNARealism(EXTRACTOR, reference=REFERENCES["fixed"]).filter(images)
-    with pytest.raises(ValueError, match="give the reference as images, and a score other than 'local'"):
+    with pytest.raises(ValueError, match="pass the reference as images, and a score other than 'local'"):
         rank(images, REFERENCES["fixed"], EXTRACTOR).filter()
 
 
@@ -145,15 +145,15 @@ class Renamed(Pixels):
 def test_scores_that_do_not_fit() -> None:
     histograms = REFERENCES["fixed"]
     for options, error, message in (
-        ({}, TypeError, "`reference` .* got none; give reference=make_dna\\(images, kind='layer-gaussian'\\)"),
-        ({"contrast": histograms}, TypeError, "got none; give reference=make_dna\\(images, kind='histogram'\\)"),
+        ({}, TypeError, "`reference` .* got none; pass reference=make_dna\\(images, kind='layer-gaussian'\\)"),
+        ({"contrast": histograms}, TypeError, "got none; pass reference=make_dna\\(images, kind='histogram'\\)"),
         ({"reference": histograms, "score": "best"}, ValueError, "`score` expected to be one of"),
         ({"reference": histograms, "score": "outlier"}, TypeError, "=make_dna\\(images, kind='layer-gaussian'"),
         ({"reference": OUTLIERS, "score": "contrast"}, TypeError, "=make_dna\\(images, kind='histogram'"),
         ({"reference": OUTLIERS, "num_bins": 20}, ValueError, "`num_bins` is not for the score 'outlier'"),
         ({"reference": OUTLIERS, "contrast": histograms}, ValueError, "`contrast` is not for the score 'outlier'"),
         ({"reference": histograms, "score": "distance", "contrast": histograms}, ValueError, "`contrast` is not for"),
-        ({"reference": histograms, "score": "contrast"}, ValueError, "give the DNA of the pool, or use rank"),
+        ({"reference": histograms, "score": "contrast"}, ValueError, "pass the DNA of the pool, or use rank"),
         ({"reference": make_dna(REAL[:1], EXTRACTOR, kind="layer-gaussian")}, RuntimeError, "More than two images"),
         (
             {"reference": histograms, "contrast": 3},

@@ -200,7 +200,7 @@ def test_references_of_another_kind(reference: HistogramDNA) -> None:
         with pytest.raises(TypeError, match=f"`reference` expected to be .*{kind} .*, but got GaussianDNA"):
             rank(MIXED, gaussian, score=score)
     other = NeuronWeights(torch.ones(1), reference.neurons.take(torch.tensor([0])), "efficientnet_lite0")
-    with pytest.raises(ValueError, match="can't be used here, their layers differ: .*; they go with `layers` "):
+    with pytest.raises(ValueError, match="can't be used here, their layers differ: .*; they require `layers` "):
         rank(MIXED, reference, neuron_weights=other)
     assert isinstance(rank(np.stack(PHOTOS[:2]), PHOTOS[0], layers=["block_0"]), Ranking)
 
@@ -382,7 +382,7 @@ def test_duplicates_within_one_set_take_no_reference(extractor: DNAExtractor) ->
     assert (alone.rows(), alone.is_alone) == (ranking.rows(), True)
     assert [sorted((row[1], row[2])) for row in alone.tables[0].rows if row[0] == "copy"] == [["image 1", "image 4"]]
     assert "With fewer than 15 images, only those of a single colour are flagged." in alone.verdict
-    with pytest.raises(ValueError, match="`reference` expected .* but got None; give it, or leave out `score`"):
+    with pytest.raises(ValueError, match="`reference` expected .* but got None; pass it, or omit `score`"):
         rank(images, feature=extractor, score="local")
 
 

@@ -57,12 +57,12 @@ WAYS: dict[str, Callable[..., Any]] = {
         ({"feature": EXTRACTOR}, f"their extractors differ: 'efficientnet_lite0' and '{EXTRACTOR.name}'"),
         ({"layers": ["nonsense"]}, "Unknown layer 'nonsense'; the layers .*: block_0, head"),
         ({"layers": ["block_1"]}, "Unknown layer 'block_1'; the layers .*: block_0, head"),
-        ({"ranges": "auto"}, "`ranges` is auto, but the given DNA was counted within [0-9a-f]{16}; leave `ranges` out"),
+        ({"ranges": "auto"}, "`ranges` is auto, but the given DNA was counted within [0-9a-f]{16}; omit `ranges`"),
         (
             {"feature": DNAExtractor(EXTRACTOR.network), "layers": ["x"]},
-            "`layers` goes with a named feature|Unknown layer",
+            "`layers` requires a named feature|Unknown layer",
         ),
-        ({"num_bins": 1000}, "`num_bins` is 1000, but the given DNA has 40 bins; leave `num_bins` out"),
+        ({"num_bins": 1000}, "`num_bins` is 1000, but the given DNA has 40 bins; omit `num_bins`"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -102,7 +102,7 @@ def test_an_extractor_of_fewer_layers_in_any_order_selects_those_of_a_reference(
 
 
 def test_bins_and_ranges_that_nobody_counts_with_are_refused() -> None:
-    with pytest.raises(ValueError, match="`num_bins` and `ranges` go with statistics='activations'"):
+    with pytest.raises(ValueError, match="`num_bins` and `ranges` require statistics='activations'"):
         DNAFrechet(EXTRACTOR, num_bins=-5, ranges="no such file")
     with pytest.raises(ValueError, match="`num_bins` expected to be integer larger than 1, but got -5"):
         make_dna(Unread(), EXTRACTOR, kind="gaussian", num_bins=-5)

@@ -73,5 +73,5 @@ def check_bounds(low: Tensor, high: Tensor) -> None:
         neuron = int(is_wrong.nonzero()[0])
         raise ValueError(
             f"Argument `low` expected to be at most `high`, both finite, but neuron {neuron} has"
-            f" {float(low[neuron])} and {float(high[neuron])}; give the lower bounds first"
+            f" {float(low[neuron])} and {float(high[neuron])}; pass the lower bounds first"
         )

@@ -25,9 +25,8 @@ _SPLIT = 2.0**39 + 1
 def image_moments(activations: Activations) -> Tensor:
     """Return four moments of the spatial means of each image (section 3.1 of the paper), layers concatenated.
 
-    A spatial mean is the sum of a coarse part and a remainder. The moments are the coarse part, the square of the
-    coarse part, the remainder, and the square of the mean minus the square of the coarse part. Their sums over images
-    are the input of :func:`mean_and_variance`.
+    A spatial mean m is the sum of a coarse part c and a remainder r. The moments are c, c^2, r and m^2 - c^2. Their
+    sums over images are the input of :func:`mean_and_variance`.
 
     Returns:
         Moments, float64, ``(B, 4, N)``. On a device, the moments of values that are not finite are not finite.
@@ -124,7 +123,7 @@ def add_cross_moments_(moments: CrossMoments, activations: Activations) -> None:
 
 
 def merge_cross_moments_(moments: CrossMoments, other: CrossMoments) -> None:
-    """Add the sums and products of other images in place. The caller adds the number of images.
+    """Add the sums and products of other images to ``moments``. The caller adds the number of images.
 
     Moments without images adopt the shift of the other moments.
     """

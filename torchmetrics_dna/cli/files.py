@@ -40,8 +40,8 @@ Converted = Annotated[
     Path,
     typer.Argument(
         metavar="OUTPUT",
-        help="File to write: .npz if FILE is of vdna. Otherwise .npz of FID statistics, or the"
-        " common stem of the .json and .npz of vdna.",
+        help="File to write. If FILE is of vdna, this is a DNA file (.npz). Otherwise, this is a file of FID statistics"
+        " (.npz), or the path of the two files of vdna without their endings .json and .npz.",
     ),
 ]
 Kinds = Annotated[

@@ -38,7 +38,7 @@ def rank(
     nearest: Annotated[
         str | None,
         o.option(
-            "Images or a saved index in which to find the closest image of each image. This detects near-duplicates."
+            "Images, or a saved index. For each ranked image, find the closest of these. This detects near-duplicates."
         ),
     ] = None,
     save_index: Annotated[Path | None, o.option("Save the index of --nearest to this file (.features.npz).")] = None,
@@ -91,7 +91,7 @@ def rank(
         contrast=public(contrast or "the pool of all"),
     )
     write(document, result_format, output)
-    # A format in words contains the verdict.
+    # Formats that people read contain the verdict already.
     if not result_format.words:
         _print_verdict(ranking)
     for notice in ranking.notices:

@@ -145,10 +145,10 @@ def _check_arguments(arguments: Arguments) -> None:
     """Raise ValueError if an argument is only for whole sets, or a metric brings its own network."""
     for name in ("pairs", "groups", "on"):
         if getattr(arguments, name) not in (None, False):
-            raise ValueError(f"{argument(name)} is for whole sets; leave it out, or leave out {written('by')}")
+            raise ValueError(f"{argument(name)} is for whole sets; omit it, or omit {written('by')}")
     for name, network in only_published(arguments.metrics):
         raise ValueError(
-            f"{argument('by')} is for metrics of one network, but got {name!r}; leave {written('by')} out, or pass"
+            f"{argument('by')} is for metrics of one network, but got {name!r}; omit {written('by')}, or pass"
             f" {written('feature', network)} and a distance"
         )
 
@@ -330,7 +330,7 @@ def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, li
     """
     if isinstance(images, ImageStream):
         if not isinstance(by, str) or not by.startswith(_COLUMN):
-            raise ValueError(f"{by_number(images, 'A comparison of classes')}; of Parquet files, give 'column:NAME'")
+            raise ValueError(f"{by_number(images, 'A comparison of classes')}; of Parquet files, pass 'column:NAME'")
         labelled: Iterable[tuple[Any, str]] = labels_of(images, by.removeprefix(_COLUMN)).items()
     else:
         labelled = enumerate(_labels(images, by))
@@ -377,7 +377,7 @@ def _folder(name: str, whole_name: str, images: ImageSource) -> str:
     if len(images.roots) > 1 and lies_in_a_root(dirname(normpath(whole_name)), images.roots):
         # There are several roots, such as one archive per class, and the images of this root are in one folder.
         return PurePath(whole_name).parent.name
-    raise ValueError(f"{name!r} lies in no folder of its class below {images.label!r}; give a .csv of labels")
+    raise ValueError(f"{name!r} lies in no folder of its class below {images.label!r}; pass a .csv of labels")
 
 
 def _labels_in(path: str, names: Sequence[str]) -> list[str]:

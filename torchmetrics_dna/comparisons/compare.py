@@ -184,15 +184,13 @@ def open_sets(
     sets = _sets_by_name(b, arguments)
     check_held_out(held_out, sets or ())
     if held_out is not None and arguments.pairs:
-        raise ValueError(
-            f"{argument('held_out')} is for independent images; leave it out, or leave out {written('pairs')}"
-        )
+        raise ValueError(f"{argument('held_out')} is for independent images; omit it, or omit {written('pairs')}")
     if sets is None:
         return _open_two_sets(a, b, arguments, by, names_of(a, b) if names is None else names)
     if names is not None:
         raise ValueError("Argument `names` is for two sets, but got several, which have names")
     if by is not None:
-        raise ValueError(f"{argument('by')} is for two sets; leave it out, or compare each pair by itself")
+        raise ValueError(f"{argument('by')} is for two sets; omit it, or compare each pair by itself")
     return _open_several_sets(a, sets, arguments, held_out)
 
 

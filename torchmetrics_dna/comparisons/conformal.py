@@ -26,7 +26,8 @@ import numpy as np
 # Each time of a change has four bets. A bet compares the next figure with one figure of the reference. About this share
 # of the reference is larger than that figure.
 _SHARES = np.array([0.0, 0.1, 0.25, 0.5])
-# Part of the stake for each of the four bets. Large changes exceed the whole reference, so the first part is largest.
+# Part of the stake for each of the four bets. The first part is the largest, because after a large change, almost all
+# figures are larger than all figures of the reference.
 _PARTS = np.array([3.0, 1.0, 1.0, 1.0]) / 6
 # Pseudo-counts of figures after a change. Before any figure is seen, 9 of 10 are expected above the reference figure.
 _ABOVE = 4.5

@@ -92,8 +92,8 @@ class Outliers:
 
         This is one of several tests of the summary, so the p-value of
         :func:`~torchmetrics_dna.functional.outlier_test` is multiplied by 5. If a property flags an image, the summary
-        reports an outlier anyway, so the p-value is multiplied by 5/3 only. None if properties flag all images, and
-        without a reference.
+        reports an outlier anyway, so the p-value is multiplied by 5/3 only. None if there is no reference, or if
+        properties flag all images.
         """
         unflagged = self._unflagged
         if not unflagged or self.is_alone:

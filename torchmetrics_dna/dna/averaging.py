@@ -114,7 +114,7 @@ def _check_made_for(network: DNA | DNAExtractor, neuron_weights: NeuronWeights) 
     weighted_layers = list(neuron_weights.neurons)
     remedy = ""
     if set(weighted_layers) < set(layers):
-        remedy = f"; they go with {written('layers')} {','.join(weighted_layers)}"
+        remedy = f"; they require {written('layers')} {','.join(weighted_layers)}"
         if "properties" in layers and "properties" not in weighted_layers:
             remedy += f", without {written('properties')}"
     check_same(

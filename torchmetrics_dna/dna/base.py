@@ -118,9 +118,9 @@ class DNA(_Counted, Stored, ABC):
         try:
             return self._take_all(self.neurons.find(neurons), neurons)
         except ValueError as err:
-            remedy = "give the extractor that made it"
+            remedy = "pass the extractor that made it"
             if "properties" in neurons and "properties" not in self.neurons:
-                remedy = f"leave {written('properties')} out, or make it with these"
+                remedy = f"omit {written('properties')}, or make it with these"
             raise ValueError(f"{self!r} does not fit, {err}; {remedy}") from err
 
     def distances(self, other: Self) -> Tensor:

@@ -563,7 +563,7 @@ def _check_supported(distance: Distance, dna: DNA) -> None:
         remedy = "images on both sides"
     supported = [name for name, other in of_any_network().items() if dna.kind in other.kinds]
     raise ValueError(
-        f"{distance.name} can't be computed from a {dna_in_words}; give {remedy}, or choose from the"
+        f"{distance.name} can't be computed from a {dna_in_words}; pass {remedy}, or choose from the"
         f" {written('metrics')} of this DNA: {', '.join(supported)}"
     )
 

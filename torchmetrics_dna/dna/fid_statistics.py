@@ -139,7 +139,7 @@ def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
     width = len(dna.mean)
     if list(neurons.values()) != [width]:
         raise ValueError(
-            f"The statistics are of one layer of {width:,} neurons, but {origin['extractor']!r} has {neurons!r}; give"
+            f"The statistics are of one layer of {width:,} neurons, but {origin['extractor']!r} has {neurons!r}; pass"
             " the feature and layer that they are of"
         )
     (layer,) = neurons

@@ -140,7 +140,7 @@ class FoldedSides:
             a, b = self.sizes_a.tolist(), self.sizes_b.tolist()
             raise TooFewImagesError(
                 f"Pairs expected to have both of their images in one fold, but folds have {a} images in A and {b} in B;"
-                " give both images of each pair, and leave both out if one can't be read"
+                " pass both images of each pair, and omit both if one can't be read"
             )
         return replace(self, paired=True)
 
@@ -243,13 +243,13 @@ def _why_untested(neurons: Neurons, smaller: int, larger: int, noun: str) -> str
     # With 50 and 100 images, the test rejects a true null hypothesis too often.
     if larger > UNEQUAL * smaller:
         return (
-            f"a test of {smaller:,} and {larger:,} {noun}s has too many false alarms; give a larger set that is at most"
+            f"a test of {smaller:,} and {larger:,} {noun}s has too many false alarms; pass a larger set that is at most"
             f" {UNEQUAL:g} times as large as the smaller one, or test dna-emd"
         )
     # For FID of 10,000 images, a test would take 15 minutes.
     seconds = LAYER_RELABELINGS * _SECONDS_PER_CUBE * sum(min(width, smaller) ** 3 for width in neurons.values())
     if seconds > _LONGEST_TEST:
-        return f"that would take about {seconds:.0f} s; test dna-emd, watch fewer layers, or give fewer {noun}s"
+        return f"that would take about {seconds:.0f} s; test dna-emd, watch fewer layers, or pass fewer {noun}s"
     return ""
 
 

@@ -138,7 +138,7 @@ class HistogramDNA(DNA):
         if num_bins < 2 or self.num_bins % num_bins:
             raise ValueError(
                 f"Argument `num_bins` expected to divide the {self.num_bins} bins that there are, but got {num_bins};"
-                " give 2 or more"
+                " pass 2 or more"
             )
         if not self.self_ranging:
             return replace(self, counts=self.counts.view(len(self.counts), num_bins, -1).sum(2))
@@ -201,7 +201,7 @@ class HistogramDNA(DNA):
     @property
     @override
     def _own_settings(self) -> dict[str, Any]:
-        ranges = self.ranges or "unknown (give `ranges` when loading)"
+        ranges = self.ranges or "unknown (pass `ranges` when loading)"
         return {"num_bins": self.num_bins, "ranges": ranges}
 
     @override

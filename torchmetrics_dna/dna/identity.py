@@ -146,7 +146,7 @@ def check_model_named(extractor: str) -> None:
     """Raise ValueError if the model that computed embeddings is not named, since a file must name the model."""
     if extractor == IDENTITY:
         raise ValueError(
-            f"A file tells what made its embeddings: give the feature {IDENTITY}:MODEL, such as {IDENTITY}:clip-vit-b32"
+            f"A file tells what made its embeddings: pass the feature {IDENTITY}:MODEL, such as {IDENTITY}:clip-vit-b32"
         )
 
 

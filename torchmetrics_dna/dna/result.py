@@ -335,8 +335,8 @@ class Result:
             limits.append(_UNTESTABLE)
         if folded.paired and (evidence.least_p_value or 0) > SIGNIFICANT:
             limits.append(
-                f"{len(folded.sizes_a)} folds of pairs can't give a p-value below {evidence.least_p_value:.2g}, so no"
-                " difference can be shown; give at least 6 pairs"
+                f"{len(folded.sizes_a)} folds of pairs can't have a p-value below {evidence.least_p_value:.2g}, so no"
+                " difference can be shown; pass at least 6 pairs"
             )
         if averaging.why_noisy:
             limits.append(averaging.why_noisy)

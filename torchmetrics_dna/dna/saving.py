@@ -260,5 +260,5 @@ class _Decoder:
         changed_fields = self.decode(changed[0])
         for field, value in changed_fields.items():
             if type(value) is not type(getattr(record, field)):
-                raise ValueError(f"fields of the distance {name!r} are of another type")
+                raise ValueError(f"the fields of the distance {name!r} do not have the expected types")
         return replace(record, **changed_fields)

@@ -77,13 +77,13 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> No
     stem = Path(path)
     if stem.suffix:
         raise ValueError(
-            "Expected a name without a dot for official files, which vdna cuts off there, or one that ends in .npz,"
+            "Expected a name without a dot for files of vdna, which cuts names off at a dot, or one that ends in .npz,"
             f" but got {stem.name!r}"
         )
     arrays = _official_arrays(value)
     for layer, width in value.neurons.items():
         if list(value.neurons.numbers(layer)) != list(range(width)):
-            raise ValueError("Official files hold whole layers, but these are some of their neurons only")
+            raise ValueError("Files of vdna hold whole layers, but this DNA has only some of their neurons")
     described = json.dumps(_description(value), indent=4)
     with replacing(f"{stem}.npz") as npz, replacing(f"{stem}.json") as about:
         with npz.open("wb") as file:
@@ -218,10 +218,12 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
             arrays[f"sigma-{layer}"] = cov.diagonal_scatter(variances).cpu().numpy()
         return arrays
     if not isinstance(value, HistogramDNA):
-        raise ValueError(f"Official files hold no {value.kind} DNAs; save() writes them")
+        raise ValueError(f"Files of vdna can't hold a DNA of kind {value.kind!r}; use save() instead")
     largest = int(value.counts.max())
     if largest > _LARGEST_COUNT:
-        raise ValueError(f"Official files hold counts up to 2^31 - 1, but there is one of {largest}; save() holds it")
+        raise ValueError(
+            f"Files of vdna hold counts up to 2^31 - 1, but the largest count is {largest}; use save() instead"
+        )
     return split("", value.counts, np.int32)
 
 

@@ -13,7 +13,7 @@ from torchmetrics_dna.images.inputs import ROWS
 from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.properties import LAYER
 
-# Default values of arguments about images. An argument with another value was passed by the user.
+# Default values of arguments about images. If an argument has none of these values, the user passed it.
 _DEFAULTS = (None, False, "none", 3)
 
 
@@ -67,10 +67,10 @@ def check_inputs(
 
 
 def _check_rows(feature: object, inputs: str, example: object, layers: Sequence[str] | None) -> None:
-    """Raise ValueError unless the arguments go with a feature for embeddings."""
+    """Raise ValueError unless the arguments fit a feature for embeddings."""
     if inputs != "any" or not isinstance(example, Tensor) or layers is not None:
         raise ValueError(
-            f"Feature {feature!r} takes embeddings, which have no layers; give `inputs='any'` and, as `example`, a"
+            f"Feature {feature!r} takes embeddings, which have no layers; pass `inputs='any'` and, as `example`, a"
             " batch of them (N, D)"
         )
     ROWS.check(example)
@@ -79,6 +79,6 @@ def _check_rows(feature: object, inputs: str, example: object, layers: Sequence[
 def _check_no_other_inputs(example: object, channels_last: object) -> None:
     """Raise ValueError if an argument was passed that is only for inputs other than images."""
     if example is not None:
-        raise ValueError("Argument `example` goes with `inputs='any'`; leave it out, or give both")
+        raise ValueError("Argument `example` requires `inputs='any'`; omit it, or pass both")
     if channels_last is not False:
-        raise ValueError("Argument `channels_last` goes with `inputs='any'`; leave it out, or give both")
+        raise ValueError("Argument `channels_last` requires `inputs='any'`; omit it, or pass both")

@@ -470,7 +470,7 @@ class DNAExtractor(nn.Module):
             if len(shapes) > 1:
                 raise ValueError(
                     f"Layer {layer!r} has positions of shape {' and '.join(map(str, shapes))} in this batch, which one"
-                    " tensor can't hold; give inputs apart whose positions differ"
+                    " tensor can't hold; pass inputs apart whose positions differ"
                 )
             activations[layer] = torch.cat(parts_of_layer)
         return activations

@@ -113,7 +113,7 @@ def _check_layers(layers: Sequence[str]) -> None:
     """Raise ValueError unless the argument is a list of distinct names."""
     if isinstance(layers, str):
         raise ValueError(
-            f"Argument `layers` expected to be a list of layer names, but got {brief(layers)}; give [{layers!r}]"
+            f"Argument `layers` expected to be a list of layer names, but got {brief(layers)}; pass [{layers!r}]"
         )
     if not layers or not all(isinstance(layer, str) and layer for layer in layers):
         raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {brief(layers)}")
@@ -171,10 +171,10 @@ def _build(
     """Build a network with the outputs to read, or None for the default outputs."""
     if isinstance(feature, nn.Module):
         if weights_path is not None:
-            raise ValueError("Argument `weights_path` goes with a named extractor; load the weights into the module")
+            raise ValueError("Argument `weights_path` requires a named extractor; load the weights into the module")
         return _of_module(feature, outputs, of_images)
     if not isinstance(feature, str):
-        fid = "; for FID's network, give 'inception_fid'" if isinstance(feature, int) else ""
+        fid = "; for FID's network, pass 'inception_fid'" if isinstance(feature, int) else ""
         raise TypeError(
             f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {brief(feature)}{fid}"
         )
@@ -233,7 +233,7 @@ def _of_module(module: nn.Module, outputs: Sequence[str] | None, of_images: bool
         return Built(name, module, views={output: View(output) for output in outputs})
     if is_script:
         raise ValueError(
-            f"Argument `layers` can't be read within a ScriptModule, but got {list(outputs)}; leave it out, or give"
+            f"Argument `layers` can't be read within a ScriptModule, but got {list(outputs)}; omit it, or pass"
             " the module as it was before `torch.jit`"
         )
     _check_submodules(inner, outputs)

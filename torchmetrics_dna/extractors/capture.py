@@ -166,7 +166,7 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             raise UnfitError(
                 f"{_EXPECTED}, but {name!r} is of type {type(value).__name__}; name submodules by `layers`, or"
-                " give a module that returns its tensors side by side"
+                " pass a module that returns its tensors side by side"
             )
     named = {str(name): value for name, value in outputs.items()}
     if len(named) < len(outputs):
@@ -186,7 +186,7 @@ def first_tensor(layer: str, output: Any) -> Tensor:
     if isinstance(output, (tuple, list)) and output:
         output = output[0]
     if not isinstance(output, Tensor):
-        raise UnfitError(f"Layer {layer!r} expected to give a tensor, but it gives {type(output).__name__}")
+        raise UnfitError(f"Layer {layer!r} expected to return a tensor, but it returns {type(output).__name__}")
     return _activations(layer, output)
 
 
@@ -197,7 +197,7 @@ def _activations(layer: str, output: Tensor) -> Tensor:
         unfit_type = str(output.dtype).removeprefix("torch.")
     if unfit_type:
         raise UnfitError(
-            f"Layer {layer!r} expected to give real numbers in a dense tensor, but its output is {unfit_type}; give a"
+            f"Layer {layer!r} expected to return real numbers in a dense tensor, but its output is {unfit_type}; pass a"
             " module that converts it"
         )
     return output

@@ -102,7 +102,7 @@ class _Precision:
 
     The settings hold for the whole process, so they are restored when the last pass ends. torch has each setting twice:
     an older one, and since 2.9 one per backend. Reading the older setting raises an error if both disagree, so both are
-    set here. If the user's settings disagree, the older one is not changed.
+    set here. If the user's two settings disagree, the older setting is not changed.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ class Layout:
             if view.source not in outputs:
                 raise ValueError(
                     f"The network's outputs are {', '.join(outputs)}, but for the image it was first tried with there"
-                    f" was {view.source!r}; give a module whose outputs have the same names for all images"
+                    f" was {view.source!r}; pass a module whose outputs have the same names for all images"
                 )
             output = outputs[view.source]
             self._check_shape(layer, output, count)
@@ -73,13 +73,13 @@ class Layout:
         shape = tuple(output.shape)
         if 0 in shape[1:]:
             raise ValueError(
-                f"Layer {layer!r} gave shape {shape}, which holds no activations; give a module that gives some for"
-                " each input"
+                f"Layer {layer!r} returned shape {shape}, which holds no activations; pass a module that returns some"
+                " for each input"
             )
         probed_shape = tuple(self.probed.shapes[self.views[layer].source])
         if len(shape) != len(probed_shape) or shape[0] != count:
             raise ValueError(
-                f"Layer {layer!r} gave shape {shape} for {count} images, but {probed_shape} for one; give a module"
+                f"Layer {layer!r} returned shape {shape} for {count} images, but {probed_shape} for one; pass a module"
                 " with one row for each image"
             )
 
@@ -87,8 +87,8 @@ class Layout:
         """Raise ValueError unless a layer has as many neurons as when the network was probed."""
         if width != self.widths[layer]:
             raise ValueError(
-                f"Layer {layer!r} gave {width} neurons, but {self.widths[layer]} for the image it was first tried"
-                " with; give images of one size, as by `input_size`"
+                f"Layer {layer!r} returned {width} neurons, but {self.widths[layer]} for the first image it was tried"
+                " with; pass images of one size, or set `input_size`"
             )
 
 
@@ -266,7 +266,7 @@ def _neuron_axes(built: Built, shapes: Shapes, size: tuple[int, int], channels: 
         if axis is None:
             raise ValueError(
                 f"Layer {output!r} gives shape {tuple(shape)}, in which neurons can't be told from positions;"
-                " give another `input_size`, another layer, or a module that gives (B, tokens, n)"
+                " pass another `input_size`, another layer, or a module that returns (B, tokens, n)"
             )
         axes[output] = axis
     return axes
@@ -276,9 +276,9 @@ def _check_number_of_axes(output: str, shape: Sequence[int]) -> None:
     """Raise ValueError unless an output for images has two, three or four axes."""
     if len(shape) in (2, 3, 4):
         return
-    remedy = "give `inputs='any'`, for which it may have more axes"
+    remedy = "pass `inputs='any'`, for which it may have more axes"
     if len(shape) < 2:
-        remedy = "give a row for each image"
+        remedy = "pass a row for each image"
     raise ValueError(
         f"Layer {output!r} gives shape {tuple(shape)}; expected (B, n), (B, tokens, n), (B, n, H, W) or"
         f" (B, H, W, n); {remedy}"

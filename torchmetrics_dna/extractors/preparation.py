@@ -142,16 +142,16 @@ def _check_channels(name: str, channels: int, takes_rgb: bool) -> None:
     if takes_rgb and channels not in (1, 3):
         raise ValueError(
             f"Argument `channels` expected to be 1 or 3 for {name}, which takes RGB, but got {channels};"
-            " give a module that takes so many"
+            " pass a module that takes so many"
         )
 
 
 def _check_no_resize(crop: Crop, resize: Resize | None) -> None:
     """Raise ValueError if arguments about resizing were passed; for networks whose images are not resized."""
     if crop != "none":
-        raise ValueError("Argument `crop` goes with an `input_size`; this network takes images as they are")
+        raise ValueError("Argument `crop` requires an `input_size`; this network takes images as they are")
     if resize:
-        raise ValueError("Argument `resize` goes with an `input_size`; this network takes images as they are")
+        raise ValueError("Argument `resize` requires an `input_size`; this network takes images as they are")
 
 
 def _size(value: Any) -> tuple[int, int]:

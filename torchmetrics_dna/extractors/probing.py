@@ -103,7 +103,7 @@ def _probe_error(
         input_size = own_size[0] if own_size[0] == own_size[1] else own_size
         return UnfitError(
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason});"
-            f" give `input_size={input_size}`"
+            f" pass `input_size={input_size}`"
         )
     if ABOUT_SIZES.search(reason):
         return UnfitError(
@@ -113,7 +113,7 @@ def _probe_error(
     message = f"The network fails on images of shape {(1, channels, *size)}: {reason}"
     needed = _ABOUT_CHANNELS.search(reason)
     if needed is not None and int(needed[1]) != channels:
-        message += f"; give `channels={needed[1]}`"
+        message += f"; pass `channels={needed[1]}`"
     return UnfitError(message)
 
 
@@ -146,7 +146,7 @@ def probe_example(network: nn.Module, submodules: Mapping[str, str], example: In
     except Exception as err:
         forms = ", ".join(f"shape {tuple(tensor.shape)} and {tensor.dtype}" for tensor in tensors_of(inputs))
         raise UnfitError(
-            f"The network fails on the example, of {forms}: {first_line(err)}; give it as the network takes it"
+            f"The network fails on the example, of {forms}: {first_line(err)}; pass it as the network takes it"
         ) from err
     count = count_of(inputs)
     for layer, shape in probed.shapes.items():

@@ -103,7 +103,7 @@ def _batch_dependence(layer: str) -> ValueError:
     """Return the error for a layer whose activations of an input depend on the rest of the batch."""
     return ValueError(
         f"Expected activations that do not depend on the other inputs of a batch, but those of layer {layer!r} do;"
-        " give a module without statistics, attention or recurrence over the batch (axis 0), and with a fixed number"
+        " pass a module without statistics, attention or recurrence over the batch (axis 0), and with a fixed number"
         " of positions, or one that runs inputs one by one"
     )
 
@@ -118,8 +118,8 @@ def _check_same_each_time(
     activations = [layout.read(trial.outputs, 1)[layer][0] for trial in trials]
     if not _agree(activations[0], activations[1]):
         raise ValueError(
-            f"Layer {layer!r} gives an input other activations each time; give a module without random numbers, and"
-            " without a memory of what it saw before"
+            f"Layer {layer!r} returns other activations for the same input in a second pass; pass a module without"
+            " random numbers and without internal state"
         )
 
 

@@ -245,14 +245,14 @@ class Runner:
         if is_other_size and ABOUT_SIZES.search(str(err)):
             # The network accepts images of DUMMY_SIZE: it was probed with one when the extractor was made.
             raise ValueError(
-                f"{self.name} can't take images of {size[0]} x {size[1]} pixels ({first_line(err)}); give"
+                f"{self.name} can't take images of {size[0]} x {size[1]} pixels ({first_line(err)}); pass"
                 f" `input_size={DUMMY_SIZE[0]}`, a size that it takes"
             ) from err
         dtype = batch.dtype
         if dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
             halves = [0.5] * self.preparation.channels
             raise ValueError(
-                f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, for both such as {halves},"
+                f"{self.name} takes floats, but got uint8 images; pass `mean` and `std`, for both such as {halves},"
                 " with which images become floats, or a module that takes uint8"
             ) from err
         dtype_now = own_dtype(self.network)

@@ -252,7 +252,7 @@ def _by_order(state: State, expected: State) -> State:
     tensors = [tensor for name, tensor in state.items() if not name.endswith(_COUNTER)]
     if len(names) != len(tensors):
         raise ValueError(
-            f"{argument('weights_path')} expected a file of {len(names)} tensors, but got one of {len(tensors)}; give"
+            f"{argument('weights_path')} expected a file of {len(names)} tensors, but got one of {len(tensors)}; pass"
             f" the weights of the network that {written('feature')} names"
         )
     return dict(zip(names, tensors, strict=True))

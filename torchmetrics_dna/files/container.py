@@ -250,7 +250,7 @@ def _check_sum(file: BinaryIO) -> None:
         file.seek(0)
         if file.read(2) != b"PK":
             raise ValueError("it is no .npz file of this package")
-        raise ValueError("it does not end in a checksum, so it is truncated, damaged or something else")
+        raise ValueError("it does not end in a checksum, so it is truncated, damaged, or another kind of file")
     if _sum_before(file, _SUM) != tail[-_SUM:]:
         raise ValueError("its checksum is wrong, so it was damaged or changed after it was written")
 

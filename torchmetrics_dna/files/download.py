@@ -19,7 +19,7 @@ from torchmetrics_dna.files.damage import first_line
 PREFIX = "hub:"
 _SCHEMES = ("https://", "http://")
 _REFERENCE = re.compile(r"hub:(?P<kind>datasets/|)(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?/(?P<file>.+)")
-_REMEDY = "give its local path instead"
+_REMEDY = "pass its local path instead"
 
 
 def is_reference(path: object) -> bool:

@@ -497,5 +497,5 @@ def _check_finite(features: Tensor, name: str) -> None:
     if bad.any():
         raise ValueError(
             f"Expected finite features to compute {name}, but got NaN or infinity in {int(bad.sum())} of {len(bad)}"
-            f" images, first in image {int(bad.nonzero()[0])}; leave them out, and check the network"
+            f" images, first in image {int(bad.nonzero()[0])}; omit them, and check the network"
         )

@@ -80,8 +80,9 @@ def layer_frechet_estimate(
         a: Sample or exact moments. A sample is the spatial means of the layer's neurons, shape ``(images, n)``. Moments
             are a mean ``(n,)`` and a covariance ``(n, n)``, which are considered exact.
         b: The other distribution, in one of the same two forms. At least one of the two must be a sample.
-        folds: Fold of each image of both samples, int64, shape ``(images,)``, with at least 5 different folds. Tenths
-            and halves consist of whole folds, so images that belong together must have the same fold. By default, 20
+        folds: Fold of each image of both samples, int64, shape ``(images,)``, with at least 5 different folds. The
+            estimate divides the images into tenths and halves without splitting a fold, so images that belong together
+            must have the same fold. By default, 20
             folds are drawn at random with a fixed seed.
 
     Returns:
@@ -104,7 +105,7 @@ def layer_frechet_estimate(
     sides = [side_a, side_b]
     samples = [side for side in sides if isinstance(side, _Sample)]
     if not samples:
-        raise ValueError("Expected features of one side at least, but got means and covariances only; give images")
+        raise ValueError("Expected features of one side at least, but got means and covariances only; pass images")
     moments_a = _moments(side_a)
     moments_b = _moments(side_b)
     value = layer_frechet_distance(*moments_a, *moments_b)
@@ -197,7 +198,7 @@ def _check_features(features: Tensor) -> None:
     if features.ndim != 2 or len(features) <= features.shape[1]:
         raise ValueError(
             f"Features expected to have shape (images, n), with more images than neurons, but got"
-            f" {tuple(features.shape)}; give more images, or leave out neurons"
+            f" {tuple(features.shape)}; pass more images, or omit neurons"
         )
     if not features.isfinite().all():
         raise ValueError("Expected finite features, but got NaN or infinity")

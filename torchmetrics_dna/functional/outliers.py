@@ -148,7 +148,7 @@ def left_out_distances(means: Tensor, moments: tuple[Tensor, Tensor, int] | None
     Args:
         means: Spatial means of images of a set, ``(images, n)``.
         moments: Mean, unbiased covariance and number of images of the set, which has at least 3 images. By default,
-            ``means`` are the whole set.
+            ``means`` has all images of the set.
 
     Returns:
         Distances, float64, shape ``(images,)``.
@@ -368,7 +368,7 @@ def score_limit(typical: Tensor, share: float = 0.05) -> float:
     if rank > len(typical):
         raise ValueError(
             f"Argument `share` expected to be at least {1 / (len(typical) + 1):.2g} with {len(typical)} images in the"
-            f" reference, but got {share:g}; give more images as the reference"
+            f" reference, but got {share:g}; pass more images as the reference"
         )
     return float(typical.sort().values[rank - 1])
 

@@ -203,5 +203,5 @@ def _relative(target: Tensor, others: Tensor) -> Tensor:
     distances = torch.cat([target, others.to(target.device)])
     means = distances.mean(-1, keepdim=True)
     if not (distances.isfinite().all() and (means > 0).all()):
-        raise ValueError("Expected finite distances, and each attribute to change a neuron; leave out those that don't")
+        raise ValueError("Expected finite distances, and each attribute to change a neuron; omit those that don't")
     return distances / means

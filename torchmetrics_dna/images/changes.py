@@ -119,7 +119,8 @@ class Change(NamedTuple):
     Attributes:
         apply: Function of an image, an amount and a random generator. The result is rounded and clipped to bytes.
         words: Description of a changed image, with a placeholder for the amount.
-        moves: Property of images that changes most, and its sign, such as ``"sharpness -"``. Empty if there is none.
+        affected: Property of images that changes most. Empty if there is none.
+        direction: 1 if this property increases, -1 if it decreases, 0 if there is none.
         none: Amount that does not change an image.
         most: Amount of the strongest change that a search tries.
         power: Exponent with which the amount grows from ``none`` to ``most``.
@@ -131,7 +132,8 @@ class Change(NamedTuple):
 
     apply: Callable[[NDArray[np.uint8], float, np.random.Generator], NDArray[Any] | Image.Image]
     words: str
-    moves: str
+    affected: str
+    direction: int
     none: float
     most: float
     power: float = 1.0
@@ -170,22 +172,34 @@ _of_colour = partial(Change, of_colour=True)
 # Changes by name, in the order in which a camera and a file format would cause them. Two changes are applied in this
 # order.
 CHANGES: dict[str, Change] = {
-    "brighter": Change(_brighter, "brightened by {} grey levels", "brightness +", 0, 120),
-    "darker": Change(_darker, "darkened by {}%", "brightness -", 0, 90),
-    "more contrast": Change(partial(_contrast, 1), "with {}% more contrast", "contrast +", 0, 150),
-    "less contrast": Change(partial(_contrast, -1), "with {}% less contrast", "contrast -", 0, 90),
-    "more saturation": _of_colour(partial(_saturation, 1), "with {}% more saturation", "saturation +", 0, 300),
-    "less saturation": _of_colour(partial(_saturation, -1), "with {}% less saturation", "saturation -", 0, 100),
-    "hue": _of_colour(_hue, "with hues turned by {} degrees", "", 0, 360),
-    "warmer": _of_colour(partial(_tint, 1), "tinted warm by {} grey levels", "blue against yellow -", 0, 60),
-    "cooler": _of_colour(partial(_tint, -1), "tinted cool by {} grey levels", "blue against yellow +", 0, 60),
-    "blur": Change(_blur, "blurred by {} px", "sharpness -", 0, 6, power=2.0, scale=_relative_to_side),
-    "resize": Change(_resize, "resized to {}%", "width -", 100, 0),
-    "sharper": Change(_sharper, "sharpened by {}%", "sharpness +", 0, 500),
-    "noise": Change(_noise, "with noise of {} grey levels", "noise +", 0, 60, power=1.5),
-    "grey noise": Change(_grey_noise, "with colourless noise of {} grey levels", "noise +", 0, 60, power=1.5),
-    "fewer colours": Change(_fewer_colours, "reduced to {} levels of each colour", "colours -", 256, 3, power=0.25),
-    "JPEG compression": Change(_jpeg, "compressed as JPEG of quality {}", "blockiness +", 95, 5),
+    "brighter": Change(_brighter, "brightened by {} grey levels", "brightness", 1, none=0, most=120),
+    "darker": Change(_darker, "darkened by {}%", "brightness", -1, none=0, most=90),
+    "more contrast": Change(partial(_contrast, 1), "with {}% more contrast", "contrast", 1, none=0, most=150),
+    "less contrast": Change(partial(_contrast, -1), "with {}% less contrast", "contrast", -1, none=0, most=90),
+    "more saturation": _of_colour(
+        partial(_saturation, 1), "with {}% more saturation", "saturation", 1, none=0, most=300
+    ),
+    "less saturation": _of_colour(
+        partial(_saturation, -1), "with {}% less saturation", "saturation", -1, none=0, most=100
+    ),
+    "hue": _of_colour(_hue, "with hues turned by {} degrees", "", 0, none=0, most=360),
+    "warmer": _of_colour(
+        partial(_tint, 1), "tinted warm by {} grey levels", "blue against yellow", -1, none=0, most=60
+    ),
+    "cooler": _of_colour(
+        partial(_tint, -1), "tinted cool by {} grey levels", "blue against yellow", 1, none=0, most=60
+    ),
+    "blur": Change(_blur, "blurred by {} px", "sharpness", -1, none=0, most=6, power=2.0, scale=_relative_to_side),
+    "resize": Change(_resize, "resized to {}%", "width", -1, none=100, most=0),
+    "sharper": Change(_sharper, "sharpened by {}%", "sharpness", 1, none=0, most=500),
+    "noise": Change(_noise, "with noise of {} grey levels", "noise", 1, none=0, most=60, power=1.5),
+    "grey noise": Change(
+        _grey_noise, "with colourless noise of {} grey levels", "noise", 1, none=0, most=60, power=1.5
+    ),
+    "fewer colours": Change(
+        _fewer_colours, "reduced to {} levels of each colour", "colours", -1, none=256, most=3, power=0.25
+    ),
+    "JPEG compression": Change(_jpeg, "compressed as JPEG of quality {}", "blockiness", 1, none=95, most=5),
 }
 
 

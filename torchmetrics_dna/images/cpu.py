@@ -314,7 +314,7 @@ def _sums_of_texture(grey: Any, columns: Any, rows: Any) -> Any:
 # 192 values up to 8 * 255,000 fit.
 @compiled
 def _steps_across(row: Any, columns: Any) -> Any:
-    """Add the absolute differences between neighbours of a row to ``columns``. Return the number of nonzero ones."""
+    """Add the absolute differences between neighbours of a row to ``columns``. Return how many are not 0."""
     num_changes = _int32(0)
     for x in range(len(columns)):
         difference = abs(row[x + 1] - row[x])

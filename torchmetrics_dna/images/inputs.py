@@ -240,7 +240,7 @@ class Example:
         """Return the only input of an item, see :meth:`singles`. Raise ValueError for a batch of several inputs."""
         first, *others = self.singles(item)
         if others:
-            raise ValueError(f"expected one input, but got a batch of {1 + len(others)}; give a list of single inputs")
+            raise ValueError(f"expected one input, but got a batch of {1 + len(others)}; pass a list of single inputs")
         return first
 
 
@@ -262,7 +262,7 @@ def _check_tensors(inputs: Any, name: str) -> None:
     if isinstance(inputs, Tensor):
         check_dense(inputs, f"Argument `{name}`")
         if not inputs.ndim:
-            raise ValueError(f"Argument `{name}` expected to be batch first, but got a number; give `{name}[None]`")
+            raise ValueError(f"Argument `{name}` expected to be batch first, but got a number; pass `{name}[None]`")
         return
     parts = _parts(inputs)
     if not parts:
@@ -326,7 +326,7 @@ def _check_tensor_like(tensor: Tensor, like: Tensor, subject: str, path: str) ->
     if tensor.dtype != like.dtype:
         raise ValueError(
             f"{name} expected to be {_name_of_dtype(like)}, as in the example, but got {_name_of_dtype(tensor)};"
-            " convert it, or give an example of that type"
+            " convert it, or pass an example of that type"
         )
 
 
@@ -339,11 +339,11 @@ def _remedy_of_missing_axis(tensor: Tensor, like: Tensor, path: str) -> str:
         return ""
     is_single_input = tensor.shape == like.shape[1:]
     if is_single_input:
-        return f"; give `imgs{path}[None]`"
+        return f"; pass `imgs{path}[None]`"
     fits_without_channels = like.shape[1] == 1 and tensor.shape[1:] == like.shape[2:]
     if fits_without_channels:
-        return f"; give `imgs{path}[:, None]`"
-    return f"; give `imgs{path}[None]`"
+        return f"; pass `imgs{path}[:, None]`"
+    return f"; pass `imgs{path}[None]`"
 
 
 def _select(item: Any, like: Any, subject: str, path: str = "") -> Any:

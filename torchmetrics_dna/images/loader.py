@@ -240,7 +240,7 @@ def refusal(lines: Sequence[str]) -> str:
     has_remedy = any("; " in line for line in lines)
     if has_remedy:
         return text
-    return f"{text}; to leave out such ones, pass {written('skip_unreadable', True)}"
+    return f"{text}; to skip them, pass {written('skip_unreadable', True)}"
 
 
 def cores() -> int:
@@ -404,7 +404,7 @@ class _Decoded(Dataset["Batch"]):
         """Return the error message for images that differ in their shape or type, with two of the values."""
         listed = " and ".join(sorted(values)[:2]).replace("torch.", "")
         return (
-            f"{self._noun.capitalize()}s differ in {difference} ({listed}); give the extractor an `input_size`, or pass"
+            f"{self._noun.capitalize()}s differ in {difference} ({listed}); pass the extractor an `input_size`, or pass"
             f" {written('batch_size', 1)}"
         )
 

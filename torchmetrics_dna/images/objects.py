@@ -202,7 +202,7 @@ def _why_only_whole(loader: DataLoader[Any]) -> str:
     for sampler in (loader.sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
         if type(sampler) not in (SequentialSampler, BatchSampler, type(None)):
             return (
-                f"the order of its DataLoader, by a {type(sampler).__name__}, may differ from process to process; give"
+                f"the order of its DataLoader, by a {type(sampler).__name__}, may differ from process to process; pass"
                 " one with shuffle=False and no sampler, or its dataset"
             )
     return ""

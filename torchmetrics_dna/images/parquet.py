@@ -151,7 +151,7 @@ def _content(value: Any) -> Any:
     if isinstance(value, str):
         return ValueError(
             f"its row has no bytes, but the path {shorten(value, 200)!r}, which is not read; write the bytes into the"
-            " file, or give a list of paths or addresses"
+            " file, or pass a list of paths or addresses"
         )
     return value
 
@@ -208,7 +208,7 @@ def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
     for label_of_file, _, path in stream.shards:
         if not path.endswith(".parquet"):
             raise ValueError(
-                f"Labels in a column are of Parquet files, but {public(path)!r} is another; give a .csv of labels"
+                f"Only Parquet files can have labels in a column, but got {public(path)!r}; pass a .csv of labels"
             )
         with refusing(public(path), "Parquet"), _opened(path) as table:
             check_column(table.schema_arrow.names, column, path)

@@ -443,7 +443,7 @@ def missing(path: str) -> FileNotFoundError:
     if path[0] in "\u2013\u2014":
         text += "; options begin with two hyphens"
     if path == "-":
-        text += "; nothing is read from stdin; give a folder, an archive, or a .txt with a path a line"
+        text += "; nothing is read from stdin; pass a folder, an archive, or a .txt with a path a line"
     return FileNotFoundError(text)
 
 
@@ -501,7 +501,7 @@ def expand(pattern: str) -> list[str]:
         matched = _matched(pattern_without_braces)
         files.update(dict.fromkeys(sorted(matched, key=natural_key)))
     if not files:
-        raise FileNotFoundError(f"There are no files {public(pattern)!r}; give the folder, or '**/' for those in it")
+        raise FileNotFoundError(f"There are no files {public(pattern)!r}; pass the folder, or '**/' for those in it")
     return list(files)
 
 

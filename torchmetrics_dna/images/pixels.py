@@ -346,7 +346,7 @@ def _bands_of_picture(image: Image.Image, channels: int) -> Pixels:
     num_bands = len(image.getbands())
     if num_bands != channels:
         raise ValueError(
-            f"it has {_channels_in_words(num_bands)} ({image.mode}), but the network takes {channels}; give"
+            f"it has {_channels_in_words(num_bands)} ({image.mode}), but the network takes {channels}; pass"
             f" arrays or TIFFs of {channels} channels, or {own_network(num_bands)}"
         )
     return np.array(image)
@@ -516,7 +516,7 @@ def _checked_size(path: str | os.PathLike[str]) -> int:
         check_no_address(path)
         raise FileNotFoundError("there is no such file") from None
     if stat.S_ISDIR(status.st_mode):
-        raise ValueError("it is a folder, not an image; give it by itself, or several sets in a dict: {'b': 'b/'}")
+        raise ValueError("it is a folder, not an image; pass it by itself, or several sets in a dict: {'b': 'b/'}")
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is not a regular file")
     check_size(status.st_size)
@@ -530,7 +530,7 @@ def check_no_address(path: str | os.PathLike[str]) -> None:
     """
     text = os.fspath(path)
     if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", text):
-        raise ValueError(f"{text!r} is an address that was made a path; give it as a string")
+        raise ValueError(f"{text!r} is an address that was made a path; pass it as a string")
 
 
 def _start(file: str | os.PathLike[str] | BytesIO, size: int) -> bytes:
@@ -565,7 +565,7 @@ def _check_bands(page: Any, channels: int, exif_orientation: bool) -> None:
     samples = page.samplesperpixel
     if samples != channels:
         raise _tiff_with(
-            f"{_channels_in_words(samples)}, but the network takes {channels}; give images of {channels}"
+            f"{_channels_in_words(samples)}, but the network takes {channels}; pass images of {channels}"
             f" channels, or {own_network(samples)}"
         )
     if str(page.dtype) not in _TYPES:
@@ -597,7 +597,7 @@ def _check_depth(image: Any, channels: int) -> None:
         is_deep = max(image.tag_v2.get(_BITS, (1,))) > 8
     if is_deep and len(image.getbands()) > 1:
         raise ValueError(
-            "it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or give arrays of uint16"
+            "it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or pass arrays of uint16"
         )
 
 
@@ -607,7 +607,7 @@ def _check_tiff(image: Any, channels: int) -> None:
     bits = max(tags.get(_BITS, (1,)))
     samples = tags.get(_SAMPLES, 1)
     if image.n_frames > 1:
-        raise _tiff_with(f"{image.n_frames} pages; save the one that is meant, or give its `copy()`")
+        raise _tiff_with(f"{image.n_frames} pages; save the one that is meant, or pass its `copy()`")
     drops_a_channel = samples == 2 and image.mode == "L"
     if samples > 4 or drops_a_channel:
         raise _tiff_with(f"{samples} channels; expected 1, 3 or 4, or {own_network(samples)}")
@@ -619,4 +619,4 @@ def _check_tiff(image: Any, channels: int) -> None:
         raise _tiff_with("shades of which white is 0; save it with black as 0")
     has_fourth_channel = samples == 4 and channels in (1, 3) and tags.get(_PHOTOMETRIC) == _IS_RGB
     if has_fourth_channel and tags.get(_EXTRA, (0,))[0] == _UNSPECIFIED:
-        raise _tiff_with(f"a fourth channel that is no alpha; save it without, or give {own_network(4)}")
+        raise _tiff_with(f"a fourth channel that is no alpha; save it without, or pass {own_network(4)}")

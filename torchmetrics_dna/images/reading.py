@@ -59,8 +59,8 @@ class Reading:
     skip_unreadable: bool | None = option(
         None,
         "Images",
-        "Skip images that can't be read. Default: compare, diff, rank and monitor skip and list them, and a check then"
-        " fails. make and ranges stop with an error.",
+        "Skip images that can't be read. By default, the commands compare, diff, rank and monitor skip these images and"
+        " list them, and checks such as --fail-above fail. The commands make and ranges stop with an error.",
     )
     progress: Progress | None = None
 

@@ -344,8 +344,8 @@ def _have_same_place(a: Images, b: Images) -> bool:
 def by_number(stream: ImageStream, what: str) -> str:
     """Return the error message if ``what``, such as "A report", needs to access the images of a stream by index."""
     return (
-        f"{what} takes images by number, but {stream.label!r} is a stream, which gives them one after the other; save"
-        " its images in a folder or a .zip, or give a list or a dataset with an index"
+        f"{what} takes images by number, but {stream.label!r} is a stream, which returns them one after the other; save"
+        " its images in a folder or a .zip, or pass a list or a dataset with an index"
     )
 
 

@@ -164,7 +164,7 @@ def _no_images(label: str, *, is_path: bool) -> str:
             continue
         for suffix in kind.suffixes:
             if any(Path(label).glob(f"*{suffix}")):
-                return f"{text}; for the files in it, give {Path(label) / f'*{suffix}'}"
+                return f"{text}; for the files in it, pass {Path(label) / f'*{suffix}'}"
     return text
 
 
@@ -217,7 +217,7 @@ def _inputs_in(file: str, example: Example, column: str | None) -> tuple[str, An
     if kind is None or kind.arrays is None:
         suffixes = ", ".join(_suffixes_of_arrays())
         raise ValueError(
-            f"The extractor ({written('feature')}) takes {example.noun}s, but {public(file)!r} is no file of them; give"
+            f"The extractor ({written('feature')}) takes {example.noun}s, but {public(file)!r} is no file of them; pass"
             f" {suffixes}, or for pictures a network, such as clip_im_vit_b16"
         )
     if not is_address(file) and not Path(file).exists():
@@ -317,7 +317,7 @@ def _refuse_misused(source: Any) -> None:
             "Expected images, but got a DataFrame; pass the column that has them, as `list(table['image'])`"
         )
     if hasattr(source, "read"):
-        raise TypeError(f"Expected images, but got an open {type(source).__name__}; give its name, or its `read()`")
+        raise TypeError(f"Expected images, but got an open {type(source).__name__}; pass its name, or its `read()`")
 
 
 def _open_path(text: str, reading: Reading) -> Images:
@@ -386,7 +386,7 @@ def _check_local(text: str, files: Sequence[str]) -> None:
             refuse(err)
         is_single_folder = stat.S_ISDIR(mode) and len(files) == 1
         if not stat.S_ISREG(mode) and not is_single_folder:
-            raise ValueError(f"{file!r} is not a regular file; give {_files()}")
+            raise ValueError(f"{file!r} is not a regular file; pass {_files()}")
 
 
 def _open_unknown_suffix(text: str, files: Sequence[str]) -> ImageSource:
@@ -399,7 +399,7 @@ def _open_unknown_suffix(text: str, files: Sequence[str]) -> ImageSource:
     first = files[0]
     if not is_address(first):
         if not is_image_file(first):
-            raise ValueError(f"{first!r} is no source of images; give {_files()} ({', '.join(EXTENSIONS)} or another)")
+            raise ValueError(f"{first!r} is no source of images; pass {_files()} ({', '.join(EXTENSIONS)} or another)")
         return open_files(files, public(text))
     folder = files_below(first) if len(files) == 1 else None
     if folder is None:
@@ -513,7 +513,7 @@ def open_lists(lists: Sequence[str], label: str, _: Reading) -> ImageSource:
         first = files[:_FIRST]
         if first and not any(is_address(file) or os.path.lexists(file) for file in first):
             raise ValueError(
-                f"{public(name)!r} is read as a list of images, a path a line, but there is no file {first[0]!r}; give"
+                f"{public(name)!r} is read as a list of images, a path a line, but there is no file {first[0]!r}; pass"
                 " paths from the list's own folder"
             )
         sources.append(open_files(files, public(name)))

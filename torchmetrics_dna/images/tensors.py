@@ -64,7 +64,7 @@ def _check_dtype(imgs: Tensor, normalize: bool) -> None:
         if imgs.is_floating_point():
             remedy = "for floats in [0, 1] set `normalize=True`"
         else:
-            remedy = "if they lie in 0 to 255, give `imgs.to(torch.uint8)`"
+            remedy = "if they lie in 0 to 255, pass `imgs.to(torch.uint8)`"
         raise ValueError(f"Argument `imgs` expected to be uint8, but got {imgs.dtype}; {remedy}")
 
 
@@ -98,9 +98,9 @@ def _remedy_of_type(imgs: Any, normalize: bool, channels: Sequence[int]) -> str:
     if isinstance(imgs, np.ndarray):
         has_channels_last = imgs.ndim == 4 and imgs.shape[3] in channels and imgs.shape[1] not in channels
         moved = ".movedim(3, 1)" if has_channels_last else ""
-        return f"; give `{_from_numpy('imgs', [imgs])}{moved}`"
+        return f"; pass `{_from_numpy('imgs', [imgs])}{moved}`"
     if isinstance(imgs, dict):
-        return "; give images, the metric runs the network"
+        return "; pass images, the metric runs the network"
     if isinstance(imgs, str):
         return "; paths go to `compare`, `rank` and `make_dna`"
     if not isinstance(imgs, (list, tuple)) or not imgs:
@@ -118,7 +118,7 @@ def _remedy_of_type(imgs: Any, normalize: bool, channels: Sequence[int]) -> str:
 
 
 # Remedy for images of different sizes. A metric accepts them one at a time, because it resizes each image itself.
-_ONE_AT_A_TIME = "; their sizes differ: give one at a time, each as `{}`"
+_ONE_AT_A_TIME = "; their sizes differ: pass one at a time, each as `{}`"
 
 
 def _remedy_of_tensors(imgs: Sequence[Tensor]) -> str:
@@ -126,7 +126,7 @@ def _remedy_of_tensors(imgs: Sequence[Tensor]) -> str:
     are_batches = imgs[0].ndim != 3
     has_one_size = len({img.shape[-3:] for img in imgs}) == 1
     if has_one_size:
-        return "; give `torch.cat(imgs)`" if are_batches else "; give `torch.stack(imgs)`"
+        return "; pass `torch.cat(imgs)`" if are_batches else "; pass `torch.stack(imgs)`"
     return _ONE_AT_A_TIME.format("img" if are_batches else "img[None]")
 
 
@@ -136,7 +136,7 @@ def _remedy_of_arrays(imgs: Sequence[NDArray[Any]], channels: Sequence[int]) -> 
     moved = ".movedim(3, 1)" if has_channels_last else ""
     has_one_size = len({img.shape for img in imgs}) == 1
     if has_one_size:
-        return f"; give `{_from_numpy('numpy.stack(imgs)', imgs)}{moved}`"
+        return f"; pass `{_from_numpy('numpy.stack(imgs)', imgs)}{moved}`"
     return _ONE_AT_A_TIME.format(f"{_from_numpy('numpy.stack([img])', imgs)}{moved}")
 
 
@@ -147,7 +147,7 @@ def _remedy_of_pictures(imgs: Sequence[Image.Image], normalize: bool, channels: 
     scale = " / 255" if normalize else ""
     has_one_size = len({img.size for img in imgs}) == 1
     if has_one_size:
-        return f"; give `torch.from_numpy(numpy.stack([img.convert({mode!r}) for img in imgs])){axes}{scale}`"
+        return f"; pass `torch.from_numpy(numpy.stack([img.convert({mode!r}) for img in imgs])){axes}{scale}`"
     return _ONE_AT_A_TIME.format(f"torch.from_numpy(numpy.stack([img.convert({mode!r})])){axes}{scale}")
 
 
@@ -190,7 +190,7 @@ def check_unmasked(array: Any, subject: str) -> None:
     if isinstance(array, np.ma.MaskedArray):
         raise ValueError(
             f"{subject} expected to be a plain array, but got a masked one; pass `numpy.ma.filled(array, value)`, or"
-            " leave out what is masked"
+            " omit what is masked"
         )
 
 
@@ -255,13 +255,13 @@ def scale_remedy(low: float, high: float, clamp: str = "clamp") -> str:
     """
     # Pixels in [0, 255] have values far above 1.
     if low >= 0 and _SLIGHTLY_HIGH < high <= 255:
-        return "; give `imgs / 255`"
+        return "; pass `imgs / 255`"
     if -3 <= low < -1 and high <= 3:
-        return "; leave out `Normalize`, which is the extractor's"
+        return "; omit `Normalize`, which is the extractor's"
     if -1 <= low < _SLIGHTLY_LOW and high <= 1:
-        return "; give `(imgs + 1) / 2`"
+        return "; pass `(imgs + 1) / 2`"
     if low >= _SLIGHTLY_LOW and high <= _SLIGHTLY_HIGH:
-        return f"; give `imgs.{clamp}(0, 1)`"
+        return f"; pass `imgs.{clamp}(0, 1)`"
     return ""
 
 
@@ -269,7 +269,7 @@ def _shape_remedy(imgs: Tensor) -> str:
     """Return a remedy for a shape other than ``(B, 3, H, W)``, as the end of a message."""
     match tuple(imgs.shape):
         case (_, 1, _, _):
-            return "; give `imgs.expand(-1, 3, -1, -1)`, or a DNAExtractor with `channels=1`"
+            return "; pass `imgs.expand(-1, 3, -1, -1)`, or a DNAExtractor with `channels=1`"
         case (_, 4, _, _):
             remedy = "imgs[:, :3]"
         case (_, _, _, 3):
@@ -281,17 +281,17 @@ def _shape_remedy(imgs: Tensor) -> str:
         case (_, _, _):
             remedy = "imgs[:, None].expand(-1, 3, -1, -1)"
         case (_, _):
-            return "; give a grey image as `imgs.expand(1, 3, -1, -1)`, and other inputs to `inputs='any'`"
+            return "; pass a grey image as `imgs.expand(1, 3, -1, -1)`, and other inputs to `inputs='any'`"
         case (_, channels, _, _):
-            return f"; for other images than RGB, give a DNAExtractor of your own network with `channels={channels}`"
+            return f"; for other images than RGB, pass a DNAExtractor of your own network with `channels={channels}`"
         case _:
-            return "; for inputs that are no images, give a DNAExtractor with `inputs='any'`"
-    return f"; give `{remedy}`"
+            return "; for inputs that are no images, pass a DNAExtractor with `inputs='any'`"
+    return f"; pass `{remedy}`"
 
 
 # Numbers of channels that are converted to each other.
 _GREY_OR_RGB = (1, 3)
-EMBEDDINGS = "give embeddings to the feature 'identity', whose neurons are their columns"
+EMBEDDINGS = "pass embeddings to the feature 'identity', whose neurons are their columns"
 
 
 class _Remedy(NamedTuple):
@@ -371,7 +371,7 @@ class ArrayFormat(NamedTuple):
         message = f"{what} must have shape {expected}, {self._got}"
         remedy = self._remedy(most_axes, channels or 3)
         if remedy:
-            message += f"; give {remedy}"
+            message += f"; pass {remedy}"
         raise ValueError(message)
 
     def _check_type(self, what: str, most_axes: int) -> None:
@@ -386,11 +386,11 @@ class ArrayFormat(NamedTuple):
             return
         remedy = ""
         if name == "bool":
-            remedy = "; give `imgs * 1.0`"
+            remedy = "; pass `imgs * 1.0`"
         elif "int" in name:
             to_uint8 = "imgs.to(torch.uint8)" if self.is_tensor else 'imgs.astype("uint8")'
             to_uint16 = to_uint8.replace("uint8", "uint16")
-            remedy = f"; give `{to_uint8}` if they lie in 0 to 255, `{to_uint16}` if in 0 to 65535"
+            remedy = f"; pass `{to_uint8}` if they lie in 0 to 255, `{to_uint16}` if in 0 to 65535"
         raise ValueError(f"{what} must be uint8, uint16, or floating point in [0, 1], {self._got}{remedy}")
 
     @property

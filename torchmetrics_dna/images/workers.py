@@ -36,7 +36,7 @@ _QUEUE_SIZE = 8
 _SECONDS = 0.1
 # Item that a reader appends after its last item.
 _END = object()
-_MODULES = "give classes and functions of modules"
+_MODULES = "pass classes and functions of modules"
 
 
 def decoded(loader: DataLoader[Any]) -> Iterator[Any]:

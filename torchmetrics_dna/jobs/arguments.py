@@ -56,7 +56,8 @@ class Network:
     properties: bool | None = option(
         None,
         "Network",
-        "Also measure properties of the images, such as sharpness, noise and size. Default: for two sets of compare.",
+        "Also measure properties of the images, such as sharpness, noise and size. By default, they are measured if"
+        " compare gets two sets.",
     )
     device: str | None = option(
         None, "Machine", "Device of the network, such as cpu or cuda:1. Default: CUDA if available."

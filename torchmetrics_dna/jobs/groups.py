@@ -48,7 +48,7 @@ def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], obje
         return None
     if not callable(groups) and not isinstance(groups, str):
         raise ValueError(
-            f"{argument('groups')} is a sequence, but {images.label!r} is a stream; give 'folder', 'prefix:REGEX' or a"
+            f"{argument('groups')} is a sequence, but {images.label!r} is a stream; pass 'folder', 'prefix:REGEX' or a"
             " function of an image's name"
         )
     group_of = _group_of(groups)
@@ -145,7 +145,7 @@ def _matched(expression: str, name: str) -> str:
         raise ValueError(f"{argument('groups')} has no regular expression, {expression!r}: {err}") from err
     if match is None:
         where = f"at the beginning of {name!r}, the name without folders"
-        raise ValueError(f"{expression!r} matches nothing {where}; give another expression, or 'folder'")
+        raise ValueError(f"{expression!r} matches nothing {where}; pass another expression, or 'folder'")
     return match[1] if match.re.groups else match[0]
 
 
@@ -169,7 +169,7 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
         if not isinstance(side, ImageSource):
             raise ValueError(
                 f"{argument('pairs')} takes images by number on all sides, but got a DNA or a stream, such as a"
-                f" DataLoader; give its dataset, or leave {written('pairs')} out"
+                f" DataLoader; pass its dataset, or omit {written('pairs')}"
             )
         sources.append(side)
     keys_of_sides = [keys_of_pairs(source, pairs) for source in sources]
@@ -228,7 +228,7 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
         if len(keys_a) != len(keys_b):
             raise ValueError(
                 f"Images are paired by their order, but {a.label!r} has {len(keys_a):,} and {b.label!r} has"
-                f" {len(keys_b):,}; leave out those without a partner, or pass {written('pairs', 'name')}"
+                f" {len(keys_b):,}; omit those without a partner, or pass {written('pairs', 'name')}"
             )
         return
     _check_unique(a, keys_a)
@@ -238,7 +238,7 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
         if len(alone) == len(side):
             raise ValueError(
                 f"{argument('pairs')} finds a partner in {b.label!r} for no image of {a.label!r}: {keys_a[0]!r} is none"
-                f" of {keys_b[0]!r}, ...; give partners the same name, or pair them by their order with"
+                f" of {keys_b[0]!r}, ...; use the same name for partners, or pair them by their order with"
                 f" {written('pairs', True)}"
             )
         if alone:

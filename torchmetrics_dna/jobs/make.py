@@ -194,8 +194,8 @@ def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str],
     """
     if resume:
         raise ValueError(
-            f"{images.label!r} lives in this process, so it has no parts to resume from; leave out"
-            f" {written('resume')}, or give files"
+            f"{images.label!r} lives in this process, so it has no parts to resume from; omit"
+            f" {written('resume')}, or pass files"
         )
     measured = measure(job, images, distributed=world_size() > 1)
     if rank() == 0:

@@ -51,7 +51,7 @@ def check_on_ray(on: str, images: Images) -> None:
         remedy = f"a GPU here is a {written('device')}"
         raise ValueError(f"{argument('on')} expected to be {expected}, but got {on!r}; {remedy}")
     if isinstance(images, ImageStream) and not images.of_files:
-        raise ValueError(f"{images.label!r} lives in this process, so Ray can't read it; give files or addresses")
+        raise ValueError(f"{images.label!r} lives in this process, so Ray can't read it; pass files or addresses")
     if world_size() > 1:
         raise ValueError(f"{argument('on')} has workers of its own, but torchrun has started several processes")
 
@@ -216,7 +216,7 @@ def _pickled(ray: Any, parts: Parts) -> bytes:
     except Exception as err:
         # Pickling an object of another package may raise an error of any type.
         raise ValueError(
-            f"{parts.images.label!r} or its extractor can't be sent to workers ({reason_of(err)}); give files or"
+            f"{parts.images.label!r} or its extractor can't be sent to workers ({reason_of(err)}); pass files or"
             " addresses, and a named extractor or a module that can be pickled"
         ) from err
     finally:
@@ -257,7 +257,7 @@ def _finished(
     missing_file = _missing_file(images)
     if missing_file is not None:
         # Without this error, all images would be left out.
-        remedy = "give a folder that all machines share, or an address"
+        remedy = "pass a folder that all machines share, or an address"
         return FileNotFoundError(f"{platform.node()!r} does not have {missing_file!r}; {remedy}")
     try:
         (split,) = job.run(images, [part])

@@ -142,7 +142,7 @@ class Parts:
                 f"The parts in {str(self.folder)!r} are of another job",
                 Identity.of_settings(earlier_description),
                 Identity.of_settings(description),
-                remedy="; delete that folder, or give the same arguments",
+                remedy="; delete that folder, or pass the same arguments",
             )
         self._has_begun = True
         if not num_finished:

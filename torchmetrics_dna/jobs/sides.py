@@ -358,10 +358,10 @@ def check_arguments(arguments: Arguments) -> None:
         check_num_folds(arguments.num_folds)
     if arguments.pairs and not has_folds:
         raise ValueError(
-            f"{argument('pairs')} does not go with {written('num_folds', None)}, since pairs make the folds"
+            f"{argument('pairs')} can't be combined with {written('num_folds', None)}, since pairs make the folds"
         )
     if arguments.pairs and has_groups:
-        raise ValueError(f"{argument('pairs')} does not go with {written('groups')}, since pairs make the folds")
+        raise ValueError(f"{argument('pairs')} can't be combined with {written('groups')}, since pairs make the folds")
     if has_groups and not has_folds:
         raise ValueError(f"{argument('groups')} needs {written('num_folds')}, since it decides what shares a fold")
 
@@ -492,12 +492,12 @@ def _extractor_of_rows(arguments: Arguments, opened: Sequence[Images | DNA]) -> 
     widths += [len(side.decode(0).pixels) for side in opened if isinstance(side, ImageSource)]
     if not widths:
         raise ValueError(
-            "The number of columns of a stream is not known before it is read; give one of the sets as an array, or"
+            "The number of columns of a stream is not known before it is read; pass one of the sets as an array, or"
             " `DNAExtractor('identity:MODEL', inputs='any', example=rows)`"
         )
     for width in widths:
         if width != widths[0]:
-            raise ValueError(f"Embeddings have {widths[0]} and {width} columns; give both of one model")
+            raise ValueError(f"Embeddings have {widths[0]} and {width} columns; pass both of one model")
     options = {"feature": dnas[0].extractor if dnas else "", **given_arguments(arguments.feature)}
     return DNAExtractor(**options, inputs="any", example=torch.zeros(2, widths[0]))
 

@@ -218,7 +218,8 @@ class Checkpoints:
         steps: set[int] = set()
         for path in self.folder.iterdir():
             match = _STEP.fullmatch(path.name)
-            # This class writes one spelling of a step. Other files, such as with more zeros, are not its own.
+            # This class writes the number of a step with a fixed number of digits. Ignore files with more or fewer
+            # digits.
             if match is not None and path.name == _file(int(match[1])):
                 steps.add(int(match[1]))
         return steps
@@ -412,7 +413,7 @@ def _check_processes(folder: str | os.PathLike[str], distributed: bool) -> None:
     """Raise ValueError if several processes would write to one folder without working together."""
     if rank() and not distributed:
         raise ValueError(
-            f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"
+            f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; pass"
             " distributed=True in all of them, or leave it to process 0"
         )
 

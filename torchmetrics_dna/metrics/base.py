@@ -464,8 +464,8 @@ class ImageMetric(CheckedMetric):
     def _check_merge(self, states: dict[str, Any], in_window: bool) -> dict[str, Any]:
         if in_window and not self.reset_real_features and "real" in self._sides:
             raise ValueError(
-                "A window of updates can't go with `reset_real_features=False`, since each would hold the real images"
-                " again; give `reset_real_features=True`, or the real side as `reference`"
+                "A window of updates can't keep real images (`reset_real_features=False`), since each would hold them"
+                " again; pass `reset_real_features=True`, or the real side as `reference`"
             )
         incoming = self._check_fit(states)
         merged: dict[str, Any] = {}
@@ -530,7 +530,7 @@ class ImageMetric(CheckedMetric):
             for tensor in tensors:
                 if tensor.dtype != dtype:
                     raise ValueError(
-                        f"Expected state variable {name} to be {dtype}, but got {tensor.dtype}; give the state as it"
+                        f"Expected state variable {name} to be {dtype}, but got {tensor.dtype}; pass the state as it"
                         " was saved, without a change of precision"
                     )
 

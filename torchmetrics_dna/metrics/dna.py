@@ -85,7 +85,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         sides = ("real", "fake") if reference is None else ("fake",)
         super().__init__(statistic, sides, normalize, reset_real_features, reference, **kwargs)
         if pairs and statistic.num_folds is None:
-            raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._fold_remedy}")
+            raise ValueError(f"Argument `pairs` requires `num_folds` or `debias`; {self._fold_remedy}")
         check_one_of("reduction", reduction, MetricReduction)
         check_bool("debias", debias)
         check_bool("pairs", pairs)
@@ -96,7 +96,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
         if debias and averaging.why_noisy:
-            raise ValueError(f"Argument `debias` does not go with this: {averaging.why_noisy}")
+            raise ValueError(f"Argument `debias` can't be used here: {averaging.why_noisy}")
         self._num_terms = self.neurons.total if distance.granularity == "neuron" else len(self.neurons)
         self._averaging = averaging
         self._settings |= {
@@ -132,7 +132,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     def _check_groups(self, groups: Sequence[Hashable] | None, num_images: int) -> None:
         """Raise ValueError if the argument ``groups`` does not fit the metric or the images."""
         if groups is not None and self._statistic.num_folds is None:
-            raise ValueError(f"Argument `groups` goes with folds of images; {self._fold_remedy}")
+            raise ValueError(f"Argument `groups` requires folds of images; {self._fold_remedy}")
         if self.pairs and groups is None:
             raise ValueError("Argument `groups` expected to have the pair of each image, since `pairs` is True")
         if groups is not None and len(groups) != num_images:
@@ -530,9 +530,9 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         check_one_of("statistics", statistics, Statistics)
         from_histograms = statistics == "activations"
         if not from_histograms and (num_bins is not None or ranges is not None):
-            raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'")
+            raise ValueError("Arguments `num_bins` and `ranges` require statistics='activations'")
         if from_histograms and (num_folds or debias or pairs):
-            raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'")
+            raise ValueError("Arguments `num_folds`, `debias` and `pairs` require statistics='means'")
         dnas = given_dna(reference, GaussianDNA)
         setup = set_up(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
         if from_histograms:

@@ -142,7 +142,7 @@ def _given_features(reference: Features | str | os.PathLike[str] | None, layer: 
     if len(features.neurons) != 1:
         raise ValueError(f"Argument `reference` expected to be features of one layer, but got {features!r}; select one")
     if layer not in (None, features.layer):
-        raise ValueError(f"Argument `layer` is {layer!r}, but `reference` is of {features.layer!r}; leave `layer` out")
+        raise ValueError(f"Argument `layer` is {layer!r}, but `reference` is of {features.layer!r}; omit `layer`")
     return features
 
 

@@ -393,7 +393,7 @@ def check_fits_score(score: Score, reference: DNA | None, contrast: object) -> N
         got = "none" if reference is None else type(reference).__name__
         raise TypeError(
             f"Argument `reference` expected to be a {expected.__name__} or the path of one for the score {score!r}, but"
-            f" got {got}; give reference=make_dna(images, kind={representation!r}), of images as they should be;"
+            f" got {got}; pass reference=make_dna(images, kind={representation!r}), of images as they should be;"
             " to find outliers without a reference, use rank(images)"
         )
     if score != "contrast":
@@ -401,7 +401,7 @@ def check_fits_score(score: Score, reference: DNA | None, contrast: object) -> N
     elif contrast is None:
         raise ValueError(
             "Argument `contrast` expected to be a HistogramDNA or the path of one for the score 'contrast', but got"
-            " None; give the DNA of the pool, or use rank(images, reference)"
+            " None; pass the DNA of the pool, or use rank(images, reference)"
         )
 
 

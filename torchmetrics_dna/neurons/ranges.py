@@ -171,7 +171,7 @@ class ActivationRanges:
             return self.take(self.neurons.find(neurons), neurons)
         except ValueError as err:
             raise ValueError(
-                f"The ranges do not fit, {err}; give ranges of this extractor, or {written('layers')} that they have"
+                f"The ranges do not fit, {err}; pass ranges of this extractor, or {written('layers')} that they have"
             ) from err
 
     def save(self, path: str | os.PathLike[str]) -> None:

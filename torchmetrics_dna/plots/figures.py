@@ -123,7 +123,7 @@ def plot_layers(
         size = (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
         axes = _new_axes(comparison, names, size, len(shown))
     else:
-        axes = given_axes(ax, [result.distance.name for result in shown], "distance", "or give `distance`")
+        axes = given_axes(ax, [result.distance.name for result in shown], "distance", "or pass `distance`")
         width = axes[0].get_window_extent().width / axes[0].figure.dpi
         put_title(axes[0], versus(comparison, names), width, size=9)
     for i, (axis, result) in enumerate(zip(axes, shown, strict=True)):
@@ -224,7 +224,7 @@ def plot_histograms(
         axes = _new_axes(comparison, names, (max(6, 0.5 + 3 * columns), 1.2 + 2.6 * rows), rows, columns)
         axes[0].figure.supylabel("share of positions (%)", fontsize=10)
     else:
-        axes = given_axes(ax, [f"{layer} {neuron}" for layer, neuron in chosen], "neuron", "or give `neurons`")
+        axes = given_axes(ax, [f"{layer} {neuron}" for layer, neuron in chosen], "neuron", "or pass `neurons`")
     for axis, neuron in zip(axes, chosen, strict=False):
         _draw_histograms(axis, comparison, neuron, names)
     # The last row of a new figure may have more axes than neurons.

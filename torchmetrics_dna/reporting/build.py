@@ -144,7 +144,7 @@ def _format_of_suffix(output: str | os.PathLike[str]) -> Format:
     suffix = Path(output).suffix.lower()
     if suffix and FORMATS.find(suffix) is None:
         suffixes = ", ".join(candidate.suffixes[0] for candidate in FORMATS.values())
-        raise ValueError(f"Argument `output` expected to end in {suffixes}, but got {str(output)!r}; or give `format`")
+        raise ValueError(f"Argument `output` expected to end in {suffixes}, but got {str(output)!r}; or pass `format`")
     suffix_format = format_of(output, HTML)
     if suffix_format.render is None:
         # Only the command line can render text, because the layout of text depends on the terminal.

@@ -50,17 +50,17 @@ def flagged_beside_reference(outliers: Outliers, reference: str, noun: str) -> l
     lines = []
     if outliers.share is not None:
         interval = f"95% CI [{outliers.share.low:.0%}, {outliers.share.high:.0%}]"
-        lines.append(f"About {outliers.share.share:.0%} of these {noun}s are outliers ({interval}).")
+        lines.append(f"An estimated {outliers.share.share:.0%} of these {noun}s are outliers ({interval}).")
         if has_more:
-            lines.append("Not all of them can be identified one by one.")
+            lines.append("Not all of them can be identified one by one, so fewer are flagged.")
     lines += _flagged(outliers, reference, noun)
     lines += _test_of_the_others(outliers, noun, has_more=has_more)
     if are_many(outliers) and outliers.has_properties:
-        lines.append(f"So many {noun}s may have been changed in the same way. Use `compare` to find the change.")
+        lines.append(f"If all of these {noun}s were changed in the same way, `compare` can find the change.")
     if outliers.has_properties and outliers.too_few is not None and not outliers.num_by_test:
         single_valued = f"{noun}s of a single {value_of(noun)}"
         lines.append(
-            f"With fewer than {outliers.too_few} {noun}s in {reference}, only {single_valued} are flagged one by one."
+            f"With fewer than {outliers.too_few} {noun}s in {reference}, properties flag only {single_valued}."
         )
     return lines
 
@@ -79,8 +79,7 @@ def _test_of_the_others(outliers: Outliers, noun: str, *, has_more: bool) -> lis
         return []
     p = p_figure(test.p_value, "p")
     if outliers.num_by_test:
-        were = "1 of these was" if outliers.num_by_test == 1 else f"{outliers.num_by_test:,} of these were"
-        return [f"{were} flagged by the test for a small number of outliers ({p})."]
+        return [f"{_flagged_by_test(outliers)} ({p})."]
     if outliers.candidates:
         images = f"Other {noun}s" if outliers.named else f"Some {noun}s"
         unusual = ", ".join(outliers.candidates[:_MOST_UNUSUAL])
@@ -88,11 +87,26 @@ def _test_of_the_others(outliers: Outliers, noun: str, *, has_more: bool) -> lis
     if has_more:
         return []
     if test.fewest is None:
-        return [f"There are too few {noun}s for a test of the others."]
+        return [f"There are too few {noun}s to test the {noun}s that are not flagged."]
     further = "further outliers" if outliers.named else "outliers"
     return [
         f"No evidence of {further} ({p}). The test can detect {test.fewest:,} or more among {len(outliers.names):,}."
     ]
+
+
+def _flagged_by_test(outliers: Outliers) -> str:
+    """Return the clause on the number of flagged images that the test for a small number of outliers flagged."""
+    num_flagged = len(outliers.flagged)
+    num_by_test = outliers.num_by_test
+    if num_flagged == 1:
+        were = "It was"
+    elif num_by_test == num_flagged:
+        were = f"All {num_flagged:,} were"
+    elif num_by_test == 1:
+        were = "1 of these was"
+    else:
+        were = f"{num_by_test:,} of these were"
+    return f"{were} flagged by the test for outliers"
 
 
 def flagged_in_folder(outliers: Outliers, noun: str) -> list[str]:
@@ -177,7 +191,7 @@ def _flagged_in_b(comparison: Comparison, outliers: Outliers) -> list[str]:
         relative_to = "within the set"
     elif comparison.explanation is not None and comparison.explanation.causes is not None:
         # The previous sentence is about A after a change.
-        relative_to = f"relative to unchanged {reference}"
+        relative_to = f"relative to the original {reference}"
     else:
         relative_to = f"relative to {reference}"
     total = f"of {images_in_words(len(outliers.names), comparison.noun)} in {comparison.names[1]}"

@@ -49,7 +49,7 @@ _OPAQUE = 0.85
 # Quantiles of all values of the maps of a set. The two ends of the maps' scale are these quantiles, so that single
 # places do not decide the scale.
 _MAPPED = (0.01, 0.99)
-# Maps are flat if their spread is at most this share of their largest value, which is the size of rounding errors.
+# A map is flat if its spread is at most this share of its largest value. Rounding errors are about as large.
 _FLAT = 1e-9
 _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "centre", "right")

@@ -611,7 +611,7 @@ def rows(sets: Comparisons) -> list[dict[str, Any]]:
         for row in rows:
             name = row["set"]
             row |= _ratio_figures(record.key, ratios.get(name), property_ratios.get(name))
-            row[f"{record.key}_p_further"] = sets.p_farther(name, distance)
+            row[f"{record.key}_p_farther"] = sets.p_farther(name, distance)
     return rows
 
 

@@ -168,7 +168,7 @@ def _p_of_answer(comparison: Comparison) -> str:
     """Return the p-value of the test, and a remark if the test includes image properties."""
     p = p_figure(comparison.p_value_of_any, "p")
     if comparison.p_value_of_properties is not None and p != p_figure(comparison.p_value, "p"):
-        return f"{p}, with properties"
+        return f"{p} for activations and {comparison.noun} properties together"
     return p
 
 
@@ -184,7 +184,7 @@ def _how_far(comparison: Comparison, result: Result) -> str:
         within_noise = f"{name} is within sampling noise ({p})"
         if interval.high > 0:
             largest = distance_in_words(result.distance, interval.high)
-            return f"{within_noise}. Distances above {largest} are excluded ({interval.ci})"
+            return f"{within_noise}. The true distance is at most {largest} ({interval.ci})"
         return within_noise
     if result.few_differ is not None:
         return f"No shift on average, but {result.few_differ.number_in_words} ({p})"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 ALIKE = 0.97
 # Least likeness of an image that is near. It is a variant, such as the same drawing in other colours.
 NEAR = 0.9
-# Without pictures, an image with a smaller ratio of distances is called a copy.
+# If there are no pictures to compare, an image counts as a copy if the distance to its closest image is less than this
+# part of the distance to the other images.
 COPY = 0.5
 ALONE = "One image has no others to compare it with; pass more images (15 or more to flag outliers), or a reference"
 # Number of nearest images whose pictures are compared.

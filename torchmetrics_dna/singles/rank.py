@@ -156,7 +156,7 @@ def _check_without_reference(
     has_other_score = score is not None and score != "outlier"
     if nearest is None and (contrast is not None or has_other_score):
         raise ValueError(
-            "Argument `reference` expected to be images or a DNA, but got None; give it, or leave out `score` and"
+            "Argument `reference` expected to be images or a DNA, but got None; pass it, or omit `score` and"
             " `contrast`, to find outliers within the set"
         )
 

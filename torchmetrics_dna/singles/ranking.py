@@ -168,7 +168,7 @@ class Ranking(Shown):
         """
         if self.typical is None:
             raise ValueError(
-                "A limit takes scores of the reference's own images, each left out, but this ranking has none; give the"
+                "A limit takes scores of the reference's own images, each left out, but this ranking has none; pass the"
                 " reference as images, and a score other than 'local'"
             )
         return score_limit(self.typical, share)
@@ -201,7 +201,7 @@ class Ranking(Shown):
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
-                f" says nothing about single {self.noun}s; give others as the contrast, or rank by another score"
+                f" says nothing about single {self.noun}s; pass others as the contrast, or rank by another score"
             )
         if self.nearest is not None and self.nearest.copies.any():
             notices.append(self._notice_of_copies(self.nearest))
@@ -209,29 +209,30 @@ class Ranking(Shown):
 
     def _notices_of_own(self, num_own: int) -> list[str]:
         """Return caveats about ranked images that are the reference's own; none for a reference of a single image."""
-        verb = "is" if num_own == 1 else "are"
-        how_many = f"{num_own:,} of {self.size} {verb} the reference's own"
+        belong = "belongs" if num_own == 1 else "belong"
+        how_many = f"{num_own:,} of {self.size} {belong} to the reference"
         if self.score == "local" or (self.typical is None and self.score == "outlier"):
-            return [f"{how_many}, which it is made of, so that their scores are too low"]
+            return [f"{how_many}, so their scores are too low"]
         if self.reference is not None and self.reference.num_images < 2:
             return []
-        notice = f"{how_many}, and scored against its other {self.noun}s"
+        compared = f"Each of these {self.noun}s was compared with the other {self.noun}s of the reference"
         if self.score == "outlier":
-            notice += "; the test for a few outliers leaves them out"
-        return [notice]
+            compared += ", and the test for outliers did not use it"
+        return [f"{how_many}. {compared}"]
 
     def _notice_of_copies(self, nearest: Nearest) -> str:
         """Return the caveat on the number of images that look like copies, with the rule that defines a copy."""
         num_copies = int(nearest.copies.sum())
         look = "looks like a copy" if num_copies == 1 else "look like copies"
-        original = "another" if self.is_alone else f"one of the {self.noun}s that were looked up"
+        original = f"another {self.noun}" if self.is_alone else f"an {self.noun} of the index"
         if nearest.likeness is None:
-            rule = "half as far from it, or less, than it is from all others there"
+            rule = f"The distance to its closest {self.noun} is less than half of the distance to every other one"
         else:
             rule = (
-                f"aligned, mirrored or cropped, their pixels correlate by {ALIKE:g} or more; near is {NEAR:g} or more"
+                "After alignment, mirroring or cropping, the pixels of both have a correlation of at least"
+                f" {ALIKE:g} ({NEAR:g} for a near image)"
             )
-        return f"{images_in_words(num_copies, self.noun)} of {len(self.names)} {look} of {original}: {rule}"
+        return f"{images_in_words(num_copies, self.noun)} of {len(self.names)} {look} of {original}. {rule}"
 
     def maps(self, places: Sequence[int]) -> Tensor:
         """Compute heat maps that show where images are unlike the reference. The images are read once more.

@@ -129,7 +129,7 @@ class Statistic(ABC):
         """
 
     def merge_(self, state: State, earlier: State) -> None:
-        """Add the state ``earlier`` of other images in place. Its rows come before the rows of ``state``."""
+        """Add ``earlier``, a state of other images, to ``state``. Its rows come before the rows of ``state``."""
         for name, field in self.fields.items():
             if field.reduction == "cat":
                 rows_of(state, name)[:0] = rows_of(earlier, name)

@@ -187,7 +187,7 @@ def _extractor(
     """
     if isinstance(feature, DNAExtractor):
         if layers is not None:
-            raise ValueError("Argument `layers` goes with a named feature; give it to the DNAExtractor")
+            raise ValueError("Argument `layers` requires a named feature; pass it to the DNAExtractor")
         return feature
     settings = given_arguments(feature)
     network: Any = settings.pop("feature", None)
@@ -215,7 +215,7 @@ def _extractor_for(dna: DNA, network: Any, layers: Sequence[str] | None, setting
     if isinstance(network, str):
         raise ValueError(
             f"{argument('feature')} is {network!r}, but the given DNA was made by {dna.extractor!r};"
-            f" leave {written('feature')} out to take that"
+            f" omit {written('feature')} to take that"
         )
     return DNAExtractor(network, layers=layers or list(dna.neurons), **settings)
 
@@ -240,7 +240,7 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
         if num_bins is not None and num_bins != bins:
             raise ValueError(
                 f"{argument('num_bins')} is {num_bins}, but the given DNA has {bins} bins;"
-                f" leave {written('num_bins')} out to take these"
+                f" omit {written('num_bins')} to take these"
             )
         if bins != bins_of_dnas[0]:
             raise ValueError(
@@ -276,7 +276,7 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
         return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **arguments)
     except ValueError as err:
         raise ValueError(
-            f"Can't build the extractor {dna.extractor!r} of this DNA; give it as {written('feature')}: {err}"
+            f"Can't build the extractor {dna.extractor!r} of this DNA; pass it as {written('feature')}: {err}"
         ) from err
 
 
@@ -295,7 +295,7 @@ def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
         f"The given DNA and {written('feature')} don't fit",
         Identity.of(**dna.origin),
         identity_of_extractor(dna, extractor),
-        remedy=f"; leave {written('feature')} and its options out to take the DNA's",
+        remedy=f"; omit {written('feature')} and its options to take the DNA's",
     )
 
 

@@ -10,7 +10,7 @@ from torchmetrics_dna.dna.shared import as_gaussian, has_means, shared_neurons
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.properties import BANDS, LAYER, neuron_name
-from torchmetrics_dna.words.explanation import Explanation, PropertyDifference, affected_property
+from torchmetrics_dna.words.explanation import Explanation, PropertyDifference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -117,8 +117,8 @@ def _agreement(change: str, directions: Mapping[str, int]) -> int:
         and 0 otherwise.
 
     """
-    direction = directions.get(affected_property(change), 0)
-    return -direction if CHANGES[change].moves.endswith("-") else direction
+    measured = directions.get(CHANGES[change].affected, 0)
+    return measured * CHANGES[change].direction
 
 
 def _guess(causes: Causes, directions: Mapping[str, int]) -> Causes | None:
@@ -134,9 +134,9 @@ def _guess(causes: Causes, directions: Mapping[str, int]) -> Causes | None:
     change, amount = causes.likeliest
     if _agreement(change, directions) <= 0:
         return None
-    affected = {affected_property(name) for name in CHANGES}
+    affected = {candidate.affected for candidate in CHANGES.values()}
     clearest = [name for name in directions if name in affected][:_CLEAREST]
-    if affected_property(change) not in clearest:
+    if CHANGES[change].affected not in clearest:
         return None
     return replace(causes, names=(change,), amounts=(amount,))
 

@@ -174,7 +174,7 @@ def _explained_pairs(pixels: PixelDifferences) -> str:
 
 
 def has_exact_change(explanation: Explanation) -> bool:
-    """True if a change of all pixels explains the difference of pairs."""
+    """True if one change of all pixels explains the difference between the two images of each pair."""
     return explanation.pixels is not None and explanation.pixels.change is not None
 
 
@@ -200,30 +200,31 @@ def difference(explanation: Explanation) -> list[str]:
             f"{count_b:,} of {images_in_words(total)} in {b} have no colour, and {count_a or 'none'} in {a}",
         ]
     if causes is not None:
-        return _explained(differs, a, causes)
+        return _explained(differs, explanation.names, causes)
     if explanation.is_searched:
         return [differs, _unexplained(explanation)]
     return [differs]
 
 
-def _explained(differs: str, a: str, causes: Causes) -> list[str]:
+def _explained(differs: str, names: tuple[str, str], causes: Causes) -> list[str]:
     """Return clauses on the changes of A that explain the difference, and on the distance that remains afterwards.
 
     Args:
         differs: Clause that the sets differ.
-        a: Name of A.
+        names: Names of A and of B.
         causes: The changes.
 
     """
+    a, b = names
     share = causes.bins[-1] / causes.bins[0]
     if share == 0:
         return [
             f"{differs}: it looks like {a} {causes.in_words}",
-            f"With {a} changed in this way, the remaining distance is within sampling noise",
+            f"After changing {a} in this way, the remaining distance to {b} is within sampling noise",
         ]
     return [
         f"{differs}: in part, it looks like {a} {causes.in_words}",
-        f"With {a} changed in this way, {100 * share:.0f}% of the distance remains",
+        f"After changing {a} in this way, {100 * share:.0f}% of the distance remains",
     ]
 
 
@@ -291,18 +292,11 @@ def _without_repeats(properties: Sequence[PropertyDifference]) -> list[PropertyD
     return independent
 
 
-def affected_property(change: str) -> str:
-    """Return the image property that a change affects most; empty if there is none."""
-    # This is the name of the property, a space and a sign.
-    property_and_sign = CHANGES[change].moves
-    return property_and_sign[:-2]
-
-
 def _affected_properties(causes: Causes | None) -> list[str]:
     """Return the image property that each change affects most."""
     if causes is None:
         return []
-    return [affected_property(name) for name in causes.names]
+    return [CHANGES[name].affected for name in causes.names]
 
 
 def _property_in_words(measured: PropertyDifference) -> str:
