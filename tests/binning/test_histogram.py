@@ -266,6 +266,25 @@ def test_every_number_of_half_precision(way: str, dtype: torch.dtype) -> None:
         check(way, values, low, high, 1000)
 
 
+def test_parts_of_several_layouts_are_counted_by_several_threads() -> None:
+    """No count is lost if two parts of a batch, whose layouts in memory differ, have activations in the same bins."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(14, 37, 14, 13, generator=generator)
+    channels_last = images.contiguous(memory_format=torch.channels_last)
+    activations = Activations({"x": images[:6]}, {"x": channels_last[6:12]}, {"x": images[12:]})
+    bins = bins_within(torch.full((37,), -2.5), torch.full((37,), 3.0), 100)
+    expected = by_numpy(images.numpy(), np.full(37, -2.5), np.full(37, 3.0), 100)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for _ in range(200):
+            counts = torch.zeros(37, 100, dtype=torch.int64)
+            by_numba(counts, activations, bins)
+            np.testing.assert_array_equal(counts.numpy(), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(("way", "threads"), [("torch", 2), ("numba", 1), ("numba", 2), ("numba", 5)])
 def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -25,7 +25,7 @@ from torchmetrics_dna.binning import cuda
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 POINTERS = {"counts": "*i64", "centre": "*fp64", "scale": "*fp64", "first": "*fp64"}
 FLOATS = {"offset": "fp32", "factor": "fp32"}  # as Triton takes Python's floats
-MAPS: dict[str, Any] = {"columns": 1, "tile_images": 32, "tile_positions": 128, "stride": 1}
+MAPS: dict[str, Any] = {"columns": 1, "tile_images": 32, "tile_positions": 128, "position_stride": 1}
 TOKENS: dict[str, Any] = {"columns": 8, "tile_images": 1, "tile_positions": 512, "neuron_stride": 1}
 LAYOUTS = {
     "maps": MAPS | {"is_grid": False},
@@ -35,7 +35,8 @@ LAYOUTS = {
 }
 if cuda._BY_VOTES:
     del LAYOUTS["tokens"]  # so many cells are not counted in shared memory
-ALIGNED = {"values", "counts", "image_stride", "neuron_stride", "stride", "positions", "neurons"}  # as in networks
+# As in networks.
+ALIGNED = {"values", "counts", "image_stride", "neuron_stride", "position_stride", "positions", "neurons"}
 THREADS, FLOAT64 = 32 * cuda._WARPS, re.compile(r"\b(DADD|DMUL|DFMA|DSETP|MUFU\.RCP64H)\b|\.F64\b")
 
 

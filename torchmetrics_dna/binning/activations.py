@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -117,8 +117,9 @@ class Activations:
         """
         extremes_of_parts = []
         for part in self.parts:
-            layers = [values.flatten(2) if values.ndim > 2 else values[..., None] for values in part.values()]
-            if not len(layers[0]):
+            layers = [_flat(values) for values in part.values()]
+            num_images = len(layers[0])
+            if num_images == 0:
                 continue
             negated_minima = [(-values.amin((0, 2))).double() for values in layers]
             maxima = [values.amax((0, 2)).double() for values in layers]
@@ -128,12 +129,7 @@ class Activations:
     @cached_property
     def finite(self) -> Tensor:
         """Bool for each layer, ``(layers,)``, on the device. True if the layer has no NaN or infinity."""
-        # Means and extremes are finite if and only if all values are. If they have been computed, only they are read.
-        checked_parts = self.parts
-        if "extremes" in vars(self):
-            checked_parts = (self._by_layer(self.extremes.view(2, -1)),)
-        elif all(layer in self._means for layer in self.layers):
-            checked_parts = ({layer: self._means[layer] for layer in self.layers},)
+        checked_parts = self._parts_to_check()
         extremes: list[Tensor] = []
         for part in checked_parts:
             for values in part.values():
@@ -141,6 +137,18 @@ class Activations:
         # On a device, one launch checks all layers. `stack` promotes types, so finite values stay finite.
         are_finite = torch.stack(extremes).isfinite().view(len(checked_parts), -1, 2)
         return are_finite.all(2).all(0)
+
+    def _parts_to_check(self) -> Sequence[Mapping[str, Tensor]]:
+        """Return the smallest tensors by layer that are finite if and only if all activations of the layer are.
+
+        They are the extremes or the means if these have been computed, and else the parts of the batch themselves.
+        """
+        # The extremes are a cached property, so they have been computed if they are an attribute.
+        if "extremes" in vars(self):
+            return [self._by_layer(self.extremes.view(2, -1))]
+        if all(layer in self._means for layer in self.layers):
+            return [{layer: self._means[layer] for layer in self.layers}]
+        return self.parts
 
     def check(self, wait: bool = True) -> None:
         """Raise ValueError with the first layer that has NaN or infinity, if there is one.
@@ -210,11 +218,16 @@ def in_memory_order(values: Tensor) -> Tensor:
     return values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
 
 
+def _flat(layer: Tensor) -> Tensor:
+    """Return a layer ``(B, n, *positions)`` as ``(B, n, positions)``. A layer ``(B, n)`` has one position."""
+    return layer.flatten(2) if layer.ndim > 2 else layer[..., None]
+
+
 def side_by_side(layer: Tensor) -> Tensor:
     """Return a layer as ``(B, n, positions)``, in which neurons or positions are contiguous, in float32 or float64."""
     if layer.dtype not in (torch.float32, torch.float64):
         layer = layer.float()
-    flat = layer.flatten(2) if layer.ndim > 2 else layer[..., None]
+    flat = _flat(layer)
     if 1 in flat.stride()[1:]:
         return flat
     return flat.contiguous()
@@ -237,7 +250,7 @@ def chunks(activations: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """
     size = _CHUNK if activations.device.type == "cpu" else _DEVICE_CHUNK
     images, neurons = activations.shape[:2]
-    by_neuron = activations.flatten(2).transpose(0, 1) if activations.ndim > 2 else activations.T[..., None]
+    by_neuron = _flat(activations).transpose(0, 1)
     positions = max(1, by_neuron.shape[2])
     neurons_at_once = max(1, size // (max(1, images) * positions))
     images_at_once = max(1, images if neurons_at_once > 1 else size // positions)

@@ -9,7 +9,7 @@ threads at once, and numba's threads break in a forked worker of a loader.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from itertools import groupby
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Number of values of a tile. Together with the bin of each value, they take a fraction of the L2 cache.
 _TILE = 512
+# Number of neurons of a tile if positions are contiguous and many. A layer may have fewer neurons.
+_NARROWEST = 4
 # Largest number of neurons of a tile if neurons are contiguous. They fill whole cache lines, and their counts fit into
 # the L2 cache.
 _WIDEST = 64
@@ -227,17 +229,29 @@ def _stage(task: Any, begin: Any, width: Any, length: Any, staged: Any) -> None:
 
 
 @_compiled
-def _set_rule(bins: Any, wide: Any, neuron: Any, width: Any, length: Any, along_neurons: Any, rule: Any) -> Any:
-    """Write the rule of a tile, whose first neuron is ``neuron``; return True if single precision gives exact bins.
+def _is_exact_in_single(bins: Any, neuron: Any, width: Any) -> Any:
+    """Return True if single precision gives the exact bins of ``width`` neurons from ``neuron`` on.
 
     Single precision is exact on a grid whose bin numbers fit into 24 bits, because the widths are powers of two.
     """
-    is_exact = bins.offset == 0.0
+    is_grid = bins.offset == 0.0
+    if not is_grid:
+        return False
+    for n in range(neuron, neuron + width):
+        is_width_normal = _LEAST_WIDTH <= bins.scale[n] <= 1.0 / _LEAST_WIDTH
+        are_numbers_exact = abs(bins.first[n]) + bins.num_bins < _MOST_SINGLE
+        if not (is_width_normal and are_numbers_exact):
+            return False
+    return True
+
+
+@_compiled
+def _set_rule(bins: Any, wide: Any, neuron: Any, width: Any, length: Any, along_neurons: Any, rule: Any) -> None:
+    """Write the rule of a tile of ``width`` neurons from ``neuron`` on by ``length`` positions."""
     for j in range(width):
         n = neuron + j
         scale = bins.scale[n]
         first = bins.first[n]
-        is_exact &= _LEAST_WIDTH <= scale <= 1.0 / _LEAST_WIDTH and abs(first) + bins.num_bins < _MOST_SINGLE
         wide_factor = 0.0
         wide_first = 0.0
         if wide.num_bins:
@@ -258,7 +272,6 @@ def _set_rule(bins: Any, wide: Any, neuron: Any, width: Any, length: Any, along_
             rule.single[4, i] = 1.0 / scale
             rule.cells[0, i] = j * bins.num_bins
             rule.cells[1, i] = j * wide.num_bins
-    return is_exact
 
 
 @_compiled
@@ -306,7 +319,7 @@ def _number(scaled: Any, size: Any, rule: Any, row: Any, cells: Any, num_bins: A
 
 
 @_compiled
-def _bin(
+def _fill_tile(
     task: Any, image: Any, neuron: Any, position: Any, width: Any, bins: Any, wide: Any, rules: Any, tile: Any
 ) -> Any:
     """Fill a tile with the values at a position of an image, and with the indices of their counts.
@@ -352,10 +365,11 @@ def _new_tile(task: Any) -> Any:
 
 @_compiled
 def _set_rules(bins: Any, wide: Any, neuron: Any, width: Any, task: Any, whole: Any, last: Any) -> Any:
-    """Write the rules of whole tiles and of the last tile of some neurons, and return them for :func:`_bin`."""
-    is_exact = _set_rule(bins, wide, neuron, width, task.length, task.along_neurons, whole)
+    """Write the rules of whole tiles and of the last tile of some neurons, and return them for :func:`_fill_tile`."""
+    _set_rule(bins, wide, neuron, width, task.length, task.along_neurons, whole)
     _set_rule(bins, wide, neuron, width, task.positions % task.length, task.along_neurons, last)
-    return _Rules(whole, last, is_exact and task.memory.itemsize == _SINGLE)
+    is_single = task.memory.itemsize == _SINGLE and _is_exact_in_single(bins, neuron, width)
+    return _Rules(whole, last, is_single)
 
 
 @_compiled
@@ -379,7 +393,8 @@ def _add(counts: Any, first: Any, numbers: Any, size: Any, step: Any) -> None:
 def _move(counts: Any, size: Any, step: Any, cells: Any, first: Any) -> None:
     """Add the counts of a tile, times ``step``, to the counts ``cells[first:]`` of the batch, and set them to 0.
 
-    Groups of zeros are skipped, because most counts are zeros if there are few images.
+    Groups of zeros are skipped, because most counts are zeros if there are few images. At least one group of zeros must
+    follow the counts of the tile, because the last group may extend beyond ``size``.
     """
     for begin in range(0, size, _GROUP):
         filled = np.uint32(0)
@@ -407,39 +422,41 @@ def _count(bins: Any, cells: Any, wide: Any, wide_cells: Any, offsets: Any, step
     """
     num_bins = bins.num_bins
     num_wide = wide.num_bins
-    images = len(task.origins)
+    num_images = len(task.origins)
     all_finite = True
-    whole = _new_rule(task)
-    last = _new_rule(task)
+    whole_rule = _new_rule(task)
+    last_rule = _new_rule(task)
     tile = _new_tile(task)
+    # Counts of some neurons, which all images share, and the same for the images of one fold.
     counts = np.zeros(task.width * num_bins + _GROUP, np.uint32)
     wide_counts = np.zeros(task.width * num_wide + _GROUP, np.uint32)
-    # With few values per bin, most counts of a tile would be zeros.
-    is_sparse = images * task.positions * _SPARSE < num_bins
+    # With few values per bin, most of these counts would be zeros.
+    is_sparse = num_images * task.positions * _SPARSE < num_bins
     is_sparse_wide = task.positions * _SPARSE < num_wide
     for neuron in range(task.begin, task.end, task.width):
         width = min(task.width, task.end - neuron)
-        first = task.first + neuron
-        rules = _set_rules(bins, wide, first, width, task, whole, last)
-        for image in range(images):
-            first_wide = offsets[image] + first * num_wide
+        first_neuron = task.first + neuron
+        first_cell = first_neuron * num_bins
+        rules = _set_rules(bins, wide, first_neuron, width, task, whole_rule, last_rule)
+        for image in range(num_images):
+            first_wide_cell = offsets[image] + first_neuron * num_wide
             for position in range(0, task.positions, task.length):
-                size, is_finite = _bin(task, image, neuron, position, width, bins, wide, rules, tile)
+                size, is_finite = _fill_tile(task, image, neuron, position, width, bins, wide, rules, tile)
                 all_finite &= is_finite
                 if is_sparse:
-                    _add(cells, first * num_bins, tile.numbers, size, step)
+                    _add(cells, first_cell, tile.numbers, size, step)
                 else:
                     _add(counts, 0, tile.numbers, size, np.uint32(1))
                 if num_wide and is_sparse_wide:
-                    _add(wide_cells, first_wide, tile.wide_numbers, size, step)
+                    _add(wide_cells, first_wide_cell, tile.wide_numbers, size, step)
                 elif num_wide:
                     _add(wide_counts, 0, tile.wide_numbers, size, np.uint32(1))
             # Consecutive images of one fold are counted together.
-            is_last_of_fold = image + 1 == images or offsets[image] != offsets[image + 1]
+            is_last_of_fold = image + 1 == num_images or offsets[image] != offsets[image + 1]
             if num_wide and not is_sparse_wide and is_last_of_fold:
-                _move(wide_counts, width * num_wide, step, wide_cells, first_wide)
+                _move(wide_counts, width * num_wide, step, wide_cells, first_wide_cell)
         if not is_sparse:
-            _move(counts, width * num_bins, step, cells, first * num_bins)
+            _move(counts, width * num_bins, step, cells, first_cell)
     return all_finite
 
 
@@ -458,9 +475,10 @@ def _score(bins: Any, wide: Any, references: Any, weights: Any, distances: Any, 
     """
     num_bins = bins.num_bins
     all_finite = True
-    whole = _new_rule(task)
-    last = _new_rule(task)
+    whole_rule = _new_rule(task)
+    last_rule = _new_rule(task)
     tile = _new_tile(task)
+    # Counts of some neurons for one image. The arrays are used again for the next image.
     counts = np.zeros(task.width * num_bins, np.uint32)
     sums = np.empty(num_bins)
     reference_shares = np.empty((len(references), task.width, num_bins))
@@ -469,13 +487,13 @@ def _score(bins: Any, wide: Any, references: Any, weights: Any, distances: Any, 
         first = task.first + neuron
         if not weights[first : first + width].any():
             continue
-        rules = _set_rules(bins, wide, first, width, task, whole, last)
+        rules = _set_rules(bins, wide, first, width, task, whole_rule, last_rule)
         for s in range(len(references)):
             for j in range(width):
                 _set_shares(references[s, first + j], reference_shares[s, j])
         for image in range(len(task.origins)):
             for position in range(0, task.positions, task.length):
-                size, is_finite = _bin(task, image, neuron, position, width, bins, wide, rules, tile)
+                size, is_finite = _fill_tile(task, image, neuron, position, width, bins, wide, rules, tile)
                 all_finite &= is_finite
                 _add(counts, 0, tile.numbers, size, np.uint32(1))
             for j in range(width):
@@ -536,7 +554,10 @@ def _area_of_line(begin: Any, end: Any, before: Any, after: Any, low: Any, high:
 
 @_compiled
 def _curve_of(counts: Any, place: Any, shares: Any, knots: Any) -> Any:
-    """Write the cumulative shares and the knots of a neuron, and return them as a curve; ``place`` is an array."""
+    """Write the cumulative shares and the knots of a neuron, and return them as a curve.
+
+    The first of the shares must be 0, because it is not written. The place is an array with the fields of ``_Place``.
+    """
     start, width, minimum, maximum = place
     _set_shares(counts, shares[1:])
     for k in range(len(knots)):
@@ -564,11 +585,12 @@ def _area(fine_curve: Any, coarse_curve: Any, bounds: Any) -> Any:
     The knots of the coarser curve divide the axis into intervals. The finer curve may have several knots in each.
     """
     low, high = bounds
-    shares, knots, fine = fine_curve
+    fine_shares, fine_knots, fine = fine_curve
     coarse_shares, coarse_knots, coarse = coarse_curve
-    num_bins = len(shares) - 1
+    num_bins = len(fine_shares) - 1
     bin_of_maximum = np.floor(coarse.maximum / coarse.width) - coarse.start
-    # An interval, the difference of the curves at its ends, and the knots of the finer curve at its ends.
+    # An interval extends from `begin` to `end`. The difference of the curves is `before` and `after` there, and the
+    # numbers of the knots of the finer curve are `first_knot` and `last_knot`. Both curves are 0 at the first begin.
     begin = min(low, coarse.minimum, fine.minimum)
     before = 0.0
     first_knot = 0
@@ -577,37 +599,40 @@ def _area(fine_curve: Any, coarse_curve: Any, bounds: Any) -> Any:
         if i <= num_bins:
             end = coarse_knots[i]
             last_knot = _fine_knot(end, i > bin_of_maximum, fine, coarse, num_bins)
-            after = shares[last_knot] - coarse_shares[i]
+            after = fine_shares[last_knot] - coarse_shares[i]
         else:
+            # The last interval begins at the last knot of the coarser curve. Both curves are 1 at its end.
             end = max(high, coarse.maximum, fine.maximum)
             last_knot = num_bins
             after = 0.0
-        rise = shares[last_knot] - shares[first_knot]
+        rise = fine_shares[last_knot] - fine_shares[first_knot]
         if rise > 0.0:
             # The difference changes in proportion to the finer curve.
             slope = (after - before) / rise
-            left = min(max(knots[first_knot], begin), end)
+            left = min(max(fine_knots[first_knot], begin), end)
             at_left = before
             area += _area_of_line(begin, left, before, before, low, high)
             for k in range(first_knot + 1, last_knot + 1):
-                right = min(max(knots[k], begin), end)
-                at_right = before + (shares[k] - shares[first_knot]) * slope
+                right = min(max(fine_knots[k], begin), end)
+                at_right = before + (fine_shares[k] - fine_shares[first_knot]) * slope
                 area += _area_of_line(left, right, at_left, at_right, low, high)
                 left = right
                 at_left = at_right
             area += _area_of_line(left, end, after, after, low, high)
         else:
+            # The finer curve is constant, and the coarser curve is a line.
             area += _area_of_line(begin, end, before, after, low, high)
         begin = end
         before = after
         first_knot = last_knot
     # The second term is 0, or NaN without counts.
-    return area + (shares[num_bins] - coarse_shares[num_bins])
+    return area + (fine_shares[num_bins] - coarse_shares[num_bins])
 
 
 @_compiled
 def _areas_of_rows(counts_a: Any, counts_b: Any, places_a: Any, places_b: Any, bounds: Any, areas: Any) -> None:
     """Write the area between the curves of each row of counts, within bounds."""
+    # The memory of a curve is used again for the next row. The share at the first knot is 0, and is never written.
     size = counts_a.shape[1] + 1
     shares_a = np.zeros(size)
     shares_b = np.zeros(size)
@@ -616,6 +641,7 @@ def _areas_of_rows(counts_a: Any, counts_b: Any, places_a: Any, places_b: Any, b
     for row in range(len(areas)):
         curve_a = _curve_of(counts_a[row], places_a[row], shares_a, knots_a)
         curve_b = _curve_of(counts_b[row], places_b[row], shares_b, knots_b)
+        # `_area` expects the curve with the narrower bins first.
         if curve_a.place.width <= curve_b.place.width:
             areas[row] = _area(curve_a, curve_b, bounds[row])
         else:
@@ -710,19 +736,33 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
     array_bins = _array_bins(bins)
     cells = counts.view(-1).numpy()
     wide = _array_folds(folds, len(activations))
-    work = list(_work(activations, bins.num_bins))
+    rounds = _without_shared_neurons(_work(activations, bins.num_bins))
 
     def count(step: int) -> bool:
         def count_task(_: Any, images: slice, task: Task) -> Any:
             return _count(array_bins, cells, wide.bins, wide.cells, wide.offsets[images], step, task)
 
-        return _all(count_task, work)
+        are_finite = [_all(count_task, tasks) for tasks in rounds]
+        return all(are_finite)
 
     all_finite = count(1)
     if not all_finite:
         # Remove the counts again, and raise an error.
         count(-1)
         activations.check()
+
+
+def _without_shared_neurons(work: Iterable[tuple[list[Tensor], slice, Task]]) -> list[list[tuple[Any, ...]]]:
+    """Divide tasks into rounds. Tasks of one round have different neurons, so threads can add to the counts at once.
+
+    The tasks of a layer share neurons only if they are for different images, because parts with different layouts in
+    memory are counted separately.
+    """
+    rounds: dict[int, list[tuple[Any, ...]]] = {}
+    for item in work:
+        _, images, _ = item
+        rounds.setdefault(images.start, []).append(item)
+    return list(rounds.values())
 
 
 def _array_folds(folds: FoldCounts | None, num_images: int) -> _ArrayFolds:
@@ -858,20 +898,32 @@ def _work(activations: Activations, num_bins: int = 1, extra: int = 0) -> Iterat
     """
     threads = torch.get_num_threads()
     total_cost = sum(layer.numel() + extra * prod(layer.shape[:2]) for _, layer in activations.placed())
+    # With about eight tasks per thread, all threads end at about the same time.
     least_cost = max(_TASK, total_cost // (8 * threads))
     first_neuron = 0
     for name, values in activations.parts[0].items():
-        end_image = 0
-        parts_of_layer = [side_by_side(part[name].detach()) for part in activations.parts]
-        for _, parts_of_one_layout in groupby(parts_of_layer, _layout_in_memory):
-            pieces = list(parts_of_one_layout)
-            first_image = end_image
-            end_image += sum(len(piece) for piece in pieces)
-            filled = [piece for piece in pieces if piece.numel()]
-            if filled:
-                for task in _tasks(filled, num_bins, extra, least_cost, first_neuron):
-                    yield filled, slice(first_image, end_image), task
+        for pieces, images in _pieces_of_one_layout(activations, name):
+            for task in _tasks(pieces, num_bins, extra, least_cost, first_neuron):
+                yield pieces, images, task
         first_neuron += values.shape[1]
+
+
+def _pieces_of_one_layout(activations: Activations, layer: str) -> Iterator[tuple[list[Tensor], slice]]:
+    """Group consecutive parts of a layer that have the same layout in memory. Groups without values are left out.
+
+    Yields:
+        The parts of a group that have values, ``(b, n, positions)`` each, and the slice of the images of the group.
+
+    """
+    end_image = 0
+    parts_of_layer = [side_by_side(part[layer].detach()) for part in activations.parts]
+    for _, parts_of_one_layout in groupby(parts_of_layer, _layout_in_memory):
+        parts = list(parts_of_one_layout)
+        first_image = end_image
+        end_image += sum(len(part) for part in parts)
+        pieces = [part for part in parts if part.numel()]
+        if pieces:
+            yield pieces, slice(first_image, end_image)
 
 
 def _tasks(pieces: list[Tensor], num_bins: int, extra: int, least_cost: int, first_neuron: int) -> Iterator[Task]:
@@ -895,9 +947,18 @@ def _tasks(pieces: list[Tensor], num_bins: int, extra: int, least_cost: int, fir
     # A task has whole tiles, so the number of its neurons is a multiple of the width. The division rounds up.
     step = -(-least_neurons // width) * width
     for begin in range(0, neurons, step):
-        end = min(begin + step, neurons)
         yield Task(
-            memory, origins, neuron_stride, stride, positions, along_neurons, width, length, begin, end, first_neuron
+            memory=memory,
+            origins=origins,
+            neuron_stride=neuron_stride,
+            stride=stride,
+            positions=positions,
+            along_neurons=along_neurons,
+            width=width,
+            length=length,
+            begin=begin,
+            end=min(begin + step, neurons),
+            first=first_neuron,
         )
 
 
@@ -912,15 +973,18 @@ def _memory_of(pieces: list[Tensor]) -> tuple[Any, Any]:
     _, neurons, positions = lowest.shape
     _, neuron_stride, stride = lowest.stride()
     size = int(np.max(origins)) + (neurons - 1) * neuron_stride + (positions - 1) * stride + 1
-    return as_strided(lowest.as_strided((1,), (1,)).numpy(), (size,)), origins
+    # The array spans the memory of several tensors, which torch does not allow.
+    lowest_value = lowest.as_strided((1,), (1,)).numpy()
+    return as_strided(lowest_value, (size,)), origins
 
 
 def _tile_shape(neurons: int, positions: int, num_bins: int, along_neurons: bool) -> tuple[int, int]:
     """Return the number of neurons and the number of positions of a tile."""
-    width = max(_TILE // positions, _WIDEST if along_neurons else 4)
+    # If there are few positions, a tile has more neurons.
+    preferred_width = max(_TILE // positions, _WIDEST if along_neurons else _NARROWEST)
     # A large layer with few neurons is split among threads, too. The division rounds up.
-    width = min(width, -(-neurons // torch.get_num_threads()))
-    width = max(1, min(width, _CELLS // num_bins))
+    neurons_per_thread = -(-neurons // torch.get_num_threads())
+    width = max(1, min(preferred_width, neurons_per_thread, _CELLS // num_bins))
     return width, min(positions, _TILE // width)
 
 

@@ -76,30 +76,29 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
         return
     rows = picture_rows(layer)
     images, neurons, row_count, positions = rows.shape
-    image_stride, neuron_stride, row_stride, stride = rows.stride()
+    image_stride, neuron_stride, row_stride, position_stride = rows.stride()
     if row_count * positions == 1:
-        stride = image_stride
+        position_stride = image_stride
     # Images with a common stride, such as tokens or pooled values, are processed as one image.
-    if row_count == 1 and image_stride == positions * stride:
+    if row_count == 1 and image_stride == positions * position_stride:
         positions = images * positions
         images = 1
-    are_neurons_contiguous = neuron_stride < stride
+    are_neurons_contiguous = neuron_stride < position_stride
     tile = _tile_of(images * row_count, neurons, positions, bins.num_bins, are_neurons_contiguous)
-    # Number of tiles of a group of images, of all images (total), and of a program (most).
-    tiles = triton.cdiv(positions, tile.positions)
-    total = triton.cdiv(images * row_count, tile.images) * tiles
+    tiles_per_image = triton.cdiv(positions, tile.positions)
+    total_tiles = triton.cdiv(images * row_count, tile.images) * tiles_per_image
     groups = triton.cdiv(neurons, tile.columns)
     least_tiles = 1 if tile.columns == 1 else _LEAST_TILES
-    most = max(least_tiles, groups * total // _PROGRAMS)
+    tiles_per_program = max(least_tiles, groups * total_tiles // _PROGRAMS)
     # The grid has one axis, because other axes are limited to 65,535. Neighbouring programs read contiguous memory.
-    grid = groups * triton.cdiv(total, most)
+    grid = groups * triton.cdiv(total_tiles, tiles_per_program)
     # Triton would use the current device. For tensors on the CPU, the device is -1, and the context does nothing.
     with torch.cuda.device(counts.get_device()):
         _count[grid,](
             rows, counts,
             bins.centre, bins.scale, bins.first, bins.offset, bins.factor, bins.num_bins,
-            neurons, images * row_count, row_count, positions, tiles, total, most,
-            image_stride, neuron_stride, row_stride, stride,
+            neurons, images * row_count, row_count, positions, tiles_per_image, total_tiles, tiles_per_program,
+            image_stride, neuron_stride, row_stride, position_stride,
             is_grid=bins.offset == 0 and bins.factor == 1, cells=tile.cells, columns=tile.columns,
             tile_images=tile.images, tile_positions=tile.positions,
             num_warps=_WARPS, maxnreg=_REGISTERS, enable_fp_fusion=False,
@@ -168,51 +167,73 @@ def _bin_within(x, centre, scale, first, offset, factor, num_bins):
     return edge - tl.where(distance < 0.0, 1.0, 0.0), near | ~usual
 
 
-@triton.jit(do_not_specialize=("images", "total", "most"))
+@triton.jit
+def _bin_of(x, centre, scale, first, offset, factor, num_bins, is_grid: tl.constexpr):
+    """Compute the bin of each activation."""
+    if x.dtype == tl.float64:
+        number = _exact_bin_of(x, centre, scale, first, offset, factor, num_bins)
+    else:
+        if is_grid:
+            float_number, may_be_wrong = _bin_on_grid(x.to(tl.float32), scale, first, num_bins)
+        else:
+            float_number, may_be_wrong = _bin_within(x.to(tl.float32), centre, scale, first, offset, factor, num_bins)
+        number = tl.minimum(tl.where(float_number > 0.0, float_number, 0.0), num_bins - 1.0).to(tl.int32)
+        if tl.sum(may_be_wrong.to(tl.int32)) > 0:
+            number = _exact_bin_of(x, centre, scale, first, offset, factor, num_bins)
+    return number
+
+
+@triton.jit
+def _add_histogram(counts, histogram, first_neuron, neurons, num_bins, cells: tl.constexpr, columns: tl.constexpr):
+    """Add the histograms of some neurons, with a row of cells per neuron, to the counts."""
+    cell = tl.arange(0, columns * cells)
+    neuron = first_neuron + cell // cells
+    number = cell % cells
+    target = counts + neuron.to(tl.int64) * num_bins + number
+    is_counted = (number < num_bins) & (neuron < neurons) & (histogram > 0)
+    tl.atomic_add(target, histogram.to(tl.int64), mask=is_counted)
+
+
+@triton.jit(do_not_specialize=("images", "total_tiles", "tiles_per_program"))
 def _count(
     values, counts, centre, scale, first, offset, factor, num_bins,
-    neurons, images, row_count, positions, tiles, total, most, image_stride, neuron_stride, row_stride, stride,
+    neurons, images, row_count, positions, tiles_per_image, total_tiles, tiles_per_program,
+    image_stride, neuron_stride, row_stride, position_stride,
     is_grid: tl.constexpr, cells: tl.constexpr, columns: tl.constexpr,
     tile_images: tl.constexpr, tile_positions: tl.constexpr,
 ):  # fmt: skip
     """Count some tiles of some neurons.
 
     Count them in shared memory, and add the histogram to the counts at the end. If ``cells`` is 0, add each activation
-    to the counts at once.
+    to the counts at once. The arguments are computed by :func:`add_layer_`, in which they have the same names. Rows of
+    positions are taken as images.
     """
     groups = tl.cdiv(neurons, columns)
+    first_neuron = tl.program_id(0) % groups * columns
     column = tl.arange(0, columns)[None, :]
-    neuron = tl.program_id(0) % groups * columns + column
+    neuron = first_neuron + column
     is_neuron = neuron < neurons
     middle = tl.load(centre + neuron, mask=is_neuron, other=0.0)
     width = tl.load(scale + neuron, mask=is_neuron, other=1.0)
     lowest = tl.load(first + neuron, mask=is_neuron, other=0.0)
-    i = tl.arange(0, tile_images * tile_positions)
-    tile = tl.program_id(0) // groups * most
-    tile_of_image = tile % tiles
-    first_image = tile // tiles * tile_images
+    index_in_tile = tl.arange(0, tile_images * tile_positions)
+    first_tile = tl.program_id(0) // groups * tiles_per_program
+    tile_of_image = first_tile % tiles_per_image
+    first_image = first_tile // tiles_per_image * tile_images
     of_neuron = values + neuron.to(tl.int64) * neuron_stride
     if cells > 0:
         histogram = tl.zeros((columns * cells,), tl.int32)
-    for _ in range(tl.minimum(most, total - tile)):
-        image, position = first_image + i // tile_positions, tile_of_image * tile_positions + i % tile_positions
+    for _ in range(tl.minimum(tiles_per_program, total_tiles - first_tile)):
+        image = first_image + index_in_tile // tile_positions
+        position = tile_of_image * tile_positions + index_in_tile % tile_positions
         inside = ((image < images) & (position < positions))[:, None] & is_neuron
         offsets = (
             (image // row_count).to(tl.int64) * image_stride
             + (image % row_count).to(tl.int64) * row_stride
-            + position.to(tl.int64) * stride
+            + position.to(tl.int64) * position_stride
         )
         x = tl.load(of_neuron + offsets[:, None], mask=inside, other=0.0)
-        if x.dtype == tl.float64:
-            number = _exact_bin_of(x, middle, width, lowest, offset, factor, num_bins)
-        else:
-            if is_grid:
-                t, unsure = _bin_on_grid(x.to(tl.float32), width, lowest, num_bins)
-            else:
-                t, unsure = _bin_within(x.to(tl.float32), middle, width, lowest, offset, factor, num_bins)
-            number = tl.minimum(tl.where(t > 0.0, t, 0.0), num_bins - 1.0).to(tl.int32)
-            if tl.sum(unsure.to(tl.int32)) > 0:
-                number = _exact_bin_of(x, middle, width, lowest, offset, factor, num_bins)
+        number = _bin_of(x, middle, width, lowest, offset, factor, num_bins, is_grid)
         if cells > 0:
             cell = column * cells + tl.where(inside, number, num_bins)
             cell = tl.reshape(cell, (tile_images * tile_positions * columns,))
@@ -220,13 +241,8 @@ def _count(
         else:
             tl.atomic_add(counts + neuron.to(tl.int64) * num_bins + number, tl.full((), 1, tl.int64), mask=inside)
         tile_of_image += 1
-        at_end = tile_of_image == tiles
+        at_end = tile_of_image == tiles_per_image
         first_image += tl.where(at_end, tile_images, 0)
         tile_of_image = tl.where(at_end, 0, tile_of_image)
     if cells > 0:
-        cell = tl.arange(0, columns * cells)
-        neuron_of_cell = tl.program_id(0) % groups * columns + cell // cells
-        number = cell % cells
-        target = counts + neuron_of_cell.to(tl.int64) * num_bins + number
-        is_counted = (number < num_bins) & (neuron_of_cell < neurons) & (histogram > 0)
-        tl.atomic_add(target, histogram.to(tl.int64), mask=is_counted)
+        _add_histogram(counts, histogram, first_neuron, neurons, num_bins, cells, columns)

@@ -56,19 +56,21 @@ def mean_and_variance(moments: Tensor, num_images: int) -> tuple[Tensor, Tensor]
 
     """
     count = max(1, num_images)
+    # Sums over images of the coarse parts, their squares, the remainders, and the remainders of the squares.
     if len(moments) == NUM_MOMENTS:
-        coarse, coarse_squares, remainder, remaining_squares = moments
+        sum_coarse, sum_coarse_squares, sum_remainders, sum_remaining_squares = moments
     else:
-        coarse, coarse_squares = moments
-        remainder = remaining_squares = torch.zeros_like(coarse)
-    mean = (coarse + remainder) / count
+        sum_coarse, sum_coarse_squares = moments
+        sum_remainders = torch.zeros_like(sum_coarse)
+        sum_remaining_squares = torch.zeros_like(sum_coarse)
+    mean = (sum_coarse + sum_remainders) / count
     # Moments about a centre near the mean are small. Coarse parts are moved to a coarse centre without rounding.
     centre = _coarse(mean)
-    sums = (coarse - count * centre) + remainder
-    moved_coarse_squares = coarse_squares - 2 * centre * coarse + count * centre.square()
-    squares = moved_coarse_squares + (remaining_squares - 2 * centre * remainder)
+    sum_centred = (sum_coarse - count * centre) + sum_remainders
+    sum_centred_coarse_squares = sum_coarse_squares - 2 * centre * sum_coarse + count * centre.square()
+    sum_centred_squares = sum_centred_coarse_squares + (sum_remaining_squares - 2 * centre * sum_remainders)
     # Rounding can make the variance of a constant neuron negative, and that of one image positive.
-    scatter = (squares - sums.square() / count).clamp(min=0) * (num_images > 1)
+    scatter = (sum_centred_squares - sum_centred.square() / count).clamp(min=0) * (num_images > 1)
     return mean, scatter / max(1, num_images - 1)
 
 

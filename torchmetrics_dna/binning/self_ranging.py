@@ -114,10 +114,13 @@ def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:
     if counts.device.type == "cpu":
         changed = changed[(shifts > 0) | (old.start != new.start)]
     for rows in torch.split(changed, step):
-        bins = ((old.start[rows, None] + offsets) >> shifts[rows, None]) - new.start[rows, None]
+        numbers_on_old_grid = old.start[rows, None] + offsets
+        numbers_on_new_grid = numbers_on_old_grid >> shifts[rows, None]
+        new_bins = numbers_on_new_grid - new.start[rows, None]
         # Bins outside of the new grid are empty, so clamping moves no counts.
-        moved = torch.zeros_like(counts[rows]).scatter_add_(1, bins.clamp_(0, num_bins - 1), counts[rows])
-        counts[rows] = moved
+        new_bins.clamp_(0, num_bins - 1)
+        old_counts = counts[rows]
+        counts[rows] = torch.zeros_like(old_counts).scatter_add_(1, new_bins, old_counts)
 
 
 def _exponent_of(values: Tensor) -> Tensor:
@@ -132,6 +135,7 @@ def _finest_exponent(low: Tensor, high: Tensor) -> Tensor:
 
 def _power_of_two(exponent: Tensor) -> Tensor:
     """Return ``2**exponent``, float64. The result is exact, unlike that of ``torch.pow``."""
+    # A float64 consists of its exponent plus 1023, followed by the 52 bits of its fraction, which are 0 here.
     return ((exponent + 1023) << 52).view(torch.float64)
 
 
