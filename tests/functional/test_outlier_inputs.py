@@ -160,6 +160,25 @@ def network() -> DNAExtractor:
     return DNAExtractor(net, inputs="any", example=torch.zeros(2, 1, 12, 12, 12), layers=["1", "3"])
 
 
+class Repeats(nn.Module):
+    """Three neurons that detect inputs whose values repeat after five positions."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        repeats = (x[..., 5:] * x[..., :-5]).mean((1, 2))
+        return 1 + repeats[:, None] * torch.tensor([1.0, 2.0, 3.0])
+
+
+def test_an_input_may_be_flagged_by_the_only_layer() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(25, 1, 64)).astype(np.float32)
+    inputs[7, 0] = np.tile(rng.normal(size=5), 13)[:64] + 0.1 * rng.normal(size=64)
+    inputs[7] /= inputs[7].std()
+    extractor = DNAExtractor(Repeats(), inputs="any", example=torch.zeros(2, 1, 64))
+    ranking = rank(torch.tensor(inputs), feature=extractor)
+    assert ranking.reasons == {7: "is unusual"}
+    assert "input 7 is unusual compared with the others." in str(ranking.verdict)
+
+
 @pytest.mark.parametrize("what", SPOIL)
 def test_an_odd_input_is_named(what: str) -> None:
     (change, words), a, b = SPOIL[what], volumes(25, 7), volumes(25, 8)

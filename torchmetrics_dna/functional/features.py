@@ -222,8 +222,8 @@ def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_P
     num_images = min(len(features_a), len(features_b))
     a = _subsample(features_a, num_images, generator).double()
     b = _subsample(features_b, num_images, generator).double()
-    directions = torch.randn(num_projections, a.shape[1], generator=generator)
-    directions = (directions / directions.norm(dim=1, keepdim=True)).to(a)
+    vectors = torch.randn(num_projections, a.shape[1], generator=generator)
+    directions = (vectors / vectors.norm(dim=1, keepdim=True)).to(a)
     total = a.new_zeros(())
     for block in blocks(num_projections, num_images, _CELLS):
         sorted_a = (directions[block] @ a.T).sort(1).values
@@ -400,9 +400,10 @@ def _expected_filling(num_real: int, num_fake: int, nearest_k: int) -> Tensor:
         Expected filling for 0 to ``num_fake`` such images, shape ``(num_fake + 1,)``.
 
     """
+    # Good images are the fake images from the real distribution.
     num_good = torch.arange(num_fake + 1).double()[:, None]
     num_inside = torch.arange(nearest_k).double()
-    # Order the real images and the good fake images by their distance to a real image. All orders are equally likely.
+    # Order the other real images and the good images by their distance to a real image. All orders are equally likely.
     # Count those in which `num_inside` good images come before the k-th real image.
     num_after = num_real - nearest_k - 1 + num_good - num_inside
     log_orders_before = _log_binomial(nearest_k - 1 + num_inside, num_inside)

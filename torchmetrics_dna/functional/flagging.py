@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf
+from math import inf, nan
 from typing import NamedTuple
 
 import torch
@@ -73,6 +73,15 @@ class _OneColour(NamedTuple):
 _ONE_COLOUR = _OneColour(contrast=0.01, brightness=0.05)
 # Limits for images of a reference, which are wider.
 _NEARLY_ONE_COLOUR = _OneColour(contrast=0.03, brightness=0.1)
+# Property, or number of inputs other than images, that shows why a fact holds.
+_PROPERTY_OF_FACT = {
+    "all black": "contrast",
+    "all white": "contrast",
+    "one colour": "contrast",
+    "no colour": "saturation",
+    "all zero": "spread",
+    "one value": "spread",
+}
 # Property of each direction, such as "sharpness" for "sharpness -".
 _NAMES = [key[:-2] for key in FAULTS]
 # Sign of each direction: -1 if small values are faults.
@@ -134,7 +143,8 @@ class Outlier(NamedTuple):
             white"``, ``"one colour"`` and ``"no colour"``. For inputs that are not images, the reason is a number with
             its direction, ``"all zero"``, ``"one value"``, or a layer. It is empty if there is only one layer.
         value: Value of this property for the image, see
-            :func:`~torchmetrics_dna.images.properties.image_properties`.
+            :func:`~torchmetrics_dna.images.properties.image_properties`. If the reason is a layer, this and the next
+            two values are NaN.
         low: Smallest value of this property in the reference, or in the images of the folder that are not flagged.
         high: Largest value of this property in the same images.
 
@@ -229,17 +239,19 @@ def _beyond_reference(reference: Tensor, images: Tensor, has_facts: bool) -> dic
     """
     median_sharpness = _median_sharpness(reference)
     reference_values = _by_direction(_with_median_sharpness(reference, median_sharpness))
+    ordered_reference = reference_values.sort(0, descending=True).values
     values = _by_direction(_with_median_sharpness(images, median_sharpness))
-    p_values, gaps = _p_values_and_gaps(values, reference_values.sort(0, descending=True).values)
-    is_plain_fault, may_be_fault = _compare_with_limits(images)
+    p_values, gaps = _p_values_and_gaps(values, ordered_reference)
+    # Expected number of images with such values, if all images are from the reference's distribution.
     expected = p_values * len(images) * _NUM_DIRECTIONS
-    flagged = is_plain_fault & (gaps > 1) & (expected <= _LEVEL_OF_PLAIN_FAULT)
+    is_plain_fault, may_be_fault = _compare_with_limits(images)
+    is_far_plain_fault = is_plain_fault & (gaps > _OF_IMAGES.gap)
     # If a value may be faulty, but is not plainly faulty, the image must be farther outside the range.
-    expected_of_maybe = expected.where(may_be_fault & (gaps > _GAP_OF_POSSIBLE_FAULT), inf)
-    is_first = expected_of_maybe <= _LEVEL_OF_FIRST_POSSIBLE_FAULT
-    has_flagged = has_facts or bool((flagged | is_first).any())
-    if has_flagged:
-        flagged |= expected_of_maybe <= _LEVEL_OF_FURTHER_POSSIBLE_FAULT
+    is_far_possible_fault = may_be_fault & (gaps > _GAP_OF_POSSIBLE_FAULT)
+    flagged = is_far_plain_fault & (expected <= _LEVEL_OF_PLAIN_FAULT)
+    flagged |= is_far_possible_fault & (expected <= _LEVEL_OF_FIRST_POSSIBLE_FAULT)
+    if has_facts or flagged.any():
+        flagged |= is_far_possible_fault & (expected <= _LEVEL_OF_FURTHER_POSSIBLE_FAULT)
     return _reasons(p_values, flagged)
 
 
@@ -290,20 +302,15 @@ def outlier_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float =
     columns = dict(zip(NUMBERS, numbers.double().T, strict=True))
     facts = _facts_of_inputs(columns)
     all_directions = _directions_of_numbers(columns) + _directions_of_layers(layers)
-    values = torch.stack([direction.values for direction in all_directions], 1)
-    varies = values.amax(0) > values.amin(0)
-    varying_columns = varies.nonzero()[:, 0].tolist()
-    varying_directions = [all_directions[column] for column in varying_columns]
-    directions = _Directions(
-        names=[direction.name for direction in varying_directions],
-        least=torch.tensor([direction.least for direction in varying_directions]).double(),
-        number=len(varying_directions),
-        gap=_GAP_OF_POSSIBLE_FAULT,
-    )
-    varying_values = values[:, varying_columns]
+    all_values = torch.stack([direction.values for direction in all_directions], 1)
+    # A number that is equal for all inputs flags none of them, so it is no direction.
+    varying = (all_values.amax(0) > all_values.amin(0)).nonzero()[:, 0].tolist()
+    directions = _directions_of_inputs([all_directions[column] for column in varying])
+    varying_values = all_values[:, varying]
     # Numbers have no limits for plain faults, so each value counts as plainly faulty by itself.
     is_plain_fault = torch.ones_like(varying_values, dtype=torch.bool)
-    return _in_rounds(numbers, facts, _Values(varying_values, is_plain_fault, ~is_plain_fault), level, directions)
+    values = _Values(varying_values, is_plain_fault, may_be_fault=~is_plain_fault)
+    return _in_rounds(numbers, facts, values, level, directions)
 
 
 class _Direction(NamedTuple):
@@ -319,6 +326,16 @@ class _Direction(NamedTuple):
     name: str
     values: Tensor
     least: float
+
+
+def _directions_of_inputs(directions: Sequence[_Direction]) -> _Directions:
+    """Return the names and the smallest distances of several directions together."""
+    return _Directions(
+        names=[direction.name for direction in directions],
+        least=torch.tensor([direction.least for direction in directions]).double(),
+        number=len(directions),
+        gap=_GAP_OF_POSSIBLE_FAULT,
+    )
 
 
 def _facts_of_inputs(columns: Mapping[str, Tensor]) -> dict[int, str]:
@@ -427,13 +444,15 @@ class PropertyTails:
 
     def __init__(self, own: Tensor) -> None:
         self._sharpness = _median_sharpness(own)
-        ordered, order = _by_direction(_with_median_sharpness(own, self._sharpness)).sort(0, descending=True)
+        values = _by_direction(_with_median_sharpness(own, self._sharpness))
+        ordered, order = values.sort(0, descending=True)
         count = len(ordered)
         self._tail = tail_of(count)
         self._share_of_tail = self._tail / count
         self._limit = ordered[self._tail]
         self._excess = _mean_excess(ordered[: self._tail].sum(0), self._limit, self._tail)
         p_values = _left_out_p_values(ordered)
+        # Return the p-values to the order of the images.
         self.own_p_values = torch.empty_like(p_values).scatter_(0, order, p_values)
 
     def p_values(self, images: Tensor) -> Tensor:
@@ -443,6 +462,7 @@ class PropertyTails:
 
     def to(self, device: torch.device) -> PropertyTails:
         """Return the tails on another device."""
+        # The constructor would compute all attributes again.
         moved = object.__new__(PropertyTails)
         for name, value in vars(self).items():
             setattr(moved, name, value.to(device) if isinstance(value, Tensor) else value)
@@ -539,6 +559,7 @@ def _compare_with_limits(side: Tensor) -> tuple[Tensor, Tensor]:
         ``(B, directions)``.
 
     """
+    # With the sign of its direction, a larger value is more extreme. A limit of NaN is never reached.
     values = side[:, [PROPERTIES.index(name) for name in _NAMES]].double() * _SIGNS
     is_plain_fault = values >= _PLAIN_FAULT * _SIGNS
     may_be_fault = values >= _POSSIBLE_FAULT * _SIGNS
@@ -580,36 +601,38 @@ def _outermost(values: _Values, level: float, directions: _Directions) -> dict[i
     """
     ordered, order = values.values.sort(dim=0, descending=True, stable=True)
     values_in_order = _Values(ordered, values.is_plain_fault.gather(0, order), values.may_be_fault.gather(0, order))
+    # A value has a finite p-value if it is flagged. A larger group replaces the p-values of a smaller one.
     p_values = torch.full_like(ordered, inf)
-    for count in range(1, len(ordered) // _GROUP_DIVISOR + 1):
-        columns = _flagged_columns(values_in_order, count, level, directions)
+    for size in range(1, len(ordered) // _GROUP_DIVISOR + 1):
+        columns = _flagged_columns(values_in_order, size, level, directions)
         if not columns:
             continue
-        p_values_of_group, _ = _p_values_and_gaps(ordered[:count], ordered[count:], directions.least)
+        p_values_of_group, _ = _p_values_and_gaps(ordered[:size], ordered[size:], directions.least)
         for column in columns:
-            outermost = order[:count, column]
+            outermost = order[:size, column]
             p_values[outermost, column] = p_values_of_group[:, column]
     return _reasons(p_values, p_values.isfinite(), directions.names)
 
 
-def _flagged_columns(values: _Values, count: int, level: float, directions: _Directions) -> list[int]:
-    """Return the numbers of the directions in which the group of the ``count`` most extreme images is flagged.
+def _flagged_columns(values: _Values, size: int, level: float, directions: _Directions) -> list[int]:
+    """Return the numbers of the directions in which the group of the ``size`` most extreme images is flagged.
 
     The group is flagged if its last image is far enough from all other images.
 
     Args:
         values: Values of all images, each column in descending order.
-        count: Number of images in the group.
+        size: Number of images in the group.
         level: Level of significance.
         directions: The directions.
 
     """
-    last = slice(count - 1, count)
-    others = values.values[count:]
+    # The slice keeps the axis of the images.
+    last = slice(size - 1, size)
+    others = values.values[size:]
     p_values, gaps = _p_values_and_gaps(values.values[last], others, directions.least)
     expected = p_values * len(values.values) * directions.number
     flagged = values.is_plain_fault[last] & (gaps > directions.gap) & (expected <= level)
-    if count == 1:
+    if size == 1:
         is_extreme = (gaps > _GAP_OF_POSSIBLE_FAULT) & (expected <= _LEVEL_OF_FURTHER_POSSIBLE_FAULT)
         flagged |= values.may_be_fault[last] & is_extreme
     columns: list[int] = flagged[0].nonzero()[:, 0].tolist()
@@ -635,25 +658,35 @@ def _reasons(p_values: Tensor, flagged: Tensor, names: Sequence[str] = _OF_IMAGE
 
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
     """Return facts of images, such as "all black", that hold for no image of the reference, by row."""
-    saturation = PROPERTIES.index("saturation")
-    facts_of_reference = {_fact(values, _NEARLY_ONE_COLOUR) for values in reference} - {""}
-    reference_has_colours = bool((reference[:, saturation] >= _LEAST_SATURATION_OF_COLOURS).all())
-    is_grey_unusual = len(reference) >= LEAST_OF_SINGLE and reference_has_colours
+    facts_of_reference = {_fact(values, _NEARLY_ONE_COLOUR) for values in reference}
+    # An empty text means that an image has several colours.
+    facts_of_reference.discard("")
     facts: dict[int, str] = {}
-    grey: dict[int, str] = {}
     for row, values in enumerate(images):
         fact = _fact(values, _ONE_COLOUR)
         if fact and not _is_usual(fact, facts_of_reference):
             facts[row] = fact
-        elif is_grey_unusual and values[saturation] <= GREY:
-            grey[row] = "no colour"
-    if len(grey) > _MOST_GREY:
-        facts |= grey
+    rows_without_colour = [row for row in _unusual_grey_rows(reference, images) if row not in facts]
+    if len(rows_without_colour) > _MOST_GREY:
+        facts |= dict.fromkeys(rows_without_colour, "no colour")
     return facts
 
 
+def _unusual_grey_rows(reference: Tensor, images: Tensor) -> list[int]:
+    """Return the rows of images without colour. The list is empty unless all images of a reference have colours.
+
+    The reference needs at least 40 images.
+    """
+    saturation = PROPERTIES.index("saturation")
+    reference_has_colours = bool((reference[:, saturation] >= _LEAST_SATURATION_OF_COLOURS).all())
+    if len(reference) < LEAST_OF_SINGLE or not reference_has_colours:
+        return []
+    rows: list[int] = (images[:, saturation] <= GREY).nonzero()[:, 0].tolist()
+    return rows
+
+
 def _is_usual(fact: str, facts_of_reference: set[str]) -> bool:
-    """True if a fact of an image is no fault, because it also holds for images of the reference."""
+    """Return True if a fact of an image is no fault, because it also holds for images of the reference."""
     # The colour does not matter: a single colour is usual if the reference has black or white images.
     if fact == "one colour":
         return bool(facts_of_reference)
@@ -703,13 +736,12 @@ def _outlier(reason: str, values: Tensor, row: int, others: Tensor) -> Outlier:
         others: Properties of the other images, ``(n, properties)``.
 
     """
-    if reason == "no colour":
-        name = "saturation"
-    elif reason[-1] in "+-":
+    name = _PROPERTY_OF_FACT.get(reason)
+    if reason.endswith((" +", " -")):
         name = reason[:-2]
-    else:
-        # For images of a single colour, the contrast is 0.
-        name = "contrast"
+    if name is None:
+        # The reason is a layer. An image has many activations in a layer, so there is no single value.
+        return Outlier(row, reason, nan, nan, nan)
     # Inputs other than images have numbers instead of properties.
     column = [*NUMBERS].index(name) if name in NUMBERS else PROPERTIES.index(name)
     values_of_others = others[:, column]

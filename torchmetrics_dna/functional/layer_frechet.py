@@ -54,10 +54,11 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
     if len(mean_a) >= _LARGE:
         # Computing squared singular values is faster. It is accurate enough if the error of their roots is negligible.
         squares = torch.linalg.eigvalsh(root_a.T @ cov_b @ root_a).clamp(min=0)
-        distance: Tensor = spread - 2 * squares.sqrt().sum()
-        if _error_of_roots(squares, cov_a, cov_b) <= _TOLERANCE * distance:
-            return distance.clamp(min=0)
-    distance = spread - 2 * torch.linalg.svdvals(root_a.T @ _root(cov_b)).sum()
+        fast_distance: Tensor = spread - 2 * squares.sqrt().sum()
+        if _error_of_roots(squares, cov_a, cov_b) <= _TOLERANCE * fast_distance:
+            return fast_distance.clamp(min=0)
+    singular_values = torch.linalg.svdvals(root_a.T @ _root(cov_b))
+    distance: Tensor = spread - 2 * singular_values.sum()
     # For equal Gaussians, only a rounding error remains. It differs between processors, so it is set to 0.
     return distance.where(distance > torch.finfo(distance.dtype).eps * spread, 0)
 
@@ -143,14 +144,18 @@ def _few_columns(cov: Tensor, rounding: float) -> Tensor | None:
     n = len(cov)
     if n < _LARGE:
         return None
-    directions = torch.randn(n, n // 4, dtype=cov.dtype, generator=torch.Generator().manual_seed(0))
+    num_directions = n // 4
+    directions = torch.randn(n, num_directions, dtype=cov.dtype, generator=torch.Generator().manual_seed(0))
     basis = torch.linalg.qr(cov @ directions.to(cov.device)).Q
-    image = cov @ basis
-    inner = basis.T @ image
+    cov_times_basis = cov @ basis
+    # The covariance in coordinates of the basis. Rounding makes it slightly asymmetric, so it is averaged with its
+    # transpose.
+    inner = basis.T @ cov_times_basis
     root, noise = eigen_root((inner + inner.T) / 2, rounding)
-    missed = torch.maximum(cov.trace() - inner.trace(), (image - basis @ inner).norm())
+    # If the basis does not span the range of the covariance, a part of the trace or of the products is missing.
+    missed = torch.maximum(cov.trace() - inner.trace(), (cov_times_basis - basis @ inner).norm())
     # Without spare vectors, the products may not span the range.
-    has_spare = root.shape[1] <= n // 4 - _SPARE
+    has_spare = root.shape[1] <= num_directions - _SPARE
     if missed > noise or not has_spare:
         return None
     full_root: Tensor = basis @ root

@@ -82,8 +82,7 @@ def layer_frechet_estimate(
         b: The other distribution, in one of the same two forms. At least one of the two must be a sample.
         folds: Fold of each image of both samples, int64, shape ``(images,)``, with at least 5 different folds. The
             estimate divides the images into tenths and halves without splitting a fold, so images that belong together
-            must have the same fold. By default, 20
-            folds are drawn at random with a fixed seed.
+            must have the same fold. By default, 20 folds are drawn at random with a fixed seed.
 
     Returns:
         Estimate in float64, in squared activations.
@@ -115,8 +114,9 @@ def layer_frechet_estimate(
         side_b.influence = _influence(side_b, moments_b, moments_a)
     bias = _bias(value, sides, samples)
     variance = moments_a[1].trace() + moments_b[1].trace()
-    bias = torch.where(bias.abs() > _ROUNDING * variance, bias, 0)
-    return FrechetEstimate(value, bias, (_influence_of(side_a), _influence_of(side_b)))
+    is_above_rounding = bias.abs() > _ROUNDING * variance
+    influences = (_influence_of(side_a), _influence_of(side_b))
+    return FrechetEstimate(value, torch.where(is_above_rounding, bias, 0), influences)
 
 
 class _Sample:
@@ -248,24 +248,33 @@ def _influence(sample: _Sample, moments: Moments, moments_of_other: Moments) -> 
 
     """
     mean, cov = moments
-    mean_of_other, cov_of_other = moments_of_other
-    mean_of_other = mean_of_other.to(mean)
-    cov_of_other = cov_of_other.to(mean)
-    # The root has no columns for directions in which the features never vary, so it can be inverted.
-    root, _ = eigen_root(cov, eigenvalue_rounding(cov))
-    inverse = (root / root.square().sum(0)).T
-    values, vectors = torch.linalg.eigh(root.T @ cov_of_other @ root)
-    # The optimal transport is factor.T @ factor.
-    factor = (values.clamp(min=0).pow(0.25)[:, None] * vectors.T) @ inverse
-    change = torch.eye(len(cov)).to(cov) - factor.T @ factor
+    mean_of_other = moments_of_other[0].to(mean)
+    cov_of_other = moments_of_other[1].to(mean)
+    # The matrix I - T of the formula, where T is the optimal transport.
+    change = torch.eye(len(cov)).to(cov) - _optimal_transport(cov, cov_of_other)
     influences = []
     for chunk in sample.chunks():
         centred = chunk - mean
         linear = 2 * centred @ (mean - mean_of_other)
         quadratic = ((centred @ change) * centred).sum(1)
         influences.append(linear + quadratic)
+    # Subtracting the mean subtracts the trace in the formula.
     influence = torch.cat(influences)
     return influence - influence.mean()
+
+
+def _optimal_transport(cov: Tensor, cov_of_other: Tensor) -> Tensor:
+    """Return the matrix of the optimal transport from a Gaussian to another one, given their covariances, ``(n, n)``.
+
+    It is ``cov ** -1/2 @ (cov ** 1/2 @ cov_of_other @ cov ** 1/2) ** 1/2 @ cov ** -1/2``.
+    """
+    # The root has no columns for directions in which the features never vary, so it can be inverted.
+    root, _ = eigen_root(cov, eigenvalue_rounding(cov))
+    inverse = (root / root.square().sum(0)).T
+    values, vectors = torch.linalg.eigh(root.T @ cov_of_other @ root)
+    # The root of a matrix has the roots of its eigenvalues. The factor occurs twice, so it has their fourth roots.
+    factor: Tensor = (values.clamp(min=0).pow(0.25)[:, None] * vectors.T) @ inverse
+    return factor.T @ factor
 
 
 def _bias(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample]) -> Tensor:
@@ -327,6 +336,7 @@ def _increase(value: Tensor, sides: list[_Sample | Moments], samples: list[_Samp
         masks: Mask of the images to leave out, for each sample.
 
     """
+    # Exact moments have no mask, since no images can be left out of them.
     mask_of_sample = {id(sample): mask for sample, mask in zip(samples, masks, strict=True)}
     moments_a, moments_b = [_moments(side, mask_of_sample.get(id(side))) for side in sides]
     predictions = []

@@ -113,13 +113,14 @@ class OutlierReference:
         own_properties: Tensor | None = None,
     ) -> None:
         self.gaussians = dict(gaussians)
-        self.own = Unusualness(dict(own_distances))
-        if own_properties is not None:
+        if own_properties is None:
+            self.own = Unusualness(dict(own_distances))
+        else:
             standardized, self._unit = standardized_properties(own_properties)
             self._of_properties = gaussians_of_means({_PROPERTIES: standardized})[_PROPERTIES]
             self._tails = PropertyTails(own_properties)
-            distances = left_out_distances(standardized)
-            self.own = self.own._replace(properties=distances, tails=self._tails.own_p_values)
+            property_distances = left_out_distances(standardized)
+            self.own = Unusualness(dict(own_distances), property_distances, self._tails.own_p_values)
         self._own_values = _values(self.own)
         self.own_scores = self.surprisals(self.own).sum(1)
 
@@ -160,6 +161,7 @@ class OutlierReference:
         """Return the reference on another device, or itself if it is there already."""
         if self.own_scores.device == device:
             return self
+        # The constructor would compute all attributes again.
         moved = object.__new__(OutlierReference)
         for name, value in vars(self).items():
             setattr(moved, name, _moved(value, device))

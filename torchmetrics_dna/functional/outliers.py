@@ -156,9 +156,9 @@ def left_out_distances(means: Tensor, moments: tuple[Tensor, Tensor, int] | None
     """
     means = means.double()
     if moments is None:
-        moments = means.mean(0), means.T.cov().view(means.shape[1], -1), len(means)
+        moments = (means.mean(0), _covariance(means), len(means))
     centre, cov, count = moments
-    neurons = means.shape[1]
+    num_neurons = means.shape[1]
     offsets = means - centre
     eigenvalues, vectors = torch.linalg.eigh(cov)
     eigenvalues = eigenvalues.clamp(min=0)
@@ -168,19 +168,25 @@ def left_out_distances(means: Tensor, moments: tuple[Tensor, Tensor, int] | None
     scale = (count - 1) / (count - 2)
     weight = count / ((count - 1) * (count - 2))
     traces, traces_of_squares = _left_out_traces(cov, eigenvalues, squared_coordinates, scale, weight)
-    intensity = shrinkage(traces, traces_of_squares, neurons, count - 1)[:, None]
+    intensities = shrinkage(traces, traces_of_squares, num_neurons, count - 1)
     means_of_others = centre - offsets / (count - 1)
-    floors = _floor(means_of_others)[:, None]
-    mean_variances = (traces / neurons).clamp(min=0)[:, None]
+    floors = _floor(means_of_others)
+    mean_variances = (traces / num_neurons).clamp(min=0)
     # Compute distances by the shrunk covariance without the term of rank one.
-    variances = _shrunk(scale * eigenvalues, intensity, mean_variances, floors)
+    variances = _shrunk(scale * eigenvalues, intensities[:, None], mean_variances[:, None], floors[:, None])
     distances = (squared_coordinates / variances).sum(1)
     # The formula of Sherman and Morrison adds the effect of this term. Rounding may make the denominator negative.
-    denominator = (1 - (1 - intensity[:, 0]) * weight * distances).clamp(min=torch.finfo(torch.float64).eps)
+    denominators = (1 - (1 - intensities) * weight * distances).clamp(min=torch.finfo(torch.float64).eps)
     # The offset of an image from the mean of the others is larger by this factor than its offset from the common mean.
     factor = count / (count - 1)
-    left_out: Tensor = distances / denominator * factor**2 / neurons
+    left_out: Tensor = distances / denominators * factor**2 / num_neurons
     return left_out
+
+
+def _covariance(means: Tensor) -> Tensor:
+    """Return the unbiased covariance of spatial means ``(images, n)``, ``(n, n)``."""
+    # For a single neuron, torch returns a scalar instead of a matrix.
+    return means.T.cov().view(means.shape[1], -1)
 
 
 def _left_out_traces(
@@ -232,9 +238,7 @@ def gaussians_of_means(means: Mapping[str, Tensor]) -> dict[str, LayerGaussian]:
     gaussians = {}
     for layer, layer_means in means.items():
         values = layer_means.double()
-        # For a single neuron, torch returns a scalar instead of a matrix.
-        cov = values.T.cov().view(values.shape[1], -1)
-        gaussians[layer] = LayerGaussian.of(values.mean(0), cov, len(values))
+        gaussians[layer] = LayerGaussian.of(values.mean(0), _covariance(values), len(values))
     return gaussians
 
 
@@ -331,15 +335,26 @@ def outlier_test(scores: Tensor, typical: Tensor) -> OutlierTest:
         (0.004, True)
 
     """
-    for name, side in (("scores", scores), ("typical", typical)):
-        if side.ndim != 1 or not len(side):
-            raise ValueError(f"Argument `{name}` expected to have shape (images,), but got {tuple(side.shape)}")
-        if not ((side >= 0) & side.isfinite()).all():
-            raise ValueError(f"Argument `{name}` expected to be 0 or more, but got {side.min()} to {side.max()}")
+    _check_scores("scores", scores)
+    _check_scores("typical", typical)
     scores = scores.detach().cpu().double()
     typical = typical.detach().cpu().double()
     share, low, high = _share(scores, typical)
-    return OutlierTest(_p_value(scores, typical), share, low, high, fewest_images(len(scores), len(typical)))
+    return OutlierTest(
+        p_value=_p_value(scores, typical),
+        share=share,
+        low=low,
+        high=high,
+        fewest=fewest_images(len(scores), len(typical)),
+    )
+
+
+def _check_scores(name: str, scores: Tensor) -> None:
+    """Raise ValueError unless an argument holds the scores of at least one image, finite and 0 or more."""
+    if scores.ndim != 1 or not len(scores):
+        raise ValueError(f"Argument `{name}` expected to have shape (images,), but got {tuple(scores.shape)}")
+    if not ((scores >= 0) & scores.isfinite()).all():
+        raise ValueError(f"Argument `{name}` expected to be 0 or more, but got {scores.min()} to {scores.max()}")
 
 
 def score_limit(typical: Tensor, share: float = 0.05) -> float:

@@ -83,6 +83,7 @@ def relabelings(num_a: int, num_b: int, most: int) -> Tensor:
     if comb(total, num_a) <= most:
         chosen = torch.tensor(list(combinations(range(total), num_a)))
     else:
+        # Sorting random keys chooses random folds. The keys of the first row choose the observed folds of A.
         keys = torch.rand(_SPARE * most, total, generator=torch.Generator().manual_seed(0))
         keys[0] = torch.arange(total)
         chosen = keys.argsort(1)[:, :num_a]
@@ -110,6 +111,7 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int) -> Tensor:
     sizes = torch.cat([sizes_a, sizes_b])
     target = int(sizes_a.sum())
     # For each draw, go through the folds in random order. Put a fold in A if A then still has at most `target` images.
+    # There are twice as many draws as needed, because some draws are equal, or leave too few images in A.
     order = torch.rand(2 * most, len(sizes), generator=torch.Generator().manual_seed(0)).argsort(1)
     remaining = torch.full((len(order),), target)
     in_a = torch.zeros(len(order), len(sizes), dtype=torch.bool)
@@ -118,12 +120,13 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int) -> Tensor:
         in_a.scatter_(1, folds[:, None], fits[:, None])
         remaining -= sizes[folds] * fits
     is_nearly_full = remaining * 10 <= target
-    masks = torch.unique(in_a[is_nearly_full], dim=0)
+    distinct_masks = torch.unique(in_a[is_nearly_full], dim=0)
     observed = torch.arange(len(sizes)) < len(sizes_a)
-    is_other = (masks != observed).any(1)
-    masks = masks[is_other]
-    drawn = torch.randperm(len(masks), generator=torch.Generator().manual_seed(0))[: most - 1]
-    return torch.cat([observed[None], masks[drawn]])
+    is_other = (distinct_masks != observed).any(1)
+    other_masks = distinct_masks[is_other]
+    # The distinct masks are sorted, so the first of them would not be a random sample.
+    drawn = torch.randperm(len(other_masks), generator=torch.Generator().manual_seed(0))[: most - 1]
+    return torch.cat([observed[None], other_masks[drawn]])
 
 
 def exchanges_of_pairs(num_folds: int, most: int) -> Tensor:
@@ -148,9 +151,11 @@ def exchanges_of_pairs(num_folds: int, most: int) -> Tensor:
     if 2 ** (num_folds - 1) <= most:
         unchanged = torch.tensor(list(product([True, False], repeat=num_folds)))
     else:
-        unchanged = torch.rand(_SPARE * most, num_folds, generator=torch.Generator().manual_seed(0)) < 0.5
-        unchanged[0] = True
-        unchanged = _distinct(unchanged ^ ~unchanged[:, :1], most)
+        drawn = torch.rand(_SPARE * most, num_folds, generator=torch.Generator().manual_seed(0)) < 0.5
+        drawn[0] = True
+        # Replace a mask by its complement if it exchanges the first fold. So mirror images become equal.
+        exchanges_first = ~drawn[:, :1]
+        unchanged = _distinct(drawn ^ exchanges_first, most)
     return torch.cat([unchanged, ~unchanged], 1)
 
 
@@ -217,14 +222,16 @@ def permutation_test(
     z = standardised(distances)
     neuron_weights = torch.ones(z.shape[1], dtype=torch.float64) if weights is None else weights.abs().double()
     neuron_weights = neuron_weights.to(z.device)
-    by_layer = standardised(torch.stack([z[:, columns] @ neuron_weights[columns] for columns in layers], 1))
-    # For each relabeling, take the maximum over layers, over neurons, and over shifts of layers.
+    by_mean = standardised(torch.stack([z[:, columns] @ neuron_weights[columns] for columns in layers], 1))
+    # For each relabeling, take the maximum over means of layers, over neurons, and over shifts of layers.
     max_neuron = torch.where(neuron_weights > 0, z, -torch.inf).amax(1)
-    maxima = [by_layer.amax(1), max_neuron]
-    if shifts is not None:
+    maxima = [by_mean.amax(1), max_neuron]
+    if shifts is None:
+        by_layer = by_mean
+    else:
         by_shift = standardised(shifts.to(z))
         maxima.append(by_shift.amax(1))
-        by_layer = torch.maximum(by_layer, by_shift)
+        by_layer = torch.maximum(by_mean, by_shift)
     overall = standardised(torch.stack(maxima, 1)).amax(1)
     return PermutationTest(
         p_value=float(_p_values(overall, overall[0])),
@@ -326,15 +333,13 @@ def false_discovery_rates(z: Tensor) -> Tensor:
 
     """
     observed = z[0]
-    count = z.shape[1]
     null = z[1:].flatten()
     order = observed.argsort(descending=True)
     descending = observed[order]
-    num_null = (len(z) - 1) * count
     # Sorting values of at least 1 is enough. Smaller observed values get a p-value of 1.
-    null = null[null >= 1].sort().values
-    num_as_large = len(null) - torch.searchsorted(null, descending.clamp(min=1) * (1 - _TIE))
-    p = torch.where(descending >= 1, (1 + num_as_large) / (1 + num_null), 1.0).double()
+    large_null = null[null >= 1].sort().values
+    num_as_large = len(large_null) - torch.searchsorted(large_null, descending.clamp(min=1) * (1 - _TIE))
+    p = torch.where(descending >= 1, (1 + num_as_large) / (1 + len(null)), 1.0).double()
     q = rates_of_sorted(p)
     return torch.empty_like(q).scatter_(0, order, q)
 

@@ -99,22 +99,23 @@ def realism_of(
     neurons = references.shape[1]
     device = references.device
     _check_neurons(activations.parts[0], neurons)
-    weights = check_weights(weights, neurons).cpu()
+    host_weights = check_weights(weights, neurons).cpu()
     distances = torch.zeros(len(references), len(activations), neurons, dtype=torch.float64, device=device)
-    wait = wait or device.type == "cpu"
+    # On a CPU, checking values needs no sync.
+    can_raise = wait or device.type == "cpu"
     compiled = activations.compiled_for(bins.num_bins)
     if compiled:
-        compiled.fill_distances_(distances, activations, references, bins, weights)
+        compiled.fill_distances_(distances, activations, references, bins, host_weights)
     else:
-        activations.check(wait)
+        activations.check(can_raise)
         _fill_distances_(distances, activations, references, bins)
-    weights = sent(weights, device)
-    distances.masked_fill_(weights == 0, 0)
-    if wait and distances.isnan().any():
+    device_weights = sent(host_weights, device)
+    distances.masked_fill_(device_weights == 0, 0)
+    if can_raise and distances.isnan().any():
         raise ValueError(_NO_COUNTS)
     # Each row is summed separately, so that a score does not depend on the batch, not even by rounding.
-    scores = sum_over_neurons(distances * weights)
-    if wait:
+    scores = sum_over_neurons(distances * device_weights)
+    if can_raise:
         return scores
     return torch.where(activations.finite.all(), scores, torch.nan)
 
@@ -125,12 +126,19 @@ def _fill_distances_(distances: Tensor, activations: Activations, references: Te
     for part in activations.parts:
         for columns, layer in Activations(part).placed():
             for number in range(len(layer)):
-                counts = torch.zeros(layer.shape[1], bins.num_bins, dtype=torch.int64, device=layer.device)
-                add_layer_(counts, layer[number : number + 1], bins.take(columns))
-                distances_of_image = distances[:, first_of_part + number, columns]
-                for row, reference in zip(distances_of_image, references[:, columns], strict=True):
-                    row.copy_(emd_of_rows(counts, reference))
+                # The slice keeps the axis of the batch.
+                counts = _counts_of_image(layer[number : number + 1], bins.take(columns))
+                for reference in range(len(references)):
+                    emd = emd_of_rows(counts, references[reference, columns])
+                    distances[reference, first_of_part + number, columns] = emd
         first_of_part += len(next(iter(part.values())))
+
+
+def _counts_of_image(layer: Tensor, bins: Bins) -> Tensor:
+    """Return the histogram of each neuron for one image, ``(n, num_bins)``, from activations ``(1, n, *positions)``."""
+    counts = torch.zeros(layer.shape[1], bins.num_bins, dtype=torch.int64, device=layer.device)
+    add_layer_(counts, layer, bins)
+    return counts
 
 
 def dna_realism_map(
@@ -270,9 +278,10 @@ def _costs(numbers: Tensor, cumulative: Tensor, integral: Tensor) -> Tensor:
     up_to_end = integral.gather(1, quantile) - quantile * (cumulative.gather(1, quantile) - ends)
     up_to_begin = _shifted(up_to_end)
     # Split each interval at the reference's cumulative share up to bin k, where its quantiles become larger than k.
+    # If this share is outside the interval, one of the two parts is empty.
     middle = torch.minimum(torch.maximum(cumulative, begins), ends)
-    up_to_middle = torch.where(middle >= ends, up_to_end, integral)
-    up_to_middle = torch.where(middle <= begins, up_to_begin, up_to_middle)
+    up_to_inner_middle = torch.where(middle >= ends, up_to_end, integral)
+    up_to_middle = torch.where(middle <= begins, up_to_begin, up_to_inner_middle)
     below = k * (middle - begins) - (up_to_middle - up_to_begin)
     above = up_to_end - up_to_middle - k * (ends - middle)
     costs = (below + above) * num_positions / counts.clamp(min=1)

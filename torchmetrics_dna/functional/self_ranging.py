@@ -273,10 +273,12 @@ def _areas_outside_fine_bins(gaps: _Gaps, differences: _Differences, low: Tensor
     has_fine = differences.has_fine
     first_knot = differences.knots.gather(1, gaps.fine_knots[:, :-1]).clamp(begin, end)
     last_knot = differences.knots.gather(1, gaps.fine_knots[:, 1:]).clamp(begin, end)
-    first = torch.where(has_fine, first_knot, begin)
-    last = torch.where(has_fine, last_knot, begin)
-    areas = _areas_of_lines(begin, first, before, before, low, high)
-    areas += _areas_of_lines(last, end, torch.where(has_fine, after, before), after, low, high)
+    # In a gap without activations of the finer histogram, the first part is empty, and the second one is the whole gap.
+    end_of_first = torch.where(has_fine, first_knot, begin)
+    begin_of_second = torch.where(has_fine, last_knot, begin)
+    difference_at_second = torch.where(has_fine, after, before)
+    areas = _areas_of_lines(begin, end_of_first, before, before, low, high)
+    areas += _areas_of_lines(begin_of_second, end, difference_at_second, after, low, high)
     return areas
 
 
@@ -287,19 +289,22 @@ def _areas_in_fine_bins(gaps: _Gaps, differences: _Differences, low: Tensor, hig
     gaps without activations of the finer histogram.
     """
     bins = torch.arange(gaps.fine.num_bins, device=low.device).expand(len(low), -1).contiguous()
-    # Number of the gap in which each bin is.
-    gap = torch.searchsorted(gaps.fine_knots[:, 1:-1].contiguous(), bins, right=True)
-    slopes = (differences.after - differences.before) / differences.fine_increase
-    slope = torch.where(differences.has_fine, slopes, 0).gather(1, gap)
-    increase_in_gap = differences.shares[:, :-1] - differences.fine_before.gather(1, gap)
-    at_knots = differences.before.gather(1, gap) + increase_in_gap * slope
-    at_next_knots = at_knots + differences.shares.diff() * slope
-    gap_begin = differences.begin.gather(1, gap)
-    gap_end = differences.end.gather(1, gap)
-    left = differences.knots[:, :-1].clamp(gap_begin, gap_end)
-    right = differences.knots[:, 1:].clamp(gap_begin, gap_end)
-    areas = _areas_of_lines(left, right, at_knots, at_next_knots, low, high)
-    return torch.where(differences.has_fine.gather(1, gap), areas, 0)
+    gap_of_bin = torch.searchsorted(gaps.fine_knots[:, 1:-1].contiguous(), bins, right=True)
+    # The slope is infinite or NaN in gaps without activations of the finer histogram. The last line masks these gaps.
+    slope_of_gap = (differences.after - differences.before) / differences.fine_increase
+    slope_of_bin = slope_of_gap.gather(1, gap_of_bin)
+    # Increase of the finer histogram's share from the beginning of the gap to the left knot of the bin.
+    increase_to_left = differences.shares[:, :-1] - differences.fine_before.gather(1, gap_of_bin)
+    difference_at_left = differences.before.gather(1, gap_of_bin) + increase_to_left * slope_of_bin
+    difference_at_right = difference_at_left + differences.shares.diff() * slope_of_bin
+    # The minimum and the maximum of the coarser histogram may lie inside a bin of the finer histogram. Only the part of
+    # this bin that is inside the gap counts.
+    begin_of_gap = differences.begin.gather(1, gap_of_bin)
+    end_of_gap = differences.end.gather(1, gap_of_bin)
+    left = differences.knots[:, :-1].clamp(begin_of_gap, end_of_gap)
+    right = differences.knots[:, 1:].clamp(begin_of_gap, end_of_gap)
+    areas = _areas_of_lines(left, right, difference_at_left, difference_at_right, low, high)
+    return torch.where(differences.has_fine.gather(1, gap_of_bin), areas, 0)
 
 
 def _areas_of_lines(begin: Tensor, end: Tensor, before: Tensor, after: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -357,55 +362,63 @@ def counts_in_nodes(a: RangedCounts, b: RangedCounts, low: Tensor, high: Tensor)
     counts_a = torch.empty(a.counts.shape, dtype=torch.float64, device=low.device)
     counts_b = torch.empty(b.counts.shape, dtype=torch.float64, device=low.device)
     for rows in blocks(len(low), (len(counts_a) + len(counts_b)) * num_bins, _CELLS):
-        folds_a = a.take(rows)
-        folds_b = b.take(rows)
-        whole_a = folds_a._replace(counts=folds_a.counts.sum(0))
-        whole_b = folds_b._replace(counts=folds_b.counts.sum(0))
-        gaps = _Gaps.between(whole_a, whole_b, low[rows], high[rows])
-        gap = torch.searchsorted(gaps.points[:, 1:-1].contiguous(), nodes[rows])
-        part = _part_of_gap(gaps, gap, nodes[rows])
-        a_is_finer = gaps.a_is_finer[:, None]
-        knots_a = torch.where(a_is_finer, gaps.fine_knots, gaps.coarse_knots)
-        knots_b = torch.where(a_is_finer, gaps.coarse_knots, gaps.fine_knots)
-        counts_a[:, rows] = _counts_in_gaps(folds_a.counts, knots_a, gap, part)
-        counts_b[:, rows] = _counts_in_gaps(folds_b.counts, knots_b, gap, part)
+        counts_a[:, rows], counts_b[:, rows] = _counts_in_block(
+            a.take(rows), b.take(rows), nodes[rows], low[rows], high[rows]
+        )
     return counts_a, counts_b
 
 
-def _counts_in_gaps(counts: Tensor, knots: Tensor, gap: Tensor, part: Tensor) -> Tensor:
+def _counts_in_block(
+    a: RangedCounts, b: RangedCounts, nodes: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return :func:`counts_in_nodes` for a block of neurons, given the position of each node, ``(N, num_bins)``."""
+    whole_a = a._replace(counts=a.counts.sum(0))
+    whole_b = b._replace(counts=b.counts.sum(0))
+    gaps = _Gaps.between(whole_a, whole_b, low, high)
+    gap_of_node = torch.searchsorted(gaps.points[:, 1:-1].contiguous(), nodes)
+    part_below = _part_below(gaps, gap_of_node, nodes)
+    a_is_finer = gaps.a_is_finer[:, None]
+    knots_a = torch.where(a_is_finer, gaps.fine_knots, gaps.coarse_knots)
+    knots_b = torch.where(a_is_finer, gaps.coarse_knots, gaps.fine_knots)
+    counts_a = _counts_below(a.counts, knots_a, gap_of_node, part_below)
+    counts_b = _counts_below(b.counts, knots_b, gap_of_node, part_below)
+    return counts_a, counts_b
+
+
+def _counts_below(counts: Tensor, knots: Tensor, gap_of_node: Tensor, part_below: Tensor) -> Tensor:
     """Return the cumulative counts of folds up to each node, ``(K, N, num_bins)``.
 
     Args:
         counts: Counts of the folds, ``(K, N, num_bins)``.
         knots: Number of the histograms' knot at each point, ``(N, P)``.
-        gap: Number of the gap in which each node is, ``(N, num_bins)``.
-        part: Fraction of the activations in this gap that is below each node, ``(N, num_bins)``.
+        gap_of_node: Number of the gap in which each node is, ``(N, num_bins)``.
+        part_below: Fraction of the activations in this gap that is below each node, ``(N, num_bins)``.
 
     """
     cumulative = pad(counts.cumsum(2), (1, 0)).double()
-    begin = knots.gather(1, gap).expand(len(counts), -1, -1)
-    end = knots.gather(1, gap + 1).expand(len(counts), -1, -1)
+    begin = knots.gather(1, gap_of_node).expand(len(counts), -1, -1)
+    end = knots.gather(1, gap_of_node + 1).expand(len(counts), -1, -1)
     before = cumulative.gather(2, begin)
     after = cumulative.gather(2, end)
-    return before + (after - before) * part
+    return before + (after - before) * part_below
 
 
-def _part_of_gap(gaps: _Gaps, gap: Tensor, nodes: Tensor) -> Tensor:
-    """Return the fraction of the activations in a gap that is below each node.
+def _part_below(gaps: _Gaps, gap_of_node: Tensor, nodes: Tensor) -> Tensor:
+    """Return the fraction of the activations in a gap that is below each node, ``(N, num_bins)``.
 
     The fraction is rounded to a multiple of a power of two.
 
     Args:
         gaps: The gaps.
-        gap: Number of the gap in which each node is, ``(N, num_bins)``.
+        gap_of_node: Number of the gap in which each node is, ``(N, num_bins)``.
         nodes: Position of each node, ``(N, num_bins)``.
 
     """
-    begin = gaps.points.gather(1, gap)
-    end = gaps.points.gather(1, gap + 1)
+    begin = gaps.points.gather(1, gap_of_node)
+    end = gaps.points.gather(1, gap_of_node + 1)
     shares = gaps.fine.shares().gather(1, gaps.fine_knots)
-    before = shares.gather(1, gap)
-    after = shares.gather(1, gap + 1)
+    before = shares.gather(1, gap_of_node)
+    after = shares.gather(1, gap_of_node + 1)
     part_of_fine = _part(gaps.fine.share_below(nodes), before, after)
     has_fine = after > before
     part = torch.where(has_fine, part_of_fine, _part(nodes, begin, end))

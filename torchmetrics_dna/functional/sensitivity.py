@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from torchmetrics_dna.functional.reduction import check_weights, mean_over_neuro
 
 # Learning rate of the first step. It applies to weights that are multiplied by the number of neurons N.
 _LEARNING_RATE = 0.02
+# Number of steps after which the loss on held-out images is computed again.
+_STEPS_PER_VALIDATION = 10
 
 
 def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float | None = None) -> Tensor:
@@ -139,14 +143,38 @@ def learn_neuron_weights(
     # The weighted distance should be 0 for the target, and keep its mean for all other attributes.
     goal = torch.ones(len(training), dtype=torch.float64, device=training.device)
     goal[0] = 0
+    draws = torch.randint(training.shape[1], (steps,), generator=torch.Generator().manual_seed(seed)).tolist()
     # Optimise the weights times N, which are about 1.
     scaled = torch.ones(training.shape[-1], dtype=torch.float64, device=training.device, requires_grad=True)
-    optimizer = torch.optim.Adam([scaled], lr=_LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    draws = torch.randint(training.shape[1], (steps,), generator=torch.Generator().manual_seed(seed)).tolist()
-    best_weights = scaled.detach().clone()
+    best = scaled.detach().clone()
     lowest_loss = torch.inf
-    for step, draw in enumerate(draws):
+    for step in _optimise_(scaled, training, goal, draws, nonnegative=nonnegative):
+        is_validated = step % _STEPS_PER_VALIDATION == 0 or step == steps
+        if validation is not None and is_validated:
+            loss = _mean_loss(validation, scaled.detach(), goal)
+            if loss < lowest_loss:
+                best = scaled.detach().clone()
+                lowest_loss = loss
+    final = scaled.detach() if validation is None else best
+    return final / len(final)
+
+
+def _optimise_(
+    scaled: Tensor, training: Tensor, goal: Tensor, draws: Sequence[int], *, nonnegative: bool
+) -> Iterator[int]:
+    """Minimise :func:`_loss` by Adam, and yield the number of each step, from 1, after the weights were updated.
+
+    Args:
+        scaled: Weights times N, ``(N,)``, which are updated in place.
+        training: Distances relative to their mean over neurons, ``(attributes, draws, N)``, the target first.
+        goal: Weighted distance of each attribute that has no loss.
+        draws: Number of the draw of each step.
+        nonnegative: Whether to constrain weights to 0 or more.
+
+    """
+    optimizer = torch.optim.Adam([scaled], lr=_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(draws))
+    for step, draw in enumerate(draws, 1):
         optimizer.zero_grad()
         _loss(training[:, draw], scaled, goal).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -154,14 +182,7 @@ def learn_neuron_weights(
         if nonnegative:
             with torch.no_grad():
                 scaled.clamp_(min=0)
-        is_validated = step % 10 == 9 or step == steps - 1
-        if validation is not None and is_validated:
-            loss = _mean_loss(validation, scaled.detach(), goal)
-            if loss < lowest_loss:
-                best_weights = scaled.detach().clone()
-                lowest_loss = loss
-    final = scaled.detach() if validation is None else best_weights
-    return final / len(final)
+        yield step
 
 
 def _mean_loss(relative: Tensor, scaled: Tensor, goal: Tensor) -> float:
@@ -193,15 +214,26 @@ def _relative(target: Tensor, others: Tensor) -> Tensor:
         ValueError: If shapes do not match, a distance is not finite, or all distances of an attribute are 0.
 
     """
-    target = (target if target.ndim == 2 else target[None])[None].double()
-    others = (others if others.ndim == 3 else others[:, None]).double()
-    if others.ndim != 3 or not len(others) or others.shape[1:] != target.shape[1:]:
-        raise ValueError(
-            "Expected `target` of shape (N,) and `others` of shape (others, N), or both with draws, (draws, N) and"
-            f" (others, draws, N), but got {tuple(target.shape[1:])} and {tuple(others.shape)}"
-        )
-    distances = torch.cat([target, others.to(target.device)])
+    target_in_draws, others_in_draws = _with_draws(target, others)
+    distances = torch.cat([target_in_draws[None], others_in_draws.to(target.device)]).double()
     means = distances.mean(-1, keepdim=True)
     if not (distances.isfinite().all() and (means > 0).all()):
         raise ValueError("Expected finite distances, and each attribute to change a neuron; omit those that don't")
     return distances / means
+
+
+def _with_draws(target: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return distances ``(draws, N)`` and ``(others, draws, N)``. Distances without draws get an axis of length 1.
+
+    Raises:
+        ValueError: If shapes do not match.
+
+    """
+    target_in_draws = target if target.ndim == 2 else target[None]
+    others_in_draws = others if others.ndim == 3 else others[:, None]
+    if others_in_draws.ndim != 3 or len(others) == 0 or others_in_draws.shape[1:] != target_in_draws.shape:
+        raise ValueError(
+            "Expected `target` of shape (N,) and `others` of shape (others, N), or both with draws, (draws, N) and"
+            f" (others, draws, N), but got {tuple(target.shape)} and {tuple(others.shape)}"
+        )
+    return target_in_draws, others_in_draws
