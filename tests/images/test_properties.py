@@ -100,7 +100,7 @@ def test_of_one_channel_as_of_three_equal_ones() -> None:
     options = {"ranges": "auto", "metrics": ["dna-emd"], "causes": False}
     grey, rgb = compare(a, b, of_grey, **options), compare(a.repeat(3, 3), b.repeat(3, 3), of_rgb, **options)
     assert torch.equal(grey.properties["dna-emd"].values, rgb.properties["dna-emd"].values)
-    assert re.search(r"1 of 31 images in B is an outlier.*: image 7 is all black", grey.verdict)
+    assert re.search(r"1 of 31 images in B is flagged as an outlier.*: image 7 is all black", grey.verdict)
     ranked = rank(b, feature=of_grey).verdict
     assert "1 of 31 images is flagged as an outlier.\nimage 7 is all black." in ranked
 

@@ -156,7 +156,7 @@ REFUSED: dict[str, Row] = {
     "gone": (lambda: written("x.txt", f"gone.png\n{written('x.png', PNG)}"), "Can't read image 'gone.png': there is"),
     "one of a stream": (
         lambda: tar(W / "x.tgz", {**FILES, "img3.png": b"x"}, "w:gz"),
-        "^Can't read image 'x.tgz/img3.png': it is not an image file; to leave",
+        "^Can't read image 'x.tgz/img3.png': it is not an image file; to skip",
     ),
     # small files that ask for much
     "bomb of pixels": (lambda: npz(header(1, 32000, 32000, 3)), r"\(1024000000 pixels\) exceeds limit of 160000000"),

@@ -88,8 +88,8 @@ def _index_of_tar(path: str, column: str | None) -> dict[str, tuple[int, int]]:
     return places
 
 
-def _add(name: str, files: set[str]) -> None:
-    """Add the name of a file in an archive to the set of earlier names.
+def _add_name(name: str, earlier: set[str]) -> None:
+    """Check the name of a file in an archive, and add it to the set of earlier names.
 
     Raises:
         ValueError: If the name is a duplicate, or lies outside of the archive.
@@ -99,9 +99,9 @@ def _add(name: str, files: set[str]) -> None:
     if path.startswith("../"):
         raise ValueError(f"its file {name!r} leads out of it; pack it anew, from the folder that all files are in")
     # When the archive is unpacked, the last of several files of one name replaces the others.
-    if path in files:
+    if path in earlier:
         raise ValueError(f"it has {path!r} twice; pack it anew, each file once")
-    files.add(path)
+    earlier.add(path)
 
 
 class _Zip:
@@ -110,11 +110,11 @@ class _Zip:
     def __init__(self, path: str) -> None:
         self.path = path
         self._opened: dict[int, zipfile.ZipFile] = {}
-        files: set[str] = set()
+        checked_names: set[str] = set()
         with open_file(path) as file, refusing(public(path), "a zip"), zipfile.ZipFile(file) as archive:
             self.names = sorted(filter(is_image_member, archive.namelist()), key=natural_key)
             for name in self.names:
-                _add(name, files)
+                _add_name(name, checked_names)
 
     def fetch(self, index: int) -> BytesIO:
         """Read an image file. Raise ValueError if it is not a plain file, or too large."""
@@ -217,25 +217,27 @@ def _images(path: str, column: str | None) -> Iterator[tuple[str, tarfile.TarInf
         ValueError: If a file is a duplicate, a sample has several images, or no file is in the column.
 
     """
-    files = set[str]()
-    all_columns = set[str]()
-    last_name = ""
-    has_named_column = column not in (None, _ALL)
+    names = set[str]()
+    previous_name = None
+    # Columns of all files, for the error about a missing column. They are only collected if a column is required.
+    existing_columns = set[str]()
+    is_column_required = column not in (None, _ALL)
     for info, archive in _members(path):
+        name = info.name
         if info.isdir():
             continue
-        if has_named_column:
-            _, column_of_file = _sample_and_column(info.name)
-            all_columns.add(column_of_file)
-        if not _is_selected(info.name, column):
+        if is_column_required:
+            _, column_of_file = _sample_and_column(name)
+            existing_columns.add(column_of_file)
+        if not _is_selected(name, column):
             continue
-        if column is None:
-            _check_not_of_one_sample(last_name, info.name)
-        last_name = info.name
-        _add(info.name, files)
-        yield info.name, info, archive
-    if all_columns and not files:
-        listed = ", ".join(sorted(all_columns)[:_MOST_COLUMNS])
+        if column is None and previous_name is not None:
+            _check_not_of_one_sample(previous_name, name)
+        _add_name(name, names)
+        previous_name = name
+        yield name, info, archive
+    if existing_columns and not names:
+        listed = ", ".join(sorted(existing_columns)[:_MOST_COLUMNS])
         raise ValueError(f"There is no column {column!r} in {public(path)!r}, which has {listed}")
 
 
@@ -262,16 +264,18 @@ def _sample_and_column(name: str) -> tuple[str, str]:
 
 
 def _check_not_of_one_sample(first: str, second: str) -> None:
-    """Raise ValueError if two successive images of a tar file belong to the same sample."""
+    """Raise ValueError if two successive images of a tar file are different columns of the same sample."""
     first_sample, first_column = _sample_and_column(first)
-    sample, column = _sample_and_column(second)
+    second_sample, second_column = _sample_and_column(second)
+    if first_sample != second_sample or first_column == second_column:
+        return
     # Names such as 7.1.png and 7.2.png are numbered files rather than columns.
-    are_numbered = "." in column and "." in first_column
-    if first and sample == first_sample and column != first_column and not are_numbered:
-        raise ValueError(
-            f"sample {sample!r} has several images, {first_column} and {column}; choose a column, such as"
-            f" {first_column!r}, or '*' for all"
-        )
+    if "." in first_column and "." in second_column:
+        return
+    raise ValueError(
+        f"sample {first_sample!r} has several images, {first_column} and {second_column}; choose a column, such as"
+        f" {first_column!r}, or '*' for all"
+    )
 
 
 def _is_plain(info: tarfile.TarInfo) -> bool:
@@ -293,12 +297,18 @@ def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
                 # Remove the headers that tarfile collects, because they would fill the memory.
                 archive.members = []  # type: ignore[attr-defined]
                 yield info, archive
-            # Read to the end, which verifies the checksum of a compressed file. Only zeros may follow the last member.
-            remaining_file: Any = archive.fileobj
-            while block := remaining_file.read(_CHUNK):
-                num_zeros = block.count(0)
-                if num_zeros < len(block):
-                    raise ValueError("it goes on after its end mark, as joined tars do; join what is in them")
+            _check_end(archive.fileobj)
+
+
+def _check_end(file: Any) -> None:
+    """Raise ValueError if anything but zeros follows the last member of a tar file.
+
+    The file is read to its end, which also verifies the checksum of a compressed file.
+    """
+    while block := file.read(_CHUNK):
+        num_zeros = block.count(0)
+        if num_zeros < len(block):
+            raise ValueError("it goes on after its end mark, as joined tars do; join what is in them")
 
 
 class _Header(tarfile.TarInfo):

@@ -85,15 +85,15 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
         array = _stored(file, reading.column)
         arrays[file] = array
         formats[public(file)] = ArrayFormat(array.shape, held_by(array.dtype))
-    if all(array.offset is not None for array in arrays.values()):
-        sources = []
-        for file, array in arrays.items():
-            _check_sum(file, reading.column, array.stamp())
-            names = [f"{file}/{i}" for i in range(array.num_images)]
-            sources.append(ImageSource(names, array.fetch, file, array.stamp, [file]))
-        return replace(joined(sources, label), arrays=formats)
-    count = sum(array.num_images for array in arrays.values())
-    return stream_of(files, label, reading, _read, count=count, decoded=True, arrays=formats)
+    if any(array.offset is None for array in arrays.values()):
+        count = sum(array.num_images for array in arrays.values())
+        return stream_of(files, label, reading, _read, count=count, decoded=True, arrays=formats)
+    sources = []
+    for file, array in arrays.items():
+        _check_sum(file, reading.column, array.stamp())
+        names = [f"{file}/{i}" for i in range(array.num_images)]
+        sources.append(ImageSource(names, array.fetch, file, array.stamp, [file]))
+    return replace(joined(sources, label), arrays=formats)
 
 
 def read_arrays(path: str, column: str | None) -> dict[str, Any]:
@@ -115,8 +115,10 @@ def read_arrays(path: str, column: str | None) -> dict[str, Any]:
             return {"": _read_npy(path, file)}
         with zipfile.ZipFile(file) as archive:
             arrays, types_of_others = _read_npz(archive)
-    if arrays and column not in types_of_others:
+    has_other_type = column in types_of_others
+    if arrays and not has_other_type:
         return arrays
+    # If an array is required, the error lists this array only.
     listed = [f"{name} ({type_})" for name, type_ in types_of_others.items() if column in (None, name)]
     raise ValueError(f"it has no arrays of numbers, but {', '.join(listed) or 'none'}")
 
@@ -145,15 +147,19 @@ def _read_npy(path: str, file: BinaryIO) -> NDArray[Any]:
     shape, _, dtype = read_npy_header(file)
     if not _is_of_numbers(dtype):
         raise ValueError(f"it holds {held_by(dtype)} of shape {shape}, expected numbers")
-    end = file.tell() + dtype.itemsize * prod(shape)
-    if file.seek(0, os.SEEK_END) < end:
-        raise ValueError(_CUT)
+    _check_length(file, file.tell() + dtype.itemsize * prod(shape))
     # An array without values can't be memory-mapped.
     if prod(shape) and not is_address(path):
         array: NDArray[Any] = np.load(path, mmap_mode="r")
         return array
     file.seek(0)
     return npy.read_array(file)
+
+
+def _check_length(file: BinaryIO, end: int) -> None:
+    """Raise ValueError if a file ends before the position ``end``. The position in the file is then its end."""
+    if file.seek(0, os.SEEK_END) < end:
+        raise ValueError(_CUT)
 
 
 def _is_of_numbers(dtype: np.dtype[Any]) -> bool:
@@ -186,7 +192,7 @@ def holds_images(path: str | os.PathLike[str]) -> bool:
         if f"{_USUAL}.npy" in axes:
             return True
         has_fid_statistics = "mu.npy" in axes
-        return not has_fid_statistics and max(axes.values()) >= 2
+        return not has_fid_statistics and max(axes.values(), default=0) >= 2
     except Exception:
         # The error is reported when the file is read.
         return False
@@ -222,13 +228,10 @@ def _stored(path: str, column: str | None) -> _Stored:
     with refusing(public(path), "an array of images"), _opened(path, column) as (file, array, info):
         shape, is_fortran, dtype = read_npy_header(array)
         _check_format(shape, dtype)
-        offset = None
-        if not is_address(path):
-            offset = _offset_in_file(file, array, info)
+        offset = None if is_address(path) else _offset_in_file(file, array, info)
         if offset is not None:
-            end = offset + dtype.itemsize * prod(shape)
-            if file.seek(0, os.SEEK_END) < end:
-                raise ValueError(_CUT)
+            _check_length(file, offset + dtype.itemsize * prod(shape))
+        # Without a memory map, the images are read one after the other, which requires the order of C.
         elif is_fortran:
             raise ValueError("its first axis is not the outermost; save `numpy.ascontiguousarray(imgs)`")
     return _Stored(path, shape, dtype, is_fortran, offset)

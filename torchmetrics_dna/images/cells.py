@@ -25,7 +25,7 @@ def cells_of(positions: Sequence[int], size: tuple[int, int] | None) -> Tensor:
 
     The positions of a grid ``(h, w)`` divide the image evenly. The tokens of a transformer are assigned to the largest
     grid of square patches that leaves at most 8 tokens. These 8 tokens precede the patches (class token, registers) and
-    correspond to the whole image. Positions of any other layout correspond to the whole image, too.
+    correspond to the whole image. In any other layout, each position corresponds to the whole image.
 
     Args:
         positions: Shape of the positions of the layer: ``(h, w)`` for a grid, ``(tokens,)`` for tokens.

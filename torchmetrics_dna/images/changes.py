@@ -72,7 +72,7 @@ def _resize(image: NDArray[np.uint8], percent: float, _: np.random.Generator) ->
 
 
 def _sharper(image: NDArray[np.uint8], percent: float, _: np.random.Generator) -> Image.Image:
-    return Image.fromarray(image).filter(ImageFilter.UnsharpMask(1.5, round(percent), threshold=0))
+    return Image.fromarray(image).filter(ImageFilter.UnsharpMask(radius=1.5, percent=round(percent), threshold=0))
 
 
 def _fewer_colours(image: NDArray[np.uint8], levels: float, _: np.random.Generator) -> NDArray[Any]:

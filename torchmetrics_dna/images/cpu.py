@@ -21,6 +21,11 @@ _ROWS = 8
 _LANES = 3 * _ROWS
 # Smallest height and width in pixels of an image whose texture is measured.
 _LEAST_SIDE = 3
+# Number of different colours with five bits per channel.
+_NUM_COLOURS = 1 << 15
+# Brightness below which a pixel is dark, and above which it is bright: 5% and 95% of white.
+_DARK = WHITE // 20
+_BRIGHT = WHITE - WHITE // 20
 # Types of numpy that convert numbers in compiled functions. Type checkers do not know this use.
 _int32, _int64 = cast("tuple[Any, Any]", (np.int32, np.int64))
 _OF_COLOURS = (
@@ -30,6 +35,24 @@ _OF_COLOURS = (
 _OF_TEXTURE = ("sharpness", "noise", "fine detail", "flat areas", "pixelation", "blockiness")
 # Value in [0, 1] of each byte. It is rounded to float32, as in `resize_image`, and stored as float64.
 _LEVELS = np.divide(np.arange(256), np.float32(255), dtype=np.float32).astype(np.float64)
+
+
+@compiled
+def _stage_rows(image: Any, levels: Any, top: Any, num_rows: Any, staged: Any) -> None:
+    """Write the values of several rows of an image into ``staged``, those of one column next to each other.
+
+    Args:
+        image: The image, ``(H, W, 3)``, uint8.
+        levels: Value of each byte, see ``_LEVELS``.
+        top: Index of the first row.
+        num_rows: Number of rows.
+        staged: Buffer for the values, ``(W, lanes)``. With fewer rows than ``_ROWS``, some lanes are not written.
+
+    """
+    for x in range(image.shape[1]):
+        for channel in range(3):
+            for row in range(num_rows):
+                staged[x, channel * _ROWS + row] = levels[image[top + row, x, channel]]
 
 
 @compiled
@@ -49,21 +72,19 @@ def _resize_rows(image: Any, levels: Any, taps: Any, staged: Any, sums: Any, res
     """
     first_pixels, num_pixels, weights = taps
     for top in range(0, len(image), _ROWS):
-        height = min(_ROWS, len(image) - top)
-        for x in range(image.shape[1]):
-            for c in range(3):
-                for j in range(height):
-                    staged[x, c * _ROWS + j] = levels[image[top + j, x, c]]
+        num_rows = min(_ROWS, len(image) - top)
+        _stage_rows(image, levels, top, num_rows, staged)
         for x in range(resized.shape[2]):
-            for j in range(_LANES):
-                sums[j] = 0.0
-            for t in range(num_pixels[x]):
-                weight = weights[x, t]
-                for j in range(_LANES):
-                    sums[j] += staged[np.uint64(first_pixels[x] + t), j] * weight
-            for c in range(3):
-                for j in range(height):
-                    resized[c, top + j, x] = np.float32(sums[c * _ROWS + j])
+            for lane in range(_LANES):
+                sums[lane] = 0.0
+            for tap in range(num_pixels[x]):
+                weight = weights[x, tap]
+                for lane in range(_LANES):
+                    # An unsigned index is faster, because numba need not test if it is negative.
+                    sums[lane] += staged[np.uint64(first_pixels[x] + tap), lane] * weight
+            for channel in range(3):
+                for row in range(num_rows):
+                    resized[channel, top + row, x] = np.float32(sums[channel * _ROWS + row])
 
 
 @compiled
@@ -78,17 +99,17 @@ def _resize_columns(image: Any, taps: Any, sums: Any, resized: Any) -> None:
 
     """
     first_pixels, num_pixels, weights = taps
-    for c in range(3):
+    for channel in range(3):
         for y in range(resized.shape[1]):
             for x in range(resized.shape[2]):
                 sums[x] = 0.0
-            for t in range(num_pixels[y]):
-                weight = weights[y, t]
-                row = first_pixels[y] + t
+            for tap in range(num_pixels[y]):
+                weight = weights[y, tap]
+                row = first_pixels[y] + tap
                 for x in range(resized.shape[2]):
-                    sums[x] += np.float64(image[c, row, x]) * weight
+                    sums[x] += np.float64(image[channel, row, x]) * weight
             for x in range(resized.shape[2]):
-                resized[c, y, x] = min(max(np.float32(sums[x]), np.float32(0)), np.float32(1))
+                resized[channel, y, x] = min(max(np.float32(sums[x]), np.float32(0)), np.float32(1))
 
 
 @lru_cache(64)
@@ -153,20 +174,39 @@ def _colours(image: Any, step: Any) -> Any:
     height = (image.shape[0] + step - 1) // step
     width = (image.shape[1] + step - 1) // step
     count = height * width
-    brightness, squares, dark, bright, saturation, red_green, blue_yellow, num_colours = _sums_of_colours(
-        image, step, height, width
-    )
-    mean = brightness / count
+    (
+        sum_of_grey,
+        sum_of_squares,
+        num_dark,
+        num_bright,
+        sum_of_saturation,
+        sum_of_red_green,
+        sum_of_blue_yellow,
+        num_colours,
+    ) = _sums_of_colours(image, step, height, width)
+    mean_grey = sum_of_grey / count
+    variance = max(sum_of_squares / count - mean_grey * mean_grey, 0.0)
+    brightness = mean_grey / WHITE
+    # The standard deviation is largest, half of white, if half of the pixels are black and the others are white.
+    contrast = 2 * np.sqrt(variance) / WHITE
+    dark_pixels = num_dark / count
+    bright_pixels = num_bright / count
+    saturation = sum_of_saturation / (255 * count)
+    # Red minus green is between -255 and 255, and 2 blue - red - green is between -510 and 510.
+    red_against_green = 0.5 + sum_of_red_green / (2 * 255 * count)
+    blue_against_yellow = 0.5 + sum_of_blue_yellow / (2 * 510 * count)
+    colours = np.sqrt(num_colours / min(count, _NUM_COLOURS))
+    dark_corners = _dark_corners(image, step, height, width)
     return (
-        mean / WHITE,
-        np.sqrt(max(squares / count - mean * mean, 0.0)) * 2 / WHITE,
-        dark / count,
-        bright / count,
-        saturation / (255 * count),
-        0.5 + red_green / (510 * count),
-        0.5 + blue_yellow / (1020 * count),
-        np.sqrt(num_colours / min(count, 1 << 15)),
-        _dark_corners(image, step, height, width),
+        brightness,
+        contrast,
+        dark_pixels,
+        bright_pixels,
+        saturation,
+        red_against_green,
+        blue_against_yellow,
+        colours,
+        dark_corners,
     )
 
 
@@ -182,32 +222,42 @@ def _sums_of_colours(image: Any, step: Any, height: Any, width: Any) -> Any:
 
     Returns:
         Sum of the brightness and of its square, number of dark and of bright pixels, and sums of the saturation, of red
-        minus green, and of blue minus yellow. The last value is the number of different colours.
+        minus green, and of 2 blue - red - green. The last value is the number of different colours.
 
     """
-    brightness = 0
-    squares = 0
-    dark = 0
-    bright = 0
-    saturation = 0
-    red_green = 0
-    blue_yellow = 0
-    is_present = np.zeros(1 << 15, np.uint8)
+    sum_of_grey = 0
+    sum_of_squares = 0
+    num_dark = 0
+    num_bright = 0
+    sum_of_saturation = 0
+    sum_of_red_green = 0
+    sum_of_blue_yellow = 0
+    is_present = np.zeros(_NUM_COLOURS, np.uint8)
     for y in range(height):
         for x in range(width):
             pixel = image[y * step, x * step]
             red, green, blue = _int32(pixel[0]), _int32(pixel[1]), _int32(pixel[2])
             grey = _grey(red, green, blue)
-            brightness += grey
-            squares += _int64(grey) * grey
-            dark += grey < WHITE // 20
-            bright += grey > WHITE - WHITE // 20
-            saturation += max(red, green, blue) - min(red, green, blue)
-            red_green += red - green
-            blue_yellow += 2 * blue - red - green
+            sum_of_grey += grey
+            # The square of a brightness does not fit into 32 bits.
+            sum_of_squares += _int64(grey) * grey
+            num_dark += grey < _DARK
+            num_bright += grey > _BRIGHT
+            sum_of_saturation += max(red, green, blue) - min(red, green, blue)
+            sum_of_red_green += red - green
+            sum_of_blue_yellow += 2 * blue - red - green
             # The index of a colour consists of the upper five bits of each channel.
             is_present[(red >> 3 << 10) + (green >> 3 << 5) + (blue >> 3)] = 1
-    return brightness, squares, dark, bright, saturation, red_green, blue_yellow, is_present.sum()
+    return (
+        sum_of_grey,
+        sum_of_squares,
+        num_dark,
+        num_bright,
+        sum_of_saturation,
+        sum_of_red_green,
+        sum_of_blue_yellow,
+        is_present.sum(),
+    )
 
 
 @compiled
@@ -223,16 +273,18 @@ def _dark_corners(image: Any, step: Any, height: Any, width: Any) -> Any:
     """
     rows = max(1, height // 8)
     columns = max(1, width // 8)
-    corners = _brightness(image, step, 0, 0, rows, columns)
-    corners += _brightness(image, step, 0, width - columns, rows, columns)
-    corners += _brightness(image, step, height - rows, 0, rows, columns)
-    corners += _brightness(image, step, height - rows, width - columns, rows, columns)
-    middle = _brightness(image, step, (height - rows) // 2, (width - columns) // 2, rows, columns)
-    return 0.5 + (middle - corners / 4) / (2 * WHITE * rows * columns)
+    last_top = height - rows
+    last_left = width - columns
+    four_corners = _sum_of_grey(image, step, 0, 0, rows, columns)
+    four_corners += _sum_of_grey(image, step, 0, last_left, rows, columns)
+    four_corners += _sum_of_grey(image, step, last_top, 0, rows, columns)
+    four_corners += _sum_of_grey(image, step, last_top, last_left, rows, columns)
+    centre = _sum_of_grey(image, step, last_top // 2, last_left // 2, rows, columns)
+    return 0.5 + (centre - four_corners / 4) / (2 * WHITE * rows * columns)
 
 
 @compiled
-def _brightness(image: Any, step: Any, top: Any, left: Any, rows: Any, columns: Any) -> Any:
+def _sum_of_grey(image: Any, step: Any, top: Any, left: Any, rows: Any, columns: Any) -> Any:
     """Return the sum of the brightness of a part of an image. Positions and sizes count measured rows and columns."""
     total = 0
     for y in range(top, top + rows):
@@ -253,36 +305,48 @@ def _texture(image: Any, top: Any, left: Any, grey: Any) -> Any:
 
     """
     height, width = grey.shape
-    for y in range(height):
-        for x in range(width):
-            grey[y, x] = _grey_of(image[top + y, left + x])
+    _fill_with_grey(image, top, left, grey)
     # Sum of the absolute differences between each two neighbouring columns, and between each two neighbouring rows.
-    columns = np.zeros(width - 1, np.int32)
-    rows = np.zeros(height - 1, np.int32)
-    num_changes, wide_across, wide_down, laplacian, kernel = _sums_of_texture(grey, columns, rows)
+    column_steps = np.zeros(width - 1, np.int32)
+    row_steps = np.zeros(height - 1, np.int32)
+    num_changes, sum_wide_across, sum_wide_down, sum_of_laplacian, sum_of_kernel = _sums_of_texture(
+        grey, column_steps, row_steps
+    )
     num_across = height * (width - 1)
     num_down = (height - 1) * width
     num_inner = (height - 2) * (width - 2)
-    narrow = columns.sum() / num_across + rows.sum() / num_down
-    wide = wide_across / (height * (width - 2)) + wide_down / ((height - 2) * width)
-    return (
-        laplacian / num_inner / max(narrow * 4, 1.0),
-        kernel / num_inner * NOISE,
-        narrow / max(narrow + wide, 1.0),
-        1 - num_changes / (num_across + num_down),
-        (_num_still(columns) + _num_still(rows)) / (len(columns) + len(rows)),
-        _blockiness(columns, rows, height, width),
-    )
+    # Mean absolute horizontal difference plus mean absolute vertical difference. Those of `narrow` are differences of
+    # neighbours, and those of `wide` are differences of pixels two apart.
+    narrow = column_steps.sum() / num_across + row_steps.sum() / num_down
+    wide = sum_wide_across / (height * (width - 2)) + sum_wide_down / ((height - 2) * width)
+    sharpness = sum_of_laplacian / num_inner / max(narrow * 4, 1.0)
+    noise = sum_of_kernel / num_inner * NOISE
+    fine_detail = narrow / max(narrow + wide, 1.0)
+    flat_areas = 1 - num_changes / (num_across + num_down)
+    num_still = _num_still(column_steps) + _num_still(row_steps)
+    pixelation = num_still / (len(column_steps) + len(row_steps))
+    blockiness = _blockiness(column_steps, row_steps, height, width)
+    return sharpness, noise, fine_detail, flat_areas, pixelation, blockiness
 
 
 @compiled
-def _sums_of_texture(grey: Any, columns: Any, rows: Any) -> Any:
+def _fill_with_grey(image: Any, top: Any, left: Any, grey: Any) -> None:
+    """Write the brightness of a part of an image into ``grey``. Arguments are those of :func:`_texture`."""
+    height, width = grey.shape
+    for y in range(height):
+        for x in range(width):
+            grey[y, x] = _grey_of(image[top + y, left + x])
+
+
+@compiled
+def _sums_of_texture(grey: Any, column_steps: Any, row_steps: Any) -> Any:
     """Return sums over a part of an image, from which its texture properties are computed.
 
     Args:
         grey: Brightness of the part, ``(height, width)``.
-        columns: Sum of the absolute differences between each two neighbouring columns. This function fills it in.
-        rows: Sum of the absolute differences between each two neighbouring rows. This function fills it in.
+        column_steps: Sum of the absolute differences between each two neighbouring columns. All are 0 when this
+            function is called, which fills them in.
+        row_steps: Sum of the absolute differences between each two neighbouring rows. This function fills it in.
 
     Returns:
         Number of pairs of neighbours that differ, and four sums of absolute values. The sums are those of differences
@@ -292,33 +356,33 @@ def _sums_of_texture(grey: Any, columns: Any, rows: Any) -> Any:
     """
     height = len(grey)
     num_changes = _int32(0)
-    wide_across = 0
-    wide_down = 0
-    laplacian = 0
-    kernel = 0
+    sum_wide_across = 0
+    sum_wide_down = 0
+    sum_of_laplacian = 0
+    sum_of_kernel = 0
     for y in range(height):
-        num_changes += _steps_across(grey[y], columns)
-        wide_across += _distance(grey[y, 2:], grey[y, :-2])
+        num_changes += _add_steps_across(grey[y], column_steps)
+        sum_wide_across += _distance(grey[y, 2:], grey[y, :-2])
         if y < height - 1:
-            rows[y] = _distance(grey[y + 1], grey[y])
+            row_steps[y] = _distance(grey[y + 1], grey[y])
             num_changes += _num_unequal(grey[y + 1], grey[y])
         if y < height - 2:
-            wide_down += _distance(grey[y + 2], grey[y])
+            sum_wide_down += _distance(grey[y + 2], grey[y])
             laplacian_of_row, kernel_of_row = _second_differences(grey[y], grey[y + 1], grey[y + 2])
-            laplacian += laplacian_of_row
-            kernel += kernel_of_row
-    return num_changes, wide_across, wide_down, laplacian, kernel
+            sum_of_laplacian += laplacian_of_row
+            sum_of_kernel += kernel_of_row
+    return num_changes, sum_wide_across, sum_wide_down, sum_of_laplacian, sum_of_kernel
 
 
 # This function and the next ones use 32-bit integers, which are faster to add. A row has at most 192 pixels, so sums of
 # 192 values up to 8 * 255,000 fit.
 @compiled
-def _steps_across(row: Any, columns: Any) -> Any:
-    """Add the absolute differences between neighbours of a row to ``columns``. Return how many are not 0."""
+def _add_steps_across(row: Any, column_steps: Any) -> Any:
+    """Add the absolute differences between neighbours of a row to ``column_steps``. Return how many are not 0."""
     num_changes = _int32(0)
-    for x in range(len(columns)):
+    for x in range(len(column_steps)):
         difference = abs(row[x + 1] - row[x])
-        columns[x] += difference
+        column_steps[x] += difference
         num_changes += _int32(difference != 0)
     return num_changes
 
@@ -343,9 +407,7 @@ def _num_unequal(row: Any, other: Any) -> Any:
 
 @compiled
 def _second_differences(above: Any, row: Any, below: Any) -> Any:
-    """Return the sums of two absolute responses at a row.
-
-    They are those of the Laplacian beyond its dead zone, and of Immerkaer's kernel.
+    """Return the sums of two absolute responses at a row: the Laplacian beyond its dead zone, and Immerkaer's kernel.
 
     Args:
         above: Brightness of the row above.
@@ -353,16 +415,17 @@ def _second_differences(above: Any, row: Any, below: Any) -> Any:
         below: Brightness of the row below.
 
     """
-    laplacian = _int32(0)
-    kernel = _int32(0)
+    sum_of_laplacian = _int32(0)
+    sum_of_kernel = _int32(0)
     for x in range(1, len(row) - 1):
+        # Horizontal second differences of the three rows.
         second_above = above[x + 1] - 2 * above[x] + above[x - 1]
         second = row[x + 1] - 2 * row[x] + row[x - 1]
         second_below = below[x + 1] - 2 * below[x] + below[x - 1]
-        size = abs(second + below[x] - 2 * row[x] + above[x])
-        laplacian += _int32(max(size - DEAD_ZONE, 0))
-        kernel += _int32(abs(second_below - 2 * second + second_above))
-    return laplacian, kernel
+        laplacian = second + below[x] - 2 * row[x] + above[x]
+        sum_of_laplacian += _int32(max(abs(laplacian) - DEAD_ZONE, 0))
+        sum_of_kernel += _int32(abs(second_below - 2 * second + second_above))
+    return sum_of_laplacian, sum_of_kernel
 
 
 @compiled
@@ -375,21 +438,32 @@ def _num_still(steps: Any) -> Any:
 
 
 @compiled
-def _blockiness(columns: Any, rows: Any, height: Any, width: Any) -> Any:
+def _blockiness(column_steps: Any, row_steps: Any, height: Any, width: Any) -> Any:
     """Compare differences of neighbours at the borders of 8-pixel blocks with other differences.
 
-    The value is the mean at borders, divided by the sum of the mean at borders and the mean elsewhere.
+    The value is the mean at borders, divided by the sum of the mean at borders and the mean elsewhere. Each mean is
+    that of horizontal differences plus that of vertical differences. The value is 0.5 for a part that is too small.
+
+    Args:
+        column_steps: Sum of the absolute differences between each two neighbouring columns.
+        row_steps: Sum of the absolute differences between each two neighbouring rows.
+        height: Height of the part of the image.
+        width: Width of the part of the image.
+
     """
-    if min(len(columns), len(rows)) <= 8:
+    if min(len(column_steps), len(row_steps)) <= 8:
         return 0.5
-    borders = 0.0
-    elsewhere = 0.0
-    for steps, length in ((columns, height), (rows, width)):
+    mean_at_borders = 0.0
+    mean_elsewhere = 0.0
+    for steps, num_pixels in ((column_steps, height), (row_steps, width)):
+        # The first border is between lines 7 and 8.
         num_borders = len(steps[7::8])
-        border = steps[7::8].sum()
-        borders += border / max(num_borders * length, 1)
-        elsewhere += (steps.sum() - border) / max((len(steps) - num_borders) * length, 1)
-    return borders / max(borders + elsewhere, 1.0)
+        num_others = len(steps) - num_borders
+        sum_at_borders = steps[7::8].sum()
+        sum_elsewhere = steps.sum() - sum_at_borders
+        mean_at_borders += sum_at_borders / max(num_borders * num_pixels, 1)
+        mean_elsewhere += sum_elsewhere / max(num_others * num_pixels, 1)
+    return mean_at_borders / max(mean_at_borders + mean_elsewhere, 1.0)
 
 
 def colours_and_texture(image: NDArray[np.uint8]) -> dict[str, float]:

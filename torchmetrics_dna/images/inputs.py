@@ -21,6 +21,7 @@ from torchmetrics_dna.images.tensors import check_dense, held_by, tensor_of
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 # Maximum length of an axis that counts as bands. Hyperspectral cameras have up to about 250 bands.
 _MOST_BANDS = 256
+# Dtypes of rows of embeddings.
 _TYPES_OF_ROWS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -209,7 +210,7 @@ class Example:
             ValueError: If the inputs are rows, but not floating point numbers.
 
         """
-        inputs = _select(item, self.like, subject)
+        inputs = _select_like(item, self.like, subject)
         if self.noun != ROW:
             return inputs
         if not inputs.is_floating_point():
@@ -315,13 +316,15 @@ def _check_tensor_like(tensor: Tensor, like: Tensor, subject: str, path: str) ->
     name = subject.format(path)
     check_dense(tensor, name)
     if tensor.ndim != like.ndim:
-        expected = f"{like.ndim} axes"
+        batch_first = ""
         remedy = ""
+        # An item of a dataset may have no batch axis.
         if subject == _ARGUMENT:
-            expected += ", batch first"
+            batch_first = ", batch first"
             remedy = _remedy_of_missing_axis(tensor, like, path)
         raise ValueError(
-            f"{name} expected to have {expected}, as in the example, but got shape {tuple(tensor.shape)}{remedy}"
+            f"{name} expected to have {like.ndim} axes{batch_first}, as in the example, but got shape"
+            f" {tuple(tensor.shape)}{remedy}"
         )
     if tensor.dtype != like.dtype:
         raise ValueError(
@@ -346,8 +349,8 @@ def _remedy_of_missing_axis(tensor: Tensor, like: Tensor, path: str) -> str:
     return f"; pass `imgs{path}[None]`"
 
 
-def _select(item: Any, like: Any, subject: str, path: str = "") -> Any:
-    """Select the inputs in an item and convert them to tensors.
+def _select_like(item: Any, like: Any, subject: str, path: str = "") -> Any:
+    """Select the inputs in an item that have the structure of an example, and convert them to tensors.
 
     Args:
         item: Item of a dataset, or a part of it.
@@ -359,22 +362,32 @@ def _select(item: Any, like: Any, subject: str, path: str = "") -> Any:
         TypeError: If the item has no inputs with the structure of the example.
 
     """
-    # In datasets of MONAI, an input without names is the value of "image", and a label is another value.
-    if isinstance(item, Mapping) and not isinstance(like, Mapping) and "image" in item:
-        item = item["image"]
-    if isinstance(item, (tuple, list)) and item:
-        item = _without_labels(item, like)
-    if not _has_structure(item, like):
+    inputs = _without_other_values(item, like)
+    if not _has_structure(inputs, like):
         raise TypeError(
-            f"{subject.format(path)} expected to be {_in_words(like)}, as in the example, but got {_in_words(item)}"
+            f"{subject.format(path)} expected to be {_in_words(like)}, as in the example, but got {_in_words(inputs)}"
         )
     if isinstance(like, Mapping):
-        return {key: _select(item[key], part, subject, f"{path}[{key!r}]") for key, part in like.items()}
+        return {key: _select_like(inputs[key], part, subject, f"{path}[{key!r}]") for key, part in like.items()}
     if not isinstance(like, Tensor):
-        return tuple(_select(item[i], part, subject, f"{path}[{i}]") for i, part in enumerate(like))
-    if isinstance(item, np.ndarray):
-        return tensor_of(item, subject.format(path))
-    return torch.as_tensor(item).detach()
+        return tuple(_select_like(inputs[i], part, subject, f"{path}[{i}]") for i, part in enumerate(like))
+    if isinstance(inputs, np.ndarray):
+        return tensor_of(inputs, subject.format(path))
+    return torch.as_tensor(inputs).detach()
+
+
+def _without_other_values(item: Any, like: Any) -> Any:
+    """Return the inputs in an item of a dataset, without the labels and other values that the item holds.
+
+    The inputs are returned as they are. Their structure may differ from that of the example.
+    """
+    inputs = item
+    # In datasets of MONAI, an input without names is the value of "image", and a label is another value.
+    if isinstance(item, Mapping) and not isinstance(like, Mapping) and "image" in item:
+        inputs = item["image"]
+    if isinstance(inputs, (tuple, list)) and inputs:
+        return _without_labels(inputs, like)
+    return inputs
 
 
 def _has_structure(item: Any, like: Any) -> bool:
@@ -389,11 +402,13 @@ def _has_structure(item: Any, like: Any) -> bool:
 def _without_labels(item: Sequence[Any], like: Any) -> Any:
     """Remove the labels that follow the inputs in a tuple or a list. Return a sequence without labels as it is."""
     first = item[0]
-    if isinstance(like, Tensor):
-        is_list_of_numbers = isinstance(first, (int, float, list))
-        return item if is_list_of_numbers else first
     if isinstance(like, Mapping):
         return first
+    if isinstance(like, Tensor):
+        # A list of numbers is a tensor itself.
+        is_list_of_numbers = isinstance(first, (int, float, list))
+        return item if is_list_of_numbers else first
+    # The inputs of a tuple are the first item of another tuple, or they are not packed and come before the labels.
     is_tuple_of_inputs = isinstance(first, (tuple, list)) and len(first) == len(like)
     return first if is_tuple_of_inputs else item
 

@@ -279,17 +279,30 @@ def _refined(alignment: _Alignment) -> _Alignment:
     correlations = alignment.correlations
     crops = alignment.crops
     for step, column, sign in product(_SETTINGS.steps, range(4), (1, -1)):
-        moved = crops.clone()
-        moved[:, column] += sign * step
-        sizes = moved[:, :2].clamp_(max=1)
-        offsets = moved[:, 2:]
-        # Limit the offsets, because a crop must lie within the picture.
-        moved[:, 2:] = torch.minimum(offsets.abs(), 1 - sizes) * offsets.sign()
-        moved_correlations = _correlation(alignment.targets, _cut(alignment.pictures, moved))
-        is_better = moved_correlations > correlations
-        crops = torch.where(is_better[:, None], moved, crops)
-        correlations = torch.where(is_better, moved_correlations, correlations)
+        new_crops = _changed(crops, column, sign * step)
+        new_correlations = _correlation(alignment.targets, _cut(alignment.pictures, new_crops))
+        is_better = new_correlations > correlations
+        crops = torch.where(is_better[:, None], new_crops, crops)
+        correlations = torch.where(is_better, new_correlations, correlations)
     return alignment._replace(correlations=correlations, crops=crops)
+
+
+def _changed(crops: Tensor, column: int, change: float) -> Tensor:
+    """Return the crops with a change of one size or offset. The sizes and offsets are limited to those of the picture.
+
+    Args:
+        crops: Position and size of each crop, see :func:`_cut`, ``(n, 4)``.
+        column: Column of the size or offset.
+        change: Number that is added to this column.
+
+    """
+    changed = crops.clone()
+    changed[:, column] += change
+    sizes = changed[:, :2].clamp(max=1)
+    offsets = changed[:, 2:]
+    largest_offsets = 1 - sizes
+    limited_offsets = torch.minimum(offsets.abs(), largest_offsets) * offsets.sign()
+    return torch.cat([sizes, limited_offsets], 1)
 
 
 def _without_gradients(values: Tensor) -> Tensor:
@@ -302,14 +315,18 @@ def _correlation(a: Tensor, b: Tensor, least_deviation: float = 0.0) -> Tensor:
 
     If ``least_deviation`` is above 0, the correlation is NaN unless the standard deviations of both rows are larger.
     """
-    a = a - a.mean(1, keepdim=True)
-    b = b - b.mean(1, keepdim=True)
-    norms_a = a.norm(dim=1)
-    norms_b = b.norm(dim=1)
-    correlations: Tensor = (a * b).sum(1) / (norms_a * norms_b).clamp(min=1e-6)
+    centred_a = a - a.mean(1, keepdim=True)
+    centred_b = b - b.mean(1, keepdim=True)
+    norms_a = centred_a.norm(dim=1)
+    norms_b = centred_b.norm(dim=1)
+    products = (centred_a * centred_b).sum(1)
+    # A lower limit of the divisor avoids 0 / 0. The correlation of a row of equal values is 0.
+    correlations: Tensor = products / (norms_a * norms_b).clamp(min=1e-6)
     if least_deviation == 0:
         return correlations
-    is_without_content = torch.minimum(norms_a, norms_b) <= least_deviation * a.shape[1] ** 0.5
+    # The norm of centred values is their standard deviation, multiplied by the root of their number.
+    least_norm = least_deviation * a.shape[1] ** 0.5
+    is_without_content = torch.minimum(norms_a, norms_b) <= least_norm
     return torch.where(is_without_content, torch.nan, correlations)
 
 
@@ -333,6 +350,7 @@ def contents(images: ImageSource, reading: Reading, channels: int) -> Content:
     content = Content([], [], [])
     for batch in load_batches(images, _ANY_SIZE, reading=reading, channels=channels, notes=digest_note):
         content.unreadable.extend(batch.unreadable)
+        # A batch without readable images has no digests.
         if batch.numbers:
             content.numbers.extend(batch.numbers)
             content.digests.extend(row.numpy().tobytes() for row in batch.notes["digest"])
@@ -350,13 +368,17 @@ def digest_of(image: Pixels | Inputs) -> bytes:
     blake = hashlib.blake2b(digest_size=16)
     arrays: list[Any] = [image] if isinstance(image, np.ndarray) else tensors_of(image)
     for array in arrays:
-        values = array
-        if isinstance(array, Tensor):
-            # Make the tensor contiguous, because only contiguous values can be viewed as bytes.
-            values = array.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         blake.update(f"{array.dtype} {tuple(array.shape)} ".encode())
-        blake.update(values.tobytes())
+        blake.update(_bytes_of(array))
     return blake.digest()
+
+
+def _bytes_of(array: Pixels | Tensor) -> bytes:
+    """Return the values of an array or a tensor as bytes, in C order."""
+    if isinstance(array, Tensor):
+        # Make the tensor contiguous, because only contiguous values can be viewed as bytes.
+        return array.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return array.tobytes()
 
 
 def digest_note(image: Pixels | Inputs) -> dict[str, Tensor]:
@@ -390,17 +412,17 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = N
     candidates = _by_brightness(others, folds[len(thumbnails) :])
     if not len(images.rows) or not len(candidates.rows):
         return duplicates
-    common = _common_details(images, candidates)
-    common_of_candidates = _common_details(candidates, images, is_second=True)
+    common_of_images = _common_details(images, candidates)
+    common_of_candidates = _common_details(candidates, images, others_first=True)
     for start in range(0, len(images.rows), _SETTINGS.rows_at_once):
         part = images.take(slice(start, start + _SETTINGS.rows_at_once))
         close_images, close_candidates = _prefiltered(part, candidates)
         if not len(close_images.rows):
             continue
-        distances = _duplicate_distances(close_images, close_candidates, common, common_of_candidates)
-        smallest, columns = distances.min(1)
-        is_duplicate = smallest <= _MOST_SQUARED
-        duplicates[close_images.rows] = torch.where(is_duplicate, close_candidates.rows[columns], -1)
+        distances = _duplicate_distances(close_images, close_candidates, common_of_images, common_of_candidates)
+        smallest_distances, nearest = distances.min(1)
+        is_duplicate = smallest_distances <= _MOST_SQUARED
+        duplicates[close_images.rows] = torch.where(is_duplicate, close_candidates.rows[nearest], -1)
     return duplicates
 
 
@@ -457,11 +479,11 @@ def _prefiltered(images: _Thumbnails, candidates: _Thumbnails) -> tuple[_Thumbna
     This excludes most pairs without computing the distance of their colour thumbnails. The selected candidates are in
     the order of their set, so that the first of several equal candidates is found.
     """
-    candidates = candidates.take(_of_similar_brightness(images, candidates))
-    is_close = torch.cdist(images.coarse, candidates.coarse) <= _MOST_COARSE
-    is_close &= images.folds[:, None] != candidates.folds
+    similar = candidates.take(_of_similar_brightness(images, candidates))
+    is_close = torch.cdist(images.coarse, similar.coarse) <= _MOST_COARSE
+    is_close &= images.folds[:, None] != similar.folds
     close_images = images.take(is_close.any(1).nonzero()[:, 0])
-    close_candidates = candidates.take(is_close.any(0).nonzero()[:, 0])
+    close_candidates = similar.take(is_close.any(0).nonzero()[:, 0])
     return close_images, close_candidates.take(close_candidates.rows.argsort())
 
 
@@ -493,25 +515,25 @@ def _coarse(thumbnails: Tensor) -> Tensor:
     return (avg_pool2d(symmetric, 2) * 2**0.5).flatten(1)
 
 
-def _common_details(thumbnails: _Thumbnails, others: _Thumbnails, is_second: bool = False) -> Tensor:
+def _common_details(thumbnails: _Thumbnails, others: _Thumbnails, others_first: bool = False) -> Tensor:
     """Return the mean of the greyscale thumbnails of a set. If the set is too small, return the mean of both sets.
 
     Args:
         thumbnails: The set.
         others: The other set.
-        is_second: Whether the other set precedes this set in the mean of both sets. The order of a sum changes its last
-            bit, so it must not depend on the set.
+        others_first: Whether the other set precedes this set in the mean of both sets. The order of a sum changes its
+            last bit, so it must not depend on the set.
 
     """
     grey = thumbnails.grey
     if len(grey) < _SETTINGS.least_images:
-        both = [others.grey, grey] if is_second else [grey, others.grey]
-        grey = torch.cat(both)
+        both = [others.grey, grey] if others_first else [grey, others.grey]
+        return torch.cat(both).mean(0)
     return grey.mean(0)
 
 
 def _duplicate_distances(
-    images: _Thumbnails, candidates: _Thumbnails, common: Tensor, common_of_candidates: Tensor
+    images: _Thumbnails, candidates: _Thumbnails, common_of_images: Tensor, common_of_candidates: Tensor
 ) -> Tensor:
     """Return the squared distance between the colour thumbnails of each image and each candidate, ``(n, m)``.
 
@@ -521,24 +543,32 @@ def _duplicate_distances(
     Args:
         images: Thumbnails of the images.
         candidates: Thumbnails of the candidates.
-        common: Common details of the images.
+        common_of_images: Common details of the images.
         common_of_candidates: Common details of the candidates.
 
     """
-    a = images.colours
-    b = candidates.colours
-    distances = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * _products(a, b, _SETTINGS.colour_side)
+    distances = _squared_distances(images.colours, candidates.colours)
     contrast = torch.minimum(_deviations(images.values)[:, None], _deviations(candidates.values))
-    is_excluded = images.folds[:, None] == candidates.folds
-    is_excluded |= distances > (_SETTINGS.most_relative_difference * contrast).square() * _COLOURS
-    is_close = distances.masked_fill(is_excluded, torch.inf) <= _MOST_SQUARED
+    most_distances = (_SETTINGS.most_relative_difference * contrast).square() * _COLOURS
+    is_excluded = (images.folds[:, None] == candidates.folds) | (distances > most_distances)
+    is_close = (distances <= _MOST_SQUARED) & ~is_excluded
     # To save time, compare details only for images with a close candidate, and for candidates with a close image.
-    rows = is_close.any(1)
-    columns = is_close.any(0)
-    has_same_details = _have_same_details(images.grey[rows], candidates.grey[columns], common, common_of_candidates)
-    is_compared = rows[:, None] & columns
-    is_duplicate = is_compared.masked_scatter(is_compared, has_same_details) & ~is_excluded
+    rows = is_close.any(1).nonzero()[:, 0]
+    columns = is_close.any(0).nonzero()[:, 0]
+    has_same_details = torch.zeros_like(is_excluded)
+    has_same_details[rows[:, None], columns] = _have_same_details(
+        images.grey[rows], candidates.grey[columns], common_of_images, common_of_candidates
+    )
+    is_duplicate = has_same_details & ~is_excluded
     return distances.masked_fill(~is_duplicate, torch.inf)
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Return the squared distance of each colour thumbnail in ``a`` from each in ``b``, or from its mirror image.
+
+    The smaller squared distance of both is returned, ``(n, m)``.
+    """
+    return a.square().sum(1)[:, None] + b.square().sum(1) - 2 * _products(a, b, _SETTINGS.colour_side)
 
 
 def _have_same_details(grey: Tensor, other_grey: Tensor, common: Tensor, other_common: Tensor) -> Tensor:

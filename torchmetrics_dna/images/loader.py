@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _MOST_NAMED = 10
 # Number of images below which starting worker processes costs more time than it saves.
 _FEW = 64
+# Maximum default number of worker processes.
+_MOST_WORKERS = 8
 # A warning reports dark images if their largest value is at most this share of the range of 16 bits. The values of
 # 14-bit images take a share of 0.25.
 _FEW_BITS = 0.25
@@ -134,7 +136,16 @@ def load_batches(
     reading = reading or Reading()
     if source.example is None:
         prepare(source.count)
-    dataset = _Decoded(source, size, crop, resize, channels, properties, notes)
+    dataset = _Decoded(
+        source=source,
+        size=size,
+        crop=crop,
+        resize=resize,
+        channels=channels,
+        properties=properties,
+        notes=notes,
+    )
+    # Use an iterator, because `_named` reads the batches after the first one with unreadable images.
     batches = iter(decoded(_data_loader(dataset, reading, parts, window, pin_memory)))
     reported_losses: set[str] = set()
     share_of_16_bits = 0.0
@@ -160,22 +171,39 @@ def _data_loader(
     items_by_part = _items_of_parts(source, parts)
     is_decoded_stream_of_files = isinstance(source, ImageStream) and source.of_files and source.decoded
     if is_decoded_stream_of_files:
+        # Threads of this process resize these images, so there are no worker processes.
         load_in_threads = partial(_in_threads, dataset.load, num_workers)
-        items_by_part = map(load_in_threads, items_by_part)
-        num_workers = 0
-    if window is not None:
-        items_by_part = chain.from_iterable(_windows(items, window) for items in items_by_part)
-    # Use a generator expression: the variable of a loop would keep the images of a chunk in memory until the next
-    # chunk is read.
-    chunks = chain.from_iterable(chunked(items, reading.batch_size) for items in items_by_part)
+        chunks = _chunks(map(load_in_threads, items_by_part), window, reading.batch_size)
+        num_processes = 0
+    else:
+        chunks = _chunks(items_by_part, window, reading.batch_size)
+        num_processes = num_workers
     return DataLoader(
         Sent(dataset),
         batch_size=None,
         sampler=chunks,
-        num_workers=num_workers,
+        num_workers=num_processes,
         worker_init_fn=begin,
         pin_memory=pin_memory,
     )
+
+
+def _chunks(items_by_part: Iterator[Iterable[Any]], window: int | None, batch_size: int) -> Iterator[_Chunk]:
+    """Split the items of each part into chunks, one for each batch.
+
+    Args:
+        items_by_part: Items of each part.
+        window: Number of items per window. No chunk has items of two windows. None if parts are not cut into windows.
+        batch_size: Maximum number of items per chunk.
+
+    """
+    # No chunk has items of two groups.
+    groups = items_by_part
+    if window is not None:
+        groups = chain.from_iterable(_windows(items, window) for items in items_by_part)
+    # Use a generator expression: the variable of a loop would keep the images of a chunk in memory until the next
+    # chunk is read.
+    return chain.from_iterable(chunked(items, batch_size) for items in groups)
 
 
 def _warn_of_losses(losses: Iterable[str], label: str) -> None:
@@ -268,7 +296,9 @@ def default_workers(num_images: int) -> int:
     """
     if num_images < _FEW or multiprocessing.current_process().daemon:
         return 0
-    return min(8, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores_per_process = max(1, cores() // num_processes)
+    return min(_MOST_WORKERS, cores_per_process)
 
 
 class _Chunk(NamedTuple):
@@ -304,6 +334,7 @@ def _in_threads(load: Callable[[Any], Any], threads: int, items: Iterable[Any]) 
         yield from map(load, items)
         return
     with ThreadPoolExecutor(threads) as pool:
+        # At most one item per thread and one more are pending, which limits the memory of loaded items.
         pending: deque[Future[Any]] = deque()
         for item in items:
             pending.append(pool.submit(load, item))
@@ -337,13 +368,16 @@ def chunked(items: Iterable[Any], size: int) -> Iterator[_Chunk]:
     pending: list[Any] = []
     for item in items:
         pending.append(item)
+        # Yield a full chunk only if two more items follow it, so that a later chunk need not have a single item.
         if len(pending) == size + 2:
             yield _Chunk(pending[:size], False)
             pending = pending[size:]
     if len(pending) > size:
-        cut = size - 1 if size > 2 else size
-        yield _Chunk(pending[:cut], False)
-        pending = pending[cut:]
+        # One item is too many for a single chunk, so leave two items for the last chunk. For a size of up to 2, one of
+        # the two chunks has a single item in any case.
+        size_of_chunk = size - 1 if size > 2 else size
+        yield _Chunk(pending[:size_of_chunk], False)
+        pending = pending[size_of_chunk:]
     yield _Chunk(pending, True)
 
 
@@ -378,15 +412,15 @@ class _Decoded(Dataset["Batch"]):
     def __getitem__(self, chunk: _Chunk) -> Batch:
         loaded = [self.load(item) for item in chunk.items]
         samples = [item for item in loaded if isinstance(item, _Sample)]
-        unreadable = [item for item in loaded if isinstance(item, str)]
-        error = self._difference_of_formats(samples)
+        messages = [item for item in loaded if isinstance(item, str)]
+        error = self._error_of_formats(samples)
         if error:
             return Batch(torch.empty(0), [], error)
         if not samples:
-            return Batch(torch.empty(0), unreadable, ends=chunk.ends)
-        return _stacked(samples, unreadable, chunk.ends)
+            return Batch(torch.empty(0), messages, ends=chunk.ends)
+        return _stacked(samples, messages, chunk.ends)
 
-    def _difference_of_formats(self, samples: Sequence[_Sample]) -> str:
+    def _error_of_formats(self, samples: Sequence[_Sample]) -> str:
         """Return the error message for images of different shapes or dtypes. The text is empty if there are none."""
         shapes: set[str] = set()
         dtypes: set[str] = set()
@@ -438,15 +472,23 @@ class _Decoded(Dataset["Batch"]):
     def _sample(self, item: int | Entry, number: int, name: str) -> _Sample:
         """Decode and preprocess an image. Errors are of any type."""
         source: Any = self.source
-        image = source.decode(item, self.channels)
-        notes = {} if self.notes is None else self.notes(image.pixels)
+        decoded_image = source.decode(item, self.channels)
+        pixels = decoded_image.pixels
+        # Inputs other than images have an example. They have no properties, and are not resized.
+        is_image = source.example is None
+        notes = {} if self.notes is None else self.notes(pixels)
         properties = None
-        pixels = image.pixels
-        if source.example is None:
-            if self.properties:
-                properties = properties_of(image.pixels, image.file)
-            pixels = self._resized(image.pixels)
-        return _Sample(number, name, pixels, properties, notes, image.losses, image.share_of_16_bits)
+        if is_image and self.properties:
+            properties = properties_of(pixels, decoded_image.file)
+        return _Sample(
+            number=number,
+            name=name,
+            image=self._resized(pixels) if is_image else pixels,
+            properties=properties,
+            notes=notes,
+            losses=decoded_image.losses,
+            share_of_16_bits=decoded_image.share_of_16_bits,
+        )
 
     def _resized(self, pixels: Pixels) -> Tensor:
         """Return the pixels ``(H, W, C)`` of an image as a tensor ``(C, H, W)``, resized if there is a size."""
@@ -455,8 +497,15 @@ class _Decoded(Dataset["Batch"]):
         return torch.from_numpy(resize_image(pixels, self.size, self.crop, self.resize))
 
 
-def _stacked(samples: Sequence[_Sample], unreadable: list[str], ends: bool) -> Batch:
-    """Return a batch of images of one shape and dtype."""
+def _stacked(samples: Sequence[_Sample], messages: list[str], ends: bool) -> Batch:
+    """Return a batch of images of one shape and dtype.
+
+    Args:
+        samples: The images.
+        messages: One error message per unreadable image.
+        ends: Whether a part of the source ends with this batch.
+
+    """
     images = mapped(lambda *tensors: torch.stack(tensors), *(sample.image for sample in samples))
     measured = [sample.properties for sample in samples if sample.properties is not None]
     properties = torch.stack(measured) if measured else None
@@ -466,7 +515,7 @@ def _stacked(samples: Sequence[_Sample], unreadable: list[str], ends: bool) -> B
     losses = frozenset(chain.from_iterable(sample.losses for sample in samples))
     return Batch(
         images,
-        unreadable,
+        messages,
         properties=properties,
         numbers=[sample.number for sample in samples],
         names=[sample.name for sample in samples],

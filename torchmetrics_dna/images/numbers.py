@@ -187,15 +187,25 @@ def band_note(inputs: Any, bands: int) -> dict[str, Tensor]:
         bands: Number of bands.
 
     """
-    if isinstance(inputs, np.ndarray):
-        white = 255 if inputs.dtype == np.uint8 else 1
-        inputs = torch.from_numpy(np.moveaxis(inputs, -1, 0) / white)
-    tensor = max(tensors_of(inputs), key=Tensor.numel)
-    numbers = torch.full((bands, 2), torch.nan).double()
+    numbers = torch.full((bands, 2), torch.nan, dtype=torch.float64)
+    tensor = _with_bands_first(inputs)
     if len(tensor) == bands:
         for row, band in zip(numbers, tensor, strict=True):
-            if band.isfinite().any():
-                values = Values(band)
-                row[0] = values.flat.mean()
-                row[1] = values.spread
+            row[0], row[1] = _mean_and_deviation(band)
     return {BANDS: numbers.flatten()}
+
+
+def _with_bands_first(inputs: Any) -> Tensor:
+    """Return the tensor of an input that has bands, with the bands as its first axis, see :func:`band_note`."""
+    if isinstance(inputs, np.ndarray):
+        white = 255 if inputs.dtype == np.uint8 else 1
+        return torch.from_numpy(np.moveaxis(inputs, -1, 0) / white)
+    return max(tensors_of(inputs), key=Tensor.numel)
+
+
+def _mean_and_deviation(band: Tensor) -> tuple[float, float]:
+    """Return the mean and the standard deviation of the finite values of a band. Both are NaN if there are none."""
+    if not band.isfinite().any():
+        return math.nan, math.nan
+    values = Values(band)
+    return _mean(values), values.spread

@@ -28,19 +28,20 @@ from torchmetrics_dna.warning import warn
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
+# Remedy for an iterator or a function that can be read only once.
 _ANEW = "pass a list, or a function that returns a new iterator"
-# Usual names of columns of images, in order of their likelihood.
-_LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "picture", "photo")
+# Usual names of columns of images, the most likely first.
+_USUAL_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "picture", "photo")
 
 
 def open_array(images: Any, label: str) -> ImageSource:
     """Open images in an array ``(B, H, W, C)`` or a tensor ``(B, C, H, W)``. A single image has no axis ``B``."""
     check_unmasked(images, "Images")
-    array = ArrayFormat.of(images)
-    array.check("Images", 4)
+    array_format = ArrayFormat.of(images)
+    array_format.check("Images", 4)
     if images.ndim < 4:
         images = images[None]
-    return replace(_by_number(images, images.__getitem__, label), arrays={"": array})
+    return replace(_by_number(images, images.__getitem__, label), arrays={"": array_format})
 
 
 def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> ImageSource | ImageStream | None:
@@ -68,8 +69,8 @@ def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> 
         return _inputs(count_of(batch), partial(_row_of, batch), label, example)
     if has_index(source) and not isinstance(source, Mapping):
         return _inputs(len(source), source.__getitem__, label, example)
-    settings = {"options": frozenset({"num_images"}), "example": example}
-    return _stream(source, label, example.singles, example.noun, reading.num_images, **settings)
+    options = frozenset({"num_images"})
+    return _stream(source, label, example.singles, example.noun, reading.num_images, options=options, example=example)
 
 
 def _inputs(count: int, fetch: Callable[[int], Any], label: str, example: Example) -> ImageSource:
@@ -92,16 +93,21 @@ def _row_of(inputs: Any, index: int) -> Any:
 
 def open_sequence(source: Any, label: str, reading: Reading) -> ImageSource:
     """Open a sequence or a map-style dataset of images, or of dicts with one image each."""
-    first: Any = None
-    # Ignore an error of the first item, because it is reported when the item is read.
-    with suppress(Exception):
-        if len(source):
-            first = source[0]
+    first = _first_item(source)
     if not is_row(first):
         return _by_number(source, source.__getitem__, label)
-    column = find_column(first, reading.column, label, tells=True)
+    column = find_column(first, reading.column, label, warns=True)
     fetch = partial(_fetch_column, source, column)
     return replace(_by_number(source, fetch, label), options=frozenset({"column"}))
+
+
+def _first_item(source: Any) -> Any:
+    """Return the first item of a sequence or a dataset. Return None if there is none, or if it can't be read."""
+    # Ignore an error here, because it is reported when the item is read.
+    with suppress(Exception):
+        if len(source):
+            return source[0]
+    return None
 
 
 def _by_number(source: Any, fetch: Callable[[int], Any], label: str) -> ImageSource:
@@ -199,8 +205,10 @@ def _why_only_whole(loader: DataLoader[Any]) -> str:
     The text is empty for a loader that reads its dataset in order, because it can be split.
     """
     batch_sampler = getattr(loader, "batch_sampler", None)
-    for sampler in (loader.sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
-        if type(sampler) not in (SequentialSampler, BatchSampler, type(None)):
+    samplers = (loader.sampler, batch_sampler, getattr(batch_sampler, "sampler", None))
+    for sampler in samplers:
+        # Compare exact types, because a subclass may read the dataset in another order.
+        if sampler is not None and type(sampler) not in (SequentialSampler, BatchSampler):
             return (
                 f"the order of its DataLoader, by a {type(sampler).__name__}, may differ from process to process; pass"
                 " one with shuffle=False and no sampler, or its dataset"
@@ -276,11 +284,13 @@ def _images(
         UserWarning: If there are fewer images than ``count``.
 
     """
+    images = chain.from_iterable(map(singles, items()))
     number = 0
-    for image in islice(chain.from_iterable(map(singles, items())), count):
+    for image in islice(images, count):
         name = public(image) if isinstance(image, str) else f"{start} {number}"
         yield name, image
         number += 1
+    # If there is a count, the names begin with a noun, such as "image".
     if count is not None and number < count:
         warn(f"There are {number} {start}s, fewer than the {count} of `num_images`")
 
@@ -294,9 +304,7 @@ def _single(item: Any, column: _Column) -> Iterator[Any]:
         item = item.images
     if is_row(item):
         item = column(item)
-    # In a tuple, and in a list that begins with a batch, images come first and labels after them.
-    begins_with_batch = isinstance(item, list) and len(item) > 0 and _is_batch(item[0])
-    if begins_with_batch or (isinstance(item, tuple) and len(item) > 0):
+    if _is_followed_by_labels(item):
         item = item[0]
     if _is_batch(item):
         yield from item
@@ -307,13 +315,28 @@ def _single(item: Any, column: _Column) -> Iterator[Any]:
         yield column(item)
 
 
+def _is_followed_by_labels(item: Any) -> bool:
+    """Return True if the first element of an item has all of its images, and further elements are labels.
+
+    This holds for a tuple, and for a list that begins with a batch. Other lists have one image per element.
+    """
+    if not isinstance(item, (tuple, list)) or len(item) == 0:
+        return False
+    return isinstance(item, tuple) or _is_batch(item[0])
+
+
 def is_pipeline_output(item: Any) -> bool:
     """Return True for the output of a pipeline, which has its images in the attribute ``images``.
 
     A dataset with an attribute of this name is not an output.
     """
+    if not hasattr(item, "images"):
+        return False
+    # The output of some pipelines is a dict that also has attributes.
+    if isinstance(item, Mapping):
+        return True
     is_source = hasattr(item, "__getitem__") or hasattr(item, "__iter__") or callable(item)
-    return hasattr(item, "images") and (isinstance(item, Mapping) or not is_source)
+    return not is_source
 
 
 def is_row(item: Any) -> bool:
@@ -345,7 +368,7 @@ class _Column:
         return item[self._resolved]
 
 
-def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: bool = False) -> str:
+def find_column(row: Mapping[str, Any], column: str | None, label: str, *, warns: bool = False) -> str:
     """Return the name of the column of images.
 
     Args:
@@ -353,7 +376,7 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: b
         column: Name of the column. If it is None, a column with a usual name is selected, such as "image", or else the
             only column that holds an image.
         label: Name of the rows in errors.
-        tells: Whether to warn if other columns hold images, too.
+        warns: Whether to warn if other columns hold images, too.
 
     Raises:
         ValueError: If there is no such column, or several.
@@ -366,23 +389,23 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: b
     if column is not None:
         check_column(row, column, label)
         return column
-    name_it = f"name it by {written('column')}"
-    with_image = [name for name, value in row.items() if _is_image(value)]
+    remedy = f"name it by {written('column')}"
+    image_columns = [name for name, value in row.items() if _is_image(value)]
     usual_column = _column_with_usual_name(row)
     if usual_column is not None:
-        others = [name for name in with_image if name != usual_column]
-        if tells and others:
+        others = [name for name in image_columns if name != usual_column]
+        if warns and others:
             warn(
-                f"{label!r} has several columns of images; {usual_column!r} is read, not {', '.join(others)}; {name_it}"
+                f"{label!r} has several columns of images; {usual_column!r} is read, not {', '.join(others)}; {remedy}"
             )
         return usual_column
-    if len(with_image) == 1:
-        return with_image[0]
-    if with_image:
-        what = f"are several columns that hold an image ({', '.join(with_image)})"
+    if len(image_columns) == 1:
+        return image_columns[0]
+    if image_columns:
+        fault = f"There are several columns that hold an image ({', '.join(image_columns)})"
     else:
-        what = "is no column that holds an image"
-    raise ValueError(f"There {what} in {label!r}, which has {_listed(row)}; {name_it}")
+        fault = "There is no column that holds an image"
+    raise ValueError(f"{fault} in {label!r}, which has {_listed(row)}; {remedy}")
 
 
 def _column_with_usual_name(row: Mapping[str, Any]) -> str | None:
@@ -392,7 +415,7 @@ def _column_with_usual_name(row: Mapping[str, Any]) -> str | None:
         # In a column with a usual name, the first image may be missing, and an array of two axes is a greyscale image.
         if value is None or _is_image(value, least_axes=2):
             by_lower_name[name.lower()] = name
-    for usual_name in _LIKELY:
+    for usual_name in _USUAL_NAMES:
         if usual_name in by_lower_name:
             return by_lower_name[usual_name]
     return None
@@ -413,6 +436,7 @@ def _is_image(value: Any, least_axes: int = 3) -> bool:
     An array must have at least ``least_axes`` axes. An array with two axes may also hold something else, such as boxes.
     """
     if isinstance(value, Mapping):
+        # A file without bytes and without a path is a missing image.
         return is_file(value) and any(value.values())
     if isinstance(value, (bytes, bytearray)):
         return is_image_file(BytesIO(value))

@@ -35,7 +35,7 @@ def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStr
     """
     parquet = require("pyarrow.parquet", "parquet")
     with refusing(public(files[0]), "Parquet"), _opened(files[0]) as table:
-        _column(table, files[0], reading, tells=True)
+        _column(table, files[0], reading, warns=True)
     count = None
     if not any(is_address(file) for file in files):
         count = sum(parquet.read_metadata(file).num_rows for file in files)
@@ -56,18 +56,15 @@ def read_lists(path: str, column: str | None) -> dict[str, Any]:
         ValueError: If no column holds lists, or ``column`` holds other values.
 
     """
-    arrays = dict[str, Any]()
     with _opened(path) as table:
         types = {field.name: str(field.type) for field in table.schema_arrow}
+        requested = [name for name in types if column in (None, name)]
         columns_of_lists = [name for name, type_ in types.items() if _LIST_OF_FLOATS.match(type_)]
         is_of_other_type = column in types and column not in columns_of_lists
         if not columns_of_lists or is_of_other_type:
-            listed = ", ".join(f"{name} ({type_})" for name, type_ in types.items() if column in (None, name))
-            raise ValueError(f"it has no column of lists of floats, but {listed or 'none'}")
-        for name in columns_of_lists:
-            if column in (None, name):
-                arrays[name] = _read_column_of_lists(table, name)
-    return arrays
+            listed = ", ".join(f"{name} ({types[name]})" for name in requested) or "none"
+            raise ValueError(f"it has no column of lists of floats, but {listed}")
+        return {name: _read_column_of_lists(table, name) for name in requested if name in columns_of_lists}
 
 
 def _read_column_of_lists(table: Any, name: str) -> Any:
@@ -78,14 +75,17 @@ def _read_column_of_lists(table: Any, name: str) -> Any:
             implausible size.
 
     """
+    # Raise an error for an implausible size before the column is unpacked.
     for group in range(table.num_row_groups):
         _unpacked_size(table, group, name)
-    values = table.read([name], use_threads=False)[0].combine_chunks()
-    flat = values.flatten()
-    lengths = {*values.value_lengths().to_pylist()}
-    if len(lengths) != 1 or None in lengths or flat.null_count:
+    lists = table.read([name], use_threads=False)[0].combine_chunks()
+    numbers = lists.flatten()
+    # The length of a missing list is None.
+    lengths = set(lists.value_lengths().to_pylist())
+    is_incomplete = None in lengths or numbers.null_count > 0
+    if is_incomplete or len(lengths) != 1:
         raise ValueError(f"its rows in {name!r} have values that are missing, or several lengths")
-    return flat.to_numpy(zero_copy_only=False).reshape(len(values), -1)
+    return numbers.to_numpy(zero_copy_only=False).reshape(len(lists), -1)
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
@@ -114,9 +114,11 @@ def _opened(path: str) -> Iterator[Any]:
 def _values(table: Any, column: str) -> Iterator[Any]:
     """Yield the values of a column."""
     for group in range(table.num_row_groups):
-        # No value is larger than its whole column.
+        # A single value can't have more bytes than all values of the column together.
         most_bytes_of_value = _unpacked_size(table, group, column)
-        num_rows = max(1, min(_MOST_ROWS_AT_ONCE, _MOST_BYTES_AT_ONCE // (most_bytes_of_value + 1)))
+        # Add 1, so that the number of bytes is not divided by 0 for an empty column.
+        num_fitting_rows = _MOST_BYTES_AT_ONCE // (most_bytes_of_value + 1)
+        num_rows = max(1, min(_MOST_ROWS_AT_ONCE, num_fitting_rows))
         for batch in table.iter_batches(num_rows, [group], [column], use_threads=False):
             yield from batch.column(0).to_pylist()
 
@@ -156,35 +158,46 @@ def _content(value: Any) -> Any:
     return value
 
 
-def _column(table: Any, path: str, reading: Reading, tells: bool = False) -> str | None:
+def _column(table: Any, path: str, reading: Reading, *, warns: bool = False) -> str | None:
     """Return the name of the column of images.
 
     Args:
         table: The file.
         path: Path or address of the file, for errors.
         reading: Options with the name of the column. Without a name, the column is detected in the first row.
-        tells: Whether to warn if other columns hold images, too.
+        warns: Whether to warn if other columns hold images, too.
 
     Returns:
         The name of the column. None if the file has no rows.
 
     """
-    column = reading.column
+    if not table.num_row_groups:
+        return None
+    if reading.column is not None:
+        check_column(table.schema_arrow.names, reading.column, path)
+        return reading.column
+    row = _first_row(table)
+    if row is None:
+        return None
+    # Replace texts by an empty text, because a column of paths or addresses must be named by the user.
+    row_without_texts = {name: "" if isinstance(value, str) else value for name, value in row.items()}
+    return find_column(row_without_texts, None, path, warns=warns)
+
+
+def _first_row(table: Any) -> dict[str, Any] | None:
+    """Return the values of the first row of a file by the name of their column; None if the file has no rows.
+
+    Raises:
+        ValueError: If the unpacked size of a row group is implausible.
+
+    """
     for group in range(table.num_row_groups):
-        if column is not None:
-            check_column(table.schema_arrow.names, column, path)
-            return column
-        # Raise an error for an implausible size.
+        # Raise an error for an implausible size before the row group is unpacked.
         _unpacked_size(table, group, None)
         for batch in table.iter_batches(1, [group], use_threads=False):
-            if not batch.num_rows:
-                continue
-            row = {}
-            for name, values in zip(batch.schema.names, batch.columns, strict=True):
-                value = values.to_pylist()[0]
-                # Replace texts by an empty text, because a column of paths or addresses must be named by the user.
-                row[name] = "" if isinstance(value, str) else value
-            return find_column(row, None, path, tells)
+            if batch.num_rows:
+                first_values = [values.to_pylist()[0] for values in batch.columns]
+                return dict(zip(batch.schema.names, first_values, strict=True))
     return None
 
 

@@ -98,16 +98,25 @@ def names_below(names: Sequence[str], roots: Collection[str]) -> list[str]:
 
     """
     paths = [_PATHS.normpath(name) for name in names]
-    if not roots:
-        if len({_PATHS.isabs(path) for path in paths}) > 1:
-            paths = [_PATHS.abspath(path) for path in paths]
-        folders_of_files = {_PATHS.dirname(path) for path in paths} or {""}
-        try:
-            roots = [_PATHS.commonpath(folders_of_files)]
-        except ValueError:
-            # The files are on several drives of Windows.
-            return [path.replace(_PATHS.sep, "/") for path in paths]
-    return _relative_to_roots(paths, _normal_roots(roots))
+    if roots:
+        return _relative_to_roots(paths, _normal_roots(roots))
+    # Absolute and relative paths have no folder in common as texts.
+    if len({_PATHS.isabs(path) for path in paths}) > 1:
+        paths = [_PATHS.abspath(path) for path in paths]
+    shared_folder = _shared_folder(paths)
+    if shared_folder is None:
+        return [path.replace(_PATHS.sep, "/") for path in paths]
+    return _relative_to_roots(paths, _normal_roots([shared_folder]))
+
+
+def _shared_folder(paths: Sequence[str]) -> str | None:
+    """Return the innermost folder that all files share. Return None if they are on several drives of Windows."""
+    folders = {_PATHS.dirname(path) for path in paths} or {""}
+    try:
+        shared: str = _PATHS.commonpath(folders)
+    except ValueError:
+        return None
+    return shared
 
 
 def _normal_roots(roots: Iterable[str]) -> set[str]:
@@ -209,10 +218,13 @@ class Names(Sequence[str]):
 
 
 _ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
+# Credentials in front of the host of an address.
 _USER = re.compile(r"(?<=://)[^/@\s'\"]*@")
+# Address of a web server with a query or a fragment. The group is the address without them.
 _QUERY = re.compile(r"(https?://[^?#\s'\"]*)[?#][^\s'\"]*")
 # Packages that fsspec needs for addresses, by protocol.
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+# Range of numbers in braces, such as "000..999".
 _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 # Protocols of object stores. These have no folders that could be missing.
 _BUCKETS = ("s3", "s3a", "gs", "gcs")
@@ -408,6 +420,7 @@ def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
 
 def read_address(address: str, most: int) -> bytes:
     """Read a file at an address. At most ``most + 1`` bytes are read, so that the caller can detect a larger file."""
+    # Enter the file system again, because it converts errors of reading as well.
     with open_file(address, forwards=True) as file, file_system_of(address):
         content = bytearray()
         while len(content) <= most:
@@ -450,18 +463,25 @@ def missing(path: str) -> FileNotFoundError:
 def _similar_path(path: str) -> str:
     """Return an existing path that is similar to a path that does not exist. The text is empty if there is none."""
     with suppress(OSError):
-        siblings = {entry.name.lower(): str(entry) for entry in Path(path).parent.iterdir()}
-        similar_names = get_close_matches(Path(path).name.lower(), siblings, n=1, cutoff=0.75)
-        if similar_names:
-            return siblings[similar_names[0]]
+        similar_sibling = _similar_sibling(path)
+        if similar_sibling:
+            return similar_sibling
         # Suggest the path of "name=path", because sets have no names on the command line.
         for part in path.split("=")[1:]:
             if Path(part).exists():
                 return part
+    # A path below a file may be that of a member of an archive.
     for parent in Path(path).parents:
         if parent.is_file():
             return str(parent)
     return ""
+
+
+def _similar_sibling(path: str) -> str:
+    """Return the path with the most similar name in the folder of a path. The text is empty if no name is similar."""
+    siblings = {entry.name.lower(): str(entry) for entry in Path(path).parent.iterdir()}
+    similar_names = get_close_matches(Path(path).name.lower(), siblings, n=1, cutoff=0.75)
+    return siblings[similar_names[0]] if similar_names else ""
 
 
 def suffix_of(path: str) -> str:
@@ -526,6 +546,7 @@ def _choices_in_braces(content: str, pattern: str) -> list[str]:
     match = _RANGE.fullmatch(content)
     if match is not None:
         first, last = match.groups()
+        # If the first number has leading zeros, all numbers have as many digits.
         width = len(first) if first.startswith("0") else 0
         check_files(int(last) - int(first) + 1, public(pattern))
         return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]

@@ -147,15 +147,17 @@ def compare_pixels(pairs: Iterable[tuple[Bytes, Bytes]], num_total: int | None =
         num_total = num_pairs
     different = [pair for pair in compared if pair.largest > 0]
     if not different:
-        return PixelDifferences(num_pairs, num_total, 0, num_other_shapes)
+        return PixelDifferences(
+            num_pairs=num_pairs, num_total=num_total, num_different=0, num_other_shapes=num_other_shapes
+        )
     counts = np.sum([pair.counts for pair in different], axis=0)
     unequal = [pair for pair in different if pair.largest > ROUNDING]
     explanation = explaining_change(unequal)
     return PixelDifferences(
-        num_pairs,
-        num_total,
-        len(different),
-        num_other_shapes,
+        num_pairs=num_pairs,
+        num_total=num_total,
+        num_different=len(different),
+        num_other_shapes=num_other_shapes,
         share=float(counts[1:].sum() / counts.sum()),
         median=median_difference(counts),
         largest=max(pair.largest for pair in different),
@@ -212,20 +214,25 @@ def possible_gammas(levels_a: NDArray[np.int64], levels_b: NDArray[np.int64]) ->
     """
     is_black_or_white = (levels_a == 0) | (levels_a == WHITE)
     # A gamma does not change black and white.
-    if (np.abs(levels_a - levels_b)[is_black_or_white] > ROUNDING).any():
+    changes_of_black_and_white = np.abs(levels_a - levels_b)[is_black_or_white]
+    if (changes_of_black_and_white > ROUNDING).any():
         return _EMPTY
     inner_a = levels_a[~is_black_or_white] / WHITE
     inner_b = levels_b[~is_black_or_white].astype(float)
     if len(np.unique(inner_a)) < LEAST_LEVELS:
         return _EMPTY
+    # The level in B was rounded, by half a level at most.
     tolerance = ROUNDING + 0.5
     darkest = (inner_b - tolerance).clip(min=0) / WHITE
     brightest = (inner_b + tolerance) / WHITE
     # Ignore divisions by zero: the logarithm of black is minus infinity, so that no gamma is too large.
     with np.errstate(divide="ignore"):
-        largest = np.log(darkest) / np.log(inner_a)
-    least = np.log(brightest) / np.log(inner_a)
-    return max(GAMMAS[0], float(least.max())), min(GAMMAS[1], float(largest.min()))
+        largest_gammas = np.log(darkest) / np.log(inner_a)
+    least_gammas = np.log(brightest) / np.log(inner_a)
+    # A common gamma of all levels lies between the largest lower bound and the smallest upper bound.
+    lower = max(GAMMAS[0], float(least_gammas.max()))
+    upper = min(GAMMAS[1], float(largest_gammas.min()))
+    return lower, upper
 
 
 def common_gamma(intervals: Sequence[tuple[float, float]]) -> float | None:
@@ -261,13 +268,15 @@ class Explanation(NamedTuple):
 
 
 def explaining_change(pairs: Sequence[PairDifference]) -> Explanation:
-    """Return the change that explains most pairs, if these are nearly all pairs."""
+    """Return the change that explains most pairs. Its name is None unless these are nearly all pairs."""
+    if not pairs:
+        return Explanation()
     num_explained = {name: sum(name in pair.changes for pair in pairs) for name in EXACT_CHANGES}
     gamma = common_gamma([pair.gammas for pair in pairs])
     if gamma is not None:
         num_explained[GAMMA] = sum(pair.gammas[0] <= gamma <= pair.gammas[1] for pair in pairs)
     best = max(num_explained, key=num_explained.__getitem__)
-    if not pairs or num_explained[best] < NEARLY_ALL * len(pairs):
+    if num_explained[best] < NEARLY_ALL * len(pairs):
         return Explanation()
     amount = gamma if best == GAMMA else None
     return Explanation(best, amount, num_explained[best])

@@ -131,9 +131,7 @@ def _stamp(image: Any) -> str:
         return ""
     image = unwrapped(image)
     if isinstance(image, Image.Image):
-        is_unloaded = bool(getattr(image, "fp", None))
-        file_name = getattr(image, "filename", None)
-        image = file_name if is_unloaded and file_name else np.asarray(image)
+        image = _file_or_pixels(image)
     if isinstance(image, (str, os.PathLike)):
         status = Path(image).stat()
         return f"{status.st_size} {status.st_mtime_ns}"
@@ -147,6 +145,16 @@ def _stamp(image: Any) -> str:
     return f"{array.dtype} {array.shape} {zlib.crc32(array.data):08x}"
 
 
+def _file_or_pixels(image: Image.Image) -> Any:
+    """Return the path of a Pillow image that was opened from a path and is not loaded yet. Else, return its pixels."""
+    is_unloaded = bool(getattr(image, "fp", None))
+    path = getattr(image, "filename", None)
+    if is_unloaded and path:
+        return path
+    return np.asarray(image)
+
+
+# Statements about parts of images that are dropped, see `Decoded`.
 _ALPHA = "have an alpha channel, which is dropped"
 TURNED = "have an EXIF rotation, which is ignored"
 
@@ -263,7 +271,10 @@ def _in_usual_mode(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _scaled(decoded: Decoded, has_16_bits: bool, scale: float | None) -> Decoded:
-    """Divide a 16-bit image by its value of white. Without a scale, add the share of 16 bits that the image uses.
+    """Return an image in which ``scale``, the value of white of its 16-bit file, has the value 1.
+
+    Without a scale, white has the value 65535, and the pixels are not changed. For a 16-bit image, the result then has
+    the share of 16 bits that the image uses.
 
     Raises:
         ValueError: If there is a scale, but the image does not have 16 bits.
@@ -275,6 +286,7 @@ def _scaled(decoded: Decoded, has_16_bits: bool, scale: float | None) -> Decoded
         return decoded._replace(share_of_16_bits=float(np.max(decoded.pixels)))
     if not has_16_bits:
         raise ValueError("it has no integers of 16 bits, so no scale applies to it")
+    # The pixels have been divided by DEEP_WHITE when they were decoded.
     factor = np.float32(DEEP_WHITE / scale)
     return decoded._replace(pixels=(decoded.pixels * factor).clip(0, 1))
 
@@ -290,21 +302,26 @@ def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
     """Return the pixels of an array ``(H, W, C)`` or ``(H, W)``, or of a tensor ``(C, H, W)`` or ``(H, W)``."""
     check_unmasked(image, "it")
     ArrayFormat.of(image).check("it", 3, channels)
-    if isinstance(image, Tensor):
-        image = image.detach().cpu()
-        if image.is_floating_point():
-            # Convert to float32, because NumPy has no bfloat16.
-            image = image.float()
-        if image.ndim == 3:
-            image = image.movedim(0, -1)
-        image = image.numpy()
-    pixels: NDArray[Any] = image[..., None] if image.ndim == 2 else image
+    array = _array_of(image) if isinstance(image, Tensor) else image
+    pixels: NDArray[Any] = array[..., None] if array.ndim == 2 else array
     # Compare the name of the dtype, because it is the same for both byte orders.
     if pixels.dtype.name == "uint16":
         pixels = np.divide(pixels, DEEP_WHITE, dtype=np.float32)
     elif pixels.dtype != np.uint8:
         pixels = _in_unit_range(pixels).astype(np.float32)
     return _with_channels(pixels, channels)
+
+
+def _array_of(image: Tensor) -> NDArray[Any]:
+    """Convert a tensor ``(C, H, W)`` or ``(H, W)`` to an array ``(H, W, C)`` or ``(H, W)``."""
+    image = image.detach().cpu()
+    if image.is_floating_point():
+        # Convert to float32, because NumPy has no bfloat16.
+        image = image.float()
+    if image.ndim == 3:
+        image = image.movedim(0, -1)
+    array: NDArray[Any] = image.numpy()
+    return array
 
 
 def as_rgb(pixels: Pixels) -> Pixels:
@@ -335,10 +352,16 @@ def _of_picture(image: Image.Image, channels: int) -> Pixels:
     if _is_deep(image):
         return _with_channels(_deep_shades(image), channels)
     if channels == 3:
-        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return np.array(_in_mode(image, "RGB"))
     if image.mode not in ("1", "L", "LA"):
-        image = image.convert("RGB")
-    return np.array(image if image.mode == "L" else image.convert("L"))[..., None]
+        # Convert colours to RGB first. Pillow's direct conversion of some modes gives other grey values.
+        image = _in_mode(image, "RGB")
+    return np.array(_in_mode(image, "L"))[..., None]
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Return an image in a mode. An image that has this mode is returned as it is, because Pillow would copy it."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _bands_of_picture(image: Image.Image, channels: int) -> Pixels:
@@ -469,9 +492,10 @@ def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
         if not is_heic and not start.startswith(_JXL):
             raise
     kind = "HEIC" if is_heic else "JPEG XL"
-    package, name = _PLUGINS[kind]
-    plugin = _plugin(name, kind, package)
-    if kind == "HEIC":
+    package, module = _PLUGINS[kind]
+    plugin = _plugin(module, kind, package)
+    # The plugin for JPEG XL registers itself when it is imported.
+    if is_heic:
         plugin.register_heif_opener()
     return Image.open(file)
 
@@ -570,6 +594,7 @@ def _check_bands(page: Any, channels: int, exif_orientation: bool) -> None:
         )
     if str(page.dtype) not in _TYPES:
         raise _tiff_with(f"bands of type {page.dtype}; save them as uint8, uint16 or floats in [0, 1]")
+    # A TIFF without this tag is upright, which is orientation 1.
     orientation = getattr(page.tags.get(_ORIENTATION), "value", 1)
     if exif_orientation and orientation != 1:
         raise _tiff_with("bands that its orientation tag turns; save it upright")
@@ -587,18 +612,24 @@ def _check_depth(image: Any, channels: int) -> None:
 
     Pillow keeps all bits of 16-bit greyscale images. It keeps only the upper 8 bits of 16-bit colour images.
     """
-    settings = image.tile[0][3] if image.tile else ""
-    is_deep = ";16" in str(settings)
-    if image.format == "PPM" and isinstance(settings, tuple):
-        largest_value = settings[-1]
-        is_deep = largest_value > 255
     if image.format == "TIFF":
         _check_tiff(image, channels)
-        is_deep = max(image.tag_v2.get(_BITS, (1,))) > 8
-    if is_deep and len(image.getbands()) > 1:
+    if _is_of_deep_file(image) and len(image.getbands()) > 1:
         raise ValueError(
             "it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or pass arrays of uint16"
         )
+
+
+def _is_of_deep_file(image: Any) -> bool:
+    """Return True if the file of an opened image has more than 8 bits per channel."""
+    if image.format == "TIFF":
+        return bool(max(image.tag_v2.get(_BITS, (1,))) > 8)
+    # Settings of Pillow's decoder. They have the layout of the file's pixels, such as "RGB;16B".
+    settings = image.tile[0][3] if image.tile else ""
+    if image.format == "PPM" and isinstance(settings, tuple):
+        largest_value = settings[-1]
+        return bool(largest_value > 255)
+    return ";16" in str(settings)
 
 
 def _check_tiff(image: Any, channels: int) -> None:

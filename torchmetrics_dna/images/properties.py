@@ -201,8 +201,8 @@ def neuron_name(layer: str, number: int) -> str:
 
     """
     if layer == BANDS:
-        band, which = divmod(number, len(_OF_BAND))
-        return f"{_OF_BAND[which]} of band {band}"
+        band, number_in_band = divmod(number, len(_OF_BAND))
+        return f"{_OF_BAND[number_in_band]} of band {band}"
     if layer == LAYER and number < len(PROPERTIES):
         return PROPERTIES[number]
     return str(number)
@@ -345,8 +345,9 @@ class Originals:
 
 
 def _contrast(images: Originals) -> Tensor:
-    squares = _total(images.grey.long() * images.grey) / images.count
-    return (squares - images.mean * images.mean).clamp(min=0).sqrt() * 2 / WHITE
+    mean_of_squares = _total(images.grey.long() * images.grey) / images.count
+    variance = (mean_of_squares - images.mean * images.mean).clamp(min=0)
+    return variance.sqrt() * 2 / WHITE
 
 
 def _colours(images: Originals) -> Tensor:
@@ -363,17 +364,22 @@ def _saturation(images: Originals) -> Tensor:
 
 
 def _red_against_green(images: Originals) -> Tensor:
+    # The difference is between -255 and 255.
     red, green, _ = images.channels
     return 0.5 + _total(red - green) / (510 * images.count)
 
 
 def _blue_against_yellow(images: Originals) -> Tensor:
+    # The difference is between -510 and 510.
     red, green, blue = images.channels
     return 0.5 + _total(2 * blue - red - green) / (1020 * images.count)
 
 
 def _dark_corners(images: Originals) -> Tensor:
-    """Compare the brightness of the corners and the centre. Each part has an eighth of the height and of the width."""
+    """Return 0.5, plus half the difference in brightness between the centre and the mean of the four corners.
+
+    Each part has an eighth of the height and of the width. The brightness of white is 1.
+    """
     grey = images.grey
     num_rows, num_columns = grey.shape[1:]
     height = max(1, num_rows // 8)
@@ -387,8 +393,8 @@ def _dark_corners(images: Originals) -> Tensor:
     mean_of_corners = torch.stack([_total(corner) for corner in corners]).sum(0) / 4
     top = (num_rows - height) // 2
     left = (num_columns - width) // 2
-    middle = _total(grey[:, top : top + height, left : left + width])
-    return 0.5 + (middle - mean_of_corners) / (2 * WHITE * height * width)
+    centre = _total(grey[:, top : top + height, left : left + width])
+    return 0.5 + (centre - mean_of_corners) / (2 * WHITE * height * width)
 
 
 def _sharpness(images: Originals) -> Tensor:
@@ -439,7 +445,8 @@ def _pixelation(images: Originals) -> Tensor:
     num_small = torch.zeros_like(images.narrow)
     num_lines = 0
     for steps in images.sums:
-        largest_nearby = max_pool1d(steps.double()[:, None], 2 * NEAR + 1, 1, NEAR)[:, 0]
+        largest_nearby = max_pool1d(steps.double()[:, None], kernel_size=2 * NEAR + 1, stride=1, padding=NEAR)[:, 0]
+        # A difference is small if it is less than a tenth of the largest difference nearby.
         num_small = num_small + _total(steps * 10 < largest_nearby)
         num_lines += steps.shape[1]
     return num_small / num_lines
@@ -454,15 +461,17 @@ def _blockiness(images: Originals) -> Tensor:
     if min(columns.shape[1], rows.shape[1]) <= 8:
         # Small images have no borders between blocks.
         return torch.full_like(images.narrow, 0.5)
-    borders = torch.zeros_like(images.narrow)
+    # Sums of the horizontal mean and the vertical mean.
+    at_borders = torch.zeros_like(images.narrow)
     elsewhere = torch.zeros_like(images.narrow)
     for steps, length in zip(images.sums, images.middle.shape[1:], strict=True):
+        # Step 7 is the difference between lines 7 and 8, which are in different blocks.
         is_border = torch.arange(steps.shape[1], device=steps.device) % 8 == 7
         num_at_borders = (is_border.sum() * length).clamp(min=1)
         num_elsewhere = ((~is_border).sum() * length).clamp(min=1)
-        borders = borders + _total(steps * is_border) / num_at_borders
+        at_borders = at_borders + _total(steps * is_border) / num_at_borders
         elsewhere = elsewhere + _total(steps * ~is_border) / num_elsewhere
-    return borders / (borders + elsewhere).clamp(min=1)
+    return at_borders / (at_borders + elsewhere).clamp(min=1)
 
 
 def in_percent(value: float) -> str:

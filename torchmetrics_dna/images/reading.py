@@ -81,13 +81,16 @@ class Reading:
     def _check_integer(self, name: str, least: int) -> None:
         """Raise ValueError unless an option is None or an integer of at least ``least``."""
         value = getattr(self, name)
+        if value is None:
+            return
         is_integer = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (is_integer and value >= least):
+        if not is_integer or value < least:
             raise ValueError(f"{argument(name)} expected to be an integer of at least {least}, but got {value!r}")
 
     def _check_above_0(self, name: str) -> None:
         """Raise ValueError unless an option is None or a number above 0."""
         value = getattr(self, name)
+        # The comparison is negated so that it also finds NaN.
         if value is not None and not value > 0:
             raise ValueError(f"{argument(name)} expected to be above 0, but got {value!r}")
 

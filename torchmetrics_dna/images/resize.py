@@ -72,8 +72,9 @@ def resize_image(
 
 def _resize_clean(image: Pixels, size: tuple[int, int]) -> NDArray[np.float32]:
     """Resize an image ``(H, W, C)`` to ``(C, height, width)`` by the method "clean"."""
-    is_covered = image.dtype == np.uint8 and image.shape[2] == _RGB and image.shape[:2] != size
-    compiled = compiled_images() if is_covered else None
+    # The function of numba is made for RGB images of bytes that are resized.
+    is_supported_by_numba = image.dtype == np.uint8 and image.shape[2] == _RGB and image.shape[:2] != size
+    compiled = compiled_images() if is_supported_by_numba else None
     if compiled is not None:
         resized_by_numba: NDArray[np.float32] = compiled.resize_clean(image, size)
         return resized_by_numba
@@ -130,13 +131,15 @@ def _resize_like_pillow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
     if lacks_float64(imgs.device):
         bytes_ = bytes_.cpu()
     # Sums of integers below 2^31 are exact in float64, so the result is equal on all devices.
-    sums = bytes_.double()
+    resized = bytes_.double()
     height, width = size
-    if sums.shape[3] != width:
-        sums = _rounded(sums @ _weights(sums.shape[3], width, sums.device).T)
-    if sums.shape[2] != height:
-        sums = _rounded(_weights(sums.shape[2], height, sums.device) @ sums)
-    return sums.float().to(imgs.device) / 255
+    if resized.shape[3] != width:
+        weights = _weights(resized.shape[3], width, resized.device)
+        resized = _rounded(resized @ weights.T)
+    if resized.shape[2] != height:
+        weights = _weights(resized.shape[2], height, resized.device)
+        resized = _rounded(weights @ resized)
+    return resized.float().to(imgs.device) / 255
 
 
 def _resize_like_tensorflow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
@@ -144,18 +147,27 @@ def _resize_like_tensorflow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     resized = imgs.float() if imgs.dtype == torch.uint8 else imgs.float() * 255
     for axis, length in ((3, width), (2, height)):
-        last = resized.shape[axis] - 1
-        # Sample at multiples of the ratio of the sizes in float32, as TensorFlow 1 does.
-        ratio = torch.tensor((last + 1) / length)
-        positions = torch.arange(length, dtype=torch.float32, device=imgs.device) * ratio
-        lower = positions.long()
-        upper = (lower + 1).clamp(max=last)
-        num_axes_after = 3 - axis
-        weights_of_upper = (positions - lower).view(-1, *[1] * num_axes_after)
-        low = resized.index_select(axis, lower)
-        high = resized.index_select(axis, upper)
-        resized = low + (high - low) * weights_of_upper
+        resized = _interpolate_like_tensorflow(resized, axis, length)
     return resized / 255
+
+
+def _interpolate_like_tensorflow(imgs: Tensor, axis: int, length: int) -> Tensor:
+    """Resize one axis of images to a length. Each result is interpolated between two neighbouring pixels.
+
+    Axis 2 holds the rows of images, and axis 3 the columns.
+    """
+    last = imgs.shape[axis] - 1
+    # Sample at multiples of the ratio of the sizes in float32, as TensorFlow 1 does.
+    ratio = torch.tensor((last + 1) / length)
+    positions = torch.arange(length, dtype=torch.float32, device=imgs.device) * ratio
+    lower = positions.long()
+    upper = (lower + 1).clamp(max=last)
+    # Give the weights an axis of length 1 for each axis of the images after this axis.
+    num_axes_after = 3 - axis
+    weights_of_upper = (positions - lower).view(-1, *[1] * num_axes_after)
+    values_at_lower = imgs.index_select(axis, lower)
+    values_at_upper = imgs.index_select(axis, upper)
+    return values_at_lower + (values_at_upper - values_at_lower) * weights_of_upper
 
 
 def check_resize(crop: str, resize: str | None) -> None:
@@ -214,10 +226,12 @@ def kernels(num_in: int, num_out: int) -> Iterator[tuple[int, NDArray[np.float64
     for pixel in range(num_out):
         centre = (pixel + 0.5) * scale
         first = max(int(centre - _SUPPORT * stretch + 0.5), 0)
-        last = min(int(centre + _SUPPORT * stretch + 0.5), num_in)
+        end = min(int(centre + _SUPPORT * stretch + 0.5), num_in)
         # Compute Keys' cubic kernel with a = -1/2. All operations, and the sum, are in the same order as in Pillow.
-        x = np.abs((np.arange(last - first) + first - centre + 0.5) * (1 / stretch))
-        near = (1.5 * x - 2.5) * x * x + 1
-        far = (((x - 5) * x + 8) * x - 4) * -0.5
-        values = np.where(x < 1, near, np.where(x < 2, far, 0))
-        yield first, values / values.cumsum()[-1]
+        x = np.abs((np.arange(end - first) + first - centre + 0.5) * (1 / stretch))
+        # Values of the kernel at distances below 1, and from 1 to 2.
+        within_1 = (1.5 * x - 2.5) * x * x + 1
+        within_2 = (((x - 5) * x + 8) * x - 4) * -0.5
+        weights = np.where(x < 1, within_1, np.where(x < 2, within_2, 0))
+        # Use cumsum, because it adds the weights one by one, unlike sum.
+        yield first, weights / weights.cumsum()[-1]

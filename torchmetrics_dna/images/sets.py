@@ -235,6 +235,7 @@ class ImageStream:
     arrays: Mapping[str, ArrayFormat] = field(default_factory=dict)
     exif_orientation: bool = False
     scale: float | None = None
+    # Number of the first shard or image of this part of the stream, and step to the next one.
     _part: tuple[int, int] = (0, 1)
     place: object = field(default=None, init=False)
 
@@ -370,24 +371,29 @@ def check_channels(images: Images, channels: int) -> None:
 
     Only images whose format is known in advance are checked.
     """
-    for file, array in images.arrays.items():
+    for file, array_format in images.arrays.items():
+        # The error names the file. An array in memory has no file.
         with refusing(file, "an array of images") if file else nullcontext():
-            array.check("Images", 4, channels)
+            array_format.check("Images", 4, channels)
 
 
 def unreadable(name: str, err: Exception, noun: str = "image") -> str:
     """Return a message of one line for the error of an image or a shard."""
     if isinstance(err, BrokenShardError):
         return str(err)
-    reason = reason_of(err)
-    if isinstance(err, UnidentifiedImageError):
-        reason = "it is not an image file"
-        if name.lower().endswith((".tif", ".tiff")):
-            reason = (
-                "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels; others take a"
-                " DNAExtractor of your own network with as many `channels`"
-            )
-    return f"Can't read {noun} {name!r}: {reason}"
+    return f"Can't read {noun} {name!r}: {_why_unreadable(name, err)}"
+
+
+def _why_unreadable(name: str, err: Exception) -> str:
+    """Return the reason why an image can't be read, as a text of one line."""
+    if not isinstance(err, UnidentifiedImageError):
+        return reason_of(err)
+    if name.lower().endswith((".tif", ".tiff")):
+        return (
+            "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels; others take a"
+            " DNAExtractor of your own network with as many `channels`"
+        )
+    return "it is not an image file"
 
 
 def left_out_in_words(lines: Sequence[str]) -> str:
@@ -430,7 +436,7 @@ def note_of_left_out(lines: Sequence[str]) -> list[str]:
 
 
 def _call_for_selected(function: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
-    """Call a function of a source for the selected image at an index. Numbers are those of the selected images."""
+    """Call a function of a source for one of several selected images; ``numbers`` are the numbers of all of these."""
     return function(numbers[index])
 
 
@@ -446,7 +452,8 @@ def joined(sources: Sequence[ImageSource], label: str) -> ImageSource:
         names += source.names
         roots.update(source.roots)
     fetch = partial(_call_for_joined, [source.fetch for source in sources], places)
-    stamps = [source.stamp for source in sources if source.stamp]
+    # Changes of the joined images can be detected only if they can be detected in all sources.
+    stamps = [source.stamp for source in sources if source.stamp is not None]
     stamp = None
     if len(stamps) == len(sources):
         stamp = partial(_call_for_joined, stamps, places)

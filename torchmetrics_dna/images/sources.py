@@ -70,8 +70,9 @@ Source = Union[
 ]
 
 
-# Number of lines at the beginning of a list. At least one of them must be an existing file, or the text is not a list.
-_FIRST = 10
+# Number of lines at the beginning of a text file that are checked. If one of them is an existing file, the text file is
+# a list of images.
+_NUM_FIRST_LINES = 10
 
 
 def _files() -> str:
@@ -130,7 +131,6 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
         return _open_inputs(source, example, reading)
     # Remove the callback, because it might not be picklable when the images are sent to worker processes.
     reading = replace(reading, progress=None)
-    is_path = isinstance(source, (str, os.PathLike))
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         label = public(path)
@@ -142,7 +142,7 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
     opened.exif_orientation = reading.exif_orientation
     opened.scale = reading.scale
     if isinstance(opened, ImageSource) and not opened.names:
-        raise ValueError(_no_images(label, is_path=is_path))
+        raise ValueError(_no_images(label, is_path=isinstance(source, (str, os.PathLike))))
     return opened
 
 
@@ -189,13 +189,7 @@ def _open_files_of_inputs(path: str, example: Example, reading: Reading) -> Imag
         name, batch = _inputs_in(file, example, reading.column)
         names.add(name)
         batches.append(batch)
-    if len(batches) == 1:
-        inputs = batches[0]
-    elif isinstance(example.like, Tensor):
-        inputs = torch.cat(batches)
-    else:
-        inputs = np.concatenate(batches)
-    opened = open_inputs(inputs, public(path), example, reading)
+    opened = open_inputs(_concatenated(batches, example), public(path), example, reading)
     # The result is None only for objects other than arrays and tensors.
     assert opened is not None
     # The array of a .npy file has no name, so the option `column` does not apply to it.
@@ -205,12 +199,22 @@ def _open_files_of_inputs(path: str, example: Example, reading: Reading) -> Imag
     return opened
 
 
+def _concatenated(batches: list[Any], example: Example) -> Any:
+    """Return all inputs of several batches as one batch. Batches are tensors if the example is one, or else arrays."""
+    if len(batches) == 1:
+        return batches[0]
+    if isinstance(example.like, Tensor):
+        return torch.cat(batches)
+    return np.concatenate(batches)
+
+
 def _inputs_in(file: str, example: Example, column: str | None) -> tuple[str, Any]:
     """Return the name and the values of the array of inputs in a file. The name is empty for the array of a ``.npy``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file has no such array. The message has the name of the file and a list of its arrays.
+        ValueError: If the suffix of the file is not that of a format of arrays, or the file has no such array. The
+            message has the name of the file. For a missing array, it also has a list of the existing arrays.
 
     """
     kind = KINDS.find(suffix_of(file))
@@ -229,9 +233,8 @@ def _inputs_in(file: str, example: Example, column: str | None) -> tuple[str, An
         array = arrays[name]
         if example.noun == ROW:
             check_rows(array)
-        if not isinstance(example.like, Tensor):
-            return name, array
-        return name, example.batch(array)
+        batch = example.batch(array) if isinstance(example.like, Tensor) else array
+        return name, batch
 
 
 def _suffixes_of_arrays() -> list[str]:
@@ -263,7 +266,7 @@ def _name_of_inputs(arrays: Mapping[str, Any], num_axes: int, column: str | None
         return column
     names = [name for name, array in arrays.items() if array.ndim == num_axes]
     if not names:
-        listed = ", ".join(f"{name} of shape {tuple(array.shape)}" for name, array in arrays.items())
+        listed = ", ".join(f"{name} of shape {tuple(array.shape)}" for name, array in arrays.items()) or "none"
         raise ValueError(f"it has no array of {num_axes} axes, but {listed}")
     if len(names) > 1:
         raise ValueError(
@@ -275,12 +278,12 @@ def _name_of_inputs(arrays: Mapping[str, Any], num_axes: int, column: str | None
 def check_used(reading: Reading, *opened: object) -> None:
     """Raise ValueError if ``column``, ``fps`` or ``num_images`` is set, but applies to none of the opened sources."""
     sources = [images for images in opened if isinstance(images, (ImageSource, ImageStream))]
-    for option, what in (("column", "columns"), ("fps", "frames"), ("num_images", "iterables or functions")):
+    for option, noun in (("column", "columns"), ("fps", "frames"), ("num_images", "iterables or functions")):
         value = getattr(reading, option)
         is_used = any(option in source.options for source in sources)
         if value is not None and not is_used:
             labels = " and ".join(repr(source.label) for source in sources) or "what was given"
-            raise ValueError(f"{argument(option)} is {value!r}, but there are no {what} in {labels}")
+            raise ValueError(f"{argument(option)} is {value!r}, but there are no {noun} in {labels}")
 
 
 def _open_object(source: Any, label: str, reading: Reading) -> Images:
@@ -348,18 +351,19 @@ def _common_kind(text: str, files: Sequence[str]) -> FileKind | None:
         ValueError: If the files have different formats.
 
     """
-    first_files: dict[str, str] = {}
+    first_by_suffix: dict[str, str] = {}
     for file in files:
-        first_files.setdefault(_suffix(file), file)
+        first_by_suffix.setdefault(_suffix(file), file)
     kind = KINDS.find(_suffix(files[0]))
-    if kind is None and len(first_files) == 1:
+    if kind is None and len(first_by_suffix) == 1:
         return None
+    # Without a known format of the first file, all files count as files of other formats.
     suffixes = () if kind is None else kind.suffixes
-    files_of_other_kinds = [file for suffix, file in first_files.items() if suffix not in suffixes]
+    files_of_other_kinds = [file for suffix, file in first_by_suffix.items() if suffix not in suffixes]
     if not files_of_other_kinds:
         return kind
-    examples = sorted({files[0], *files_of_other_kinds})[:2]
-    listed = ", ".join(public(example) for example in examples)
+    two_files = sorted({files[0], *files_of_other_kinds})[:2]
+    listed = ", ".join(public(file) for file in two_files)
     raise ValueError(f"The files {public(text)!r} are of several kinds, such as {listed}")
 
 
@@ -397,17 +401,16 @@ def _open_unknown_suffix(text: str, files: Sequence[str]) -> ImageSource:
 
     """
     first = files[0]
-    if not is_address(first):
-        if not is_image_file(first):
-            raise ValueError(f"{first!r} is no source of images; pass {_files()} ({', '.join(EXTENSIONS)} or another)")
-        return open_files(files, public(text))
-    folder = files_below(first) if len(files) == 1 else None
-    if folder is None:
+    if is_address(first):
+        folder = files_below(first) if len(files) == 1 else None
+        if folder is not None:
+            root, files_in_folder = folder
+            images = [file for file in files_in_folder if is_image_name(file.rpartition("/")[2])]
+            return open_files(sorted(images, key=natural_key), first, [root])
         check_address(first)
-        return open_files(files, public(text))
-    root, files_in_folder = folder
-    images = [file for file in files_in_folder if is_image_name(file.rpartition("/")[2])]
-    return open_files(sorted(images, key=natural_key), first, [root])
+    elif not is_image_file(first):
+        raise ValueError(f"{first!r} is no source of images; pass {_files()} ({', '.join(EXTENSIONS)} or another)")
+    return open_files(files, public(text))
 
 
 def _suffix(file: str) -> str:
@@ -472,6 +475,8 @@ def _folders_below(path: str) -> Iterator[tuple[str, str, list[str]]]:
 def _links_to_others(links: Sequence[str], visited: Collection[str]) -> list[str]:
     """Return one link to each file that is not itself an image in one of the visited folders.
 
+    A link without a target is returned, too, so that an error is reported when the image is read.
+
     Args:
         links: Paths of links to files.
         visited: Real paths of the visited folders.
@@ -481,8 +486,8 @@ def _links_to_others(links: Sequence[str], visited: Collection[str]) -> list[str
     for link in sorted(links, key=natural_key):
         target = os.path.realpath(link)
         folder, _, name = target.rpartition(os.sep)
-        is_in_visited_folder = folder in visited and is_image_name(name) and os.path.isfile(link)  # noqa: PTH113
-        if not is_in_visited_folder:
+        is_opened_itself = folder in visited and is_image_name(name) and os.path.isfile(link)  # noqa: PTH113
+        if not is_opened_itself:
             by_target.setdefault(target, link)
     return list(by_target.values())
 
@@ -507,16 +512,17 @@ def open_lists(lists: Sequence[str], label: str, _: Reading) -> ImageSource:
 
     """
     sources = []
-    for name in lists:
-        lines = [line.strip() for line in read_list(name).splitlines()]
-        files = [_path_in_list(line, name) for line in lines if line]
-        first = files[:_FIRST]
-        if first and not any(is_address(file) or os.path.lexists(file) for file in first):
+    for list_name in lists:
+        lines = [line.strip() for line in read_list(list_name).splitlines()]
+        files = [_path_in_list(line, list_name) for line in lines if line]
+        first_files = files[:_NUM_FIRST_LINES]
+        has_existing_file = any(is_address(file) or os.path.lexists(file) for file in first_files)
+        if first_files and not has_existing_file:
             raise ValueError(
-                f"{public(name)!r} is read as a list of images, a path a line, but there is no file {first[0]!r}; pass"
-                " paths from the list's own folder"
+                f"{public(list_name)!r} is read as a list of images, a path a line, but there is no file"
+                f" {first_files[0]!r}; pass paths from the list's own folder"
             )
-        sources.append(open_files(files, public(name)))
+        sources.append(open_files(files, public(list_name)))
     return joined(sources, label)
 
 

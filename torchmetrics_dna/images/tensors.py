@@ -151,17 +151,21 @@ def _remedy_of_pictures(imgs: Sequence[Image.Image], normalize: bool, channels: 
     return _ONE_AT_A_TIME.format(f"torch.from_numpy(numpy.stack([img.convert({mode!r})])){axes}{scale}")
 
 
-def _from_numpy(name: str, arrays: Sequence[NDArray[Any]]) -> str:
-    """Return the call that converts an array to a tensor, as code. ``name`` is the code of the array.
+def _from_numpy(code: str, arrays: Sequence[NDArray[Any]]) -> str:
+    """Return the call that converts an array to a tensor, as code.
 
-    ``arrays`` are the array itself, or the arrays from which it is stacked. torch only supports arrays in native byte
-    order without negative strides.
+    torch only supports arrays in native byte order without negative strides.
+
+    Args:
+        code: Code of the array.
+        arrays: The array itself, or the arrays from which it is stacked.
+
     """
     if not all(array.dtype.isnative for array in arrays):
-        name = f"{name}.astype({arrays[0].dtype.name!r})"
+        code += f".astype({arrays[0].dtype.name!r})"
     elif len(arrays) == 1 and any(stride < 0 for stride in arrays[0].strides):
-        name = f"{name}.copy()"
-    return f"torch.from_numpy({name})"
+        code += ".copy()"
+    return f"torch.from_numpy({code})"
 
 
 def tensor_of(array: NDArray[Any], subject: str) -> Tensor:
@@ -256,8 +260,10 @@ def scale_remedy(low: float, high: float, clamp: str = "clamp") -> str:
     # Pixels in [0, 255] have values far above 1.
     if low >= 0 and _SLIGHTLY_HIGH < high <= 255:
         return "; pass `imgs / 255`"
+    # Images that were normalized by the mean and deviation of a network have values from about -3 to 3.
     if -3 <= low < -1 and high <= 3:
         return "; omit `Normalize`, which is the extractor's"
+    # Many generators return images with values from -1 to 1.
     if -1 <= low < _SLIGHTLY_LOW and high <= 1:
         return "; pass `(imgs + 1) / 2`"
     if low >= _SLIGHTLY_LOW and high <= _SLIGHTLY_HIGH:
@@ -271,26 +277,26 @@ def _shape_remedy(imgs: Tensor) -> str:
         case (_, 1, _, _):
             return "; pass `imgs.expand(-1, 3, -1, -1)`, or a DNAExtractor with `channels=1`"
         case (_, 4, _, _):
-            remedy = "imgs[:, :3]"
+            return "; pass `imgs[:, :3]`"
         case (_, _, _, 3):
-            remedy = "imgs.permute(0, 3, 1, 2)"
+            return "; pass `imgs.permute(0, 3, 1, 2)`"
         case (3, _, _):
-            remedy = "imgs[None]"
+            return "; pass `imgs[None]`"
         case (_, _, 3):
-            remedy = "imgs.permute(2, 0, 1)[None]"
+            return "; pass `imgs.permute(2, 0, 1)[None]`"
         case (_, _, _):
-            remedy = "imgs[:, None].expand(-1, 3, -1, -1)"
+            return "; pass `imgs[:, None].expand(-1, 3, -1, -1)`"
         case (_, _):
             return "; pass a grey image as `imgs.expand(1, 3, -1, -1)`, and other inputs to `inputs='any'`"
         case (_, channels, _, _):
             return f"; for other images than RGB, pass a DNAExtractor of your own network with `channels={channels}`"
         case _:
             return "; for inputs that are no images, pass a DNAExtractor with `inputs='any'`"
-    return f"; pass `{remedy}`"
 
 
 # Numbers of channels that are converted to each other.
 _GREY_OR_RGB = (1, 3)
+# Remedy for embeddings.
 EMBEDDINGS = "pass embeddings to the feature 'identity', whose neurons are their columns"
 
 
@@ -363,9 +369,8 @@ class ArrayFormat(NamedTuple):
         has_channels = channels is None or self._num_channels in accepted(channels)
         if has_axes and has_channels:
             return
-        expected = "(C, H, W)" if self.is_tensor else "(H, W, C)"
-        if most_axes == 4:
-            expected = "(B, C, H, W)" if self.is_tensor else "(B, H, W, C)"
+        axes_of_image = "C, H, W" if self.is_tensor else "H, W, C"
+        expected = f"(B, {axes_of_image})" if most_axes == 4 else f"({axes_of_image})"
         if channels is not None:
             expected += f" with C = {' or '.join(map(str, accepted(channels)))}"
         message = f"{what} must have shape {expected}, {self._got}"
@@ -378,20 +383,28 @@ class ArrayFormat(NamedTuple):
         """Raise ValueError with a remedy unless the dtype is that of images."""
         name = self.dtype.removeprefix("torch.")
         is_float = name.startswith(("float", "bfloat"))
-        if len(self.shape) == 2 and most_axes == 4 and is_float:
+        are_probably_embeddings = len(self.shape) == 2 and most_axes == 4 and is_float
+        if are_probably_embeddings:
             raise ValueError(
                 f"{what} must have shape (B, H, W, C), {self._got}; {EMBEDDINGS}, and a grey image as `imgs[None]`"
             )
         if is_float or name in ("uint8", "uint16"):
             return
-        remedy = ""
-        if name == "bool":
-            remedy = "; pass `imgs * 1.0`"
-        elif "int" in name:
-            to_uint8 = "imgs.to(torch.uint8)" if self.is_tensor else 'imgs.astype("uint8")'
-            to_uint16 = to_uint8.replace("uint8", "uint16")
-            remedy = f"; pass `{to_uint8}` if they lie in 0 to 255, `{to_uint16}` if in 0 to 65535"
+        remedy = self._remedy_of_dtype(name)
         raise ValueError(f"{what} must be uint8, uint16, or floating point in [0, 1], {self._got}{remedy}")
+
+    def _remedy_of_dtype(self, name: str) -> str:
+        """Return how values of a dtype with this name can be converted, as the end of a message.
+
+        The text is empty if there is no obvious conversion.
+        """
+        if name == "bool":
+            return "; pass `imgs * 1.0`"
+        if "int" not in name:
+            return ""
+        to_uint8 = "imgs.to(torch.uint8)" if self.is_tensor else 'imgs.astype("uint8")'
+        to_uint16 = to_uint8.replace("uint8", "uint16")
+        return f"; pass `{to_uint8}` if they lie in 0 to 255, `{to_uint16}` if in 0 to 65535"
 
     @property
     def _got(self) -> str:
@@ -415,33 +428,53 @@ class ArrayFormat(NamedTuple):
         The text is empty if there is no obvious remedy.
         """
         num_axes = len(self.shape)
-        fits = accepted(channels)
-        num_channels = self._num_channels
         if num_axes == 4 and most_axes == 3:
             return "one image at a time"
         if num_axes > 4:
             return "what is no image to a DNAExtractor with `inputs='any'`"
         if num_axes < 2 or 0 in self.shape:
             return ""
-        expected = f"images of {' or '.join(map(str, fits))} channels"
         if num_axes == 2:
-            return f"{expected}, or {own_network(num_channels)}"
-        remedy = _REMEDIES[self.is_tensor, num_axes]
+            return _other_images_or_network(channels, self._num_channels)
+        return self._remedy_of_channels(channels)
+
+    def _remedy_of_channels(self, channels: int) -> str:
+        """Return how images of three or four axes can be converted for a network with this number of channels."""
+        num_channels = self._num_channels
+        remedy = _REMEDIES[self.is_tensor, len(self.shape)]
         num_channels_in_other_order = self.shape[remedy.channel_axis]
-        if num_channels_in_other_order in fits:
+        if num_channels_in_other_order in accepted(channels):
             return f"`{remedy.move_channels}`"
-        if num_channels == 4 and 3 in fits:
+        if num_channels == 4 and 3 in accepted(channels):
             return f"`{remedy.first_channels}`, or {own_network(4)}"
-        is_batch_of_grey = num_axes == 3 and (self.is_tensor or num_channels >= min(self.shape[:2]))
-        if is_batch_of_grey and 1 in fits:
+        if self._may_be_batch_of_grey and 1 in accepted(channels):
             return "`imgs[:, None]`" if self.is_tensor else "`imgs[..., None]`"
         # Either axis may be the channel axis. The shorter axis is more likely.
-        return f"{expected}, or {own_network(min(num_channels, num_channels_in_other_order))}"
+        return _other_images_or_network(channels, min(num_channels, num_channels_in_other_order))
+
+    @property
+    def _may_be_batch_of_grey(self) -> bool:
+        """True if the shape may be that of a batch of greyscale images without a channel axis."""
+        if len(self.shape) != 3:
+            return False
+        # In an array, the last axis is too long for channels if it is as long as another axis.
+        return self.is_tensor or self._num_channels >= min(self.shape[:2])
 
 
 def accepted(channels: int) -> tuple[int, ...]:
     """Return the accepted numbers of channels of arrays for a network with this number of channels."""
     return _GREY_OR_RGB if channels in _GREY_OR_RGB else (channels,)
+
+
+def _other_images_or_network(channels: int, channels_of_images: int) -> str:
+    """Return the remedy for images whose number of channels a network does not accept, as a noun phrase.
+
+    Args:
+        channels: Number of channels of the network.
+        channels_of_images: Number of channels of the images.
+
+    """
+    return f"images of {' or '.join(map(str, accepted(channels)))} channels, or {own_network(channels_of_images)}"
 
 
 def own_network(channels: int) -> str:

@@ -37,6 +37,7 @@ def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStre
     The frames of a video are one group, because they are not independent images for a statistical test.
     """
     require("av", "video")
+    # Report an unsupported first file before images are read.
     with refusing(public(files[0]), "a video"), _opened(files[0]) as (_, container):
         _stream(container)
     return stream_of(files, label, reading, _read, in_folders=True, decoded=True, readers=min(cores(), len(files)))
@@ -102,7 +103,10 @@ class _Schedule:
         self._end_of_period = -math.inf
 
     def is_due(self, time: float | None) -> bool:
-        """Return True if the frame at a time is selected. A frame without a time is always selected."""
+        """Return True if the frame at a time is selected. A frame without a time is always selected.
+
+        Call this once for each frame, in order, because it begins a new period when the last one has ended.
+        """
         if time is None:
             return True
         if time < self._end_of_period - _EARLY:
@@ -157,15 +161,18 @@ def _check_end(container: Any, stream: Any, end: float) -> None:
         end: Time in seconds at which the last packet ends.
 
     """
-    name = container.format.name.partition(",")[0]
-    rate = stream.average_rate
-    if name not in _WITH_LENGTH or not rate:
+    # FFmpeg's name may be a list of formats, such as "mov,mp4,m4a".
+    container_name = container.format.name.partition(",")[0]
+    frames_per_second = stream.average_rate
+    if container_name not in _WITH_LENGTH or not frames_per_second:
         return
-    length = (container.duration or 0) / _TIME_BASE
-    if name == "avi":
+    expected = (container.duration or 0) / _TIME_BASE
+    if container_name == "avi":
         # The duration of a truncated AVI file is that of the remaining frames, but its header has the number of all
         # frames.
-        length = max(length, float(stream.frames / rate))
-    end -= (container.start_time or 0) / _TIME_BASE
-    if end < length - _SLACK / rate:
-        raise ValueError(f"its frames end after {end:.2f} of {length:.2f} seconds; it has been cut off, copy it anew")
+        expected = max(expected, float(stream.frames / frames_per_second))
+    actual = end - (container.start_time or 0) / _TIME_BASE
+    if actual < expected - _SLACK / frames_per_second:
+        raise ValueError(
+            f"its frames end after {actual:.2f} of {expected:.2f} seconds; it has been cut off, copy it anew"
+        )

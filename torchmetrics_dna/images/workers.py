@@ -36,6 +36,7 @@ _QUEUE_SIZE = 8
 _SECONDS = 0.1
 # Item that a reader appends after its last item.
 _END = object()
+# Remedy for objects that can't be sent to worker processes.
 _MODULES = "pass classes and functions of modules"
 
 
@@ -78,11 +79,10 @@ def _start(loader: DataLoader[Any]) -> Iterator[Any]:
     try:
         with _uninterrupted(), hidden_warnings:
             return iter(loader)
+    except (AttributeError, pickle.PicklingError, TypeError) as err:
+        _warn(f"can't be sent these images ({reason_of(err)})", _MODULES)
     except Exception as err:
-        if isinstance(err, AttributeError | pickle.PicklingError | TypeError):
-            _warn(f"can't be sent these images ({reason_of(err)})", _MODULES)
-        else:
-            _warn(f"can't start ({reason_of(err)})", "start them in a process that may")
+        _warn(f"can't start ({reason_of(err)})", "start them in a process that may")
     loader.num_workers = 0
     return iter(loader)
 
@@ -201,20 +201,33 @@ def _uninterrupted() -> Iterator[None]:
         return
     delayed_signals: list[int] = []
     previous_handler = signal.signal(signal.SIGINT, lambda number, _: delayed_signals.append(number))
-    is_blocked = multiprocessing.get_start_method() == "spawn" and hasattr(signal, "pthread_sigmask")
-    if is_blocked:
-        # Start the resource tracker first, because it unblocks the signal when it starts.
-        resource_tracker.ensure_running()
-        # Block the signal. New processes inherit this, so that an interrupt prints no tracebacks while they import.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        with _blocked_for_spawned_processes():
+            yield
     finally:
-        if is_blocked:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, previous_handler)
         if delayed_signals:
             signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _blocked_for_spawned_processes() -> Iterator[None]:
+    """Block an interrupt (Ctrl-C) in the processes that are spawned in the block, until they unblock it.
+
+    Otherwise, an interrupt would print their tracebacks while they import. Processes that are not spawned are not
+    affected, and neither are those of systems without signal masks.
+    """
+    if multiprocessing.get_start_method() != "spawn" or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Start the resource tracker first, because it unblocks the signal when it starts.
+    resource_tracker.ensure_running()
+    # Block the signal in this process, because new processes inherit its mask.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterator[_T]]:
@@ -243,6 +256,7 @@ def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterat
             if not running:
                 return
             yield iter(running[0])
+            # The caller has read this iterator to its end, because it requests the next one.
             running.popleft().stop()
     finally:
         for reader in running:
