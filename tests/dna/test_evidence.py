@@ -21,7 +21,7 @@ from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.averaging import PLAIN, Averaging
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import Evidence, is_farther, lower_end, paired_p_value, weigh_evidence
+from torchmetrics_dna.dna.evidence import Evidence, farther_test, lower_end, paired_p_value, weigh_evidence
 from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import content_folds, image_notes
@@ -156,14 +156,14 @@ def test_whether_a_set_is_further_than_another_by_all_exchanges() -> None:
         apart.append(squares[0][1:] ** 0.5 - squares[1][1:] ** 0.5)
     folded = DISTANCES["dna-emd"].folded(in_folds(a), in_folds([*b, *c]))
     expected = np.mean([gain >= gains[0] - 1e-9 for gain in gains])
-    further = is_farther(folded, 5, 2, PLAIN)
+    further = farther_test(folded, 5, 2, PLAIN)
     assert further.p_value == pytest.approx(expected)
     assert expected < 0.05
     z, of_layer = (standard(each) for each in (np.array(apart), standard(np.array(apart)).sum(1, keepdims=True)))
     clearest = np.maximum(*standard(np.stack([of_layer[:, 0], z.max(1)], 1)).T)
     assert further.test.p_value == pytest.approx(np.mean(clearest >= clearest[0] - 1e-9))
     back = DISTANCES["dna-emd"].folded(in_folds(a), in_folds([*c, *b]))
-    assert min(is_farther(back, 5, 2, PLAIN).p_value, is_farther(back, 5, 2, PLAIN).test.p_value) > 0.5
+    assert min(farther_test(back, 5, 2, PLAIN).p_value, farther_test(back, 5, 2, PLAIN).test.p_value) > 0.5
 
 
 def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:

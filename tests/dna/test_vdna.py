@@ -120,7 +120,7 @@ def test_what_official_files_can_not_hold(tmp_path: Path) -> None:
         ValueError, match="Files of vdna hold whole layers, but this DNA has only some of their neurons"
     ):
         save_vdna(dnas.gaussian(), tmp_path / "x")
-    with pytest.raises(ValueError, match=r"a name without a dot for official files.*but got 'm_v1.0'"):
+    with pytest.raises(ValueError, match=r"a name without a dot for files of vdna.*but got 'm_v1.0'"):
         save_vdna(dnas.gaussian(neurons), tmp_path / "m_v1.0")
     assert list(tmp_path.iterdir()) == []
 
@@ -139,8 +139,10 @@ def test_only_the_stem_and_the_two_files_mean_a_pair(tmp_path: Path) -> None:
                 load_dna(tmp_path / name)
     (tmp_path / "x").mkdir()
     assert not is_dna_path(tmp_path / "x")  # where it may be images, a folder is
+    (tmp_path / "folder.npz").mkdir()
+    assert not is_dna_path(tmp_path / "folder.npz")  # a folder is images, whatever its name
     assert load_dna(tmp_path / "x").num_images == 7
-    with pytest.raises(FileNotFoundError, match="There are no official files .*other': expected a .json and an .npz"):
+    with pytest.raises(FileNotFoundError, match="There are no files of vdna .*other': expected a .json and an .npz"):
         load_vdna(tmp_path / "other", ranges=None)
     ActivationRanges.load(RANGES).save(tmp_path / "y.json")  # ranges beside a file of ours
     dnas.gaussian().save(tmp_path / "y.npz")
@@ -164,7 +166,7 @@ def test_numbers_that_no_images_give(stem: str, name: str, value: float, message
         arrays = {key: file[key] for key in file.files if "-" in key}
     arrays[name].flat[0] = value
     np.savez_compressed(npz, **arrays)
-    with pytest.raises(ValueError, match=f"Can't read '{npz}' as an official file: {message}"):
+    with pytest.raises(ValueError, match=f"Can't read '{npz}' as a file of vdna: {message}"):
         load_dna(description)
 
 
@@ -184,8 +186,8 @@ def copies(folder: Path, stem: str) -> tuple[Path, Path]:
         ({"type": "other"}, "is of kind 'other', expected one of histogram, gaussian"),
         ({"neurons_list": {"conv1": 7}}, r"its array 'conv1' is <i4 of shape \(6, 50\), expected <i4 of \(7, 50\)"),
         ({"neurons_list": {"conv9": 7}}, "it has no member 'conv9.npy'"),
-        ({"neurons_list": None}, "as an official file: its neurons_list is None, expected dict"),
-        ({"neurons_list": {"conv1": 10**400}}, "as an official file: Neuron numbers of layer 'conv1' must be"),
+        ({"neurons_list": None}, "as a file of vdna: its neurons_list is None, expected dict"),
+        ({"neurons_list": {"conv1": 10**400}}, "as a file of vdna: Neuron numbers of layer 'conv1' must be"),
         ({"num_images": 10**30}, r"Argument `num_images` expected to be from 0 to 2\^63 - 1, but got 10{29}"),
         ({"num_images": True}, "its num_images is True, expected int"),
         ({"distribution": {"hist_nb_bins": 10**12}}, "its array 'conv1' is <i4 of shape"),
@@ -210,7 +212,7 @@ def test_damaged_and_wrapped_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it is damaged"):
         load_dna(description)
     description.write_text("{")
-    with pytest.raises(ValueError, match="as an official file: it is damaged .JSONDecodeError"):
+    with pytest.raises(ValueError, match="as a file of vdna: it is damaged .JSONDecodeError"):
         load_dna(description)
 
 
@@ -228,7 +230,7 @@ def test_pickles_are_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return description
 
     assert load_dna(replaced("conv1.npy")).num_images == 7  # beside the arrays that are wanted
-    with pytest.raises(ValueError, match="as an official file"):
+    with pytest.raises(ValueError, match="as a file of vdna"):
         load_dna(replaced("mu-conv1.npy"))
     assert not Path("executed").exists()
 

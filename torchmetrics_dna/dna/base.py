@@ -216,9 +216,10 @@ class DNA(_Counted, Stored, ABC):
         described = header["dna"]
         folds = []
         for number, described_fold in enumerate(check_type("folds", described.get("folds", []), list)):
-            whole_fold = {**described, **check_type("fold", described_fold, dict), "folds": []}
-            header_of_fold = {**header, "notes": "", "dna": whole_fold}
-            representation = DNA._representations()[whole_fold["kind"]]
+            # A fold stores only the items in which it differs from the whole DNA.
+            all_items = {**described, **check_type("fold", described_fold, dict), "folds": []}
+            header_of_fold = {**header, "notes": "", "dna": all_items}
+            representation = DNA._representations()[all_items["kind"]]
             folds.append(representation._decode(header_of_fold, arrays.of_fold(number)))
         fields["num_images"] = check_type("num_images", described["num_images"], int)
         fields["notes"] = check_type("notes", header.get("notes", ""), str)
@@ -281,15 +282,17 @@ def merged(dnas: Iterable[_D]) -> _D:
     first = next(remaining)
     total = replace(first, folds=())._copy()
     folds = [fold._copy() for fold in first.folds]
+    # Free the first DNA before the iterator makes the next one.
     del first
     for dna in remaining:
         check_comparable(total, dna)
         folds = _merged_folds(total, folds, dna)
-        lines = [*total.notes.splitlines(), *dna.notes.splitlines()]
+        lines_of_notes = [*total.notes.splitlines(), *dna.notes.splitlines()]
         preparation = {**(dna.preparation or {}), **(total.preparation or {})}
         total = replace(
             _added(total, dna),
-            notes="\n".join(dict.fromkeys(lines)),
+            # A dictionary keeps each line once, in order.
+            notes="\n".join(dict.fromkeys(lines_of_notes)),
             weights_digest=total.weights_digest or dna.weights_digest,
             fingerprint=total.fingerprint or dna.fingerprint,
             preparation=preparation or None,
@@ -301,6 +304,8 @@ def merged(dnas: Iterable[_D]) -> _D:
 
 def _merged_folds(total: DNA, folds: list[DNA], dna: DNA) -> list[DNA]:
     """Add the folds of a DNA to the folds of the total, and return them; an empty list if their numbers differ.
+
+    A total or a DNA without images may have another number of folds: the folds of the other one are returned.
 
     Args:
         total: The merged DNA.

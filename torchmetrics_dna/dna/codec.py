@@ -25,7 +25,9 @@ from torchmetrics_dna.version import __version__
 
 # Types of images in fingerprints.
 _DTYPES_OF_IMAGES = ("uint8", "float16", "bfloat16", "float32", "float64")
-# Number of bytes of the numbers of a layer in a fingerprint.
+# The sizes of inputs in fingerprints are below this number. Otherwise, a file could demand an input of any size.
+_SIZE_LIMIT = 1 << 13
+# Number of bytes of the four float32 numbers of a layer in a fingerprint.
 _BYTES_PER_LAYER = 16
 # Description in json types, arrays by name, and remarks. Remarks do not enter the digest.
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
@@ -138,17 +140,34 @@ def _checked_fingerprint(content: Any) -> dict[str, Any]:
     """Return the fingerprint of a file; ValueError if it can't be compared, or its input would take much memory."""
     fingerprint: dict[str, Any] = check_type("fingerprint", content, dict)
     form = check_type("input", fingerprint.get("input"), list)
-    # The form of an image is a dtype, a height and a width. That of other inputs is a digest, perhaps with a number.
-    is_image = len(form) == 3 and form[0] in _DTYPES_OF_IMAGES and 0 not in form
-    is_digest = len(form) in (1, 2) and type(form[0]) is str
-    are_small = all(type(number) is int and 0 <= number < 1 << 13 for number in form[1:])
-    if not are_small or not (is_image or is_digest):
+    if not _is_form_of_image(form) and not _is_form_of_digest(form):
         raise ValueError(f"its fingerprint is of {brief(form)}, expected a dtype, height and width, or a digest")
     check_type("tolerance", fingerprint.get("tolerance"), float)
-    for layer, numbers in check_type("layers", fingerprint.get("layers"), dict).items():
-        if len(b64decode(check_type("numbers", numbers, str), validate=True)) != _BYTES_PER_LAYER:
+    layers = check_type("layers", fingerprint.get("layers"), dict)
+    for layer, numbers in layers.items():
+        check_type("numbers", numbers, str)
+        if len(b64decode(numbers, validate=True)) != _BYTES_PER_LAYER:
             raise ValueError(f"its fingerprint of layer {layer!r} is {brief(numbers)}")
     return fingerprint
+
+
+def _is_form_of_image(form: list[Any]) -> bool:
+    """Return True if the input of a fingerprint is an image: a dtype, a height and a width."""
+    if len(form) != 3 or form[0] not in _DTYPES_OF_IMAGES:
+        return False
+    return all(_is_size(number) and number > 0 for number in form[1:])
+
+
+def _is_form_of_digest(form: list[Any]) -> bool:
+    """Return True if the input of a fingerprint is described by a digest, perhaps with a number."""
+    if len(form) not in (1, 2) or not isinstance(form[0], str):
+        return False
+    return all(_is_size(number) for number in form[1:])
+
+
+def _is_size(number: Any) -> bool:
+    """Return True for an integer from 0 to ``_SIZE_LIMIT - 1``. True and False do not count as integers."""
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < _SIZE_LIMIT
 
 
 class ByLayer(NamedTuple):
@@ -202,6 +221,7 @@ def to_planes(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     """
     values = np.ascontiguousarray(counts, "<i8")
     largest = int(values.max(initial=0))
+    # Round up to whole bytes.
     num_planes = max(1, (largest.bit_length() + 7) // 8)
     all_bytes = values.view(np.uint8).reshape(*values.shape, 8)
     planes = all_bytes[..., :num_planes].transpose(2, 0, 1)
@@ -212,6 +232,7 @@ def check_planes(planes: NDArray[Any], shape: tuple[int, int], num_values: int) 
     """Raise ValueError unless the planes have this shape, and the counts of each neuron add up to ``num_values``."""
     if planes.ndim != 3 or planes.shape[1:] != shape or planes.dtype != np.uint8 or not 1 <= len(planes) <= 8:
         raise ValueError(f"its counts are {planes.dtype} of shape {planes.shape}, expected uint8, up to 8 of {shape}")
+    # The highest bit of the eighth plane would be the sign of an int64.
     if len(planes) == 8 and planes[7].max(initial=0) > 127:
         raise ValueError("its counts are larger than 2^63 - 1")
     sums = np.zeros(shape[0], np.int64)

@@ -143,6 +143,7 @@ class Distance:
         result = Result(self, values, a.neurons, averaging or PLAIN, spread=spread)
         if not with_evidence or self.folded is None:
             return result
+        # DNAs contain their folds, features do not.
         if folded is None and self.kinds and not self.by_image:
             folded = self.folded(a, b)
         if folded is None:
@@ -441,15 +442,30 @@ def find_distances(metrics: str | Sequence[str | Distance], *, with_published: b
     if isinstance(metrics, str):
         metrics = names_in(metrics)
     for metric in metrics:
-        record = record_of(metric)
-        if record is None or (isinstance(metric, str) and record.name not in allowed):
+        record = _find_distance(metric, with_published)
+        if record is None:
             unknown.append(str(metric))
-            continue
-        published_record = published(metric) if with_published else None
-        records.append(published_record or record)
+        else:
+            records.append(record)
     if unknown or not records:
         raise ValueError(unknown_metrics(unknown, allowed))
     return records
+
+
+def _find_distance(metric: str | Distance, with_published: bool) -> Distance | None:
+    """Return the distance or the published metric that a name refers to; None if there is none.
+
+    If published metrics are not included, their names refer to nothing. A :class:`Distance` is returned even if it is
+    a published metric.
+    """
+    record = record_of(metric)
+    if record is None:
+        return None
+    if with_published:
+        return published(metric) or record
+    if isinstance(metric, str) and record.protocol is not None:
+        return None
+    return record
 
 
 def networks_of(
@@ -589,9 +605,11 @@ def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
     chosen: list[Kind] = []
     # Representations that contain others come first.
     for kind in ("histogram", "layer-gaussian", "gaussian"):
-        unsupported = [record for record in distances if record.kinds and not set(record.kinds) & set(chosen)]
-        if any(record.kinds[0] == kind for record in unsupported):
-            chosen.append(kind)
+        for record in distances:
+            is_supported = any(supported in chosen for supported in record.kinds)
+            takes_this_kind = bool(record.kinds) and record.kinds[0] == kind
+            if takes_this_kind and not is_supported:
+                chosen.append(kind)
     # Distances of features need no DNA. A Gaussian is measured anyway, since it names the extractor and the neurons.
     return chosen or ["gaussian"]
 

@@ -242,6 +242,7 @@ def weigh_evidence(
             figures = _debiased_by_relabelings(values, figures, folded, relabeled, test)
     interval, *layer_intervals = _intervals(figures, folded, power, confidence, test)
     debiased = _root(figures.centre, power)
+    # The first figure is that over all neurons. Those of the layers and of the neurons follow.
     first_neuron = 1 + len(folded.slices)
     return Evidence(
         interval=interval,
@@ -299,6 +300,7 @@ def _null_of(values: Tensor, folded: FoldedSides, relabeled: Relabeled, power: i
     # A relabeling that keeps or exchanges the sets as a whole has the observed distance, which bounds the p-value.
     num_unchanged = (in_a == in_a[0]).all(1).sum()
     num_exchanged = (in_a != in_a[0]).all(1).sum()
+    # The first relabeling is the observed one.
     return _Null(
         mean=float(means[1:].mean()),
         high=float(means[1:].quantile(0.95)),
@@ -333,11 +335,11 @@ def paired_p_value(near: Evidence, far: Evidence) -> float | None:
         return None
     first_a, first_b = first.sides
     second_a, second_b = second.sides
-    independent = [side for side in (first_b, second_b) if side is not None]
+    independent_sides = [side for side in (first_b, second_b) if side is not None]
     if first_a is not None and second_a is not None:
         # The noise of A is that of the difference of its two pseudo-values.
-        independent.append(PseudoValues(first_a.values - second_a.values, first_a.ratios))
-    variance, freedom = variance_of(independent)
+        independent_sides.append(PseudoValues(first_a.values - second_a.values, first_a.ratios))
+    variance, freedom = variance_of(independent_sides)
     difference = abs(first.left - second.left)
     if variance == 0:
         return float(difference == 0)
@@ -453,8 +455,11 @@ def _ends_of_ratio(far: Evidence, near: Evidence, confidence: float) -> tuple[fl
     low, high = fieller(far.centre, near.centre, variances, _covariance(first, second), quantile)
     if high is None:
         return None
-    low = low ** (1 / far.power) if _differs(far) else 0.0
-    return low, high ** (1 / far.power)
+    # The interval is on the scale of `power`, so both ends take the root.
+    high_end = high ** (1 / far.power)
+    if not _differs(far):
+        return 0.0, high_end
+    return low ** (1 / far.power), high_end
 
 
 def _lower_bound_of_ratio(far: Evidence, near: Evidence, confidence: float) -> float | None:
@@ -514,14 +519,14 @@ def lower_end(far: Evidence, quantile: float) -> float:
     return centre + slope / 2 - sqrt(slope**2 / 4 + noise_at_zero**2 + slope * centre)
 
 
-def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging) -> FartherTest | None:
+def farther_test(folded: FoldedSides, num_folds_first: int, power: int, averaging: Averaging) -> FartherTest | None:
     """Test if a first set is farther from A than a second set, by exchanging the folds of the two sets.
 
     Null hypothesis: the folds of both sets come from one distribution. The folds of A are never exchanged.
 
     Args:
         folded: A in folds. Its second set, B, has the folds of the first set, then the folds of the second set.
-        num_folds: Number of folds of the first set.
+        num_folds_first: Number of folds of the first set.
         power: Power of the mean distances that are compared, see :func:`weigh_evidence`.
         averaging: How the distances of neurons become one number.
 
@@ -529,28 +534,46 @@ def is_farther(folded: FoldedSides, num_folds: int, power: int, averaging: Avera
         The test; None if the folds can't be exchanged.
 
     """
-    sizes_first = folded.sizes_b[:num_folds]
-    sizes_second = folded.sizes_b[num_folds:]
-    in_first = _relabelings(replace(folded, sizes_a=sizes_first, sizes_b=sizes_second), NUM_RELABELINGS)
-    if in_first is None:
+    # The first set takes the place of A, and the second set that of B, so that their folds are exchanged.
+    first_and_second = replace(
+        folded, sizes_a=folded.sizes_b[:num_folds_first], sizes_b=folded.sizes_b[num_folds_first:]
+    )
+    labels = _relabelings(first_and_second, NUM_RELABELINGS)
+    if labels is None:
         return None
-    # Masks cover the folds of A, then the folds of both sets.
-    num_relabelings, num_exchanged = in_first.shape
-    num_folds_a = len(folded.sizes_a)
-    is_of_a = torch.arange(num_folds_a + num_exchanged) < num_folds_a
-    in_a = is_of_a.expand(num_relabelings, -1)
-    first_folds = torch.nn.functional.pad(in_first, (num_folds_a, 0))
-    second_folds = torch.nn.functional.pad(~in_first, (num_folds_a, 0))
-    to_first = folded.distances(in_a, first_folds)
-    to_second = folded.distances(in_a, second_folds)
-    mean_to_first = mean_over_neurons(averaging.terms(to_first)).pow(power)
-    mean_to_second = mean_over_neurons(averaging.terms(to_second)).pow(power)
-    excess = mean_to_first - mean_to_second
+    in_a, in_first, in_second = _masks_of_three(labels, len(folded.sizes_a))
+    to_first = folded.distances(in_a, in_first)
+    to_second = folded.distances(in_a, in_second)
+    power_to_first = mean_over_neurons(averaging.terms(to_first)).pow(power)
+    power_to_second = mean_over_neurons(averaging.terms(to_second)).pow(power)
+    excess = power_to_first - power_to_second
+    # The first relabeling has the observed labels.
+    observed_excess = excess[0]
     # Relabelings whose values differ only by rounding count as ties.
-    rounding = 1e-9 * mean_to_first.amax()
-    p_value = float((excess >= excess[0] - rounding).double().mean())
+    rounding = 1e-9 * power_to_first.amax()
+    p_value = float((excess >= observed_excess - rounding).double().mean())
     test = permutation_test(to_first - to_second, folded.slices, averaging.weights, exact=False, shifts=None)
     return FartherTest(p_value, test)
+
+
+def _masks_of_three(labels: Tensor, num_folds_a: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return masks of the folds in A, in a first set and in a second set, over the folds of all three sets.
+
+    Args:
+        labels: Masks of the folds of both sets that each relabeling puts in the first set, bool, ``(P, K)``.
+        num_folds_a: Number of folds of A. They come first in the masks, and are always in A.
+
+    Returns:
+        Three masks, bool, ``(P, num_folds_a + K)``.
+
+    """
+    num_relabelings, num_exchanged = labels.shape
+    is_of_a = torch.arange(num_folds_a + num_exchanged) < num_folds_a
+    in_a = is_of_a.expand(num_relabelings, -1)
+    # Folds of A are in neither of the other sets, so False is put in front.
+    in_first = torch.nn.functional.pad(labels, (num_folds_a, 0))
+    in_second = torch.nn.functional.pad(~labels, (num_folds_a, 0))
+    return in_a, in_first, in_second
 
 
 def _differs(evidence: Evidence) -> bool:
@@ -698,13 +721,14 @@ def variance_of(sides: Sequence[PseudoValues]) -> tuple[float, float]:
     The degrees of freedom are those of Welch and Satterthwaite.
     """
     total = 0.0
-    spread = 0.0
+    # Denominator of the degrees of freedom; 0 if there is no noise.
+    denominator = 0.0
     for pseudo_values, ratios in sides:
         mean = (pseudo_values / ratios).sum()
         variance = ((pseudo_values - mean).square() / (ratios - 1)).mean().item()
         total += variance
-        spread += variance**2 / (len(ratios) - 1)
-    freedom = total**2 / spread if spread else float("inf")
+        denominator += variance**2 / (len(ratios) - 1)
+    freedom = total**2 / denominator if denominator else float("inf")
     return total, freedom
 
 
@@ -804,12 +828,17 @@ class Relabeled:
         images_b = sizes.sum() - images_a
         # Number of images of each fold of the observed A; 0 for folds of B.
         observed_a = in_a[0].double() * sizes
+        # Number of images of the observed A that each relabeling puts in A and in B.
         observed_in_a = in_a_double @ observed_a
         observed_in_b = observed_a.sum() - observed_in_a
-        overlap = (observed_in_a / images_a - observed_in_b / images_b).square().mean()
+        # Relabeled sets differ only by how many of their images are from the observed A.
+        kept_difference = observed_in_a / images_a - observed_in_b / images_b
+        overlap = float(kept_difference.square().mean())
+        # The noise of two sets is proportional to 1 / images_a + 1 / images_b. The sum of both numbers is constant.
         products = images_a * images_b
+        noise = products[0] / products
         distances = folded.distances(in_a, ~in_a)
-        return cls(in_a, distances, products[0] / products, float(overlap))
+        return cls(in_a, distances, noise, overlap)
 
     def null(self, figures: Tensor) -> Tensor:
         """Estimate how much noise adds to the squares of figures, shape ``(F,)``.
@@ -848,11 +877,11 @@ def _null_mean_of_halves(folded: FoldedSides, power: int, averaging: Averaging) 
     is_untested = folded.num_relabelings == 0 or folded.paired or folded.exact[0]
     if is_untested or num_folds < 2 * LEAST_FOLDS or images_b == 0:
         return None
-    half = relabelings(num_folds // 2, num_folds - num_folds // 2, _HALVES)
-    distances = mean_over_neurons(averaging.terms(folded.between_folds_of_a(half, ~half)))
-    images = (half.double() @ folded.sizes_a.double()).to(distances)
+    in_first_half = relabelings(num_folds // 2, num_folds - num_folds // 2, _HALVES)
+    distances = mean_over_neurons(averaging.terms(folded.between_folds_of_a(in_first_half, ~in_first_half)))
+    images_of_half = (in_first_half.double() @ folded.sizes_a.double()).to(distances)
     # Noise at the sizes of the two sets, divided by the noise at the sizes of the halves.
-    noise = (1 / images_a + 1 / images_b) / (1 / images + 1 / (images_a - images))
+    noise = (1 / images_a + 1 / images_b) / (1 / images_of_half + 1 / (images_a - images_of_half))
     return float((distances * noise.pow(1 / power)).mean())
 
 
@@ -863,14 +892,15 @@ def test_relabeled(folded: FoldedSides, relabeled: Relabeled, power: int, weight
     noise = relabeled.noise.to(distances)[:, None]
     num_folds_a = len(folded.sizes_a)
     num_possible = 2**num_folds_a if folded.paired else comb(in_a.shape[1], num_folds_a)
-    is_exact = len(in_a) == num_possible
+    has_all_relabelings = len(in_a) == num_possible
     shifts = None
     if folded.shifts is not None:
         # Shifts are differences of means, so they scale with the root of the noise, whatever the power.
-        signed = folded.shifts(in_a, ~in_a) / noise.sqrt()
-        weights_of_shifts = weights if signed.shape == distances.shape else None
-        shifts = layer_shifts(signed, folded.shift_slices, weights_of_shifts)
-    return permutation_test(distances / noise.pow(1 / power), folded.slices, weights, is_exact, shifts)
+        signed_shifts = folded.shifts(in_a, ~in_a) / noise.sqrt()
+        # For fd, distances are those of layers, but shifts are those of neurons, so the weights do not fit the shifts.
+        has_weights_of_shifts = signed_shifts.shape == distances.shape
+        shifts = layer_shifts(signed_shifts, folded.shift_slices, weights if has_weights_of_shifts else None)
+    return permutation_test(distances / noise.pow(1 / power), folded.slices, weights, has_all_relabelings, shifts)
 
 
 def _debiased_by_relabelings(
@@ -890,21 +920,21 @@ def _debiased_by_relabelings(
     if folded.paired:
         # If pairs differ, noise adds less to their neurons than under relabelings, so the jackknife is used.
         first_neuron = 1 + len(folded.slices)
-        neurons = figures.jackknifed[first_neuron:]
+        squares_of_neurons = figures.jackknifed[first_neuron:]
     else:
-        neurons = terms.square() - relabeled.null(relabeled_terms).to(terms)
+        squares_of_neurons = terms.square() - relabeled.null(relabeled_terms).to(terms)
     means = _means(terms, folded.slices)
     noise_of_means = relabeled.null(_means(relabeled_terms, folded.slices)).to(means)
-    debiased_means = means.square() - noise_of_means
-    means_of_debiased = _means(_root(neurons, 2), folded.slices)
-    largest = torch.maximum(debiased_means, _weighted_squares(means_of_debiased, test))
-    debiased = torch.cat([largest, neurons])
+    squares_of_means = means.square() - noise_of_means
+    means_of_neurons = _means(_root(squares_of_neurons, 2), folded.slices)
+    larger_squares = torch.maximum(squares_of_means, _weighted_squares(means_of_neurons, test))
+    debiased = torch.cat([larger_squares, squares_of_neurons])
+    # Figures that can't be debiased stay NaN.
     centre = torch.where(figures.jackknifed.isnan(), torch.nan, debiased)
-    upper = centre
-    if folded.paired:
-        # For pairs, relabelings subtract too much and the jackknife too little, so the interval contains both.
-        upper = torch.maximum(centre, figures.jackknifed)
-    return replace(figures, centre=centre, upper=upper)
+    if not folded.paired:
+        return replace(figures, centre=centre, upper=centre)
+    # For pairs, relabelings subtract too much and the jackknife too little, so the interval contains both.
+    return replace(figures, centre=centre, upper=torch.maximum(centre, figures.jackknifed))
 
 
 def _weighted_squares(means: Tensor, test: PermutationTest) -> Tensor:

@@ -19,6 +19,8 @@ from torchmetrics_dna.images.likeness import PICTURE
 from torchmetrics_dna.images.noun import noun_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from torchmetrics_dna.neurons.index import Neurons
 
 
@@ -114,13 +116,8 @@ class Features(Stored):
         num_images = check_type("num_images", header["dna"]["num_images"], int)
         columns = []
         for layer, packed in arrays.field_of_layers("features").items():
-            if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != 4 * arrays.neurons[layer]:
-                raise ValueError(f"features of layer {layer!r} are {packed.dtype} of shape {packed.shape}")
-            if len(packed) != num_images:
-                raise ValueError(f"it has features of {len(packed)} images, but is of {num_images}")
-            values = np.ascontiguousarray(packed).view("<f4").astype(np.float32)
-            columns.append(torch.from_numpy(values))
-        # This avoids a copy of the features of a single layer.
+            columns.append(_unpacked(packed, layer, num_images, arrays.neurons[layer]))
+        # Features of a single layer are not copied.
         fields["values"] = columns[0] if len(columns) == 1 else torch.cat(columns, 1)
         pictures = arrays.arrays.get("pictures")
         if pictures is not None:
@@ -135,3 +132,21 @@ class Features(Stored):
 
     def __repr__(self) -> str:
         return f"Features({images_in_words(self.num_images, noun_of(self))}, {self.extractor!r}, {self.neurons!r})"
+
+
+def _unpacked(packed: NDArray[Any], layer: str, num_images: int, num_neurons: int) -> Tensor:
+    """Return the features of a layer from their bytes; ValueError for another shape or type.
+
+    Args:
+        packed: Bytes of little-endian float32 values, 4 per neuron, uint8, ``(images, 4 n)``.
+        layer: Name of the layer, for errors.
+        num_images: Number of images that the array must have.
+        num_neurons: Number of neurons of the layer, n.
+
+    """
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != 4 * num_neurons:
+        raise ValueError(f"features of layer {layer!r} are {packed.dtype} of shape {packed.shape}")
+    if len(packed) != num_images:
+        raise ValueError(f"it has features of {len(packed)} images, but is of {num_images}")
+    values = np.ascontiguousarray(packed).view("<f4").astype(np.float32)
+    return torch.from_numpy(values)

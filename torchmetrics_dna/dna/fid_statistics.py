@@ -21,10 +21,14 @@ from torchmetrics_dna.neurons.index import Neurons
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
 
+# Name of the extractor and of the layer of statistics, which record neither.
 UNNAMED = "statistics"
 LAYER = "features"
+# Network that computes most published statistics.
 FEATURE = "inception_fid"
+# Suffixes of pickles, which are never read.
 PICKLES = (".pkl", ".pt")
+# Arrays of an .npz of statistics, and their files in the archive.
 _ARRAYS = ("mu", "sigma")
 _MEMBERS = {f"{name}.npy" for name in _ARRAYS}
 _PICKLE = (
@@ -45,24 +49,31 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
 
     """
     suffix = suffix_of(str(path))
+    if suffix not in (".npz", *PICKLES):
+        return False
     is_remote = is_address(path)
-    if suffix not in (".npz", *PICKLES) or not (is_remote or Path(path).is_file()):
+    if not is_remote and not Path(path).is_file():
         return False
     if suffix in PICKLES:
         return True
     if is_remote:
-        with open_file(str(path), forwards=True) as file, file_system_of(str(path)):
-            head = file.read(64)
-        # A zip file begins with the header of its first member. The length of its name is at byte 26, the name at 30.
-        length = int.from_bytes(head[26:28], "little")
-        name = head[30 : 30 + length]
-        return name.decode("ascii", "replace") in _MEMBERS
+        return _first_member_at(str(path)) in _MEMBERS
     try:
         with zipfile.ZipFile(path) as archive:
             return set(archive.namelist()) >= _MEMBERS
     except Exception:
         # A damaged file raises an error when it is read.
         return False
+
+
+def _first_member_at(address: str) -> str:
+    """Return the name of the first member of a zip file at an address. Names are cut off after 34 characters."""
+    with open_file(address, forwards=True) as file, file_system_of(address):
+        head = file.read(64)
+    # A zip file begins with the header of its first member. The length of its name is at byte 26, the name at 30.
+    length = int.from_bytes(head[26:28], "little")
+    name = head[30 : 30 + length]
+    return name.decode("ascii", "replace")
 
 
 def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:

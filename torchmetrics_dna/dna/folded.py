@@ -47,6 +47,8 @@ _SECONDS_PER_CUBE = 5e-10
 _LONGEST_TEST = 10
 # Number of float64 values that are processed at a time. These 2 MB fit the cache.
 _CELLS = 1 << 18
+# Number of values of a kernel that are computed at a time, 16 MB. Larger matrix products are more efficient.
+_KERNEL_CELLS = 1 << 21
 # Single precision represents all whole numbers up to this number.
 _MOST_SINGLE = 1 << 24
 # Smaller differences are taken as rounding: in bins, or relative to the largest mean.
@@ -203,13 +205,10 @@ def plan_for(
         return PlanOfLayers(neurons, False, (), (limit,))
     sizes = [size for size in num_images if size is not None]
     smaller = min(sizes)
-    larger = max(sizes)
     limits: list[str] = []
-    if tested:
-        reason = _why_untested(neurons, smaller, larger, noun)
-        if reason:
-            tested = False
-            limits.append(f"{name} has no test here, since {reason}")
+    why_untested = _why_untested(neurons, smaller, max(sizes), noun)
+    if tested and why_untested:
+        limits.append(f"{name} has no test here, since {why_untested}")
     debiased = [layer for layer, width in neurons.items() if smaller >= _IMAGES_PER_NEURON * width]
     if len(debiased) < len(neurons):
         scope = _scope_without_debiasing(neurons, debiased)
@@ -218,7 +217,7 @@ def plan_for(
             f"{name} has no debiased value and no interval {scope}: that takes {_IMAGES_PER_NEURON} {noun}s per set for"
             f" each neuron, {images_of_widest:,} for the widest, but there are {smaller:,}"
         )
-    return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)
+    return PlanOfLayers(neurons, tested and not why_untested, tuple(debiased), tuple(limits), by_fold)
 
 
 def _scope_without_debiasing(neurons: Neurons, debiased: Sequence[str]) -> str:
@@ -259,27 +258,49 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
     Folds may have fewer and wider bins than the DNAs. The cumulative counts are then compared once per wider bin.
     """
     num_folds_a = len(_folds_or_whole(a))
-    folds: list[Any] = [*_folds_or_whole(a), *_folds_or_whole(b)]
-    num_bins = min(fold.num_bins for fold in folds)
-    folds = [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
+    folds = _in_widest_bins([*_folds_or_whole(a), *_folds_or_whole(b)])
     check_comparable(*folds)
     # Width of the bins of the folds, in bins of the DNAs.
-    scale = a.num_bins / num_bins
-    if not a.self_ranging:
-        counts = torch.stack([fold.counts for fold in folds])
-        return _folded_cumulative(a, b, partial(Cumulative.of, counts), scale)
-    counts_a = _ranged_counts(a, folds[:num_folds_a])
-    counts_b = _ranged_counts(b, folds[num_folds_a:])
+    scale = a.num_bins / folds[0].num_bins
+    if a.self_ranging:
+        return _folded_self_ranging(a, b, folds[:num_folds_a], folds[num_folds_a:], scale)
+    counts = torch.stack([fold.counts for fold in folds])
+    return _folded_cumulative(a, b, partial(Cumulative.of, counts), scale)
+
+
+def _in_widest_bins(folds: Sequence[Any]) -> list[HistogramDNA]:
+    """Return the histograms of all folds with the smallest number of bins among the folds."""
+    num_bins = min(fold.num_bins for fold in folds)
+    return [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
+
+
+def _folded_self_ranging(
+    a: HistogramDNA, b: HistogramDNA, folds_a: Sequence[HistogramDNA], folds_b: Sequence[HistogramDNA], scale: float
+) -> FoldedSides:
+    """Fold two self-ranging sets for dna-emd.
+
+    Args:
+        a: The first set.
+        b: The second set.
+        folds_a: Folds of the first set. All folds have the same number of bins.
+        folds_b: Folds of the second set.
+        scale: Width of the bins of the folds, in bins of the DNAs.
+
+    """
+    num_folds_a = len(folds_a)
+    counts_a = _ranged_counts(a, folds_a)
+    counts_b = _ranged_counts(b, folds_b)
     low, high = a.ranged_counts().bounds()
-    # Folds of A are compared as if A were both sets, so that wide bins of B do not hide differences between them.
+    # Folds of A are compared as if A were both sets, so that wide bins of B do not hide differences between them. The
+    # curves are computed when they are first needed.
     cumulative_in_a = cache(partial(Cumulative.of_own_ranges, counts_a, counts_a, low, high))
 
     def distances_in_a(first: Tensor, second: Tensor) -> Tensor:
         """Return the distance of each neuron between folds of A, from masks of these folds."""
         in_first = _with_unselected(first, num_folds_a)
         in_second = _with_unselected(second, num_folds_a)
-        bins: Tensor = cumulative_in_a().emd(in_first, in_second) * scale
-        return bins
+        distances_in_bins: Tensor = cumulative_in_a().emd(in_first, in_second) * scale
+        return distances_in_bins
 
     folded = _folded_cumulative(a, b, partial(Cumulative.of_own_ranges, counts_a, counts_b, low, high), scale)
     return replace(folded, distances_in_a=distances_in_a)
@@ -435,16 +456,14 @@ def _noise(sides: tuple[Side, Side], folds: Folds, plan: PlanOfLayers) -> Noise:
     bias = torch.full((num_layers,), torch.nan, dtype=torch.float64)
     influences_a = _unknown_influences(folds_a, num_layers)
     influences_b = _unknown_influences(folds_b, num_layers)
-    for i, layer in enumerate(plan.neurons):
+    for column, layer in enumerate(plan.neurons):
         if layer not in plan.debiased:
             continue
         estimate = layer_frechet_estimate(_layer_values(a, layer), _layer_values(b, layer), folds)
-        bias[i] = estimate.bias
-        influence_a, influence_b = estimate.influences
-        if influences_a is not None and influence_a is not None:
-            influences_a[:, i] = influence_a
-        if influences_b is not None and influence_b is not None:
-            influences_b[:, i] = influence_b
+        bias[column] = estimate.bias
+        of_layer_a, of_layer_b = estimate.influences
+        _set_column(influences_a, column, of_layer_a)
+        _set_column(influences_b, column, of_layer_b)
     by_unit_a = _by_unit(influences_a, folds_a, plan.by_fold)
     by_unit_b = _by_unit(influences_b, folds_b, plan.by_fold)
     return Noise(bias, (by_unit_a, by_unit_b))
@@ -455,6 +474,12 @@ def _unknown_influences(folds: Tensor | None, num_layers: int) -> Tensor | None:
     if folds is None:
         return None
     return torch.full((len(folds), num_layers), torch.nan, dtype=torch.float64)
+
+
+def _set_column(influences: Tensor | None, column: int, of_layer: Tensor | None) -> None:
+    """Set the influences of a layer. Both arguments are None for a set that is taken as exact."""
+    if influences is not None and of_layer is not None:
+        influences[:, column] = of_layer
 
 
 def _layer_values(side: Side, layer: str) -> Tensor | tuple[Tensor, Tensor]:
@@ -485,11 +510,11 @@ def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> 
     return PseudoValues(sums / sizes[:, None], num_images / sizes.double())
 
 
-def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+def _numbered_folds(folds: Folds, num_images: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Number the folds of A, then those of B, from 0.
 
     Args:
-        sides: Fold of each image of A and of B; None for a set without folds, which becomes one fold.
+        folds: Fold of each image of A and of B; None for a set without folds, which becomes one fold.
         num_images: Number of images of A and of B, for a set without folds.
 
     Returns:
@@ -499,9 +524,9 @@ def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Te
     fold_of_image: list[Tensor] = []
     sizes: list[Tensor] = []
     num_folds = 0
-    for folds_of_side, images in zip(sides, num_images, strict=True):
-        folds = torch.zeros(images, dtype=torch.int64) if folds_of_side is None else folds_of_side
-        _, numbers, sizes_of_side = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    for given_folds, size in zip(folds, num_images, strict=True):
+        folds_of_side = torch.zeros(size, dtype=torch.int64) if given_folds is None else given_folds
+        _, numbers, sizes_of_side = folds_of_side.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
         fold_of_image.append(numbers + num_folds)
         sizes.append(sizes_of_side)
         num_folds += len(sizes_of_side)
@@ -566,30 +591,20 @@ class Cumulative(NamedTuple):
         weight_b = 1 / (in_b.double() @ self.totals)
         _, num_neurons, num_bins = self.counts.shape
         num_pairs = len(in_a)
-        # If each fold is in A or in B, the sums of B follow from those of A, and one matrix product is enough.
         is_partition = bool((in_a ^ in_b).all())
         compiled = None
         if is_partition and self.counts.dtype == torch.float32:
             compiled = optional("binning.cpu")
+        # The compiled function makes no float64 copies of the sums, so its blocks are larger.
         num_cells = _CELLS if compiled is None else 4 * _CELLS
         distances = torch.empty(num_pairs, num_neurons, dtype=torch.float64, device=device)
         for rows in blocks(num_neurons, num_pairs * num_bins, num_cells):
             counts = self.counts[:, rows]
-            sums_a = torch.tensordot(in_a.to(counts), counts, 1)
-            if compiled is not None:
-                scale = weight_a[:, rows] / weight_b[:, rows] + 1
-                distances[:, rows] = compiled.distances_of_sums(sums_a, scale, counts.sum(0)) * weight_b[:, rows]
-                continue
-            scale_a = weight_a[:, rows, None]
-            scale_b = weight_b[:, rows, None]
             if is_partition:
-                # The sums of B are sums_of_all - sums_a, so a * sums_a - b * sums_b is
-                # (a + b) * sums_a - b * sums_of_all.
-                sums_of_all = counts.sum(0).double()
-                distances[:, rows] = _summed_differences(sums_a, scale_a + scale_b, sums_of_all, scale_b)
+                emd = _emd_of_partition(counts, in_a, weight_a[:, rows], weight_b[:, rows], compiled)
             else:
-                sums_b = torch.tensordot(in_b.to(counts), counts, 1).double()
-                distances[:, rows] = _summed_differences(sums_a, scale_a, sums_b, scale_b)
+                emd = _emd_of_selection(counts, in_a, in_b, weight_a[:, rows], weight_b[:, rows])
+            distances[:, rows] = emd
         return torch.where(distances > _ROUNDING, distances, 0)
 
     def sums(self) -> tuple[Tensor, Tensor]:
@@ -601,9 +616,57 @@ class Cumulative(NamedTuple):
         return self.counts.sum(2, dtype=torch.float64), self.totals
 
 
-def _summed_differences(first: Tensor, scale_first: Tensor, second: Tensor, scale_second: Tensor) -> Tensor:
-    """Return the sum over bins of ``|first * scale_first - second * scale_second|``, ``(P, N)``; may write to first."""
-    difference = first.double().mul_(scale_first).addcmul_(second, scale_second, value=-1)
+def _emd_of_selection(counts: Tensor, in_a: Tensor, in_b: Tensor, weight_a: Tensor, weight_b: Tensor) -> Tensor:
+    """Return the EMD of each neuron between the folds in A and in B, ``(P, N)``.
+
+    Args:
+        counts: Cumulative counts, ``(K, N, num_bins)``.
+        in_a: Mask of the folds in A, ``(P, K)``.
+        in_b: Mask of the folds in B, ``(P, K)``.
+        weight_a: Share that one count adds to the cumulative shares of A, ``(P, N)``.
+        weight_b: Share that one count adds to the cumulative shares of B, ``(P, N)``.
+
+    """
+    sums_a = torch.tensordot(in_a.to(counts), counts, 1)
+    sums_b = torch.tensordot(in_b.to(counts), counts, 1)
+    return _summed_differences(sums_a, weight_a, sums_b.double(), weight_b)
+
+
+def _emd_of_partition(counts: Tensor, in_a: Tensor, weight_a: Tensor, weight_b: Tensor, compiled: Any) -> Tensor:
+    """Return the EMD of each neuron if all folds that are not in A are in B, ``(P, N)``.
+
+    The sums of B are then ``sums_of_all - sums_a``, so one matrix product is enough. The difference
+    ``weight_a * sums_a - weight_b * sums_b`` is ``(weight_a + weight_b) * sums_a - weight_b * sums_of_all``.
+
+    Args:
+        counts: As for :func:`_emd_of_selection`.
+        in_a: As for :func:`_emd_of_selection`.
+        weight_a: As for :func:`_emd_of_selection`.
+        weight_b: As for :func:`_emd_of_selection`.
+        compiled: Module of the compiled functions; None to use torch.
+
+    """
+    sums_a = torch.tensordot(in_a.to(counts), counts, 1)
+    sums_of_all = counts.sum(0)
+    if compiled is None:
+        return _summed_differences(sums_a, weight_a + weight_b, sums_of_all.double(), weight_b)
+    # The compiled function returns the distance divided by the weight of B.
+    distances: Tensor = compiled.distances_of_sums(sums_a, weight_a / weight_b + 1, sums_of_all)
+    return distances * weight_b
+
+
+def _summed_differences(first: Tensor, weight_first: Tensor, second: Tensor, weight_second: Tensor) -> Tensor:
+    """Return the sum over bins of ``|first * weight_first - second * weight_second|``, ``(P, N)``.
+
+    Args:
+        first: First sums, ``(P, N, num_bins)``. They are overwritten if they are float64.
+        weight_first: Weight of the first sums, ``(P, N)``.
+        second: Second sums, float64, ``(P, N, num_bins)`` or ``(N, num_bins)``.
+        weight_second: Weight of the second sums, ``(P, N)``.
+
+    """
+    difference = first.double().mul_(weight_first[..., None])
+    difference.addcmul_(second, weight_second[..., None], value=-1)
     return difference.abs_().sum(2)
 
 
@@ -757,10 +820,12 @@ def cmmd_of_folds(embeddings: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor)
     sizes = folds.bincount(minlength=num_folds).double()
     in_a = in_a.double()
     in_b = in_b.double()
-    share_a = in_a / (in_a @ sizes)[:, None]
-    share_b = in_b / (in_b @ sizes)[:, None]
-    change = share_a - share_b
-    return CMMD_SCALE * ((change @ kernels) * change).sum(1, keepdim=True).clamp(min=0)
+    # Weight of one image of each fold in the means of A and of B, (P, K).
+    weight_a = in_a / (in_a @ sizes)[:, None]
+    weight_b = in_b / (in_b @ sizes)[:, None]
+    difference = weight_a - weight_b
+    # The squared discrepancy is a quadratic form of the kernel.
+    return CMMD_SCALE * ((difference @ kernels) * difference).sum(1, keepdim=True).clamp(min=0)
 
 
 # Functions that fold both sets for KID and for CMMD, see :func:`_folded_images`.
@@ -773,13 +838,15 @@ def _kernel_by_folds(
 ) -> tuple[Tensor, Tensor]:
     """Sum a kernel over all pairs of images of two folds, ``(K, K)``, and over each image with itself, ``(K,)``."""
     device = features.device
+    num_images = len(features)
     sums = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=device)
     diagonal = torch.zeros(num_folds, dtype=torch.float64, device=device)
-    for rows in blocks(len(features), len(features), _CELLS << 3):
+    for rows in blocks(num_images, num_images, _KERNEL_CELLS):
         values = kernel(features[rows], features)
-        by_fold = torch.zeros(num_folds, len(features), dtype=torch.float64, device=device)
-        by_fold.index_add_(0, folds[rows], values)
-        sums.index_add_(1, folds, by_fold)
+        # Sum of the kernel over the images of each fold, for each image.
+        sums_of_images = torch.zeros(num_folds, num_images, dtype=torch.float64, device=device)
+        sums_of_images.index_add_(0, folds[rows], values)
+        sums.index_add_(1, folds, sums_of_images)
         diagonal.index_add_(0, folds[rows], values.diagonal(rows.start))
     return sums, diagonal
 
@@ -798,17 +865,20 @@ def _layer_frechet_of_products(products: Tensor, is_in_a: Tensor, is_in_b: Tenso
     """
     a = is_in_a.nonzero()[:, 0]
     b = is_in_b.nonzero()[:, 0]
+    freedom_a = len(a) - 1
+    freedom_b = len(b) - 1
     between = products[a][:, b]
-    # Squared lengths of the means of A and of B.
+    # Squared lengths of the means of A and of B, and of their difference.
     square_of_mean_a = products[a][:, a].mean()
     square_of_mean_b = products[b][:, b].mean()
-    distance = square_of_mean_a + square_of_mean_b - 2 * between.mean()
+    square_of_shift = square_of_mean_a + square_of_mean_b - 2 * between.mean()
+    # Traces of the covariances of A and of B.
     squares = products.diagonal()
-    # Add the traces of both covariances.
-    distance += (squares[a].sum() - len(a) * square_of_mean_a) / (len(a) - 1)
-    distance += (squares[b].sum() - len(b) * square_of_mean_b) / (len(b) - 1)
+    trace_a = (squares[a].sum() - len(a) * square_of_mean_a) / freedom_a
+    trace_b = (squares[b].sum() - len(b) * square_of_mean_b) / freedom_b
     centred = between - between.mean(0) - between.mean(1, keepdim=True) + between.mean()
-    distance -= 2 * torch.linalg.svdvals(centred).sum() / ((len(a) - 1) * (len(b) - 1)) ** 0.5
+    trace_of_root = torch.linalg.svdvals(centred).sum() / (freedom_a * freedom_b) ** 0.5
+    distance: Tensor = square_of_shift + trace_a + trace_b - 2 * trace_of_root
     return distance.clamp(min=0)
 
 

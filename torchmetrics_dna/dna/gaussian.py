@@ -195,6 +195,7 @@ class LayerGaussianDNA(DNA):
     @property
     @override
     def has_unknown_size(self) -> bool:
+        # The covariances of no images are 0, but those of published statistics are not.
         return not self.num_images and any(bool(cov.any()) for cov in self.cov.values())
 
     def to_gaussian(self) -> GaussianDNA:
@@ -265,6 +266,7 @@ class LayerGaussianDNA(DNA):
             if triangle.shape != (n * (n + 1) // 2,) or triangle.dtype != np.float64:
                 raise ValueError(f"cov of layer {layer!r} is {triangle.dtype} of shape {triangle.shape}")
             full = np.empty((n, n))
+            # The transposed view writes the lower triangle.
             full[np.triu_indices(n)] = triangle
             full.T[np.triu_indices(n)] = triangle
             cov[layer] = torch.from_numpy(full)
@@ -290,7 +292,9 @@ def check_moments(values: Tensor, field: str) -> None:
 def _merged_mean(mean_a: Tensor, mean_b: Tensor, count_a: int, count_b: int) -> tuple[Tensor, Tensor]:
     """Merge the means of A and B. Return the mean of both, and the difference of the means, B minus A."""
     shift = mean_b - mean_a
-    return mean_a + shift * (count_b / max(1, count_a + count_b)), shift
+    # If both sets are empty, do not divide by 0.
+    share_b = count_b / max(1, count_a + count_b)
+    return mean_a + shift * share_b, shift
 
 
 def _merged_spread(spread_a: Tensor, spread_b: Tensor, squares: Tensor, count_a: int, count_b: int) -> Tensor:

@@ -36,7 +36,7 @@ class HistogramDNA(DNA):
         counts: Histograms, shape ``(N, num_bins)``, int64.
         neurons: The N neurons, in order.
         ranges: Activation ranges. The bins of a histogram divide the bounds of its range. None if unknown, since
-            official files don't store ranges.
+            files of vdna don't store ranges.
         num_images: Number of images that were counted.
         extractor: Name of the extractor.
         weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
@@ -85,7 +85,7 @@ class HistogramDNA(DNA):
         """Activation ranges; ValueError if they are unknown."""
         if self.ranges is None:
             raise ValueError(
-                "The activation ranges of this DNA are unknown, since official files do not keep them; pass them as"
+                "The activation ranges of this DNA are unknown, since files of vdna do not keep them; pass them as"
                 f" {written('ranges')} when loading"
             )
         return self.ranges
@@ -112,6 +112,7 @@ class HistogramDNA(DNA):
 
         """
         edges = self.bin_edges()
+        # Tensors as large as the counts are changed in place, which saves memory.
         centers = (edges[:, 1:] + edges[:, :-1]).div_(2)
         shares = self.counts.double().div_(self.counts.sum(1, keepdim=True).clamp(min=1))
         mean = (shares * centers).sum(1)
@@ -353,10 +354,11 @@ def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tens
     # These divisions round up.
     bins_per_group = -(-num_filled // groups)
     num_used = -(-num_filled // bins_per_group)
+    # Bins beyond the groups are empty, so it does not matter to which group they are clamped.
     group_of_bin = ((bins - first_bin[:, None]) // bins_per_group[:, None]).clamp(0, groups - 1)
-    empty = torch.zeros(len(group_of_bin), groups, dtype=torch.int64)
-    sums_a = empty.scatter_add(1, group_of_bin, a.counts)
-    sums_b = empty.scatter_add(1, group_of_bin, b.counts)
+    zeros = torch.zeros(len(group_of_bin), groups, dtype=torch.int64)
+    sums_a = zeros.scatter_add(1, group_of_bin, a.counts)
+    sums_b = zeros.scatter_add(1, group_of_bin, b.counts)
     sums = torch.stack([sums_a, sums_b], 1)
     shares = sums / sums.sum(2, keepdim=True)
     edges = a.bin_edges()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Number of images of a sample. It is enough for percentiles in steps of 0.1.
 MOST = 1000
+# Number of bytes of a value. The file format has no float32 arrays, so values are stored as bytes.
+_BYTES_PER_VALUE = 4
 # Names of the arrays in a file.
 _MEANS = "sample"
 _PROPERTIES = "sample_properties"
@@ -96,20 +98,23 @@ class ImageSample:
     def decode(cls, described: Any, arrays: ByLayer) -> ImageSample:
         """Build the sample that :meth:`encode` encoded."""
         check_type("sample", described, dict)
-        count = check_type("num_images", described.get("num_images"), int)
+        num_images = check_type("num_images", described.get("num_images"), int)
         version = check_type("properties", described.get("properties"), int, NoneType)
         means = {}
-        for layer, width in arrays.neurons.items():
-            packed = arrays.arrays.get(array_name(_MEANS, layer))
-            if packed is not None:
-                means[layer] = _unpacked(packed, count, width)
+        for layer, num_neurons in arrays.neurons.items():
+            packed_means = arrays.arrays.get(array_name(_MEANS, layer))
+            if packed_means is not None:
+                means[layer] = _unpacked(packed_means, num_images, num_neurons)
         if not means:
             raise ValueError("its sample has no layers")
         if version is None:
             return cls(means)
-        packed = arrays.arrays[_PROPERTIES]
-        width = packed.shape[1] // 4 if packed.ndim == 2 else 0
-        return cls(means, _unpacked(packed, count, width), version)
+        packed_properties = arrays.arrays[_PROPERTIES]
+        if packed_properties.ndim != 2:
+            raise ValueError(f"its sample of properties has shape {packed_properties.shape}, expected two axes")
+        # Each version has its own number of properties.
+        num_properties = packed_properties.shape[1] // _BYTES_PER_VALUE
+        return cls(means, _unpacked(packed_properties, num_images, num_properties), version)
 
 
 def _packed(values: Tensor) -> NDArray[np.uint8]:
@@ -119,10 +124,9 @@ def _packed(values: Tensor) -> NDArray[np.uint8]:
 
 def _unpacked(packed: NDArray[Any], count: int, width: int) -> Tensor:
     """Return float32 values ``(count, width)`` from their bytes; ValueError for another shape or type, or NaN."""
-    if packed.dtype != np.uint8 or packed.shape != (count, 4 * width):
-        raise ValueError(
-            f"its sample is {packed.dtype} of shape {packed.shape}, expected uint8 of {(count, 4 * width)}"
-        )
+    shape = count, _BYTES_PER_VALUE * width
+    if packed.dtype != np.uint8 or packed.shape != shape:
+        raise ValueError(f"its sample is {packed.dtype} of shape {packed.shape}, expected uint8 of {shape}")
     values = torch.from_numpy(np.ascontiguousarray(packed).view("<f4").astype(np.float32))
     if not values.isfinite().all():
         raise ValueError("its sample has values that are NaN or infinite")

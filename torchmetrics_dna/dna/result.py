@@ -268,15 +268,18 @@ class Result:
         None otherwise.
         """
         test = self._test
+        if self.distance.granularity != "neuron" or test is None or test.p_value > SIGNIFICANT:
+            return None
         null_mean = self.null_mean
-        if test is None or test.p_value > SIGNIFICANT or self.distance.granularity != "neuron" or null_mean is None:
+        if null_mean is None or self.value > null_mean:
             return None
-        if self.value > null_mean:
-            return None
-        for what, p_values in (("neuron", test.neurons), ("layer", test.layers)):
-            count = int((p_values <= SIGNIFICANT).sum())
-            if count:
-                return FewDiffer(count, what)
+        num_neurons = int((test.neurons <= SIGNIFICANT).sum())
+        if num_neurons:
+            return FewDiffer(num_neurons, "neuron")
+        num_layers = int((test.layers <= SIGNIFICANT).sum())
+        if num_layers:
+            return FewDiffer(num_layers, "layer")
+        # The test of all layers and neurons together is significant, so at least one of them differs.
         return FewDiffer(1, "layer or neuron")
 
     def p_value_of_at_least(self, distance: float) -> float | None:
@@ -331,11 +334,13 @@ class Result:
     def _limits(self, folded: FoldedSides, evidence: Evidence, averaging: Averaging) -> list[str]:
         """Return one line for each part of the evidence that is missing or doubtful, with the reason."""
         limits = list(folded.limits)
+        # There is never a test if a set is treated as exact.
         if not limits and evidence.test is None and not any(folded.exact):
             limits.append(_UNTESTABLE)
-        if folded.paired and (evidence.least_p_value or 0) > SIGNIFICANT:
+        least_p_value = evidence.least_p_value
+        if folded.paired and least_p_value is not None and least_p_value > SIGNIFICANT:
             limits.append(
-                f"{len(folded.sizes_a)} folds of pairs can't have a p-value below {evidence.least_p_value:.2g}, so no"
+                f"{len(folded.sizes_a)} folds of pairs can't have a p-value below {least_p_value:.2g}, so no"
                 " difference can be shown; pass at least 6 pairs"
             )
         if averaging.why_noisy:

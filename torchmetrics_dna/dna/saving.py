@@ -24,6 +24,7 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
 _KIND = "result"
+# Name of the array that has the json of a result as bytes.
 _TEXT = "values"
 # Type of the array in a file for each dtype of tensors.
 _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "float64": "<f8"}
@@ -103,10 +104,10 @@ class Saved:
         return require("pandas", "pandas").DataFrame(self.rows())  # type: ignore[attr-defined]
 
 
-def _registered(name: str, by_publication: bool) -> Distance | None:
+def _registered(name: str, is_published: bool) -> Distance | None:
     """Return the registered distance of this name, or the published metric of this name; None if there is none."""
     record = DISTANCES.get(name)
-    if record is None or not by_publication:
+    if record is None or not is_published:
         return record
     return record.as_published
 
@@ -141,8 +142,9 @@ class _Encoder:
             return [self.encode(item) for item in value]
         if isinstance(value, tuple):
             return {"tuple": [self.encode(item) for item in value]}
-        is_plain_mapping = isinstance(value, Mapping) and not isinstance(value, Neurons) and not is_dataclass(value)
-        if is_plain_mapping:
+        # Neurons and some results are mappings, too, but they are encoded as objects.
+        is_object = isinstance(value, Neurons) or is_dataclass(value)
+        if isinstance(value, Mapping) and not is_object:
             return {"dict": [[self.encode(key), self.encode(item)] for key, item in value.items()]}
         return self._encode_object(value)
 
@@ -158,44 +160,53 @@ class _Encoder:
 
     def _entry(self, value: Any) -> dict[str, Any]:
         """Return the entry of an object that was not encoded before: a dictionary of its tag and its content."""
-        class_name = type(value).__name__
-        place = str(len(self.arrays))
         if isinstance(value, Tensor):
-            dtype = str(value.dtype).removeprefix("torch.")
-            if dtype not in _STORED or (dtype == "int64" and (value.abs() > _MOST_INTEGER).any()):
-                raise TypeError(f"A result with a tensor of {dtype}, or of integers beyond 2^53, can't be saved")
-            self.arrays[place] = np.ascontiguousarray(value.cpu().numpy().astype(_STORED[dtype]))
-            return {"tensor": [dtype, place]}
+            return {"tensor": self._encode_tensor(value)}
         if isinstance(value, Neurons):
             return {"neurons": value.to_list()}
         if isinstance(value, Distance):
             return {"distance": [value.name, value.protocol is not None, *self._changed(value)]}
         if isinstance(value, Stored):
             described, arrays, remarks = value._encode_all()
+            place = self._next_place()
             self.arrays |= {f"{place}/{name}": array for name, array in arrays.items()}
             return {"stored": [described, remarks, place]}
+        class_name = type(value).__name__
         if class_name not in _HOMES:
             raise TypeError(f"A result with a {class_name} can't be saved")
         unsaved = getattr(value, "UNSAVED", ())
         names = [field.name for field in fields(value) if field.name not in unsaved]
         return {class_name: {name: self.encode(getattr(value, name)) for name in names}}
 
+    def _encode_tensor(self, tensor: Tensor) -> list[str]:
+        """Add the array of a tensor to ``arrays``. Return the dtype of the tensor and the name of the array."""
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype not in _STORED or (dtype == "int64" and (tensor.abs() > _MOST_INTEGER).any()):
+            raise TypeError(f"A result with a tensor of {dtype}, or of integers beyond 2^53, can't be saved")
+        place = self._next_place()
+        self.arrays[place] = np.ascontiguousarray(tensor.cpu().numpy().astype(_STORED[dtype]))
+        return [dtype, place]
+
+    def _next_place(self) -> str:
+        """Return an unused name for an array, or for the folder of the arrays of a DNA."""
+        return str(len(self.arrays))
+
     def _changed(self, record: Distance) -> list[Any]:
         """Return the fields in which a distance differs from the registered distance of the same name.
 
         They are one dictionary in a list. The list is empty if no field differs.
         """
-        error = TypeError(f"A result of {record.name} by functions that no registered distance has can't be saved")
+        message = f"A result of {record.name} by functions that no registered distance has can't be saved"
         registered = _registered(record.name, record.protocol is not None)
         if registered is None:
-            raise error
+            raise TypeError(message)
         changed = {}
         for field in fields(record):
             value = getattr(record, field.name)
             if value == getattr(registered, field.name):
                 continue
             if not isinstance(value, (bool, int, str)):
-                raise error
+                raise TypeError(message)
             changed[field.name] = value
         return [self.encode(changed)] if changed else []
 
@@ -251,14 +262,15 @@ class _Decoder:
 
     def _distance(self, content: list[Any]) -> Distance:
         """Return the registered distance of an entry, with the fields that were encoded as different."""
-        name, by_publication, *changed = content
-        record = _registered(name, by_publication)
+        name, is_published, *changed = content
+        record = _registered(name, is_published)
         if record is None:
             raise ValueError(f"no distance {name!r} is registered; import the module that does")
         if not changed:
             return record
         changed_fields = self.decode(changed[0])
         for field, value in changed_fields.items():
+            # Types are compared exactly, because True and False are integers.
             if type(value) is not type(getattr(record, field)):
                 raise ValueError(f"the fields of the distance {name!r} do not have the expected types")
         return replace(record, **changed_fields)

@@ -39,11 +39,14 @@ def shared_neurons(*dnas: DNA) -> Neurons:
     neurons = dnas[0].neurons
     if LAYER not in neurons:
         return neurons
-    file_properties = [i for i, record in enumerate(RECORDS.values()) if record.needs == "file"]
-    positions = [neurons.index(LAYER, i) for i in file_properties if i in neurons.numbers(LAYER)]
-    if not positions or all(_are_above_zero(dna.select(neurons=positions)) for dna in dnas):
+    measured = neurons.numbers(LAYER)
+    of_files = [number for number, record in enumerate(RECORDS.values()) if record.needs == "file"]
+    positions_of_files = [neurons.index(LAYER, number) for number in of_files if number in measured]
+    if not positions_of_files:
         return neurons
-    comparable = [i for i in range(neurons.total) if i not in positions]
+    if all(_are_above_zero(dna.select(neurons=positions_of_files)) for dna in dnas):
+        return neurons
+    comparable = [position for position in range(neurons.total) if position not in positions_of_files]
     return neurons.take(torch.tensor(comparable))
 
 

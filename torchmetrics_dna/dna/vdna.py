@@ -1,4 +1,4 @@
-"""Read and write files of the official implementation (vdna): a ``.json`` and an ``.npz`` of the same name."""
+"""Read and write files of the reference implementation (vdna): a ``.json`` and an ``.npz`` of the same name."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
 
-# Counts in official files are int32, so larger counts would overflow.
+# Counts in files of vdna are int32, so larger counts would overflow.
 _LARGEST_COUNT = np.iinfo(np.int32).max
 # Version of vdna that writes this format.
 _VERSION = "0.1.1"
+# Values of "type" in a .json of vdna.
 _RANGES = "activation-ranges"
 _KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
 
 
 def load_vdna(path: str | os.PathLike[str], ranges: Ranges) -> DNA | ActivationRanges:
-    """Read files of the official implementation. Pickles in the files are never loaded.
+    """Read files of the reference implementation. Pickles in the files are never loaded.
 
     Args:
         path: Path of either file, or their path without a suffix.
-        ranges: Activation ranges of a histogram, or the path of their file, since official files don't store ranges. A
+        ranges: Activation ranges of a histogram, or the path of their file, since files of vdna don't store ranges. A
             histogram without ranges can be merged and compared only with histograms without ranges.
 
     Returns:
-        A DNA. If the files hold activation ranges, the ranges with the official margin rule ``"scale"``.
+        A DNA. If the files hold activation ranges, the ranges with vdna's margin rule ``"scale"``.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -51,26 +52,26 @@ def load_vdna(path: str | os.PathLike[str], ranges: Ranges) -> DNA | ActivationR
     """
     pair = vdna_pair(path)
     if pair is None:
-        raise FileNotFoundError(f"There are no official files {str(path)!r}: expected a .json and an .npz of one stem")
+        raise FileNotFoundError(f"There are no files of vdna {str(path)!r}: expected a .json and an .npz of one stem")
     about, npz = pair
-    with refusing(about, "an official file"):
+    with refusing(about, "a file of vdna"):
         described = _read_description(about)
-    with refusing(npz, "an official file"):
+    with refusing(npz, "a file of vdna"):
         value = _value(described, _Arrays(npz, described.neurons))
     return with_ranges(value, ranges) if isinstance(value, DNA) else value
 
 
 def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> None:
-    """Write the two files that the official implementation reads.
+    """Write the two files that the reference implementation reads.
 
-    Official files are lossy: they store Gaussians as float32, histograms without ranges, and no digests.
+    Files of vdna are lossy: they store Gaussians as float32, histograms without ranges, and no digests.
 
     Args:
         value: A DNA of whole layers, or activation ranges.
         path: Common path of the files. The suffixes are added to this path.
 
     Raises:
-        ValueError: If the official format can't hold the value: another representation, counts above 2^31 - 1, or only
+        ValueError: If the format of vdna can't hold the value: another representation, counts above 2^31 - 1, or only
             some neurons of a layer. Also if the name has a dot, since vdna would cut it off there.
 
     """
@@ -80,7 +81,7 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> No
             "Expected a name without a dot for files of vdna, which cuts names off at a dot, or one that ends in .npz,"
             f" but got {stem.name!r}"
         )
-    arrays = _official_arrays(value)
+    arrays = _vdna_arrays(value)
     for layer, width in value.neurons.items():
         if list(value.neurons.numbers(layer)) != list(range(width)):
             raise ValueError("Files of vdna hold whole layers, but this DNA has only some of their neurons")
@@ -100,7 +101,7 @@ def with_ranges(dna: DNA, ranges: Ranges) -> DNA:
 
 
 class _Described(NamedTuple):
-    """Content of an official ``.json``.
+    """Content of a ``.json`` of vdna.
 
     Attributes:
         kind: Representation, one of ``_KINDS``.
@@ -117,7 +118,7 @@ class _Described(NamedTuple):
 
 
 def _read_description(path: Path) -> _Described:
-    """Read an official ``.json``, and check it."""
+    """Read a ``.json`` of vdna, and check it."""
     described = read_json(path, dict)
     kind = described["type"]
     layers = check_type("neurons_list", described["neurons_list"], dict)
@@ -135,7 +136,7 @@ def _read_description(path: Path) -> _Described:
 
 
 class _Arrays(NamedTuple):
-    """Arrays of an official ``.npz``, in which each layer has its own arrays.
+    """Arrays of a ``.npz`` of vdna, in which each layer has its own arrays.
 
     Attributes:
         path: Path of the file.
@@ -185,7 +186,7 @@ class _Arrays(NamedTuple):
 
 
 def _value(described: _Described, arrays: _Arrays) -> DNA | ActivationRanges:
-    """Build the value that official files hold."""
+    """Build the value that files of vdna hold."""
     neurons = described.neurons
     if described.kind == _RANGES:
         return ActivationRanges(arrays.by_neuron("min-", "<f4"), arrays.by_neuron("max-", "<f4"), neurons, "scale")
@@ -198,8 +199,8 @@ def _value(described: _Described, arrays: _Arrays) -> DNA | ActivationRanges:
     return HistogramDNA(arrays.counts(described.num_bins), neurons, None, **described.origin)
 
 
-def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
-    """Return the arrays that the official implementation would write."""
+def _vdna_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
+    """Return the arrays that the reference implementation would write."""
 
     def split(prefix: str, values: Tensor, dtype: type) -> dict[str, Any]:
         """Return the values of each layer under their name in the file."""
@@ -228,18 +229,21 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
 
 
 def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
-    """Return the json that the official implementation would write."""
-    kind = _RANGES
-    preparation: Mapping[str, Any] = {}
-    notes = ""
-    num_images = 0
-    extractor = "NotFilled"
+    """Return the json that the reference implementation would write."""
+    preparation: Mapping[str, Any]
     if isinstance(value, DNA):
         kind = value.kind
         preparation = value.preparation or {}
         notes = value.notes
         num_images = value.num_images
         extractor = value.extractor
+    else:
+        # Activation ranges do not record their images and their extractor.
+        kind = _RANGES
+        preparation = {}
+        notes = ""
+        num_images = 0
+        extractor = "NotFilled"
     num_bins = value.num_bins if isinstance(value, HistogramDNA) else None
     return {
         "time_of_compute": f"{datetime.now():%I:%M%p on %B %d, %Y}",
@@ -260,7 +264,7 @@ def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
 
 
 def _extraction_settings(kind: str, num_bins: int | None, notes: str) -> dict[str, Any]:
-    """Return the settings by which the official implementation would compute a representation."""
+    """Return the settings by which the reference implementation would compute a representation."""
     is_histogram = num_bins is not None
     return {
         "average_feats_spatially": kind in ("gaussian", "layer-gaussian"),

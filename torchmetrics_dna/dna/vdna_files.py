@@ -1,4 +1,4 @@
-"""Find the two files of the official implementation (vdna): a ``.json`` and an ``.npz`` of the same name.
+"""Find the two files of the reference implementation (vdna): a ``.json`` and an ``.npz`` of the same name.
 
 This module does not import torch.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 from torchmetrics_dna.files.container import is_container
 
 
-def is_official(path: str | os.PathLike[str]) -> bool:
-    """Return True if a path is either of the two files of the official implementation, or their path without suffix."""
+def is_vdna_path(path: str | os.PathLike[str]) -> bool:
+    """Return True if a path is either of the two files of vdna, or their path without a suffix."""
     pair = vdna_pair(path)
     return pair is not None and not is_container(pair[1])
 
