@@ -126,7 +126,8 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
     sets = _degraded_sets(images)
     sets_of_others = _sets_of_others()
     num_others = sum(len(a) + len(b) for a, b in sets_of_others.values())
-    reading = Reading(progress=_of_all_sets(progress, total=num_images * (1 + len(sets)) + num_others))
+    total = num_images * (1 + len(sets)) + num_others
+    reading = Reading(progress=_of_all_sets(progress, total))
     extractor = DNAExtractor("efficientnet_lite0")
     compared = compare(images, sets, extractor, metrics=["dna-emd", "dna-fd"], num_folds=None, reading=reading)
     comparisons: dict[str, list[Comparison]] = {}
@@ -221,7 +222,7 @@ def _plot_distances(figure: Any, demo: Demo) -> None:
         axis.plot(range(num_columns), values, label=name, linewidth=2.5, markersize=8, **curve_style(i))
     axis.set_title(f"{demo.num_images} photographs against degraded copies", loc="left", fontsize=14)
     axis.set_ylabel(DISTANCES["dna-emd"].label, fontsize=13)
-    axis.set_xticks(range(num_columns), ["original", *"123456789"[: num_columns - 1]])
+    axis.set_xticks(range(num_columns), ["original", *(str(column) for column in range(1, num_columns))])
     axis.set_xlabel("strength of the degradation", fontsize=13)
     axis.set_ylim(bottom=0)
     axis.tick_params(labelsize=13)

@@ -24,7 +24,10 @@ def autocast_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
         ValueError: If the dtype is neither float16 nor bfloat16.
 
     """
-    named: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    named: Any = dtype
+    if isinstance(dtype, str):
+        # A name that torch does not have stays a text, which is refused below.
+        named = getattr(torch, dtype, dtype)
     if named not in (None, torch.float16, torch.bfloat16):
         raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
     return named  # type: ignore[no-any-return]
@@ -68,7 +71,9 @@ def check_inputs(
 
 def _check_rows(feature: object, inputs: str, example: object, layers: Sequence[str] | None) -> None:
     """Raise ValueError unless the arguments fit a feature for embeddings."""
-    if inputs != "any" or not isinstance(example, Tensor) or layers is not None:
+    has_example_of_rows = inputs == "any" and isinstance(example, Tensor)
+    has_layers = layers is not None
+    if not has_example_of_rows or has_layers:
         raise ValueError(
             f"Feature {feature!r} takes embeddings, which have no layers; pass `inputs='any'` and, as `example`, a"
             " batch of them (N, D)"

@@ -184,13 +184,16 @@ class DNAExtractor(nn.Module):
             built = build(feature, layers, weights_path, takes_images)
         self.name = built.name
         self._ranges = built.ranges
-        preparation = Preparation(channels=0)
-        self.allowed_channels: tuple[int, ...] = ()
+        self.allowed_channels: tuple[int, ...]
         if takes_images:
             preparation = built.preparation.with_arguments(self.name, image_arguments, built.takes_rgb)
             _check_channels_of_properties(properties, preparation.channels)
+            # If the network takes RGB images, the channel of grey images is repeated.
             is_grey_for_rgb = built.takes_rgb and channels == 1
             self.allowed_channels = (1, 3) if is_grey_for_rgb else (preparation.channels,)
+        else:
+            preparation = Preparation(channels=0)
+            self.allowed_channels = ()
         self._set_preparation(preparation, example)
         self._runner = Runner(built, self.is_named, preparation, takes_images)
         widths = self._probe(built, example, channels_last)
@@ -214,9 +217,12 @@ class DNAExtractor(nn.Module):
         self._fixed_inputs = FixedInputs(preparation, example)
 
     def _probe(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> dict[str, int]:
-        """Probe the network; return the number of neurons of each of its layers."""
+        """Return the number of neurons of each layer of the network, and set the attributes about its memory.
+
+        The network is probed, unless the only layer is that of image properties, which the network does not compute.
+        """
         if built.views == {}:
-            # The only layer is that of image properties, which the network does not compute.
+            # Properties are float32.
             self.bytes_per_image = 4 * len(PROPERTIES)
             widths = {}
         else:
@@ -322,20 +328,24 @@ class DNAExtractor(nn.Module):
         # not float32 may need autocast to run.
         precision = self._precision(None)
         autocast = None if precision is None else self.dtype
+        # If the network fails on all inputs, the fingerprint has no layers.
         fingerprint = fingerprint_of(form, {}, precision)
-        device = self.device
         # A module that draws random numbers gets the same ones each time. The user's random state does not change.
         with lock_of(self.network), same_random_numbers(self.network, seed=0):
             for form_of_inputs, inputs in self._fixed_inputs.of(form):
                 # Some modules fail on noise. An example is a module that uses pixels as indices.
                 with suppress(Exception):
-                    inputs_on_device = mapped(lambda tensor: tensor.to(device), inputs)
-                    outputs = self._runner.run(inputs_on_device, autocast, home=device)
-                    fingerprint = fingerprint_of(form_of_inputs, outputs, precision)
-                    is_finite = all(bool(values.isfinite().all()) for values in outputs.values())
-                    if is_finite:
+                    activations = self._activations_of_fixed(inputs, autocast)
+                    fingerprint = fingerprint_of(form_of_inputs, activations, precision)
+                    if _are_finite(activations):
                         break
         return fingerprint
+
+    def _activations_of_fixed(self, inputs: Inputs, autocast: torch.dtype | None) -> dict[str, Tensor]:
+        """Return the activations of a fixed input of fingerprints, computed on the device of the network."""
+        device = self.device
+        inputs_on_device = mapped(lambda tensor: tensor.to(device), inputs)
+        return self._runner.run(inputs_on_device, autocast, home=device)
 
     @property
     def digest(self) -> str:
@@ -462,18 +472,7 @@ class DNAExtractor(nn.Module):
         parts = list(self.in_parts(imgs, properties, resized))
         if len(parts) == 1:
             return parts[0]
-        activations = {}
-        for layer in parts[0]:
-            parts_of_layer = [part[layer] for part in parts]
-            # A dict removes duplicates, and keeps the order of the shapes for the message.
-            shapes = dict.fromkeys(tuple(values.shape[2:]) for values in parts_of_layer)
-            if len(shapes) > 1:
-                raise ValueError(
-                    f"Layer {layer!r} has positions of shape {' and '.join(map(str, shapes))} in this batch, which one"
-                    " tensor can't hold; pass inputs apart whose positions differ"
-                )
-            activations[layer] = torch.cat(parts_of_layer)
-        return activations
+        return {layer: _joined(layer, [part[layer] for part in parts]) for layer in parts[0]}
 
     def in_parts(
         self, imgs: Inputs, properties: Tensor | None = None, resized: bool = False, wait: bool = True
@@ -488,27 +487,48 @@ class DNAExtractor(nn.Module):
             properties: Properties of the original images, see :meth:`forward`.
             resized: Whether images were already resized, see :meth:`forward`.
             wait: Whether a device sync is allowed, to check the range of floating point images. Otherwise, the
-                activations of a batch are NaN if a value is more than 0.001 outside [0, 1].
+                activations of a batch are NaN if a value is more than 0.001 outside [0, 1]. The range of images is not
+                checked in this way if they were resized, or if their properties are given.
 
         """
+        if self.example is not None:
+            self.example.check(imgs)
+            return shared_activations(self, self._runner.watch, imgs, self._run)
         is_float = isinstance(imgs, Tensor) and imgs.dtype != torch.uint8
+        is_on_cpu = isinstance(imgs, Tensor) and imgs.device.type == "cpu"
+        may_be_out_of_range = resized and self.resize == "torch"
         # On the CPU, values are read without a device sync.
-        wait = wait or not isinstance(imgs, Tensor) or imgs.device.type == "cpu"
-        takes_images = self.example is None
-        may_be_out_of_range = takes_images and resized and self.resize == "torch"
-        if not may_be_out_of_range:
-            self.check(imgs, is_float, wait)
+        checks_values = (wait or is_on_cpu) and not may_be_out_of_range
+        self.check(imgs, is_float, checks_values)
         if properties is not None:
+            # Activations are shared by their images alone, so activations with given properties are not shared.
             return self._run(imgs, properties)
-        run: Callable[[Any], Iterator[dict[str, Tensor]]] = self._run
-        if takes_images and is_float and not resized:
-            run = self._run_clamped if wait else self._run_or_nan
+        run = self._run_of_range(has_range=is_float and not resized, is_checked=checks_values)
         return shared_activations(self, self._runner.watch, imgs, run)
+
+    def _run_of_range(self, has_range: bool, is_checked: bool) -> Callable[[Any], Iterator[dict[str, Tensor]]]:
+        """Return the method that runs the network on a batch of images.
+
+        Args:
+            has_range: Whether the images are floating point, and must be in [0, 1].
+            is_checked: Whether this range has been checked.
+
+        """
+        if not has_range:
+            return self._run
+        return self._run_clamped if is_checked else self._run_or_nan
 
     def _run(
         self, imgs: Any, properties: Tensor | None = None, is_clamped: bool = False
     ) -> Iterator[dict[str, Tensor]]:
-        """Run the network on one part of a batch after another; with ``is_clamped``, first clamp images to [0, 1]."""
+        """Run the network on one part of a batch after another.
+
+        Args:
+            imgs: Images or other inputs.
+            properties: Properties of the original images; None to measure them on ``imgs``.
+            is_clamped: Whether to clamp images to [0, 1] first.
+
+        """
         if self.example is None:
             # The network may take RGB images: repeat the channel of grey images.
             imgs = imgs.expand(-1, self.image_channels, -1, -1)
@@ -520,14 +540,25 @@ class DNAExtractor(nn.Module):
             inputs = mapped(itemgetter(rows), imgs)
             if is_clamped:
                 inputs = inputs.clamp(0, 1)
-            measured = None
-            if self.has_properties:
-                measured = image_properties(inputs) if properties is None else properties[rows]
-            activations = self._runner.run(inputs, self.dtype, home)
-            if measured is not None:
-                activations[LAYER] = measured
-            # Remove each layer from the dict here, so that the consumer can free its memory.
-            yield {layer: activations.pop(layer) for layer in self.neurons}
+            properties_of_part = None if properties is None else properties[rows]
+            # No variable holds the activations here, so that the consumer can free their memory.
+            yield self._activations_of_part(inputs, properties_of_part, home)
+
+    def _activations_of_part(self, inputs: Any, properties: Tensor | None, home: torch.device) -> dict[str, Tensor]:
+        """Return the activations of each layer for a part of a batch, in the order of the layers.
+
+        Args:
+            inputs: The part.
+            properties: Properties of its original images; None to measure them on ``inputs``.
+            home: Device to which the network is moved back if it fails.
+
+        """
+        if properties is None and self.has_properties:
+            properties = image_properties(inputs)
+        activations = self._runner.run(inputs, self.dtype, home)
+        if properties is not None:
+            activations[LAYER] = properties
+        return {layer: activations[layer] for layer in self.neurons}
 
     def _run_clamped(self, imgs: Any) -> Iterator[dict[str, Tensor]]:
         """Run the network on floating point images clamped to [0, 1]; their range must have been checked."""
@@ -652,6 +683,28 @@ def _structure(example: Inputs | None, feature: str | nn.Module) -> Example | No
     if example is None:
         return None
     return Example.of(example, noun="row" if is_identity(feature) else "input")
+
+
+def _joined(layer: str, parts: list[Tensor]) -> Tensor:
+    """Return the activations of a layer for a batch, from those for parts of the batch.
+
+    Raises:
+        ValueError: If the parts have positions of different shapes.
+
+    """
+    # A dict removes duplicates, and keeps the order of the shapes for the message.
+    shapes = dict.fromkeys(tuple(part.shape[2:]) for part in parts)
+    if len(shapes) > 1:
+        raise ValueError(
+            f"Layer {layer!r} has positions of shape {' and '.join(map(str, shapes))} in this batch, which one"
+            " tensor can't hold; pass inputs apart whose positions differ"
+        )
+    return torch.cat(parts)
+
+
+def _are_finite(activations: dict[str, Tensor]) -> bool:
+    """True if the activations of all layers are finite."""
+    return all(bool(values.isfinite().all()) for values in activations.values())
 
 
 def _check_channels_of_properties(properties: bool | None, channels: int) -> None:

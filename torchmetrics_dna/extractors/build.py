@@ -137,17 +137,17 @@ def _with_layers(built: Built, layers: Sequence[str]) -> Built:
     """Return the network with the views of the requested layers."""
     own_names = [_own_name(layer, built.renamed) for layer in layers]
     _check_distinct(own_names, layers)
-    built = built._replace(layers=own_names)
     views = {layer: View.of(layer) for layer in own_names if layer != LAYER}
     if not views:
-        return built._replace(submodules={}, views={})
-    if any(view.steps for view in views.values()):
-        # There are packaged ranges for outputs, but not for views of them.
-        built = built._replace(ranges=None)
+        # Only the layer of image properties is requested, so no output of the network is read.
+        return built._replace(layers=own_names, submodules={}, views={})
+    # There are packaged ranges for outputs, but not for views of them.
+    has_steps = any(view.steps for view in views.values())
+    ranges = None if has_steps else built.ranges
     if built.views:
         # The outputs of a preset may be views of submodules. The requested view then follows the view of the preset.
         views = {layer: view.after(built.views[view.source].steps) for layer, view in views.items()}
-    return built._replace(views=views)
+    return built._replace(layers=own_names, views=views, ranges=ranges)
 
 
 def _own_name(layer: str, renamed: Mapping[str, str]) -> str:
@@ -174,9 +174,11 @@ def _build(
             raise ValueError("Argument `weights_path` requires a named extractor; load the weights into the module")
         return _of_module(feature, outputs, of_images)
     if not isinstance(feature, str):
-        fid = "; for FID's network, pass 'inception_fid'" if isinstance(feature, int) else ""
+        # The FID of torchmetrics accepts a number of features, such as 2048.
+        remedy = "; for FID's network, pass 'inception_fid'" if isinstance(feature, int) else ""
         raise TypeError(
-            f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {brief(feature)}{fid}"
+            "Got unknown input to argument `feature`: expected a name or an nn.Module, but got"
+            f" {brief(feature)}{remedy}"
         )
     if feature in PRESETS:
         return _of_preset(PRESETS[feature], outputs, weights_path)
@@ -224,6 +226,7 @@ def _of_module(module: nn.Module, outputs: Sequence[str] | None, of_images: bool
     if of_images and is_timm_model:
         return _of_timm(module, _timm_name(inner), outputs)
     is_script = isinstance(inner, torch.jit.ScriptModule)
+    # All ScriptModules have the same type, but keep the name of the module that they were made of.
     name = str(inner.original_name) if is_script else type(inner).__name__
     if outputs is None:
         return Built(name, module)
@@ -260,26 +263,27 @@ def _timm_name(module: nn.Module) -> str:
 
 
 def _of_preset(preset: Preset, outputs: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Built:
-    """Build the network of a preset, on the meta device if this device supports the network."""
+    """Build the network of a preset, whose weights are loaded by the returned ``load``."""
     if outputs is None:
         outputs = preset.default_layers or list(preset.submodules)
+    # Users may request the final norm by the path that it has in timm. Presets call this layer "last_norm".
     renamed = {}
     norm_path = preset.submodules.get(_LAST_NORM)
     if norm_path is not None and norm_path in outputs:
         renamed[norm_path] = _LAST_NORM
-    own_names = [renamed.get(output, output) for output in outputs]
-    _check_outputs(own_names, preset)
+    layers = [renamed.get(output, output) for output in outputs]
+    _check_outputs(layers, preset)
     # Find the weights first: if they are missing, there is no need to build the network.
     path = find_weights(preset, weights_path)
     network = build_network(preset)
     # A preset may define a layer by a view of a submodule, such as "norm:class".
-    views_of_submodules = {output: View.of(preset.submodules[output]) for output in own_names}
+    views_of_submodules = {layer: View.of(preset.submodules[layer]) for layer in layers}
     return Built(
         name=preset.name,
         network=network,
         preparation=Preparation(preset.input_size, resize=preset.resize, mean=preset.mean, std=preset.std),
-        submodules={output: view.source for output, view in views_of_submodules.items()},
-        views={output: View(output, view.steps) for output, view in views_of_submodules.items()},
+        submodules={layer: view.source for layer, view in views_of_submodules.items()},
+        views={layer: View(layer, view.steps) for layer, view in views_of_submodules.items()},
         ranges=find_ranges(preset, weights_path),
         load=partial(load_weights, network, path, preset),
         renamed=renamed,
@@ -298,19 +302,17 @@ def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Modul
     """Build a timm model with its own weights, or with the weights at ``weights_path``."""
     import timm
 
-    network: nn.Module
     try:
         if weights_path is None:
-            network = timm.create_model(name, pretrained=True)
-        else:
-            network = without_weights(partial(timm.create_model, name, pretrained=False))
+            pretrained: nn.Module = timm.create_model(name, pretrained=True)
+            return pretrained
+        network = without_weights(partial(timm.create_model, name, pretrained=False))
     except (OSError, RuntimeError) as err:
         raise RuntimeError(
             f"timm can't fetch the weights of {name!r} ({first_line(err)}); pass a local file of them as"
             f" {written('weights_path')}, or in Python a module that timm built as `feature`"
         ) from err
-    if weights_path is not None:
-        load_weights(network, local_weights(name, weights_path))
+    load_weights(network, local_weights(name, weights_path))
     return network
 
 
@@ -321,6 +323,7 @@ def _of_timm(network: nn.Module, name: str, outputs: Sequence[str] | None) -> Bu
     inner = unwrapped(network)
     if outputs is None:
         outputs = _default_outputs(inner)
+    # Users may request the final norm by the name that it has in presets.
     renamed = {}
     norm = _final_norm(inner)
     if norm is not None and _LAST_NORM in outputs:

@@ -58,27 +58,34 @@ def capture(
         UnfitError: If a submodule does not run exactly once, or does not return activations.
 
     """
+    if not submodules:
+        return _copied_outputs(named_outputs(called(network, inputs)), copied)
     captured: dict[str, Tensor] = {}
 
     def keep(layer: str, output: Tensor) -> None:
-        is_copied = copied is None or layer in copied
-        captured[layer] = output.detach().clone() if is_copied else output
-
-    if not submodules:
-        outputs = named_outputs(called(network, inputs))
-        for layer in list(outputs):
-            # Release each output after its copy, so that memory never holds all outputs twice.
-            keep(layer, outputs.pop(layer))
-        return captured
-
-    def keep_and_stop_after_last(layer: str, output: Tensor) -> None:
-        keep(layer, output)
+        captured[layer] = _copied_if_listed(layer, output, copied)
         if stops and len(captured) == len(submodules):
             raise _Reached
 
-    with hooked(network, submodules, keep_and_stop_after_last), suppress(_Reached):
+    with hooked(network, submodules, keep), suppress(_Reached):
         called(network, inputs)
     return {layer: captured[layer] for layer in submodules}
+
+
+def _copied_outputs(outputs: dict[str, Tensor], copied: frozenset[str] | None) -> dict[str, Tensor]:
+    """Return the outputs, of which those in ``copied`` are copied, and remove them from the dict ``outputs``."""
+    captured = {}
+    for layer in list(outputs):
+        # Release each output after its copy, so that memory never holds all outputs twice.
+        captured[layer] = _copied_if_listed(layer, outputs.pop(layer), copied)
+    return captured
+
+
+def _copied_if_listed(layer: str, output: Tensor, copied: frozenset[str] | None) -> Tensor:
+    """Return a copy of the output if its layer is one of ``copied``, or if that is None; else the output itself."""
+    if copied is None or layer in copied:
+        return output.detach().clone()
+    return output
 
 
 @contextmanager
@@ -103,8 +110,8 @@ def hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[s
 
     inner = unwrapped(network)
     modules = {layer: _submodule(inner, path) for layer, path in submodules.items()}
-    visitor = uncompiled(hook)
-    handles = [module.register_forward_hook(partial(visitor, layer)) for layer, module in modules.items()]
+    uncompiled_hook = uncompiled(hook)
+    handles = [module.register_forward_hook(partial(uncompiled_hook, layer)) for layer, module in modules.items()]
     try:
         yield
     finally:
@@ -153,13 +160,7 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
         UnfitError: If the output has another type, is empty, or holds anything but activations.
 
     """
-    outputs: Any = output
-    if isinstance(output, Tensor):
-        outputs = {"output": output}
-    elif isinstance(output, (tuple, list)):
-        outputs = {f"output_{i}": value for i, value in enumerate(output)}
-    if not isinstance(outputs, Mapping):
-        raise UnfitError(f"{_EXPECTED}, but got {type(output).__name__}")
+    outputs = _by_name(output)
     if not outputs:
         raise UnfitError(f"{_EXPECTED}, but got an empty {type(output).__name__}")
     for name, value in outputs.items():
@@ -172,6 +173,17 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
     if len(named) < len(outputs):
         raise UnfitError(f"{_EXPECTED}, but several of its names are equal as text: {', '.join(map(repr, outputs))}")
     return {name: _activations(name, value) for name, value in named.items()}
+
+
+def _by_name(output: Any) -> Mapping[Any, Any]:
+    """Return the values of a network's output by name; raise UnfitError if it is of another type than expected."""
+    if isinstance(output, Tensor):
+        return {"output": output}
+    if isinstance(output, (tuple, list)):
+        return {f"output_{i}": value for i, value in enumerate(output)}
+    if isinstance(output, Mapping):
+        return output
+    raise UnfitError(f"{_EXPECTED}, but got {type(output).__name__}")
 
 
 def first_tensor(layer: str, output: Any) -> Tensor:

@@ -75,21 +75,29 @@ def _through_onednn(convolve: Callable[..., Any]) -> Callable[..., Any]:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Any:
-        # torch raises an error for strides with this padding.
-        is_refused = padding == "same" and stride != 1 and set(stride) != {1}
-        if is_refused or not _is_for_onednn(input, weight, bias) or input.ndim != weight.ndim:
+        is_supported = _is_for_onednn(input, weight, bias) and input.ndim == weight.ndim
+        if not is_supported or _is_error(stride, padding):
             return convolve(input, weight, bias, stride, padding, dilation, groups)
-        stride = _as_sequence(stride)
-        dilation = _as_sequence(dilation)
-        if padding == "same":
-            input, padding = _padded_to_same(input, weight, dilation)  # noqa: A001
-        elif padding == "valid":
-            padding = (0,)
-        else:
-            padding = _as_sequence(padding)
-        return torch.mkldnn_convolution(input, weight, _contiguous(bias), padding, stride, dilation, groups)
+        steps = _as_sequence(stride)
+        spacings = _as_sequence(dilation)
+        padded, zeros = _padded(input, weight, padding, spacings)
+        return torch.mkldnn_convolution(padded, weight, _contiguous(bias), zeros, steps, spacings, groups)
 
     return replaced
+
+
+def _is_error(stride: Any, padding: Any) -> bool:
+    """True if torch raises an error for the arguments of a convolution: strides with the padding "same"."""
+    return padding == "same" and any(step != 1 for step in _as_sequence(stride))
+
+
+def _padded(input: Any, weight: Any, padding: Any, dilation: Sequence[int]) -> tuple[Tensor, Any]:  # noqa: A002
+    """Return an input of a convolution, which may be padded, and the remaining padding as numbers."""
+    if padding == "same":
+        return _padded_to_same(input, weight, dilation)
+    if padding == "valid":
+        return input, (0,)
+    return input, _as_sequence(padding)
 
 
 def _padded_to_same(input: Any, weight: Any, dilation: Sequence[int]) -> tuple[Tensor, list[int]]:  # noqa: A002
@@ -134,9 +142,11 @@ def _never_alone(convolve: Callable[..., Any]) -> Callable[..., Any]:
     return replaced
 
 
-def _transform(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 - torch's own word
+def _linear_by_onednn(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 - torch's own word
     """Compute ``torch.nn.functional.linear`` by oneDNN, if it supports the arguments."""
-    if not _is_for_onednn(input, weight, bias) or weight.ndim != 2 or input.shape[-1:] != weight.shape[1:]:
+    is_supported = _is_for_onednn(input, weight, bias)
+    # torch computes the product with a vector, and raises an error for shapes that do not fit.
+    if not is_supported or weight.ndim != 2 or input.shape[-1:] != weight.shape[1:]:
         return functional.linear(input, weight, bias)
     # A single row rounds differently, so it is computed as two rows.
     is_single = input.numel() == input.shape[-1]
@@ -152,7 +162,7 @@ _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
         convolve: _never_alone(convolve)
         for convolve in (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
     },
-    functional.linear: _transform,
+    functional.linear: _linear_by_onednn,
 }
 
 

@@ -116,7 +116,8 @@ class _NormAct(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        if input.is_cpu and input.dtype == torch.float32 and not self.training and not torch.is_grad_enabled():
+        is_inference = not self.training and not torch.is_grad_enabled()
+        if is_inference and input.is_cpu and input.dtype == torch.float32:
             # torch also returns the statistics of the batch, which are empty in evaluation mode.
             outputs = (input, torch.empty(0), torch.empty(0))
             torch.native_batch_norm(
@@ -129,24 +130,31 @@ class _NormAct(nn.BatchNorm2d):
 
 
 class _Conv(nn.Conv2d):
-    """Convolution without bias that pads like TensorFlow: with a stride, there may be more padding after the values."""
+    """Convolution without bias that pads like TensorFlow, for stride 1 or 2.
+
+    With stride 2, TensorFlow pads an even number of rows with one row of zeros less above than below. The same holds
+    for columns.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         padding = kernel // 2 if stride == 1 else 0
         super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """Convolve a batch of maps."""
         stride, _ = self.stride
         if stride == 1:
             return super().forward(input)
         kernel_size, _ = self.kernel_size
         height, width = input.shape[-2:]
         padding = kernel_size // 2
-        # If the number of rows or columns is even, there is one less before them than after them.
+        # Number of columns and rows of zeros that TensorFlow adds less than PyTorch, on the left and above.
         less_left = 1 - width % 2
         less_above = 1 - height % 2
         if input.device.type == "cpu":
             # Padding the kernel with zeros has the same effect, and is faster than a padded copy of the maps.
             weight = pad(self.weight, [less_left, 0, less_above, 0])
             return conv2d(input, weight, None, stride, padding, groups=self.groups)
-        return super().forward(pad(input, [padding - less_left, padding, padding - less_above, padding]))
+        left = padding - less_left
+        above = padding - less_above
+        return super().forward(pad(input, [left, padding, above, padding]))

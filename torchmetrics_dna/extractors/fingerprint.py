@@ -65,9 +65,13 @@ def furthest_layer(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, flo
         the other of floats, if their examples differ, or if they have no layer in common.
 
     """
+    # The first entry is the dtype of the fixed image, or the digest of the fixed noise.
     if a["input"][0] != b["input"][0]:
         return None
-    if a["input"] != b["input"] or bool(a["layers"]) != bool(b["layers"]):
+    # A network that fails on the preferred input has another input. One that fails on all inputs has no layers.
+    have_other_inputs = a["input"] != b["input"]
+    only_one_has_layers = bool(a["layers"]) != bool(b["layers"])
+    if have_other_inputs or only_one_has_layers:
         return "", np.inf
     common = sorted(a["layers"].keys() & b["layers"].keys())
     if not common:
@@ -83,11 +87,14 @@ def _difference(a: str, b: str) -> float:
     """Return the largest difference between two summaries in base64, relative to the larger root mean square."""
     first = _decoded(a)
     second = _decoded(b)
+    # The first number is the root mean square. The smallest float avoids a division by 0.
     size = np.nanmax([first[0], second[0], np.finfo(np.float32).tiny])
-    difference = np.abs(first - second) / size
+    differences = np.abs(first - second) / size
+    # Two infinite numbers, or two NaN, have the difference NaN, but are equal.
     are_equal = (first == second) | (np.isnan(first) & np.isnan(second))
-    difference[are_equal] = 0
-    return float(np.nan_to_num(difference, nan=np.inf).max())
+    differences[are_equal] = 0
+    # If only one of two numbers is NaN, their difference is infinite.
+    return float(np.nan_to_num(differences, nan=np.inf).max())
 
 
 def _decoded(summary: str) -> NDArray[np.float64]:

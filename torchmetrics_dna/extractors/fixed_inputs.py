@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # Height and width of the fixed image if images are not resized.
 _SIZE = (64, 64)
+# The fixed image is the sum of noise below this number, and of waves between 0 and this number.
+_HALF_OF_GREYS = 128
+# Number of periods of the waves along the height and the width of the fixed image.
+_PERIODS = 2
 
 
 class FixedInputs:
@@ -58,10 +62,12 @@ class FixedInputs:
 
         The first input is preferred. The following ones are for a module that fails on the inputs before.
         """
-        for number, inputs in enumerate(self._like_example):
-            yield [*self.form(inputs), number], inputs
-        # A form of an extractor for other inputs does not describe an image.
-        if self._like_example or len(form) != 3:
+        if self._like_example:
+            for number, inputs in enumerate(self._like_example):
+                yield [*self.form(inputs), number], inputs
+            return
+        # A form of another length is that of an extractor for other inputs. It does not describe an image.
+        if len(form) != 3:
             return
         dtype, height, width = form
         for size in [(height, width), DUMMY_SIZE]:
@@ -77,12 +83,15 @@ def fixed_images(channels: int, size: tuple[int, int], dtype: torch.dtype) -> Te
         dtype: uint8, or a floating point type, for which the values are in [0, 1].
 
     """
-    noise = torch.randint(0, 128, (1, channels, *size), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, _HALF_OF_GREYS, (1, channels, *size), generator=generator)
     height, width = size
-    rows = torch.arange(height) * 512 // height
-    columns = torch.arange(width) * 512 // width
-    smooth = ((rows[:, None] + columns) % 256 - 128).abs()
-    images = (noise + smooth).clamp(max=255).to(torch.uint8)
+    period = 2 * _HALF_OF_GREYS
+    rows = torch.arange(height) * (_PERIODS * period) // height
+    columns = torch.arange(width) * (_PERIODS * period) // width
+    # Diagonal triangle waves.
+    waves = ((rows[:, None] + columns) % period - _HALF_OF_GREYS).abs()
+    images = (noise + waves).to(torch.uint8)
     return images if dtype == torch.uint8 else images.to(dtype) / 255
 
 
@@ -101,8 +110,10 @@ def noise_like(example: Tensor) -> Tensor:
         return values[torch.randint(len(values), shape, generator=generator)]
     low, high = values.double().aminmax()
     middle = (low + high) / 2
-    half = (high - low) / 2 or torch.ones(())
-    noise = middle + half * (2 * torch.rand(shape, generator=generator) - 1)
+    half_width = (high - low) / 2
+    if half_width == 0:
+        half_width = torch.ones_like(half_width)
+    noise = middle + half_width * (2 * torch.rand(shape, generator=generator) - 1)
     return noise.to(example.dtype)
 
 

@@ -63,23 +63,30 @@ def borrowed(network: nn.Module, is_own: bool, run: Callable[..., _Result], *arg
     modules_in_training = []
     if not is_own:
         modules_in_training = [module for module in network.modules() if module.training]
-    this_pass = object()
     with torch.inference_mode(is_own), torch.no_grad():
         try:
-            _IEEE_FLOAT32.enter(this_pass)
             # Set flags directly: `train` and `eval` of the user's module may have side effects.
             for module in modules_in_training:
                 module.training = False
-            return run(*arguments)
+            return _in_ieee_float32(run, *arguments)
         finally:
             for module in modules_in_training:
                 module.training = True
-            try:
-                _IEEE_FLOAT32.leave(this_pass)
-            except BaseException:
-                # An interrupt may also come while the settings are restored: restore the rest.
-                _IEEE_FLOAT32.leave(this_pass)
-                raise
+
+
+def _in_ieee_float32(run: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Return the result of a function that is called while the precision is IEEE float32."""
+    this_pass = object()
+    try:
+        _IEEE_FLOAT32.enter(this_pass)
+        return run(*arguments)
+    finally:
+        try:
+            _IEEE_FLOAT32.leave(this_pass)
+        except BaseException:
+            # An interrupt may also come while the settings are restored: restore the rest.
+            _IEEE_FLOAT32.leave(this_pass)
+            raise
 
 
 @contextmanager

@@ -172,11 +172,7 @@ def _widths(views: Mapping[str, View], shapes: Shapes, axes: Mapping[str, int], 
     for layer, view in views.items():
         if "class" in view.steps:
             _check_has_class_token(layer, view, shapes[view.source], axes[view.source], network)
-    if LAYER in views:
-        raise ValueError(
-            f"The network's output {LAYER!r} has the name of the layer of image properties; rename it, or choose"
-            " others by `layers`"
-        )
+    _check_names(views)
     widths = {}
     for layer, view in views.items():
         shape = shapes[view.source]
@@ -184,6 +180,15 @@ def _widths(views: Mapping[str, View], shapes: Shapes, axes: Mapping[str, int], 
         if widths[layer] == 0:
             raise ValueError(f"Layer {layer!r} has no neurons: it gives shape {tuple(shape)}")
     return widths
+
+
+def _check_names(views: Mapping[str, View]) -> None:
+    """Raise ValueError if a layer of the network has the reserved name of the layer of image properties."""
+    if LAYER in views:
+        raise ValueError(
+            f"The network's output {LAYER!r} has the name of the layer of image properties; rename it, or choose"
+            " others by `layers`"
+        )
 
 
 def _check_has_class_token(layer: str, view: View, shape: Sequence[int], axis: int, network: nn.Module) -> None:
@@ -248,21 +253,32 @@ def _neuron_axes(built: Built, shapes: Shapes, size: tuple[int, int], channels: 
     for output, shape in shapes.items():
         _check_number_of_axes(output, shape)
     axes = {}
-    ambiguous = []
+    ambiguous = {}
     for output, shape in shapes.items():
         axis = _axis_by_shape(shape, size)
         if axis is None:
-            ambiguous.append(output)
+            ambiguous[output] = shape
         else:
             axes[output] = axis
-    if not ambiguous:
-        return axes
-    # Run the network again, on an image that is twice as tall.
+    if ambiguous:
+        axes |= _axes_by_growth(built, ambiguous, size, channels)
+    return axes
+
+
+def _axes_by_growth(built: Built, shapes: Shapes, size: tuple[int, int], channels: int) -> dict[str, int]:
+    """Find the axis of neurons in each output by running the network again, on an image that is twice as tall.
+
+    Raises:
+        ValueError: If the neurons of an output are still ambiguous.
+
+    """
     taller_size = (2 * size[0], size[1])
     taller_shapes = shapes_reached(built.network, built.submodules, taller_size, channels)
-    for output in ambiguous:
-        shape = shapes[output]
-        axis = _axis_by_growth(shape, taller_shapes.get(output, shape), size)
+    axes = {}
+    for output, shape in shapes.items():
+        # The network may fail on the taller image before it computes the output. The shape then counts as equal.
+        taller_shape = taller_shapes.get(output, shape)
+        axis = _axis_by_growth(shape, taller_shape, size)
         if axis is None:
             raise ValueError(
                 f"Layer {output!r} gives shape {tuple(shape)}, in which neurons can't be told from positions;"
@@ -328,12 +344,13 @@ def _axis_by_proportion(shape: Sequence[int], size: tuple[int, int]) -> int | No
     or for neither.
     """
     _, first, second, third = shape
-    is_last = _has_proportion(first, second, size)
-    is_first = _has_proportion(second, third, size)
-    if is_last and not is_first:
+    may_be_last = _has_proportion(first, second, size)
+    may_be_first = _has_proportion(second, third, size)
+    if may_be_last and not may_be_first:
         return 3
-    if is_first and not is_last:
+    if may_be_first and not may_be_last:
         return 1
+    # For a single neuron at a single position, both axes give the same activations.
     if first == second == third == 1:
         return 1
     return None

@@ -77,15 +77,18 @@ class Preparation:
         _check_channels(name, arguments.channels, takes_rgb)
         # If the network takes RGB images, the channel of grey images is repeated.
         channels = 3 if takes_rgb else arguments.channels
-        mean = _per_channel("mean", self.mean if arguments.mean is None else arguments.mean, channels)
-        std = _per_channel("std", self.std if arguments.std is None else arguments.std, channels)
+        requested_mean = self.mean if arguments.mean is None else arguments.mean
+        requested_std = self.std if arguments.std is None else arguments.std
+        mean = _per_channel("mean", requested_mean, channels)
+        std = _per_channel("std", requested_std, channels, must_be_positive=True)
         if mean is not None and max(mean) > 1:
             raise ValueError(
                 f"Argument `mean` expected to be of images in [0, 1], but got {mean}; divide `mean` and `std` by 255"
             )
         if size is None:
             _check_no_resize(arguments.crop, arguments.resize)
-        return Preparation(size, arguments.crop, arguments.resize or self.resize, mean, std, channels)
+        resize = arguments.resize or self.resize
+        return Preparation(size, crop=arguments.crop, resize=resize, mean=mean, std=std, channels=channels)
 
     @property
     def is_none(self) -> bool:
@@ -166,13 +169,16 @@ def _size(value: Any) -> tuple[int, int]:
     return sides
 
 
-def _per_channel(name: str, values: float | Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
+def _per_channel(
+    name: str, values: float | Sequence[float] | None, channels: int, must_be_positive: bool = False
+) -> tuple[float, ...] | None:
     """Return the numbers of the argument ``mean`` or ``std``, one per channel, or None if it is None.
 
     Args:
         name: Name of the argument.
         values: One number per channel, or a single number for all channels.
         channels: Number of channels.
+        must_be_positive: Whether all numbers must be positive.
 
     Raises:
         ValueError: If there are too many or too few numbers, or one is not valid.
@@ -184,12 +190,10 @@ def _per_channel(name: str, values: float | Sequence[float] | None, channels: in
     try:
         numbers = tuple(float(value) for value in by_channel)
     except (TypeError, ValueError):
+        # The argument has no numbers, which is an error below.
         numbers = ()
-    must_be_positive = name == "std"
-    is_valid = len(numbers) == channels and all(isfinite(number) for number in numbers)
-    if is_valid and must_be_positive:
-        is_valid = min(numbers) > 0
-    if not is_valid:
+    are_finite = len(numbers) == channels and all(isfinite(number) for number in numbers)
+    if not are_finite or (must_be_positive and min(numbers) <= 0):
         expected = "positive numbers" if must_be_positive else "numbers"
         # The representation of a tensor may have several lines.
         got = " ".join(repr(numbers or values).split())

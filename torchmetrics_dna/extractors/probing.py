@@ -89,6 +89,7 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
         if imgs.dtype in (torch.float32, torch.uint8):
             return probed
         return probed._replace(dtype=imgs.dtype)
+    # Images of another dtype than that of the weights may fail for this reason alone.
     error = errors[own_dtype(network)]
     raise _probe_error(error, network, submodules, size, channels) from error
 

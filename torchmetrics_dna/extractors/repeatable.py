@@ -49,19 +49,20 @@ def check_repeatable(
 
     """
     for pair in pairs:
-        singles = [mapped(itemgetter(slice(i, i + 1)), pair) for i in range(2)]
+        singles = [mapped(itemgetter(slice(row, row + 1)), pair) for row in range(2)]
         trials = _run_trials(network, submodules, [pair, *singles])
         activations = _read_trials(layout, trials)
         if not activations:
+            # The module does not accept this dtype, or can't be copied.
             continue
         _check_buffers_stay(trials)
         together, *alone = activations
-        for i, single in enumerate(singles):
-            layer = _layer_that_differs(together, alone[i], i)
-            if layer is not None:
-                # Find out if the rest of the batch is the reason, or random numbers are.
-                _check_same_each_time(layer, layout, network, submodules, single)
-                raise _batch_dependence(layer)
+        difference = _first_difference(together, alone)
+        if difference is not None:
+            row, layer = difference
+            # Find out if the rest of the batch is the reason, or random numbers are.
+            _check_same_each_time(layer, layout, network, submodules, singles[row])
+            raise _batch_dependence(layer)
         return
 
 
@@ -81,21 +82,21 @@ def _read_trials(layout: Layout, trials: Sequence[_Trial]) -> list[dict[str, Ten
     return activations
 
 
-def _layer_that_differs(together: Mapping[str, Tensor], alone: Mapping[str, Tensor], row: int) -> str | None:
-    """Return the first layer whose activations differ between an input in a batch and the same input alone.
+def _first_difference(together: Mapping[str, Tensor], alone: Sequence[Mapping[str, Tensor]]) -> tuple[int, str] | None:
+    """Return the first input and layer whose activations differ between a batch and the same input alone.
 
     Args:
         together: Activations of the batch.
-        alone: Activations of the input alone.
-        row: Row of the input in the batch.
+        alone: Activations of each input of the batch alone.
 
     Returns:
-        The layer, or None if all activations agree.
+        Row of the input in the batch, and name of the layer. None if all activations agree.
 
     """
-    for layer, activations in together.items():
-        if not _agree(activations[row], alone[layer][0]):
-            return layer
+    for row, activations_alone in enumerate(alone):
+        for layer, activations in together.items():
+            if not _agree(activations[row], activations_alone[layer][0]):
+                return row, layer
     return None
 
 
@@ -133,19 +134,28 @@ def _run_trials(network: nn.Module, submodules: Mapping[str, str], batches: Sequ
         One trial per batch. The list is empty if the module can't be copied, or fails on one of the batches.
 
     """
-    trials: list[_Trial] = []
     copy = copied(network)
     if copy is network:
-        return trials
+        return []
     with suppress(Exception), same_random_numbers(network):
-        for batch in batches:
-            outputs = capture(copy, submodules, mapped(torch.clone, batch), copied=None)
-            trials.append(_Trial(outputs, _bytes_of_buffers(copy)))
-        buffers_stayed = trials[0].buffers == trials[-1].buffers
-        if buffers_stayed and trials[0].buffers != _bytes_of_buffers(network):
+        trials = [_run_trial(copy, submodules, batch) for batch in batches]
+        if _only_first_pass_sets_buffers(network, trials):
             called(network, mapped(torch.clone, batches[-1]))
         return trials
     return []
+
+
+def _run_trial(network: nn.Module, submodules: Mapping[str, str], batch: Inputs) -> _Trial:
+    """Run a copy of a module on a copy of a batch."""
+    outputs = capture(network, submodules, mapped(torch.clone, batch), copied=None)
+    return _Trial(outputs, _bytes_of_buffers(network))
+
+
+def _only_first_pass_sets_buffers(network: nn.Module, trials: Sequence[_Trial]) -> bool:
+    """True if the first trial of a copy of ``network`` changed buffers, and the following trials did not."""
+    changed_at_first = trials[0].buffers != _bytes_of_buffers(network)
+    stayed_afterwards = trials[0].buffers == trials[-1].buffers
+    return changed_at_first and stayed_afterwards
 
 
 def _bytes_of_buffers(network: nn.Module) -> dict[str, bytes]:
@@ -180,14 +190,16 @@ def _agree(a: Tensor, b: Tensor) -> bool:
         return False
     dtype = b.dtype if b.is_floating_point() else torch.float32
     tolerance = torch.finfo(dtype).eps ** 0.5 * b.abs().max().item()
-    gaps = (a.cpu().double() - b.cpu().double()).abs().reshape(len(a), -1)
-    share_of_positions = (gaps > tolerance).double().mean(1)
-    return bool(share_of_positions.max() < 0.5)
+    # One row of positions for each neuron.
+    differences = (a.cpu().double() - b.cpu().double()).abs().reshape(len(a), -1)
+    share_that_differs = (differences > tolerance).double().mean(1)
+    return bool(share_that_differs.max() < 0.5)
 
 
 def two_images(network: nn.Module, size: tuple[int, int], channels: int) -> Iterator[Tensor]:
     """Yield a batch of a dark and a bright image of noise, in each dtype that a network may accept."""
     noise = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
+    # Make the first image dark.
     noise[0] /= 4
     for dtype in image_dtypes(network):
         images = noise if dtype.is_floating_point else noise * 255
@@ -208,12 +220,20 @@ def two_inputs(network: nn.Module, example: Inputs) -> Inputs:
     pair: Inputs = mapped(first_two, example)
     tensors = tensors_of(pair)
     are_equal = all(torch.equal(first, second) for first, second in tensors)
-    if not are_equal:
-        return pair
-    for tensor in tensors:
-        if tensor.is_floating_point():
-            noise = torch.rand(tensor.shape[1:], generator=torch.Generator().manual_seed(0))
-            tensor[1] = tensor[1].float() / 2 + noise.to(device) / 4
-        elif tensor.ndim > 1:
-            tensor[1] = tensor[1].roll(1, -1)
+    if are_equal:
+        for tensor in tensors:
+            _change_second(tensor)
     return pair
+
+
+def _change_second(pair: Tensor) -> None:
+    """Change the second of two equal inputs in place.
+
+    Noise is added to floating point values, such that values in [0, 1] stay in [0, 1]. Integers may be indices, so they
+    are only moved along the last axis.
+    """
+    if pair.is_floating_point():
+        noise = torch.rand(pair.shape[1:], generator=torch.Generator().manual_seed(0))
+        pair[1] = pair[1].float() / 2 + noise.to(pair.device) / 4
+    elif pair.ndim > 1:
+        pair[1] = pair[1].roll(1, -1)

@@ -107,23 +107,33 @@ class Runner:
 
         """
         with lock_of(self.network):
-            self.layout = borrowed(self.network, self.is_named, self._find_layout, built, example, channels_last)
+            self.layout = borrowed(
+                self.network, self.is_named, self._find_checked_layout, built, example, channels_last
+            )
         return self.layout
 
-    def _find_layout(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> Layout:
-        """Find the layout of the layers; check the user's module."""
-        size = self.preparation.size or DUMMY_SIZE
-        channels = self.preparation.channels
-        pairs: Iterable[Inputs]
-        if example is None:
-            layout = layout_of_images(built, size, channels)
-            pairs = two_images(self.network, size, channels)
-        else:
-            layout = layout_of_example(built, example, channels_last)
-            pairs = [two_inputs(self.network, example)]
+    def _find_checked_layout(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> Layout:
+        """Return the layout of the layers, after a check of the user's module; the arguments are those of `probe`."""
+        layout = self._find_layout(built, example, channels_last)
         if not self.is_named:
-            check_repeatable(layout, self.network, self.submodules, pairs)
+            check_repeatable(layout, self.network, self.submodules, self._pairs_of_inputs(example))
         return layout
+
+    def _find_layout(self, built: Built, example: Inputs | None, channels_last: bool | Sequence[str]) -> Layout:
+        """Return the layout of the layers; the arguments are those of `probe`."""
+        if example is None:
+            return layout_of_images(built, self._size_of_images(), self.preparation.channels)
+        return layout_of_example(built, example, channels_last)
+
+    def _pairs_of_inputs(self, example: Inputs | None) -> Iterable[Inputs]:
+        """Return batches of two inputs, for the check that activations do not depend on the rest of a batch."""
+        if example is None:
+            return two_images(self.network, self._size_of_images(), self.preparation.channels)
+        return [two_inputs(self.network, example)]
+
+    def _size_of_images(self) -> tuple[int, int]:
+        """Return the height and width of the images for which the network is probed."""
+        return self.preparation.size or DUMMY_SIZE
 
     def run(self, inputs: Any, autocast: torch.dtype | None, home: torch.device) -> dict[str, Tensor]:
         """Return the activations of the network's layers for a batch, or a part of one.
@@ -195,26 +205,31 @@ class Runner:
             )
 
     def _activations(self, batch: Any, autocast: torch.dtype | None) -> dict[str, Tensor]:
+        """Return the activations of the network's layers for a batch; empty if no layer of the network is read."""
         if self.layout is None:
             return {}
         inputs = self._prepared(batch, self.layout)
         first_tensor = tensors_of(inputs)[0]
-        device = first_tensor.device
-        # Copy all outputs of the user's module, because it may modify any of them in place. It may do so for only some
-        # of the inputs.
-        copied = self.layout.probed.edited if self.is_named else None
         keep_freed_memory()
         try:
-            with (
-                # Without the cache: the user's code may be in autocast, too, and would reuse weights without gradients.
-                torch.autocast(device.type, autocast, enabled=autocast is not None, cache_enabled=False),
-                self._rounding(device),
-            ):
-                outputs = capture(self.network, self.submodules, inputs, copied, stops=self.is_named)
+            outputs = self._outputs(inputs, self.layout, autocast)
         except RuntimeError as err:
-            self._explain(err, first_tensor)
+            self._raise_if_explained(err, first_tensor)
             raise
         return self.layout.read(outputs, len(first_tensor))
+
+    def _outputs(self, inputs: Any, layout: Layout, autocast: torch.dtype | None) -> dict[str, Tensor]:
+        """Run the network on prepared inputs, and return its outputs."""
+        device = tensors_of(inputs)[0].device
+        # Copy all outputs of the user's module, because it may modify any of them in place. It may do so for only some
+        # of the inputs.
+        copied = layout.probed.edited if self.is_named else None
+        with (
+            # Without the cache: the user's code may be in autocast, too, and would reuse weights without gradients.
+            torch.autocast(device.type, autocast, enabled=autocast is not None, cache_enabled=False),
+            self._rounding(device),
+        ):
+            return capture(self.network, self.submodules, inputs, copied, stops=self.is_named)
 
     def _prepared(self, batch: Any, layout: Layout) -> Any:
         """Return a prepared copy of a batch, to which the network may write."""
@@ -232,7 +247,7 @@ class Runner:
             return nullcontext()
         return rounding_alike(device)
 
-    def _explain(self, err: RuntimeError, batch: Tensor) -> None:
+    def _raise_if_explained(self, err: RuntimeError, batch: Tensor) -> None:
         """Raise ValueError if a pass failed because of the size or dtype of images, or the dtype of weights.
 
         Args:
@@ -241,9 +256,9 @@ class Runner:
 
         """
         size = tuple(batch.shape[-2:])
-        is_other_size = self._takes_images and self.preparation.size is None and size != DUMMY_SIZE
-        if is_other_size and ABOUT_SIZES.search(str(err)):
-            # The network accepts images of DUMMY_SIZE: it was probed with one when the extractor was made.
+        keeps_size = self._takes_images and self.preparation.size is None
+        # The network accepts images of DUMMY_SIZE: it was probed with one when the extractor was made.
+        if keeps_size and size != DUMMY_SIZE and ABOUT_SIZES.search(str(err)):
             raise ValueError(
                 f"{self.name} can't take images of {size[0]} x {size[1]} pixels ({first_line(err)}); pass"
                 f" `input_size={DUMMY_SIZE[0]}`, a size that it takes"
@@ -284,9 +299,9 @@ def images_at_once(network: nn.Module, bytes_per_image: int, example: Example | 
     is_light = sum(weight.nbytes for weight in weights) < _LIGHT_BYTES
     # A transformer has a single convolution, which cuts images into patches.
     has_convolutions = sum(weight.ndim == 4 for weight in weights) > 1
-    at_once = _AT_ONCE_OF_LIGHT if is_light and has_convolutions else _AT_ONCE
+    most = _AT_ONCE_OF_LIGHT if is_light and has_convolutions else _AT_ONCE
     if example is not None:
-        num_in_small_bytes = _SMALL_BYTES // max(example.num_bytes, bytes_per_image)
-        at_once = max(at_once, min(_AT_ONCE_OF_SMALL, num_in_small_bytes))
-    num_in_memory = _AT_ONCE_BYTES // bytes_per_image
-    return max(1, min(at_once, num_in_memory))
+        most_by_size = _SMALL_BYTES // max(example.num_bytes, bytes_per_image)
+        most = max(most, min(_AT_ONCE_OF_SMALL, most_by_size))
+    most_by_memory = _AT_ONCE_BYTES // bytes_per_image
+    return max(1, min(most, most_by_memory))

@@ -72,7 +72,10 @@ def shared_fingerprint(
 
 def leaders(collection: MetricCollection) -> list[nn.Module]:
     """Return the metrics whose ``update`` a collection calls: the first one of each compute group."""
-    names = [group[0] for group in collection.compute_groups.values()] or collection.keys(keep_base=True)
+    names: list[Hashable] = [group[0] for group in collection.compute_groups.values()]
+    if not names:
+        # Without compute groups, the collection updates all metrics.
+        names = list(collection.keys(keep_base=True))
     return [getattr(collection, str(name)) for name in names]
 
 
@@ -159,12 +162,10 @@ class _Call:
         if shared is None or not shared.is_of(tensors, watch.snapshot()):
             num_members = self._count_members(extractor)
             if num_members < 2:
+                # No other metric will request the activations, so they are not kept.
                 return run(inputs)
-            copies = [_copied_on_cpu(tensor) for tensor in tensors]
-            activations = list(run(inputs))
-            # Take the snapshot after the pass, which may move the weights in memory.
-            weights = watch.snapshot()
-            shared = _Pass(copies, _versions(tensors), weights, activations, remaining=num_members)
+            shared = _new_pass(watch, inputs, run, num_members)
+        # The metric that requests the activations last releases them.
         if shared.remaining > 1:
             self._passes[extractor] = shared._replace(remaining=shared.remaining - 1)
         return shared.activations
@@ -175,6 +176,16 @@ class _Call:
         for member in self._members:
             count += sum(module._modules.get("extractor") is extractor for module in member.modules())
         return count
+
+
+def _new_pass(watch: Watch, inputs: Inputs, run: Callable[[Inputs], Activations], num_members: int) -> _Pass:
+    """Compute the activations of a batch for this number of metrics."""
+    tensors = tensors_of(inputs)
+    copies = [_copied_on_cpu(tensor) for tensor in tensors]
+    activations = list(run(inputs))
+    # Take the snapshot after the pass, which may move the weights in memory.
+    weights = watch.snapshot()
+    return _Pass(copies, _versions(tensors), weights, activations, remaining=num_members)
 
 
 _CALL: ContextVar[_Call | None] = ContextVar("call of a collection", default=None)

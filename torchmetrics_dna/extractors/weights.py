@@ -146,16 +146,22 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Prese
 
     expected = network.state_dict()
     # The file may hold the weights of a DataParallel module, which adds this prefix.
-    state = _without_prefix(_read(Path(path)), "module.")
-    if preset is not None:
-        state = _by_order(state, expected) if preset.by_order else _translated(state, network, preset)
+    in_file = _without_prefix(_read(Path(path)), "module.")
+    if preset is None:
+        named = in_file
+    elif preset.by_order:
+        named = _by_order(in_file, expected)
+    else:
+        named = _translated(in_file, network, preset)
     # Some files lack the counters of batch normalisation.
     counters = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith(_COUNTER)}
-    state = counters | state
+    state = counters | named
     mismatches = _mismatches(state, expected)
     if mismatches:
         raise ValueError(f"{path} does not hold the weights of this network: {'; '.join(mismatches)}")
-    network.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in expected.items()}, assign=True)
+    converted = {name: state[name].to(tensor.dtype) for name, tensor in expected.items()}
+    # With `assign`, the network takes the tensors themselves, because it may be on the meta device.
+    network.load_state_dict(converted, assign=True)
 
 
 def _mismatches(state: State, expected: State) -> list[str]:
@@ -273,6 +279,8 @@ def _resampled(pos_embed: Tensor, tokens: int) -> Tensor:
     # One token is the class token, which is not part of the grid.
     side = round((pos_embed.shape[1] - 1) ** 0.5)
     new_side = round((tokens - 1) ** 0.5)
+    class_token = pos_embed[:, :1]
     grid = pos_embed[:, 1:].reshape(1, side, side, -1).movedim(3, 1).float()
-    grid = torch.nn.functional.interpolate(grid, scale_factor=(new_side + 0.1) / side, mode="bicubic")
-    return torch.cat([pos_embed[:, :1], grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)], dim=1)
+    new_grid = torch.nn.functional.interpolate(grid, scale_factor=(new_side + 0.1) / side, mode="bicubic")
+    new_tokens = new_grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)
+    return torch.cat([class_token, new_tokens], dim=1)

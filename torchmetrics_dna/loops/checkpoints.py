@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Sized
 from contextlib import suppress
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -48,8 +49,8 @@ _REFERENCE = "reference.dna.npz"
 _HELD_OUT = "held_out.dna.npz"
 # Largest number of images of a set whose pixels are digested, to detect that the folder has a DNA of other images.
 _MOST_DIGESTED = 64
-# File names of the DNAs that are no checkpoints, with their description in errors.
-_WHAT = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}
+# File names of the DNAs that are no checkpoints, each with the noun for its images in errors.
+_NOUNS = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}
 # A DNA that this class measured has a digest of its pixels, with this prefix, as its notes.
 _PIXELS = "pixels "
 # The object that holds the lock of each folder.
@@ -153,9 +154,7 @@ class Checkpoints:
             sides = _sides_of(opened, saved.get(_REFERENCE), arguments)
             self._job = sides.job
             self.reference = self._checked(_REFERENCE, saved.get(_REFERENCE), opened, sides.images[0])
-            self.held_out = saved.get(_HELD_OUT)
-            if held_out is not None:
-                self.held_out = self._open_held_out(held_out, self.held_out)
+            self.held_out = self._open_held_out(held_out, saved.get(_HELD_OUT))
             self._comparison_with_held_out: Comparison | None = None
             if self.held_out is not None:
                 self._comparison_with_held_out = compare(self.reference, self.held_out)
@@ -168,14 +167,22 @@ class Checkpoints:
         if rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
         # The folder is listed before any process writes a file.
-        names = [name for name in _WHAT if (self.folder / name).exists()]
+        names = [name for name in _NOUNS if (self.folder / name).exists()]
         if self._distributed:
             # Other processes may have been given another folder, such as a temporary one.
             self.folder, names = gather((self.folder.absolute(), names))[0]
         return {name: load_dna(self.folder / name) for name in names}
 
-    def _open_held_out(self, held_out: Source | DNA, saved: DNA | None) -> DNA:
-        """Return the DNA of the held-out images; ``saved`` is the DNA in the folder."""
+    def _open_held_out(self, held_out: Source | DNA | None, saved: DNA | None) -> DNA | None:
+        """Return the DNA of the held-out images, or None if there are none.
+
+        Args:
+            held_out: Images or DNA that the user passed. If None, the DNA in the folder is used.
+            saved: The DNA in the folder, or None if there is none.
+
+        """
+        if held_out is None:
+            return saved
         (opened,) = open_each([held_out], self._arguments)
         return self._checked(_HELD_OUT, saved, opened, _saved_or_opened(opened, saved))
 
@@ -320,12 +327,12 @@ class Checkpoints:
             ValueError: If the DNA in the file is of other images.
 
         """
-        notes = ""
-        # The notes of a DNA file that was copied into the folder are not a digest of pixels.
-        has_digest = saved is None or saved.notes.startswith(_PIXELS)
-        if isinstance(opened, ImageSource) and has_digest:
-            notes = _digest_of_pixels(opened, self.extractor.image_channels)
-        dna = resolved.to("cpu") if isinstance(resolved, DNA) else replace(self._measure(resolved), notes=notes)
+        notes = self._notes_of(opened, saved)
+        if isinstance(resolved, DNA):
+            dna = resolved.to("cpu")
+        else:
+            measured = self._measure(resolved)
+            dna = replace(measured, notes=notes)
         if saved is None:
             if rank() == 0:
                 dna.save(self.folder / name)
@@ -334,6 +341,15 @@ class Checkpoints:
             self._check_images(name, saved, len(opened), notes)
         self._check_same(name, _contents_of(saved), _contents_of(dna))
         return dna
+
+    def _notes_of(self, opened: Images | DNA, saved: DNA | None) -> str:
+        """Return the digest of the pixels of images; empty for a DNA, and if the DNA in the file has no such digest."""
+        if not isinstance(opened, ImageSource):
+            return ""
+        # The notes of a DNA file that was copied into the folder are not a digest of pixels.
+        if saved is not None and not saved.notes.startswith(_PIXELS):
+            return ""
+        return _digest_of_pixels(opened, self.extractor.image_channels)
 
     def _check_images(self, name: str, saved: DNA, num_images: int, notes: str) -> None:
         """Raise ValueError unless the DNA in a file is of these images; without notes, only numbers are compared."""
@@ -352,7 +368,7 @@ class Checkpoints:
             size = images_in_words(contents.num_images)
             texts.append(f"{size}, {contents.digest}" if contents.digest else size)
         raise ValueError(
-            f"Another {_WHAT[name]} is in {str(self.folder / name)!r}: of {texts[0]}, but got {texts[1]}; choose"
+            f"Another {_NOUNS[name]} is in {str(self.folder / name)!r}: of {texts[0]}, but got {texts[1]}; choose"
             " another folder"
         )
 
@@ -367,24 +383,31 @@ class Checkpoints:
         """
         if self._is_replaced:
             raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}")
-        earlier = _OWNERS.get(self.folder.resolve())
-        if earlier is self and self._lock.is_locked:
+        owner = _OWNERS.get(self.folder.resolve())
+        if owner is self and self._lock.is_locked:
             return
         # Another run may have written another reference since this object was made.
         saved = load_dna(self.folder / _REFERENCE)
         self._check_same(_REFERENCE, _contents_of(saved), _contents_of(self.reference))
+        earlier = None if owner is self else owner
         if earlier is not None:
             self._lock = earlier._lock
+        # From here on, this object releases the lock when it is garbage-collected, and an earlier object does not.
         self._release = weakref.finalize(self, unlock, self._lock)
-        if earlier is not None and earlier is not self:
+        if earlier is not None:
             earlier._release.detach()
             earlier._is_replaced = True
-        if not self._lock.is_locked:
-            try:
-                self._lock.acquire()
-            except Timeout as err:
-                raise ValueError(f"Another run adds checkpoints to {str(self.folder)!r}") from err
+        self._lock_folder()
         _OWNERS[self.folder.resolve()] = self
+
+    def _lock_folder(self) -> None:
+        """Lock the folder, unless this process has locked it; raise ValueError if another process has."""
+        if self._lock.is_locked:
+            return
+        try:
+            self._lock.acquire()
+        except Timeout as err:
+            raise ValueError(f"Another run adds checkpoints to {str(self.folder)!r}") from err
 
     def _measure(self, images: Images, has_own_images: bool = False) -> DNA:
         """Measure images. Processes share the images, unless ``has_own_images``: then each passes its own images."""
@@ -440,7 +463,8 @@ def _contents_of(dna: DNA) -> _Contents:
 def _digest_of_pixels(images: ImageSource, channels: int) -> str:
     """Return a digest of up to 64 evenly spaced images, decoded to this number of channels, or of other inputs."""
     sha = hashlib.sha256()
-    step = -(-len(images) // _MOST_DIGESTED)
+    # Round up, so that at most _MOST_DIGESTED images are digested.
+    step = ceil(len(images) / _MOST_DIGESTED)
     for i in range(0, len(images), step):
         try:
             image = images.decode(i, channels).pixels

@@ -177,16 +177,17 @@ class Neurons(Mapping[str, int]):
                 if self[layer] == width:
                     raise ValueError(f"it has {width} other neurons in layer {layer!r} than the extractor")
                 raise ValueError(f"it has {self[layer]} neurons in layer {layer!r}, but the extractor has {width}")
-        index = torch.arange(self.total)
-        return torch.cat([index[self._slices[layer]] for layer in neurons])
+        flat_indices = torch.arange(self.total)
+        return torch.cat([flat_indices[self._slices[layer]] for layer in neurons])
 
     def take(self, positions: Tensor) -> Neurons:
         """Select neurons by ascending flat indices, such as those of :meth:`positions`."""
         selected: dict[str, Sequence[int]] = {}
         for layer, columns in self._slices.items():
-            local = positions[(positions >= columns.start) & (positions < columns.stop)] - columns.start
-            if len(local):
-                selected[layer] = [self._numbers[layer][i] for i in local.tolist()]
+            is_in_layer = (positions >= columns.start) & (positions < columns.stop)
+            within_layer = positions[is_in_layer] - columns.start
+            if len(within_layer):
+                selected[layer] = [self._numbers[layer][i] for i in within_layer.tolist()]
         return Neurons(selected)
 
     def __getitem__(self, layer: str) -> int:
@@ -227,8 +228,8 @@ def _numbers(layer: str, indices: Any) -> Sequence[int]:
     numbers = _converted(layer, indices)
     if not numbers:
         raise ValueError(f"Layer {layer!r} has no neurons")
-    ascending = isinstance(numbers, range) or all(a < b for a, b in pairwise(numbers))
-    if not ascending or numbers[0] < 0 or numbers[-1] >= sys.maxsize:
+    is_ascending = isinstance(numbers, range) or all(a < b for a, b in pairwise(numbers))
+    if not is_ascending or numbers[0] < 0 or numbers[-1] >= sys.maxsize:
         raise ValueError(f"Neuron numbers of layer {layer!r} must be ascending, distinct and not negative")
     # A complete layer is always a range, so that equal selections compare equal.
     is_complete = numbers[-1] == len(numbers) - 1
@@ -237,7 +238,7 @@ def _numbers(layer: str, indices: Any) -> Sequence[int]:
 
 def _converted(layer: str, indices: Any) -> Sequence[int]:
     """Convert a number of neurons to a range, or indices of any integer type except bool to a tuple of int."""
-    # numpy and torch have their own types of integers and arrays.
+    # numpy and torch have their own types of integers and arrays, whose `tolist` returns int or a list.
     plain = indices.tolist() if hasattr(indices, "tolist") else indices
     try:
         if hasattr(plain, "__index__"):

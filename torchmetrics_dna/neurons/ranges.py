@@ -132,8 +132,8 @@ class ActivationRanges:
                 raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {ranges.margin!r}")
         united = (self, *others)
         return ActivationRanges(
-            torch.stack([r.minimum for r in united]).amin(0),
-            torch.stack([r.maximum for r in united]).amax(0),
+            torch.stack([ranges.minimum for ranges in united]).amin(0),
+            torch.stack([ranges.maximum for ranges in united]).amax(0),
             self.neurons,
             self.margin,
         )
@@ -219,17 +219,18 @@ class ActivationRanges:
             content = read_json(local, dict)
             mins = check_type("mins_per_neuron", content["mins_per_neuron"], dict)
             maxs = check_type("maxs_per_neuron", content["maxs_per_neuron"], dict)
-            low = _by_layer(mins)
-            high = _by_layer(maxs)
-            neurons = {layer: list(values) for layer, values in low.items()}
-            neurons_of_high = {layer: list(values) for layer, values in high.items()}
-            if neurons != neurons_of_high:
+            minima = _by_layer(mins)
+            maxima = _by_layer(maxs)
+            numbers = {layer: list(values) for layer, values in minima.items()}
+            numbers_of_maxima = {layer: list(values) for layer, values in maxima.items()}
+            if numbers != numbers_of_maxima:
                 raise ValueError("minima and maxima are of different layers or neurons")
-            minimum = _concatenated(low, list(neurons))
-            maximum = _concatenated(high, list(neurons))
+            # The layers of the maxima may be in another order in the file.
+            minimum = _concatenated(minima, list(numbers))
+            maximum = _concatenated(maxima, list(numbers))
             margin = content.get("margin", "scale")
             name = check_type("name", content.get("name"), str, NoneType)
-            return cls(minimum, maximum, Neurons(neurons), margin, name)
+            return cls(minimum, maximum, Neurons(numbers), margin, name)
 
     def __repr__(self) -> str:
         return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"

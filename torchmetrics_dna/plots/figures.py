@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import product
-from math import nan
+from math import ceil, nan
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,8 +35,18 @@ STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
 # Largest number of characters of a name in a legend.
 _LEGEND = 30
+# Largest number of characters of a name at an axis.
+_TICK = 30
 # Largest number of sets of a matrix whose cells are large enough for numbers.
 _WRITTEN = 12
+# Number of neurons whose histograms are drawn by default, and number of them per row.
+_NEURONS = 6
+_NEURONS_PER_ROW = 3
+# Width of the title of a histogram in inches.
+_TITLE_WIDTH = 2.6
+# Largest number of bars of a histogram. A histogram with more bins is drawn with groups of bins.
+_BARS = 40
+_SHARE_LABEL = "share of positions (%)"
 
 
 def curve_style(i: int) -> dict[str, Any]:
@@ -114,25 +124,41 @@ def plot_layers(
         ValueError: If there is no such distance, or the number of ``ax`` is wrong.
 
     """
-    results = comparison.of_granularity("neuron", "layer")
-    shown = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
-    if not shown:
-        names_of_all = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
-        raise ValueError(f"The comparison has these distances of layers: {names_of_all}; got {distance!r}")
+    shown = _results_of_layers(comparison, distance)
     if ax is None:
-        size = (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
-        axes = _new_axes(comparison, names, size, len(shown))
+        # Inches for each layer beside the legend, and for each distance below the title.
+        width = max(7.5, 0.35 * len(comparison.neurons) + 4)
+        height = 1.2 + 2.3 * len(shown)
+        axes = _new_axes(comparison, names, (width, height), len(shown))
     else:
         axes = given_axes(ax, [result.distance.name for result in shown], "distance", "or pass `distance`")
         width = axes[0].get_window_extent().width / axes[0].figure.dpi
         put_title(axes[0], versus(comparison, names), width, size=9)
     for i, (axis, result) in enumerate(zip(axes, shown, strict=True)):
         _profile(axis, result, curve_style(i)["color"])
+        # Put the unit on a line of its own.
         axis.set_ylabel(result.distance.label.replace(" (", "\n("))
         _turn_long_labels(axis, list(comparison.neurons))
         plain_axes(axis)
         axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return axes[0].figure
+
+
+def _results_of_layers(comparison: Comparison, distance: str | None) -> list[Result]:
+    """Return the results of a comparison that have layers: that of one distance, or with None those of all.
+
+    Raises:
+        ValueError: If there is no such result.
+
+    """
+    results = comparison.of_granularity("neuron", "layer")
+    chosen = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
+    if not chosen:
+        known_names = "none; compare histograms or Gaussians"
+        if results:
+            known_names = ", ".join(result.distance.name for result in results)
+        raise ValueError(f"The comparison has these distances of layers: {known_names}; got {distance!r}")
+    return chosen
 
 
 def _new_axes(
@@ -164,9 +190,12 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
     if result.evidence is None:
         axis.bar(x, values, color=colour, width=0.7)
         return
-    axis.bar(x - 0.2, values, color=colour, alpha=0.4, width=0.38, label="not debiased")
-    axis.bar(x + 0.2, result.evidence.layers.numpy(), color=colour, width=0.38, label="debiased")
-    _draw_intervals(axis, x + 0.2, result, result.evidence)
+    # Draw two bars side by side. Layers are 1 apart.
+    left = x - 0.2
+    right = x + 0.2
+    axis.bar(left, values, color=colour, alpha=0.4, width=0.38, label="not debiased")
+    axis.bar(right, result.evidence.layers.numpy(), color=colour, width=0.38, label="debiased")
+    _draw_intervals(axis, right, result, result.evidence)
     if result.null_mean is not None:
         label = f"all, null mean: {number(result.null_mean)}"
         axis.axhline(result.null_mean, color="black", linestyle=":", linewidth=1, label=label)
@@ -214,15 +243,9 @@ def plot_histograms(
         ValueError: If there is no such neuron, no histograms were compared, or the number of ``ax`` is wrong.
 
     """
-    are_pairs = all(isinstance(neuron, Sequence) and len(neuron) == 2 for neuron in neurons or ())
-    if not are_pairs:
-        raise ValueError(f"Argument `neurons` expected to be pairs as ('head', 3), but got {brief(neurons)}")
-    chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
-    rows = -(-len(chosen) // 3)
-    columns = min(3, len(chosen))
+    chosen = _chosen_neurons(comparison, neurons)
     if ax is None:
-        axes = _new_axes(comparison, names, (max(6, 0.5 + 3 * columns), 1.2 + 2.6 * rows), rows, columns)
-        axes[0].figure.supylabel("share of positions (%)", fontsize=10)
+        axes = _new_axes_of_neurons(comparison, names, len(chosen))
     else:
         axes = given_axes(ax, [f"{layer} {neuron}" for layer, neuron in chosen], "neuron", "or pass `neurons`")
     for axis, neuron in zip(axes, chosen, strict=False):
@@ -230,31 +253,60 @@ def plot_histograms(
     # The last row of a new figure may have more axes than neurons.
     for axis in axes[len(chosen) :]:
         axis.set_visible(False)
+    figure = axes[0].figure
     if ax is None:
-        shown = axes[0].get_legend_handles_labels()
-        legend = axes[0].figure.legend(*shown, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+        figure.supylabel(_SHARE_LABEL, fontsize=10)
+        handles_and_labels = axes[0].get_legend_handles_labels()
+        legend = figure.legend(*handles_and_labels, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     else:
-        axes[0].set_ylabel("share of positions (%)")
+        axes[0].set_ylabel(_SHARE_LABEL)
         legend = axes[0].legend(frameon=False, fontsize=8)
+    # A name of a set may have dollar signs.
     for text in legend.get_texts():
         text.set_parse_math(False)
-    return axes[0].figure
+    return figure
+
+
+def _chosen_neurons(comparison: Comparison, neurons: Sequence[tuple[str, int]] | None) -> Sequence[tuple[str, int]]:
+    """Return the neurons that the user passed, or else the first ones of ``comparison.top_neurons``.
+
+    Raises:
+        ValueError: If the argument is no list of pairs.
+
+    """
+    if not neurons:
+        return [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(_NEURONS)]
+    are_pairs = all(isinstance(neuron, Sequence) and len(neuron) == 2 for neuron in neurons)
+    if not are_pairs:
+        raise ValueError(f"Argument `neurons` expected to be pairs as ('head', 3), but got {brief(neurons)}")
+    return neurons
+
+
+def _new_axes_of_neurons(comparison: Comparison, names: tuple[str, str] | None, num_neurons: int) -> list[Any]:
+    """Return the axes of a new figure with a grid of histograms; the last row may have more axes than neurons."""
+    rows = ceil(num_neurons / _NEURONS_PER_ROW)
+    columns = min(_NEURONS_PER_ROW, num_neurons)
+    # Inches for each histogram and its labels, and for the title.
+    width = max(6, 0.5 + 3 * columns)
+    height = 1.2 + 2.6 * rows
+    return _new_axes(comparison, names, (width, height), rows, columns)
 
 
 def _draw_histograms(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
     """Draw the histograms of one neuron in both sets."""
     index = comparison.neurons.index(*neuron)
     a, b = comparison.aligned([index])
-    # Each value is for a list of neurons, which has a single neuron here.
-    shares, num_groups, ends = (values[0] for values in grouped(a, b, 40))
-    low, high = ends.tolist()
-    edges = np.linspace(low, high, int(num_groups) + 1)
+    shares, nums_groups, ends = grouped(a, b, _BARS)
+    # Each of these tensors has a row for each neuron, and there is a single neuron here.
+    num_bars = int(nums_groups[0])
+    low, high = ends[0].tolist()
+    edges = np.linspace(low, high, num_bars + 1)
     for i, name in enumerate(names or comparison.names):
-        percentages = (100 * shares[i, :num_groups]).numpy()
+        percentages = (100 * shares[0, i, :num_bars]).numpy()
         style = {"color": STYLES[i][0], "linestyle": LINES[i], "label": _label_in_legend(name)}
         axis.stairs(percentages, edges, baseline=None, **style)
     title = f"{visible(neuron_in_words(*neuron))}\n{_distance_of_neuron(comparison, index)}"
-    put_title(axis, title, 2.6, size=8)
+    put_title(axis, title, _TITLE_WIDTH, size=8)
     # The axis of a neuron with a single activation has a width of 1.
     limits = (low, high) if low < high else (low - 0.5, high + 0.5)
     # The scale is logarithmic, because many neurons are inactive at most positions.
@@ -316,10 +368,10 @@ def plot_curve(comparisons: Comparisons) -> Any:
 
     """
     names = [name for name in comparisons if name != comparisons.held_out]
-    record = comparisons[names[0]][comparisons.distance].distance
+    distance = comparisons[names[0]][comparisons.distance].distance
     # If one set has no debiased distance, biased distances are drawn for all sets, including the held-out set.
-    is_debiased = all(row.get(f"{record.key}_debiased") is not None for row in comparisons.rows())
-    points = _points_of(comparisons, names, record.key, is_debiased)
+    is_debiased = all(row.get(f"{distance.key}_debiased") is not None for row in comparisons.rows())
+    points = _points_of(comparisons, names, distance.key, is_debiased)
     best = comparisons.best
     figure = new_figure(width=max(6, 0.5 * len(names) + 3), height=4)
     axis = figure.subplots()
@@ -328,8 +380,8 @@ def plot_curve(comparisons: Comparisons) -> Any:
     for name, point in zip(names, points, strict=True):
         _draw_point(axis, point, is_best=name == best)
     if comparisons.held_out is not None:
-        _draw_held_out(axis, comparisons, record, is_debiased)
-    axis.set_ylabel(f"{record.label}, debiased" if is_debiased else record.label)
+        _draw_held_out(axis, comparisons, distance, is_debiased)
+    axis.set_ylabel(f"{distance.label}, debiased" if is_debiased else distance.label)
     _set_positions(axis, names, comparisons.positions)
     axis.set_ylim(bottom=0)
     plain_axes(axis)
@@ -368,9 +420,9 @@ def _draw_point(axis: Any, point: _Point, is_best: bool) -> None:
     axis.errorbar([point.x], [point.value], lengths, capsize=3, linestyle="", color=colour, marker=marker)
 
 
-def _draw_held_out(axis: Any, comparisons: Comparisons, record: Distance, is_debiased: bool) -> None:
+def _draw_held_out(axis: Any, comparisons: Comparisons, distance: Distance, is_debiased: bool) -> None:
     """Draw a line at the distance of the held-out set."""
-    overall = comparisons[comparisons.held_out][record.name].overall
+    overall = comparisons[comparisons.held_out][distance.name].overall
     level = overall.debiased if is_debiased else overall.value
     axis.axhline(level, color="black", linestyle=":", label=visible(comparisons.held_out))
     axis.legend(frameon=False)
@@ -379,15 +431,17 @@ def _draw_held_out(axis: Any, comparisons: Comparisons, record: Distance, is_deb
 def _set_positions(axis: Any, names: Sequence[str], positions: Sequence[float] | None) -> None:
     """Label the horizontal axis of a curve: by the names of sets, or by what the numbers in the names mean."""
     if positions is None:
-        axis.set_xticks(range(len(names)), [visible(name)[-30:] for name in names], rotation=30, ha="right")
+        axis.set_xticks(range(len(names)), [visible(name)[-_TICK:] for name in names], rotation=30, ha="right")
         return
     axis.set_xlabel(_word_before_number(names) or "number in the name of the set")
+    # On a linear axis, the smaller numbers would be too close to each other.
     if max(positions) > 20 * max(min(positions), 1):
         axis.set_xscale("symlog")
 
 
 def _word_before_number(names: Sequence[str]) -> str:
     """Return the word before the last number of the names, such as "step"; empty if the names have different words."""
+    # Replace each name by the letters before its last number. Punctuation may stand in between, as in "step-0100.dna".
     words = {re.sub(r"^.*?([^\W\d_]*)[\W_]*\d+(\.\d+)?\D*$", r"\1", name) for name in names}
     return words.pop() if len(words) == 1 else ""
 
@@ -403,10 +457,12 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
 
     """
     order = matrix.order
-    record = DISTANCES[matrix.distance]
     count = len(matrix.names)
-    values = matrix.distances[matrix.distance][order][:, order].clone().fill_diagonal_(nan).numpy()
-    names = [visible(matrix.names[i])[-30:] for i in order]
+    in_order = matrix.distances[matrix.distance][order][:, order]
+    # The diagonal has no distances, so its cells stay white.
+    values = in_order.clone().fill_diagonal_(nan).numpy()
+    names = [visible(matrix.names[i])[-_TICK:] for i in order]
+    # Inches of the heat map with the names, beside the colour bar and below the title and the tree.
     size = min(max(4.0, 0.42 * count + 1.5), 16)
     figure = new_figure(width=size + 2.5, height=size + 1.3)
     tree, axis = figure.subplots(2, 1, sharex=True, height_ratios=(1, 6))
@@ -415,9 +471,10 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
     axis.set_xticks(range(count), names, rotation=90)
     axis.set_yticks(range(count), names)
     if count <= _WRITTEN:
+        # The colours below the middle of the scale are dark.
         middle = (picture.norm.vmin + picture.norm.vmax) / 2
         _write_distances(axis, values, middle)
-    figure.colorbar(picture, ax=[tree, axis], label=record.label, aspect=30)
+    figure.colorbar(picture, ax=[tree, axis], label=DISTANCES[matrix.distance].label, aspect=30)
     put_title(figure, f"{count} sets, all against all", size + 2.5)
     return figure
 
