@@ -43,9 +43,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     # Use a unique name, because other threads may write the same file. `final_name` parses this name.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    mode = None
-    if path.exists():
-        mode = stat.S_IMODE(path.stat().st_mode)
+    # Mode of the existing file; None if there is none.
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     try:
         if mode is not None:
             temporary.touch(0o600)

@@ -82,8 +82,10 @@ def write_container(
 
     """
     if Path(path).suffix in _OTHERS:
-        write = "`torchmetrics_dna.reporting.write` writes pages and tables"
-        raise ValueError(f"Expected the name of a .npz file, but got {str(path)!r}; {write}")
+        raise ValueError(
+            f"Expected the name of a .npz file, but got {str(path)!r}; `torchmetrics_dna.reporting.write` writes pages"
+            " and tables"
+        )
     header = {
         "format": FORMAT,
         "format_version": VERSIONS[1] if "folds" in dna else VERSIONS[0],
@@ -94,13 +96,13 @@ def write_container(
     }
     text = json.dumps(header, indent=1, ensure_ascii=False).encode()
     _check_header(text)
-    unpacked = sum(array.nbytes for array in arrays.values())
+    unpacked_size = sum(array.nbytes for array in arrays.values())
     with replacing(path) as temporary:
-        # Arrays that are compressed too well would be taken for a zip bomb when they are read. Do not compress them.
-        for level in (_LEVEL, 0):
-            _write_zip(temporary, text, arrays, level)
-            if unpacked <= most_unpacked(temporary.stat().st_size):
-                break
+        _write_zip(temporary, text, arrays, _LEVEL)
+        is_like_zip_bomb = unpacked_size > most_unpacked(temporary.stat().st_size)
+        if is_like_zip_bomb:
+            # Arrays that are compressed so well would be refused when they are read. Write them without compression.
+            _write_zip(temporary, text, arrays, level=0)
 
 
 def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, Any], Arrays]:
@@ -123,7 +125,8 @@ def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, A
             header = _read_header(archive)
             names = list(header["arrays"])
             members = sorted(info.filename for info in archive.infolist())
-            if members != sorted([_HEADER, *(f"{name}.npy" for name in names)]):
+            expected_members = sorted([_HEADER, *(f"{name}.npy" for name in names)])
+            if members != expected_members:
                 raise ValueError(f"its members are not those that its {_HEADER} lists")
             arrays = _read_arrays(archive, names)
         if _declared(arrays) != header["arrays"]:
@@ -183,6 +186,7 @@ def is_container(path: str | os.PathLike[str]) -> bool:
     The file may still be damaged.
     """
     with Path(path).open("rb") as file:
+        # The name of the first member follows its 30 bytes of other values.
         start = file.read(30 + len(_HEADER))
     return start.startswith(b"PK\x03\x04") and start.endswith(_HEADER.encode())
 

@@ -22,27 +22,44 @@ _BEGINNINGS = {b"PK": "a .npz or .zip", b"\x89PNG": "an image", b"\xff\xd8": "an
 
 @contextmanager
 def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Convert all errors that are raised while a file is parsed to a ValueError of one line.
+    """Convert errors that are raised while a file is parsed to errors of one line with the name of the file.
 
-    The message has the name of the file and ``what``, the expected format. All types of errors are converted, because
-    parsers raise too many to list. For example, zipfile raises ten types, and numpy may raise errors of Python's
-    tokenizer. If the file does not exist, a FileNotFoundError is raised. Other errors of the operating system that name
-    a file are not changed.
+    Errors of any type are converted to ValueError, because parsers raise too many types to list. For example, zipfile
+    raises ten types, and numpy may raise errors of Python's tokenizer. Errors of the operating system are the
+    exception: see the first two errors below.
+
+    Args:
+        path: Path of the file.
+        what: Expected format of the file, for the message.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        OSError: If the error of the operating system names a file, such as one without read permission. This error is
+            not changed.
+        ValueError: If another error is raised.
+
     """
     try:
         yield
+    except FileNotFoundError as err:
+        raise FileNotFoundError(f"There is no file {str(path)!r}; expected {what}") from err
     except Exception as err:
-        if isinstance(err, FileNotFoundError):
-            raise FileNotFoundError(f"There is no file {str(path)!r}; expected {what}") from err
         if isinstance(err, OSError) and err.filename is not None:
             raise
-        reason = truncated(" ".join(str(err).split()))
-        other_kind = _other_kind(path, err)
-        if other_kind:
-            reason = f"it is {other_kind}"
-        elif type(err) is not ValueError:
-            reason = f"it is damaged ({type(err).__name__}: {reason})"
-        raise ValueError(f"Can't read {str(path)!r} as {what}: {reason}") from err
+        raise ValueError(f"Can't read {str(path)!r} as {what}: {_why_refused(path, err)}") from err
+
+
+def _why_refused(path: str | os.PathLike[str], err: Exception) -> str:
+    """Describe why a file can't be parsed, as the end of an error message."""
+    other_kind = _other_kind(path, err)
+    if other_kind:
+        return f"it is {other_kind}"
+    reason = truncated(" ".join(str(err).split()))
+    # This package raises plain ValueErrors, whose messages describe the file. Parsers raise subclasses and other types.
+    is_of_this_package = type(err) is ValueError
+    if is_of_this_package:
+        return reason
+    return f"it is damaged ({type(err).__name__}: {reason})"
 
 
 def _other_kind(path: str | os.PathLike[str], err: Exception) -> str:

@@ -188,16 +188,18 @@ def check_content(path: Path, sha256: str) -> None:
 
     """
     blob = path.resolve()
-    # In the cache of the hub, only the targets of symbolic links are named by their hash.
+    # In the cache of the hub, only the targets of symbolic links are named by their hash. A SHA-1 has 40 digits, and a
+    # SHA-256 has 64.
     is_named_by_hash = path.is_symlink() and len(blob.name) in (40, 64)
-    expected = sha256
-    if is_named_by_hash and not sha256:
+    if sha256:
+        expected = sha256
+        actual = _sha256(path)
+    elif is_named_by_hash:
         expected = blob.name
-    if not expected:
+        # Small files of the hub are named by the SHA-1 of their git blob, and large files by their SHA-256.
+        actual = _git_hash(path) if len(expected) == 40 else _sha256(path)
+    else:
         return
-    # Small files of the hub are named by the SHA-1 of their git blob, and large files by their SHA-256.
-    is_git_hash = not sha256 and len(expected) == 40
-    actual = _git_hash(path) if is_git_hash else _sha256(path)
     if not actual.startswith(expected):
         path.unlink()
         if is_named_by_hash:
@@ -264,5 +266,8 @@ def _checkpoint(address: str) -> Path:
     else:
         home = os.getenv("TORCH_HOME", Path(os.getenv("XDG_CACHE_HOME", "~/.cache"), "torch"))
         hub = Path(home).expanduser() / "hub"
-    name = re.split("[?#]", address)[0].rpartition("/")[2]
-    return hub / "checkpoints" / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name[-100:]}"
+    path_of_address = re.split("[?#]", address)[0]
+    name = path_of_address.rpartition("/")[2]
+    digest = hashlib.sha256(address.encode()).hexdigest()[:16]
+    # File systems limit the length of a name, often to 255 bytes.
+    return hub / "checkpoints" / f"{digest}-{name[-100:]}"

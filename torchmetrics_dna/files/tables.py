@@ -270,8 +270,11 @@ def escaped_latex(text: str) -> str:
         return "--"
     if not text or not _NUMBER.fullmatch(text):
         return escaped
+    # An exponent such as "e-05" becomes a power of ten.
     powers = re.sub(r"e([+-])0*(\d+)", lambda m: rf"$\cdot10^{{{m[1].strip('+')}{m[2]}}}$", escaped)
+    # A dash before a digit is a minus sign.
     with_minus = re.sub(r"(^| )-(?=\d)", r"\1$-$", powers)
+    # An interval follows a space, and begins with a bracket.
     return re.sub(r" ([\[(].*[\])])", r" {\\scriptsize \1}", with_minus)
 
 

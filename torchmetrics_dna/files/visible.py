@@ -135,7 +135,7 @@ def number(value: float | str | None, digits: int = 3, *, zeros: bool = False, e
     if error and isfinite(error):
         decimals = max(0, 1 - floor(log10(error)))
         return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
-    # Without this case, "g" would write such a number with an exponent.
+    # The format "g" would write a number with an exponent if it has more than `digits` digits before the point.
     is_long_integer = 10**digits - 0.5 <= abs(value) < 10**9
     if is_long_integer:
         shown = f"{value:,.0f}"

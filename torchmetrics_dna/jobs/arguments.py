@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import wraps
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -145,7 +145,8 @@ class Arguments:
     groups: Groups | tuple[Groups, ...] | None = option(
         None,
         "Statistics",
-        "Images that belong together and share a fold: folder, or prefix:REGEX of file names. Default: equal images.",
+        "Groups of images that share a fold. With folder, each folder is a group. With prefix:REGEX, images whose names"
+        " begin with the same match are a group. Default: equal images.",
     )
     pairs: Pairs | None = option(
         None, "Statistics", "Compare the images of A and B as pairs, matched by their order or by name."
@@ -209,14 +210,9 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
     def with_arguments(function: _F) -> _F:
         own_signature = signature(function)
+        # The last parameter is `**options`.
         *own_parameters, _ = own_signature.parameters.values()
         full_signature = own_signature.replace(parameters=[*own_parameters, *shared_parameters])
-
-        def check(args: tuple[Any, ...], options: dict[str, Any]) -> None:
-            try:
-                full_signature.bind(*args, **options)
-            except TypeError as err:
-                raise TypeError(f"{function.__qualname__}() {err}") from None
 
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
@@ -226,15 +222,31 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
                 # A wrong call in one process raises an error in all processes.
                 with in_step():
-                    check(args, options)
+                    _check_call(function.__qualname__, full_signature, args, options)
             else:
-                check(args, options)
+                _check_call(function.__qualname__, full_signature, args, options)
             return function(*args, **(defaults | options))
 
         checked.__signature__ = full_signature  # type: ignore[attr-defined]
         return cast("_F", checked)
 
     return with_arguments
+
+
+def _check_call(name: str, expected: Signature, args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Raise TypeError if the arguments of a call do not fit a signature.
+
+    Args:
+        name: Name of the function, for the message.
+        expected: The signature.
+        args: Positional arguments.
+        options: Keyword arguments.
+
+    """
+    try:
+        expected.bind(*args, **options)
+    except TypeError as err:
+        raise TypeError(f"{name}() {err}") from None
 
 
 def _parameters_of(names: Sequence[str], defaults: Mapping[str, Any]) -> list[Parameter]:
@@ -270,25 +282,36 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
             argument would be ignored, or an iterator would be read several times.
 
     """
-    network = {} if arguments.feature is None else arguments.feature
-    if not isinstance(network, dict) or network.get("feature") is not None or arguments.layers is not None:
+    network_options = _options_without_network(arguments)
+    if network_options is None:
         _check_can_use_any_network(arguments.metrics)
         return [arguments]
     published_metrics, other_metrics = _split_metrics(arguments.metrics or ())
     if not published_metrics:
         return [arguments]
-    _check_published(published_metrics[0].name, arguments, network, is_alone=not other_metrics)
+    _check_published(published_metrics[0].name, arguments, network_options, is_alone=not other_metrics)
     split = []
     if other_metrics:
         # The given weights are those of the published networks, so the default network does not use them.
-        default_network = network | {"weights_path": None}
+        default_network = network_options | {"weights_path": None}
         split.append(replace(arguments, feature=default_network, metrics=other_metrics))
-    no_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
-    for own_network, metrics in networks_of(published_metrics, network, bool(other_metrics)):
-        split.append(replace(arguments, feature=own_network, metrics=metrics, **no_neurons))
+    none_of_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
+    for own_network, metrics in networks_of(published_metrics, network_options, bool(other_metrics)):
+        split.append(replace(arguments, feature=own_network, metrics=metrics, **none_of_neurons))
     if len(split) > 1:
         _check_can_be_read_again(sides)
     return split
+
+
+def _options_without_network(arguments: Arguments) -> dict[str, Any] | None:
+    """Return the options of the network, such as its device. None if the network itself or layers are given."""
+    if arguments.layers is not None:
+        return None
+    if arguments.feature is None:
+        return {}
+    if isinstance(arguments.feature, dict) and arguments.feature.get("feature") is None:
+        return arguments.feature
+    return None
 
 
 def _split_metrics(metrics: Sequence[str | Distance]) -> tuple[list[Distance], list[str | Distance]]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.sides import Sides
 
     # Name of a change, and its strength: from 0 for no change to 1 for the largest change that is searched.
-    Place = tuple[str, float]
+    Candidate = tuple[str, float]
     # Name of a change, and its amount in the units of the change.
     Change = tuple[str, float]
     # Properties of images, of shape (images, properties).
@@ -54,7 +54,7 @@ _STEPS = (1 / 8, 1 / 16, 1 / 32)
 # Number of changes whose strengths are refined.
 _RIVALS = 3
 # Number of refined changes that the network measures.
-_CHECKED = 2
+_CHECKED_CHANGES = 2
 # A second change is searched if more than this share of the distance is left after one change.
 _REST = 0.25
 # Number of bins of the histograms. The bins of folds are merged to this number if it divides their number.
@@ -162,7 +162,6 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
     search = _search(check, choice, before)
     check.report(ends=True)
     changes = choice.changes(search.explaining)
-    (likeliest_change,) = choice.changes([search.likeliest])
     all_explain_less = all(_takes_less(before, after) for after in search.checked)
     return Causes(
         names=tuple(name for name, _ in changes),
@@ -170,7 +169,7 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
         bins=tuple(bins * check.width for bins in search.bins),
         num_images=len(numbers_a),
         is_rejected=not search.explaining and all_explain_less,
-        likeliest=likeliest_change,
+        likeliest=choice.changes([search.likeliest])[0],
     )
 
 
@@ -190,10 +189,10 @@ class _Search(NamedTuple):
 
     """
 
-    explaining: list[Place]
+    explaining: list[Candidate]
     bins: list[float]
     checked: list[Apart]
-    likeliest: Place
+    likeliest: Candidate
 
 
 def _search(check: _Check, choice: _Choice, before: Apart) -> _Search:
@@ -204,40 +203,81 @@ def _search(check: _Check, choice: _Choice, before: Apart) -> _Search:
         choice: Choice of changes by image properties.
         before: Distance without a change.
 
+    Returns:
+        The changes that explain at least half of the squared distance, perhaps none, with all distances.
+
     """
-    candidates = choice.likeliest()[:_CHECKED]
-    likeliest = candidates[0]
-    # Distance after each change that was measured.
-    checked: list[Apart] = []
+    singles = _check_single_changes(check, choice, before)
+    checked = [after for _, after in singles]
+    likeliest, _ = singles[0]
+    one_explains = takes_half(before, checked[-1])
     # If no single change explains the distance, the likeliest one may do so together with a second one.
-    first = likeliest
-    one_explains = False
-    for candidate in candidates:
-        checked.append(check.apart(choice.changes([candidate])))
-        if takes_half(before, checked[-1]):
-            first = candidate
-            one_explains = True
-            break
-    after_first = checked[candidates.index(first)]
-    both: list[Place] = []
-    if after_first.bins > _REST * before.bins:
-        both = choice.together(first)
-    if both:
-        after_both = check.apart(choice.changes(both))
+    first, after_first = singles[-1] if one_explains else singles[0]
+    two_changes = _check_two_changes(check, choice, before, first, after_first)
+    if two_changes is not None:
+        both, after_both = two_changes
         checked.append(after_both)
-        # The second change must take half of what the first one left.
-        if takes_half(after_first, after_both) and (one_explains or takes_half(before, after_both)):
+        second_takes_half_of_rest = takes_half(after_first, after_both)
+        # If one change explains half already, both together need no test of their own.
+        both_explain = one_explains or takes_half(before, after_both)
+        if second_takes_half_of_rest and both_explain:
             return _Search(both, [before.bins, after_first.bins, after_both.bins], checked, likeliest)
     if one_explains:
         return _Search([first], [before.bins, after_first.bins], checked, likeliest)
     return _Search([], [before.bins], checked, likeliest)
 
 
+def _check_single_changes(check: _Check, choice: _Choice, before: Apart) -> list[tuple[Candidate, Apart]]:
+    """Measure the likeliest changes one by one, until one explains at least half of the squared distance.
+
+    Args:
+        check: Distances measured by the network.
+        choice: Choice of changes by image properties.
+        before: Distance without a change.
+
+    Returns:
+        Each measured change, the likeliest first, with the distance after it. Only the last one may explain half.
+
+    """
+    measured: list[tuple[Candidate, Apart]] = []
+    for candidate in choice.likeliest()[:_CHECKED_CHANGES]:
+        after = check.apart(choice.changes([candidate]))
+        measured.append((candidate, after))
+        if takes_half(before, after):
+            break
+    return measured
+
+
+def _check_two_changes(
+    check: _Check, choice: _Choice, before: Apart, first: Candidate, after_first: Apart
+) -> tuple[list[Candidate], Apart] | None:
+    """Measure a change together with the likeliest second change.
+
+    Args:
+        check: Distances measured by the network.
+        choice: Choice of changes by image properties.
+        before: Distance without a change.
+        first: The change.
+        after_first: Distance after this change alone.
+
+    Returns:
+        Both changes in the order in which they are made, and the distance after both. None if little of the distance is
+        left after the first change, or if no second change brings the properties of A much closer to those of B.
+
+    """
+    if after_first.bins <= _REST * before.bins:
+        return None
+    both = choice.together(first)
+    if not both:
+        return None
+    return both, check.apart(choice.changes(both))
+
+
 class _Refined(NamedTuple):
     """Best strength of a change, and the distance between the properties of A and B after it."""
 
     distance: float
-    place: Place
+    candidate: Candidate
 
 
 class _Choice:
@@ -260,24 +300,13 @@ class _Choice:
         self._b = _properties(pictures_b)
         unchanged = _properties([_middle(picture) for picture in self._pictures])
         self._variance = np.concatenate([unchanged, self._b]).var(0) + _LEAST_VARIANCE
-        # Scale by which images of A must be resized to be as small as those of B.
-        scale = side_b / self._side
-        may_be_resized = extractor.input_size is not None and scale <= _RESIZED
-        # Strengths of each change at which the search begins.
-        self._tries: dict[str, tuple[float, ...]] = {}
-        for name, change in CHANGES.items():
-            if name == "resize":
-                if may_be_resized:
-                    # The sizes of the images give the only strength that fits.
-                    self._tries[name] = (1 - scale,)
-            elif channels != 1 or not change.of_colour:
-                self._tries[name] = _TRIES
+        self._tries = _strengths_to_try(extractor, side_b / self._side)
 
-    def changes(self, places: Sequence[Place]) -> list[Change]:
+    def changes(self, candidates: Sequence[Candidate]) -> list[Change]:
         """Convert strengths of changes to amounts."""
-        return [(name, CHANGES[name].amount(place, self._side)) for name, place in places]
+        return [(name, CHANGES[name].amount(strength, self._side)) for name, strength in candidates]
 
-    def likeliest(self, made: Sequence[Place] = ()) -> list[Place]:
+    def likeliest(self, made: Sequence[Candidate] = ()) -> list[Candidate]:
         """Return the changes after which the properties of A are closest to those of B, the closest first.
 
         Args:
@@ -287,17 +316,21 @@ class _Choice:
             Up to three changes, each with its best strength.
 
         """
-        by_rank: dict[str, float] = {}
-        by_place: dict[str, dict[float, Figures]] = {}
-        for name, tries in self._tries.items():
-            if name not in dict(made):
-                by_place[name] = {place: self._after([*made, (name, place)]) for place in tries}
-                by_rank[name] = min(squared_ranks(figures, self._b) for figures in by_place[name].values())
-        best = sorted(by_rank, key=by_rank.__getitem__)[:_RIVALS]
-        refined = [self._refined(name, by_place[name], made) for name in best]
-        return [change.place for change in sorted(refined)]
+        names_of_made = [name for name, _ in made]
+        # Properties of A after each change, at each strength where the search begins.
+        figures_of: dict[str, dict[float, Figures]] = {}
+        # Smallest distance by ranks of these properties from those of B.
+        rank_distances: dict[str, float] = {}
+        for name, strengths in self._tries.items():
+            if name in names_of_made:
+                continue
+            figures_of[name] = {strength: self._after([*made, (name, strength)]) for strength in strengths}
+            rank_distances[name] = min(squared_ranks(figures, self._b) for figures in figures_of[name].values())
+        rivals = sorted(rank_distances, key=rank_distances.__getitem__)[:_RIVALS]
+        refined = [self._refined(name, figures_of[name], made) for name in rivals]
+        return [rival.candidate for rival in sorted(refined)]
 
-    def together(self, first: Place) -> list[Place]:
+    def together(self, first: Candidate) -> list[Candidate]:
         """Return a change and the likeliest second change, in the order in which they are made.
 
         The list is empty unless the distance between the properties of A and B is at most a quarter after both changes.
@@ -309,25 +342,25 @@ class _Choice:
         refined = self._refined(name, {strength: self._after([first, second])}, [second])
         if refined.distance > distance_after_first / 4:
             return []
-        return _in_order([refined.place, second])
+        return _in_order([refined.candidate, second])
 
-    def _refined(self, name: str, by_place: dict[float, Figures], made: Sequence[Place]) -> _Refined:
+    def _refined(self, name: str, by_strength: dict[float, Figures], made: Sequence[Candidate]) -> _Refined:
         """Search the strength of a change after which the properties of A are closest to those of B.
 
         Args:
             name: Name of the change.
-            by_place: Properties of A at the strengths where the search begins.
+            by_strength: Properties of A at the strengths where the search begins.
             made: Changes that are made in addition.
 
         """
-        distances = {place: self._distance(figures) for place, figures in by_place.items()}
+        distances = {strength: self._distance(figures) for strength, figures in by_strength.items()}
         # The strength of a resize follows from the sizes of the images.
         steps = () if name == "resize" else _STEPS
         for step in steps:
             best = min(distances, key=distances.__getitem__)
-            for place in (best - step, best + step):
-                if 0 < place <= 1 and place not in distances:
-                    distances[place] = self._distance(self._after([*made, (name, place)]))
+            for strength in (best - step, best + step):
+                if 0 < strength <= 1 and strength not in distances:
+                    distances[strength] = self._distance(self._after([*made, (name, strength)]))
         best = min(distances, key=distances.__getitem__)
         return _Refined(distances[best], (name, best))
 
@@ -341,9 +374,10 @@ class _Choice:
         by_ranks = squared_ranks(figures, self._b) + _LEAST_RANKS
         return by_quantiles * by_ranks
 
-    def _after(self, places: Sequence[Place]) -> Figures:
+    def _after(self, candidates: Sequence[Candidate]) -> Figures:
         """Return the properties of the images of A after changes. Large images are measured in their middle."""
-        changes = self.changes(_in_order(places))
+        changes = self.changes(_in_order(candidates))
+        # The amount of a resize is a percentage of the size.
         scale = min([1.0, *(amount / 100 for name, amount in changes if name == "resize")])
         middles = []
         for picture, number in zip(self._pictures, self._numbers, strict=True):
@@ -353,9 +387,31 @@ class _Choice:
         return _properties(middles)
 
 
-def _in_order(places: Sequence[Place]) -> list[Place]:
+def _strengths_to_try(extractor: DNAExtractor, scale: float) -> dict[str, tuple[float, ...]]:
+    """Return the strengths at which the search begins, for each change that is searched.
+
+    Args:
+        extractor: The network.
+        scale: Scale by which images of A must be resized to be as small as those of B.
+
+    """
+    is_grey = extractor.image_channels == 1
+    may_be_resized = extractor.input_size is not None and scale <= _RESIZED
+    strengths: dict[str, tuple[float, ...]] = {}
+    for name, change in CHANGES.items():
+        if is_grey and change.of_colour:
+            continue
+        if name != "resize":
+            strengths[name] = _TRIES
+        elif may_be_resized:
+            # The sizes of the images give the only strength that fits.
+            strengths[name] = (1 - scale,)
+    return strengths
+
+
+def _in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Sort changes by the order in which they are made."""
-    return sorted(places, key=lambda place: list(CHANGES).index(place[0]))
+    return sorted(candidates, key=lambda candidate: list(CHANGES).index(candidate[0]))
 
 
 def _middle(picture: NDArray[np.uint8], scale: float = 1.0) -> NDArray[np.uint8]:
@@ -459,25 +515,19 @@ class _Check:
         self._reading = _reading_for(first_image, sides.plan.arguments.reading or Reading())
         # Number of images that were measured so far.
         self._done = 0
+        self._has_fixed_bins = not in_bins.self_ranging
         ranges = in_bins.known_ranges
-        self._ranges = replace(ranges, margin="widen") if in_bins.self_ranging else ranges
-        all_folds = [side.dnas["histogram"].select(list(in_bins.neurons)).folds for side in measured]
-        self._num_folds = len(all_folds[0])
+        self._ranges = ranges if self._has_fixed_bins else replace(ranges, margin="widen")
         # Folds of each side that have images.
-        self._folds: list[list[Any]] = [[fold for fold in folds if fold.num_images] for folds in all_folds]
+        self._folds: list[list[Any]] = []
+        for side in measured:
+            folds = side.dnas["histogram"].select(list(in_bins.neurons)).folds
+            self._folds.append(_with_images(folds))
+        self._num_folds = len(measured[0].dnas["histogram"].folds)
         bins_of_fold = self._folds[0][0].num_bins
         self._bins = _BINS if bins_of_fold % _BINS == 0 else bins_of_fold
         # Width of a merged bin, in bins of the comparison.
         self.width = in_bins.num_bins / self._bins
-        # The folds of the comparison are used again if their bins are fixed. Those of A must hold the chosen images
-        # only. Those of B may hold more images, unless the sets are pairs.
-        has_fixed_bins = not in_bins.self_ranging
-        has_all_of_a = len(numbers[0]) == len(measured[0].numbers)
-        has_all_of_b = len(numbers[1]) == len(measured[1].numbers)
-        self._can_use_folds = (
-            has_fixed_bins and has_all_of_a,
-            has_fixed_bins and (has_all_of_b or not self._paired),
-        )
         self._b = self._shares(1, [])
 
     def apart(self, changes: Sequence[Change]) -> Apart:
@@ -502,15 +552,26 @@ class _Check:
         self._reading.progress(LABEL, num_done, total)
 
     def _shares(self, k: int, changes: Sequence[Change]) -> Shares:
-        """Return the cumulative histograms of the folds of side ``k``, after changes if it is A.
-
-        The folds of the comparison are used again if they hold the chosen images, unchanged and in the same bins.
-        """
-        folds = self._folds[k]
-        if changes or not self._can_use_folds[k]:
+        """Return the cumulative histograms of the folds of side ``k``, after changes if it is A."""
+        if changes or not self._can_use_folds_of_comparison(k):
             folds = self._measured_folds(k, changes)
+        else:
+            folds = self._folds[k]
         counts = torch.stack([fold.counts.unflatten(1, (self._bins, -1)).sum(2) for fold in folds])
         return Shares.of(counts, torch.tensor([fold.num_images for fold in folds]))
+
+    def _can_use_folds_of_comparison(self, k: int) -> bool:
+        """Return whether the folds of side ``k`` that the comparison has measured can be used again.
+
+        Their bins must be fixed. The folds of A must hold the chosen images only. Those of B may hold more images,
+        unless the sets are pairs.
+        """
+        if not self._has_fixed_bins:
+            return False
+        is_b = k == 1
+        if is_b and not self._paired:
+            return True
+        return len(self._numbers[k]) == len(self._measured[k].numbers)
 
     def _measured_folds(self, k: int, changes: Sequence[Change]) -> list[Any]:
         """Measure the chosen images of side ``k`` after changes. Each image keeps its fold of the comparison."""
@@ -526,7 +587,12 @@ class _Check:
         )
         (split,) = job.run(images)
         self._done += len(images)
-        return [fold for fold in job.values(split)["histogram"].folds if fold.num_images]
+        return _with_images(job.values(split)["histogram"].folds)
+
+
+def _with_images(folds: Sequence[Any]) -> list[Any]:
+    """Return the folds that have images."""
+    return [fold for fold in folds if fold.num_images]
 
 
 def _reading_for(image: Decoded, reading: Reading) -> Reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
@@ -106,7 +106,7 @@ def by_names(parameter: str, function: Callable[[str], _T], names: Sequence[str]
         ValueError: If the function fails. The message has the name.
 
     """
-    values = list[_T]()
+    values: list[_T] = []
     for name in names:
         try:
             values.append(function(name))
@@ -138,15 +138,18 @@ def _matched(expression: str, name: str) -> str:
         ValueError: If the name does not match, or the expression is no regular expression.
 
     """
+    file_name = PurePath(name).name
     try:
-        name = PurePath(name).name
-        match = re.match(expression, name)
+        match = re.match(expression, file_name)
     except re.error as err:
         raise ValueError(f"{argument('groups')} has no regular expression, {expression!r}: {err}") from err
     if match is None:
-        where = f"at the beginning of {name!r}, the name without folders"
-        raise ValueError(f"{expression!r} matches nothing {where}; pass another expression, or 'folder'")
-    return match[1] if match.re.groups else match[0]
+        raise ValueError(
+            f"{expression!r} matches nothing at the beginning of {file_name!r}, the name without folders; pass another"
+            " expression, or 'folder'"
+        )
+    has_brackets = match.re.groups > 0
+    return match[1] if has_brackets else match[0]
 
 
 def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) -> tuple[list[list[int]], int]:
@@ -164,7 +167,27 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
         ValueError: If there is no such rule, a side is a DNA or a stream, or an image has no partner.
 
     """
-    sources = list[ImageSource]()
+    sources = _sources_of_pairs(sides)
+    keys_of_sides = [keys_of_pairs(source, pairs) for source in sources]
+    first_keys = keys_of_sides[0]
+    for source, keys in zip(sources[1:], keys_of_sides[1:], strict=True):
+        _check_partners(sources[0], source, first_keys, keys)
+    if len(first_keys) > FEW:
+        return [group_folds(keys, num_folds).tolist() for keys in keys_of_sides], num_folds
+    # Each pair is a fold of its own.
+    fold_of_key = {key: fold for fold, key in enumerate(sorted(first_keys, key=str))}
+    folds = [[fold_of_key[key] for key in keys] for keys in keys_of_sides]
+    return folds, max(LEAST_FOLDS, len(fold_of_key))
+
+
+def _sources_of_pairs(sides: Sequence[Images | DNA]) -> list[ImageSource]:
+    """Return the sides, after a check that their images have numbers.
+
+    Raises:
+        ValueError: If a side is a DNA or a stream.
+
+    """
+    sources: list[ImageSource] = []
     for side in sides:
         if not isinstance(side, ImageSource):
             raise ValueError(
@@ -172,15 +195,7 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
                 f" DataLoader; pass its dataset, or omit {written('pairs')}"
             )
         sources.append(side)
-    keys_of_sides = [keys_of_pairs(source, pairs) for source in sources]
-    first_keys = keys_of_sides[0]
-    for source, keys in zip(sources[1:], keys_of_sides[1:], strict=True):
-        _check_partners(sources[0], source, first_keys, keys)
-    if len(first_keys) > FEW:
-        return [group_folds(keys, num_folds).tolist() for keys in keys_of_sides], num_folds
-    fold_of_key = {key: fold for fold, key in enumerate(sorted(first_keys, key=str))}
-    folds = [[fold_of_key[key] for key in keys] for keys in keys_of_sides]
-    return folds, max(LEAST_FOLDS, len(fold_of_key))
+    return sources
 
 
 def partners(a: ImageSource, b: ImageSource, pairs: Pairs) -> list[int]:
@@ -233,19 +248,35 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
         return
     _check_unique(a, keys_a)
     _check_unique(b, keys_b)
-    for side, opposite, keys, keys_of_opposite in ((a, b, keys_a, set(keys_b)), (b, a, keys_b, set(keys_a))):
-        alone = [name for name, key in zip(side.names, keys, strict=True) if key not in keys_of_opposite]
-        if len(alone) == len(side):
-            raise ValueError(
-                f"{argument('pairs')} finds a partner in {b.label!r} for no image of {a.label!r}: {keys_a[0]!r} is none"
-                f" of {keys_b[0]!r}, ...; use the same name for partners, or pair them by their order with"
-                f" {written('pairs', True)}"
-            )
-        if alone:
-            raise ValueError(
-                f"{argument('pairs')} finds no partner in {opposite.label!r} for {images_in_words(len(alone))} of"
-                f" {side.label!r}, such as {alone[0]!r}"
-            )
+    common_keys = set(keys_a) & set(keys_b)
+    if not common_keys:
+        raise ValueError(
+            f"{argument('pairs')} finds a partner in {b.label!r} for no image of {a.label!r}: {keys_a[0]!r} is none"
+            f" of {keys_b[0]!r}, ...; use the same name for partners, or pair them by their order with"
+            f" {written('pairs', True)}"
+        )
+    _check_none_alone(a, b, keys_a, common_keys)
+    _check_none_alone(b, a, keys_b, common_keys)
+
+
+def _check_none_alone(
+    images: ImageSource, opposite: ImageSource, keys: Sequence[object], common_keys: Collection[object]
+) -> None:
+    """Raise ValueError if an image has no partner.
+
+    Args:
+        images: Images of one side.
+        opposite: Images of the other side.
+        keys: Keys of the images of the one side.
+        common_keys: Keys that both sides have.
+
+    """
+    alone = [name for name, key in zip(images.names, keys, strict=True) if key not in common_keys]
+    if alone:
+        raise ValueError(
+            f"{argument('pairs')} finds no partner in {opposite.label!r} for {images_in_words(len(alone))} of"
+            f" {images.label!r}, such as {alone[0]!r}"
+        )
 
 
 def _check_unique(images: ImageSource, keys: Sequence[object]) -> None:

@@ -173,19 +173,23 @@ class Job:
             if part.places:
                 self._add_(split, images, part, slice(None))
             split.unreadable += part.left_out
-            ends = part.ends
+            is_complete = splits is not None and part.ends
+            # Free the activations before the next part is activated, and while the caller has the split.
             del part
-            if splits is not None and ends:
+            if is_complete:
                 yield split
                 # Counts may be large. Free those of this split before those of the next one are allocated.
                 split = None
         if splits is None:
-            yield self.empty() if split is None else split
+            if split is None:
+                split = self.empty()
+            yield split
 
     def _run_windows(self, images: Images, size: int, whole: Images | None) -> Iterator[Split]:
         """Yield a split for every ``size`` images. The last split may have fewer images."""
         split: Split | None = None
         for part in self.activate(images, size=size, whole=whole):
+            # A part may complete one window and begin the next one.
             begin = 0
             while begin < len(part.places):
                 if split is None:
@@ -221,13 +225,13 @@ class Job:
         """
         splits = {name: self.empty() for name in classes}
         for part in self.activate(images):
-            labels = classes_of(part)
-            # A dictionary keeps each label once, in order.
-            for label in dict.fromkeys(labels):
-                if not label:
+            classes_of_images = classes_of(part)
+            # A dictionary keeps each class once, in order.
+            for name in dict.fromkeys(classes_of_images):
+                if not name:
                     continue
-                chosen = [i for i, image_label in enumerate(labels) if image_label == label]
-                self._add_(splits[label], images, part, chosen)
+                chosen = [i for i, class_of_image in enumerate(classes_of_images) if class_of_image == name]
+                self._add_(splits[name], images, part, chosen)
             splits[classes[0]].unreadable += part.left_out
             del part
         return splits
@@ -318,6 +322,7 @@ class Job:
             num_done += len(batch.numbers) + len(batch.unreadable)
             if progress:
                 progress(images.label, num_done, total)
+        # The size of some streams is known only at their end.
         if progress and total is None and num_done:
             progress(images.label, num_done, num_done)
 
@@ -359,32 +364,65 @@ class Job:
         """
         extractor = self.extractor
         images_at_once = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
-        properties = None if batch.properties is None else self._to_device(batch.properties)
-        # The lines of unreadable images come with the first part of the batch.
-        left_out = batch.unreadable
+        inputs = [pixels]
+        if batch.properties is not None:
+            inputs.append(self._to_device(batch.properties))
         for part in cut(len(batch.numbers), images_at_once):
             raise_if_peer_failed()
-            places = batch.numbers[part]
-            names = batch.names[part]
-            notes = {name: values[part] for name, values in batch.notes.items()}
-            if self.num_folds is not None:
-                notes |= self._given_folds(_numbers(images, places), names, group_of, self.num_folds)
-            activations: dict[str, Tensor] = {}
-            if batch.numbers:
-                inputs = [mapped(itemgetter(part), pixels)]
-                if properties is not None:
-                    inputs.append(properties[part])
-                activations = extractor(*inputs, resized=extractor.input_size is not None)
-            is_last_part = part.stop == len(batch.numbers)
-            activated = Activated(places, activations, left_out, names, notes, batch.ends and is_last_part)
-            del activations
-            if extractor.example is not None and batch.numbers:
-                inputs_on_host = mapped(itemgetter(part), batch.images)
-                noun = extractor.example.noun
-                activated = _only_finite(activated, inputs_on_host, noun, self.reading.skip_unreadable)
-            yield activated
-            del activated
-            left_out = []
+            notes = self._notes_of(images, batch, part, group_of)
+            # Do not name the result: a variable would keep its activations while the next part is activated.
+            yield self._activate_part(batch, part, inputs, notes)
+
+    def _activate_part(
+        self, batch: Batch, part: slice, inputs: Sequence[Any], notes: Mapping[str, Tensor]
+    ) -> Activated:
+        """Return the activations of a part of a batch.
+
+        Args:
+            batch: The batch. If it has no readable images, its only part has no activations.
+            part: Rows of the part in the batch.
+            inputs: Inputs of the network for the whole batch, on its device.
+            notes: Values of the images of the part, by name.
+
+        """
+        extractor = self.extractor
+        activations: dict[str, Tensor] = {}
+        if batch.numbers:
+            inputs_of_part = [mapped(itemgetter(part), values) for values in inputs]
+            activations = extractor(*inputs_of_part, resized=extractor.input_size is not None)
+        is_first_part = part.start == 0
+        is_last_part = part.stop == len(batch.numbers)
+        activated = Activated(
+            places=batch.numbers[part],
+            activations=activations,
+            # The lines of unreadable images come with the first part of the batch.
+            left_out=batch.unreadable if is_first_part else [],
+            names=batch.names[part],
+            notes=notes,
+            ends=batch.ends and is_last_part,
+        )
+        if extractor.example is None or not batch.numbers:
+            return activated
+        inputs_on_host = mapped(itemgetter(part), batch.images)
+        return _only_finite(activated, inputs_on_host, extractor.example.noun, self.reading.skip_unreadable)
+
+    def _notes_of(
+        self, images: Images, batch: Batch, part: slice, group_of: Callable[[int, str], object] | None
+    ) -> dict[str, Tensor]:
+        """Return the values of single images for a part of a batch, by name, including their folds.
+
+        Args:
+            images: Source of the images.
+            batch: The batch.
+            part: Rows of the part in the batch.
+            group_of: Function of the number and name of an image that returns its group; None without groups.
+
+        """
+        notes = {name: values[part] for name, values in batch.notes.items()}
+        if self.num_folds is not None:
+            numbers = _numbers_in_source(images, batch.numbers[part])
+            notes |= self._given_folds(numbers, batch.names[part], group_of, self.num_folds)
+        return notes
 
     def _functions_of_notes(self, *, has_groups: bool) -> list[Callable[[Any], dict[str, Tensor]]]:
         """Return the functions whose values are kept for each image. With folds, tests need more of these values."""
@@ -418,23 +456,21 @@ class Job:
         return {}
 
     def _add_(self, split: Split, images: Images, part: Activated, chosen: slice | list[int]) -> None:
-        """Add the chosen images of a part to a split, in place."""
-        part = part.take(chosen)
-        activations = Activations(part.activations)
-        places = part.places
-        names = part.names
-        notes = part.notes
+        """Add the chosen images of a part to a split, in place. At least one image must be chosen."""
+        added = part.take(chosen)
+        activations = Activations(added.activations)
         for name, statistic in self.statistics.items():
-            statistic.add_(split.states[name], activations, notes.get("folds"))
-        split.num_images += len(places)
-        split.first = split.first or names[0]
-        split.last = names[-1]
-        for name, values in notes.items():
+            statistic.add_(split.states[name], activations, added.notes.get("folds"))
+        split.num_images += len(added.places)
+        if not split.first:
+            split.first = added.names[0]
+        split.last = added.names[-1]
+        for name, values in added.notes.items():
             split.notes.setdefault(name, []).append(values)
         # Without this condition, the lists of a long stream would grow without bound.
         if self.keeps_rows:
-            split.numbers += _numbers(images, places)
-            split.names += names
+            split.numbers += _numbers_in_source(images, added.places)
+            split.names += added.names
 
 
 def _all_notes(functions: Sequence[Callable[[Any], dict[str, Tensor]]], image: Any) -> dict[str, Tensor]:
@@ -458,8 +494,9 @@ def _only_finite(part: Activated, inputs: Any, noun: str, skip: bool | None) -> 
         ValueError: If there are such inputs, unless they are skipped. The message has their names.
 
     """
-    finite = [values.reshape(len(values), -1).isfinite().all(1) for values in tensors_of(inputs)]
-    rows_to_check = (~torch.stack(finite).all(0)).nonzero()[:, 0].tolist()
+    are_finite = [values.reshape(len(values), -1).isfinite().all(1) for values in tensors_of(inputs)]
+    has_nonfinite_values = ~torch.stack(are_finite).all(0)
+    rows_to_check = has_nonfinite_values.nonzero().flatten().tolist()
     # A network may ignore missing values, so these inputs are kept if their activations are finite. The activations of
     # other inputs are not checked here, since each batch would then wait for the device.
     bad = [row for row in rows_to_check if not _has_finite_activations(part, row)]
@@ -477,7 +514,7 @@ def _has_finite_activations(part: Activated, row: int) -> bool:
     return all(bool(values[row].isfinite().all()) for values in part.activations.values())
 
 
-def _numbers(images: Images, places: Sequence[int]) -> list[int]:
+def _numbers_in_source(images: Images, places: Sequence[int]) -> list[int]:
     """Return the indices of images in the source that they were taken from. In a stream, return their numbers."""
     if isinstance(images, ImageSource):
         return [images.numbers[i] for i in places]

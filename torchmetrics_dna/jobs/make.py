@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 from torchmetrics_dna.checks import check_one_of
 from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.dna.identity import check_model_named
-from torchmetrics_dna.images import ImageStream, Source
+from torchmetrics_dna.images import Images, ImageStream, Source
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.paths import check_writable, is_address
 from torchmetrics_dna.images.sets import left_out_in_words
@@ -30,6 +30,7 @@ from torchmetrics_dna.warning import warn
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.statistics import State
     from torchmetrics_dna.statistics.setup import Feature
 
 
@@ -78,14 +79,16 @@ efficientnet_lite0)
     """
     arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
+        # A dictionary keeps each kind once, in order.
         kinds: list[Any] = [kind] if isinstance(kind, str) else list(dict.fromkeys(kind))
         if not kinds:
             raise ValueError("Argument `kind` expected to be one kind of DNA or several, but got none")
         for name in kinds:
             check_one_of("kind", name, Kind)
-        sides = open_sides([source], arguments, kinds)
-        sides = replace(sides, jobs=[keeping_sample(sides.jobs[0])])
-        sides.source(0, "A DNA")
+        opened = open_sides([source], arguments, kinds)
+        # This raises an error if the source is a DNA.
+        opened.source(0, "A DNA")
+        sides = replace(opened, jobs=[keeping_sample(opened.jobs[0])])
         measured = sides.measured(0)
     left_out = measured.unreadable
     if left_out:
@@ -147,13 +150,7 @@ def make_files(
             if rank() == 0:
                 parts.begin(resume)
             _measure_missing(parts, arguments.on)
-            # In all processes, this raises an error if no image could be read.
-            dnas = parts.merged()
-            if rank() == 0:
-                for kind, dna in dnas:
-                    replace(dna, notes=notes).save(paths[kind])
-                    # Two DNAs are large, so free this one before the next is merged.
-                    del dna
+            _save_merged(parts, paths, notes)
             unreadable = parts.unreadable()
             # Wait until all processes have read the parts, which are removed next.
             gather(None)
@@ -176,6 +173,27 @@ def _measure_missing(parts: Parts, on: str | None) -> None:
     parts.measure(missing[rank() :: world_size()])
     # Wait until all processes have written their parts.
     gather(None)
+
+
+def _save_merged(parts: Parts, paths: Mapping[str, Path | str], notes: str) -> None:
+    """Merge the DNAs of all parts, and write them to files in the first process.
+
+    Args:
+        parts: The parts, which are all finished.
+        paths: Path or address of the file of each kind.
+        notes: Text to store in the files.
+
+    Raises:
+        ValueError: In all processes, if no image could be read.
+
+    """
+    dnas = parts.merged()
+    if rank() > 0:
+        return
+    for kind, dna in dnas:
+        replace(dna, notes=notes).save(paths[kind])
+        # Two DNAs are large, so free this one before the next is merged.
+        del dna
 
 
 def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str], resume: bool, notes: str) -> list[str]:
@@ -212,14 +230,19 @@ def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[s
 
     """
     output = os.fspath(output)
-    names = {kinds[0]: output}
-    if len(kinds) > 1:
-        suffix = next((suffix for suffix in (".dna.npz", ".npz") if output.endswith(suffix)), "")
-        stem = output.removesuffix(suffix)
-        names = {kind: f"{stem}.{kind}{suffix}" for kind in kinds}
+    is_only_kind = len(kinds) == 1
+    names = {kind: output if is_only_kind else _name_with_kind(output, kind) for kind in kinds}
     for name in names.values():
         check_writable(name)
     return {kind: name if is_address(name) else Path(name) for kind, name in names.items()}
+
+
+def _name_with_kind(output: str, kind: str) -> str:
+    """Insert a kind of DNA before the suffix of a file name: ``x.dna.npz`` becomes ``x.histogram.dna.npz``."""
+    for suffix in (".dna.npz", ".npz"):
+        if output.endswith(suffix):
+            return f"{output.removesuffix(suffix)}.{kind}{suffix}"
+    return f"{output}.{kind}"
 
 
 def parts_folder(output: str | os.PathLike[str]) -> Path:
@@ -280,18 +303,41 @@ def measure_ranges(
         state = statistic.empty(sides.extractor.device)
         for ranges in earlier_ranges:
             statistic.add_ranges_(state, ranges)
-        unreadable: list[str] = []
         job = replace(sides.job, statistics={"ranges": statistic})
         opened = [sides.source(k, "A range") for k in range(len(sides.images))]
-        for images in opened:
-            share = images.split(rank(), world_size()) if arguments.distributed else images
-            (split,) = job.run(share)
-            statistic.merge_(state, split.states["ranges"])
-            unreadable += split.unreadable
-        if arguments.distributed:
-            unreadable = [line for lines in gather(unreadable) for line in lines]
-            statistic.reduce_(state)
+        unreadable = _add_image_sets_(state, opened, job, statistic, distributed=arguments.distributed)
+        num_readable = statistic.num_images(state)
         if opened:
-            num_images = statistic.num_images(state) + len(unreadable)
+            num_images = num_readable + len(unreadable)
             check_any_read(num_images, unreadable, opened[0].label, noun_of(sides.extractor))
-        return MeasuredRanges(statistic.value(state, {}), statistic.num_images(state), unreadable)
+        return MeasuredRanges(statistic.value(state, {}), num_readable, unreadable)
+
+
+def _add_image_sets_(
+    state: State, image_sets: Sequence[Images], job: Job, statistic: RangeStatistic, *, distributed: bool
+) -> list[str]:
+    """Measure the ranges of image sets, and add them to a state in place.
+
+    Args:
+        state: The state.
+        image_sets: The image sets.
+        job: Job that measures the statistic ``"ranges"``.
+        statistic: The statistic.
+        distributed: Whether to share the images among the processes of torch.distributed, which then all get the same
+            state.
+
+    Returns:
+        One line for each image that could not be read.
+
+    """
+    unreadable: list[str] = []
+    for images in image_sets:
+        images_of_process = images.split(rank(), world_size()) if distributed else images
+        (split,) = job.run(images_of_process)
+        statistic.merge_(state, split.states["ranges"])
+        unreadable += split.unreadable
+    if not distributed:
+        return unreadable
+    lines_of_processes = gather(unreadable)
+    statistic.reduce_(state)
+    return [line for lines in lines_of_processes for line in lines]

@@ -96,8 +96,9 @@ class Measured:
             return self.features.select([distance.layer or list(self.first.neurons)[-1]])
         kind = distance.kinds[0]
         if kind == "gaussian" and kind not in self.dnas:
-            layers = self.dnas.get("layer-gaussian")
-            return layers.to_gaussian() if isinstance(layers, LayerGaussianDNA) else None
+            # A DNA of kind layer-gaussian includes the Gaussian of each neuron.
+            layer_gaussian = self.dnas.get("layer-gaussian")
+            return layer_gaussian.to_gaussian() if isinstance(layer_gaussian, LayerGaussianDNA) else None
         dna = self.dnas.get(kind)
         if dna is None or distance.layer is None or is_unnamed(dna):
             return dna
@@ -140,20 +141,21 @@ def measure(
         ValueError: If there are no images, an image can't be read, or activations are not finite.
 
     """
-    distributed = distributed and world_size() > 1
-    with in_step(distributed):
+    has_peers = distributed and world_size() > 1
+    with in_step(has_peers):
         if on is not None:
             return _measure_on_ray(job, images, on)
+        is_shared = has_peers and not own
         # One process splits the images, too, so that their numbers start at 0: they may be some images of a source.
-        process_images = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
-        (split,) = job.run(process_images, whole=images)
-        if distributed:
+        images_of_process = images.split(rank(), world_size()) if is_shared else images.split(0, 1)
+        (split,) = job.run(images_of_process, whole=images)
+        if has_peers:
             # Raise the error of another process before the states are reduced.
             gather(None)
             for name, statistic in job.statistics.items():
                 statistic.reduce_(split.states[name])
         dnas, share = job.dnas_and_share(split)
-        shares = gather(share) if distributed else [share]
+        shares = gather(share) if has_peers else [share]
         return _measured(job, images, dnas, shares)
 
 
@@ -202,13 +204,28 @@ def _measured(job: Job, images: Images, dnas: dict[str, DNA], shares: Sequence[S
     names = [all_names[i] for i in order.tolist()]
     rows = _joined_rows(shares, order)
     dnas = job.with_sample(dnas, rows)
-    features = None
-    statistic = job.statistics.get("features")
-    if isinstance(statistic, SpatialMeans) and "features" in rows:
-        means = rows.pop("features")
-        pictures = rows.pop("pictures", None)
-        features = Features(means, statistic.neurons, names=names, pictures=pictures, **job.extractor.origin)
+    features = _pop_features(rows, names, job)
     return Measured(dnas, unreadable, numbers_in_order, names, rows, features)
+
+
+def _pop_features(rows: dict[str, Tensor], names: list[str], job: Job) -> Features | None:
+    """Remove the spatial means and pictures from the values of single images, and return them as features.
+
+    Args:
+        rows: Values of single images by name, which are changed in place.
+        names: Names of the images.
+        job: The job that measured them.
+
+    Returns:
+        The features; None if the job keeps none, or no image was read.
+
+    """
+    statistic = job.statistics.get("features")
+    if not isinstance(statistic, SpatialMeans) or "features" not in rows:
+        return None
+    means = rows.pop("features")
+    pictures = rows.pop("pictures", None)
+    return Features(means, statistic.neurons, names=names, pictures=pictures, **job.extractor.origin)
 
 
 def _joined_rows(shares: Sequence[Share], order: Tensor) -> dict[str, Tensor]:

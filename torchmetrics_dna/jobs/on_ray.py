@@ -26,6 +26,7 @@ from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.jobs.parts import Parts
 
 # Number of times that Ray repeats a part whose worker was lost.
@@ -102,6 +103,7 @@ def _measure_on_ray(parts: Parts, numbers: Sequence[int], on: str) -> Iterator[S
 
     """
     match = _CLUSTER.fullmatch(on)
+    # This form was checked by check_on_ray.
     assert match is not None
     address, cpus, gpus = match.groups()
     if "RAY_ADDRESS" not in os.environ:
@@ -228,6 +230,9 @@ def _finished(
 ) -> tuple[dict[str, bytes], Share] | Exception:
     """Measure a part in a worker.
 
+    Ray looks this function up by its name in the package of the worker. The name must not change, since a worker with
+    another version of the package would then not get to the check of versions.
+
     Args:
         part: Range of images, or of shards of a stream.
         work: The pickled job and images.
@@ -249,11 +254,7 @@ def _finished(
     # This machine may lack the folder. Absolute paths and addresses do not need it.
     with suppress(OSError):
         os.chdir(folder)
-    job, images = pickle.loads(work)
-    torch.set_num_threads(cpus)
-    job.extractor.to("cuda" if gpus else "cpu")
-    if job.reading.num_workers is None:
-        job = replace(job, reading=replace(job.reading, num_workers=cpus - 1))
+    job, images = _unpickled(work, cpus, gpus)
     missing_file = _missing_file(images)
     if missing_file is not None:
         # Without this error, all images would be left out.
@@ -266,6 +267,24 @@ def _finished(
     except Exception as err:
         # The process that started the task raises this error.
         return err
+
+
+def _unpickled(work: bytes, cpus: int, gpus: float) -> tuple[Job, Images]:
+    """Return the job and the images of a task, prepared for the cores and GPUs of the task.
+
+    Args:
+        work: The pickled job and images.
+        cpus: Number of cores of the task.
+        gpus: Number of GPUs of the task.
+
+    """
+    job, images = pickle.loads(work)
+    torch.set_num_threads(cpus)
+    job.extractor.to("cuda" if gpus else "cpu")
+    if job.reading.num_workers is None:
+        # This process uses one of the cores.
+        job = replace(job, reading=replace(job.reading, num_workers=cpus - 1))
+    return job, images
 
 
 def _missing_file(images: Images) -> str | None:

@@ -68,6 +68,7 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
     identities = [statistic.identity for statistic in job.statistics.values() if not statistic.by_image]
     properties = [identity.properties for identity in identities]
+    # Merge the properties of all kinds. If several kinds have a property, the value of the first one is used.
     return dict(ChainMap(*properties)) | {
         "kinds": [identity.settings["kinds"] for identity in identities],
         "format": _FORMAT,
@@ -136,18 +137,22 @@ class Parts:
                 f" {written('resume', True)}, or delete that folder"
             )
         if num_finished:
-            # A property that the folder does not store counts as a difference.
-            earlier_description = dict.fromkeys(description, "none") | self._job()
-            check_same(
-                f"The parts in {str(self.folder)!r} are of another job",
-                Identity.of_settings(earlier_description),
-                Identity.of_settings(description),
-                remedy="; delete that folder, or pass the same arguments",
-            )
+            self._check_same_job(description)
         self._has_begun = True
         if not num_finished:
             with replacing(self.folder / _JOB) as temporary:
                 temporary.write_text(json.dumps(description), encoding="utf-8")
+
+    def _check_same_job(self, description: Mapping[str, Any]) -> None:
+        """Raise ValueError if the finished parts are those of a job with another description."""
+        # A property that the folder does not store counts as a difference.
+        earlier_description = dict.fromkeys(description, "none") | self._job()
+        check_same(
+            f"The parts in {str(self.folder)!r} are of another job",
+            Identity.of_settings(earlier_description),
+            Identity.of_settings(description),
+            remedy="; delete that folder, or pass the same arguments",
+        )
 
     def _acquire_lock(self) -> None:
         """Create the folder and lock it. Raise ValueError if another process has locked it."""
@@ -183,6 +188,7 @@ class Parts:
         remaining = iter(parts)
         for split in self.job.run(self.images, [self.ranges[part] for part in parts]):
             self.put(next(remaining), *self.job.dnas_and_share(split))
+            # Free the counts before the next part is measured.
             del split
 
     def put(self, part: int, dnas: Mapping[str, DNA | bytes], share: Share) -> None:

@@ -27,13 +27,16 @@ MOST_PAIRS = 1_000
 def pixels_of_pairs(sides: Sides, k: int, a: Measured) -> PixelDifferences | None:
     """Compare the pixels of the first side and of side ``k``, pair by pair.
 
+    If there are more than 1,000 pairs, a random sample of 1,000 pairs is compared.
+
     Args:
         sides: The opened sides, which need not be pairs.
         k: Number of the second side.
         a: Measured values of the first side. Only images whose partners can be read have values.
 
     Returns:
-        The differences. None if the sides are not pairs, or their images are neither grey nor RGB.
+        The differences. None if the sides are not pairs, if a side is a DNA or a stream, or if the images are neither
+        grey nor RGB.
 
     """
     images_a = sides.images[0]
@@ -44,8 +47,9 @@ def pixels_of_pairs(sides: Sides, k: int, a: Measured) -> PixelDifferences | Non
     if not isinstance(images_a, ImageSource) or not isinstance(images_b, ImageSource):
         return None
     partner = partners(images_a, images_b, pairs)
-    chosen = sorted(shuffled(len(a.numbers))[:MOST_PAIRS])
-    numbers = [a.numbers[row] for row in chosen]
+    sample = shuffled(len(a.numbers))[:MOST_PAIRS]
+    # Decode the images in the order of their source.
+    numbers = [a.numbers[row] for row in sorted(sample)]
     reading = sides.plan.arguments.reading or Reading()
     pairs_of_pixels = _decoded_pairs((images_a, images_b), numbers, partner, sides.extractor.image_channels, reading)
     return compare_pixels(pairs_of_pixels, num_total=len(a.numbers))
@@ -68,10 +72,10 @@ def _decoded_pairs(
         reading: Options for reading, with the callback for the progress.
 
     """
-    a, b = images
-    for done, number in enumerate(numbers, 1):
-        of_a = as_bytes(a.decode(number, channels).pixels)
-        of_b = as_bytes(b.decode(partner[number], channels).pixels)
+    images_a, images_b = images
+    for num_done, number in enumerate(numbers, 1):
+        pixels_a = as_bytes(images_a.decode(number, channels).pixels)
+        pixels_b = as_bytes(images_b.decode(partner[number], channels).pixels)
         if reading.progress is not None:
-            reading.progress(LABEL, done, len(numbers))
-        yield np.ascontiguousarray(of_a), np.ascontiguousarray(of_b)
+            reading.progress(LABEL, num_done, len(numbers))
+        yield np.ascontiguousarray(pixels_a), np.ascontiguousarray(pixels_b)

@@ -71,14 +71,12 @@ def make_plan(
 
     """
     averaging = averaging_of(network, **arguments.averaging)
-    neurons = network.neurons
-    has_properties = False
-    if averaging.is_plain:
-        network_neurons = without_properties(network.neurons)
-        if network_neurons is not None:
-            neurons = network_neurons
-            has_properties = True
-    plan = Plan(arguments, distances, neurons, has_properties, averaging)
+    # With neuron weights, image properties are compared like all other neurons.
+    network_neurons = without_properties(network.neurons) if averaging.is_plain else None
+    if network_neurons is None:
+        plan = Plan(arguments, distances, network.neurons, has_properties=False, averaging=averaging)
+    else:
+        plan = Plan(arguments, distances, network_neurons, has_properties=True, averaging=averaging)
     images = [side for side in sides if not isinstance(side, DNA)]
     if not distances or not images:
         return plan
@@ -86,7 +84,7 @@ def make_plan(
     have_tests = len(images) > 1 and not isinstance(sides[0], DNA)
     fd_plans = _plans_of_fd(plan, images, noun_of(network), have_tests=have_tests)
     layers = _layers_of_features(plan, fd_plans)
-    rows = {"features": SpatialMeans(neurons, sorted(layers))} if layers else {}
+    rows = {"features": SpatialMeans(plan.neurons, sorted(layers))} if layers else {}
     has_causes = _can_have_causes(plan, images, sides)
     plan = replace(plan, has_causes=has_causes, fd_plans=fd_plans, rows=rows)
     if not have_tests or not _can_have_outliers(plan):
@@ -235,10 +233,15 @@ def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> Fold
         kept.
 
     """
-    if record.folded is None or (record.kinds and not record.by_image):
+    if record.folded is None:
         return None
+    folds = (a.folds, b.folds)
     if not record.by_image:
-        return record.folded(a.input_of(record), b.input_of(record), (a.folds, b.folds))
+        compares_dnas = bool(record.kinds)
+        if compares_dnas:
+            # The evidence needs only the folds of the DNAs.
+            return None
+        return record.folded(a.input_of(record), b.input_of(record), folds)
     if record.name not in plan.fd_plans or (a.folds is None and b.folds is None):
         return None
     inputs: list[Any] = []
@@ -248,4 +251,4 @@ def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> Fold
     # Comparisons by class and of versions keep no values of single images.
     if any(value is None for value in inputs):
         return None
-    return record.folded(*inputs, (a.folds, b.folds), plan.fd_plans[record.name])
+    return record.folded(*inputs, folds, plan.fd_plans[record.name])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import distributed as dist
@@ -63,22 +63,28 @@ def in_step(shared: bool = True) -> Iterator[None]:
     if not shared or not _several():
         yield
         return
-    outermost = _step is None
-    step = _step = _step or _Step()
+    is_outermost = _step is None
+    if _step is None:
+        _step = _Step()
+    step = _step
     try:
         yield
-        if outermost:
+        if is_outermost:
+            # Wait until all processes have ended the step, and raise the error of a process that fails.
             gather(None)
     except _OtherFailedError:
+        # This raises the error of the process that failed.
         gather(None)
         raise
     except Exception as err:
-        if not hasattr(err, "from_rank"):
+        # All processes have the errors with a rank. An error of this process is sent to the others.
+        is_of_this_process = not hasattr(err, "from_rank")
+        if is_of_this_process:
             step.fail()
             _exchange(None, err)
         raise
     finally:
-        if outermost:
+        if is_outermost:
             _step = None
 
 
@@ -104,8 +110,10 @@ def joined(report: Callable[[Exception], None]) -> Iterator[None]:
         with in_step():
             yield
     except Exception as err:
+        # An error without a rank was not raised in all processes, for example if another process has ended.
         origin = getattr(err, "from_rank", None)
-        if origin == rank() or (origin is None and _first_to_report()):
+        is_reporter = _first_to_report() if origin is None else origin == rank()
+        if is_reporter:
             report(err)
         if origin is not None:
             # torchrun kills all processes when one exits. Wait until the error is reported, so that each process exits
@@ -204,21 +212,33 @@ def _exchange(value: _T, error: Exception | None) -> list[_T]:
 
     """
     exchanged: list[Any] = [None] * world_size()
+    own_failure = None if error is None else _Failure.of(error)
     try:
-        dist.all_gather_object(exchanged, (value, error and _Failure.of(error)))
+        dist.all_gather_object(exchanged, (value, own_failure))
     except RuntimeError as err:
         if error is not None:
             raise error from error.__cause__
         raise RuntimeError(f"Another process has ended before its work was done ({err})") from err
-    failures = {number: failure for number, (_, failure) in enumerate(exchanged) if failure}
+    failures = {number: failure for number, (_, failure) in enumerate(exchanged) if failure is not None}
     if failures:
-        first_rank, failure = next(iter(failures.items()))
-        all_failed_alike = len(failures) == world_size() and len(set(failures.values())) == 1
-        message = failure.message if all_failed_alike else f"rank {first_rank}: {failure.message}"
-        raised = failure.kind(message)
-        raised.from_rank = first_rank
-        raise raised from error
+        raise _error_of(failures) from error
     return [value for value, _ in exchanged]
+
+
+def _error_of(failures: Mapping[int, _Failure]) -> Exception:
+    """Return the error of the lowest rank, with its rank as the attribute ``from_rank``.
+
+    Args:
+        failures: Failure of each process that has failed, by its rank.
+
+    """
+    first_rank = min(failures)
+    failure = failures[first_rank]
+    all_failed_alike = len(failures) == world_size() and len(set(failures.values())) == 1
+    message = failure.message if all_failed_alike else f"rank {first_rank}: {failure.message}"
+    error: Any = failure.kind(message)
+    error.from_rank = first_rank
+    return cast("Exception", error)
 
 
 def _first_to_report() -> bool:

@@ -105,16 +105,16 @@ class Sides:
         """
         if record.folded is None:
             return False, False
-        of_both_sides = [self._most_folds(0), self._most_folds(k)]
-        num_folds = [count for count in of_both_sides if count is not None]
-        if not num_folds or min(num_folds) < LEAST_FOLDS:
+        folds_of_both_sides = [self._most_folds(0), self._most_folds(k)]
+        known_folds = [num_folds for num_folds in folds_of_both_sides if num_folds is not None]
+        if not known_folds or min(known_folds) < LEAST_FOLDS:
             return False, False
-        has_folds_of_both = len(num_folds) == 2
+        have_both_folds = len(known_folds) == 2
         fd_plan = self.plan.fd_plans.get(record.name)
         if fd_plan is None:
-            return has_folds_of_both, True
+            return have_both_folds, True
         all_layers_are_debiased = set(fd_plan.debiased) == set(fd_plan.neurons)
-        return has_folds_of_both and fd_plan.tested, all_layers_are_debiased
+        return have_both_folds and fd_plan.tested, all_layers_are_debiased
 
     def _most_folds(self, k: int) -> int | None:
         """Return the largest number of folds with images that a side can have; None for a side without folds."""
@@ -183,20 +183,24 @@ class Sides:
             ValueError: If no pair could be read on all sides.
 
         """
+        # Images and job of each distinct side.
         sides: dict[object, tuple[ImageSource, Job]] = {}
         for key, images, job in zip(self.keys, self.images, self.jobs, strict=True):
             if isinstance(images, ImageSource):
                 sides[key] = (images, job)
         measured = {key: self._measure(job, images) for key, (images, job) in sides.items()}
         # For each side, the pair that each image belongs to.
-        pair_of_image = {key: keys_of_pairs(images, pairs) for key, (images, _) in sides.items()}
-        readable_pairs = [{pair_of_image[key][number] for number in measured[key].numbers} for key in sides]
+        pairs_of_images = {key: keys_of_pairs(images, pairs) for key, (images, _) in sides.items()}
+        readable_pairs: list[set[object]] = []
+        for key, side in measured.items():
+            readable_pairs.append({pairs_of_images[key][number] for number in side.numbers})
+        # Pairs of which all images could be read.
         whole_pairs = set.intersection(*readable_pairs)
         if not whole_pairs:
             lines = [line for side in measured.values() for line in side.unreadable]
             raise ValueError(f"No pair could be read on both sides; the first that could not: {lines[0]}")
         for key, (images, job) in sides.items():
-            numbers = [number for number, pair in enumerate(pair_of_image[key]) if pair in whole_pairs]
+            numbers = [number for number, pair in enumerate(pairs_of_images[key]) if pair in whole_pairs]
             measured[key] = self._with_whole_pairs(measured[key], images, job, numbers)
         return measured
 
@@ -286,11 +290,38 @@ def plan_sides(
         if not images:
             return _plan_dnas(dnas, arguments, distances)
         kinds = kinds_for(distances)
+    sides = _plan_jobs(opened, arguments, folding, distances, kinds, with_properties=with_properties)
+    if distances:
+        sides.check_enough(distances[0])
+    return sides
+
+
+def _plan_jobs(
+    opened: Sequence[Images | DNA],
+    arguments: Arguments,
+    folding: _Folding,
+    distances: Sequence[Distance],
+    kinds: Sequence[Kind],
+    *,
+    with_properties: bool,
+) -> Sides:
+    """Build the extractor, and prepare the job of each side.
+
+    Args:
+        opened: The opened sides. If there are none, images are opened later.
+        arguments: The arguments, with one network.
+        folding: Assignment of the images to folds.
+        distances: Distances that all sides support; empty if only DNAs are made.
+        kinds: Kinds of DNA to make from images.
+        with_properties: Whether to measure image properties, too, see :func:`open_sides`.
+
+    """
     setup = _set_up(opened, arguments, distances, kinds, with_properties=with_properties)
-    for source in images:
-        check_channels(source, setup.extractor.image_channels)
+    for side in opened:
+        if not isinstance(side, DNA):
+            check_channels(side, setup.extractor.image_channels)
     plan = make_plan(arguments, distances, opened, setup.extractor)
-    are_two_image_sets = len(opened) == 2 and not dnas
+    are_two_image_sets = len(opened) == 2 and not setup.dnas
     job = _job(plan, setup, kinds, folding.num_folds, with_bands=with_properties and are_two_image_sets)
     jobs = []
     keys = []
@@ -300,10 +331,7 @@ def plan_sides(
     # The DNAs of the set-up have the layers and ranges of the job.
     fitted_dnas = iter(setup.dnas)
     fitted = [next(fitted_dnas) if isinstance(side, DNA) else side for side in opened]
-    result = Sides(plan, fitted, jobs or [job], keys)
-    if distances:
-        result.check_enough(distances[0])
-    return result
+    return Sides(plan, fitted, jobs or [job], keys)
 
 
 def _without_folds(side: Images | DNA) -> Images | DNA:
@@ -352,10 +380,10 @@ def check_arguments(arguments: Arguments) -> None:
     check_confidence(arguments.confidence)
     if arguments.num_bins is not None:
         check_num_bins(arguments.num_bins)
-    has_folds = arguments.num_folds is not None
-    has_groups = arguments.groups is not None
     if arguments.num_folds is not None:
         check_num_folds(arguments.num_folds)
+    has_folds = arguments.num_folds is not None
+    has_groups = arguments.groups is not None
     if arguments.pairs and not has_folds:
         raise ValueError(
             f"{argument('pairs')} can't be combined with {written('num_folds', None)}, since pairs make the folds"
@@ -498,7 +526,9 @@ def _extractor_of_rows(arguments: Arguments, opened: Sequence[Images | DNA]) -> 
     for width in widths:
         if width != widths[0]:
             raise ValueError(f"Embeddings have {widths[0]} and {width} columns; pass both of one model")
-    options = {"feature": dnas[0].extractor if dnas else "", **given_arguments(arguments.feature)}
+    options = given_arguments(arguments.feature)
+    if dnas:
+        options.setdefault("feature", dnas[0].extractor)
     return DNAExtractor(**options, inputs="any", example=torch.zeros(2, widths[0]))
 
 
@@ -518,10 +548,7 @@ def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Image
 
     """
     check_arguments(arguments)
-    for side in sides:
-        if isinstance(side, nn.Module):
-            name = type(side).__name__
-            raise TypeError(f"Expected sets of images, but got a {name}; a network is the argument `feature`")
+    _check_no_networks(sides)
     distinct_sources: list[Source | DNA] = []
     # Index of each side in the distinct sources.
     indices: list[int] = []
@@ -532,8 +559,21 @@ def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Image
         indices.append(index)
     opened = _opened(distinct_sources, arguments)
     # Two paths may lead to the same images, such as those of a folder with and without a slash at the end.
-    first_equal = [next(earlier for earlier in opened if are_same(earlier, side)) for side in opened]
-    return [first_equal[index] for index in indices]
+    without_copies = [_first_equal(side, opened) for side in opened]
+    return [without_copies[index] for index in indices]
+
+
+def _check_no_networks(sides: Sequence[object]) -> None:
+    """Raise TypeError if a network is given in place of images."""
+    for side in sides:
+        if isinstance(side, nn.Module):
+            name = type(side).__name__
+            raise TypeError(f"Expected sets of images, but got a {name}; a network is the argument `feature`")
+
+
+def _first_equal(side: Images | DNA, opened: Sequence[Images | DNA]) -> Images | DNA:
+    """Return the first of the opened sides that is the same as this side, which is one of them."""
+    return next(earlier for earlier in opened if are_same(earlier, side))
 
 
 def _index_of(side: object, sources: Sequence[object]) -> int:
@@ -552,10 +592,7 @@ def _is_given_again(earlier: object, later: object) -> bool:
 
 
 def _opened(sources: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
-    """Open images and load DNAs.
-
-    FID statistics do not store the network and layer that they are from. They get the names of the first other DNA.
-    """
+    """Open images, and load DNAs with the layers of the arguments."""
     layers = arguments.layers
     values = _with_loaded_dnas(sources, arguments)
     example = example_of(arguments, [value for value in values if isinstance(value, DNA)])
@@ -567,6 +604,14 @@ def _opened(sources: Sequence[Source | DNA], arguments: Arguments) -> list[Image
             opened.append(value)
         else:
             opened.append(value.select(layers))
+    return _with_names(opened)
+
+
+def _with_names(opened: list[Images | DNA]) -> list[Images | DNA]:
+    """Return the sides, with the names of network and layer in FID statistics, which do not store them.
+
+    The names are those of the first other DNA. Without another DNA, the sides are returned unchanged.
+    """
     named_dna = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
     if named_dna is None:
         return opened

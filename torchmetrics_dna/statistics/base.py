@@ -173,6 +173,7 @@ class Statistic(ABC):
                 state[name] = _reduced(torch.stack(gathered), field)
             return
         names_of_maxima = [name for name, field in fields.items() if field.reduction == "max"]
+        # Tensors with a function as their reduction can be added, too, once the states are aligned.
         names_of_sums = [name for name in fields if name not in names_of_maxima]
         if names_of_maxima:
             _all_reduce_in_state(state, names_of_maxima, dist.ReduceOp.MAX, group)
@@ -298,8 +299,8 @@ class DNAStatistic(Statistic, Generic[_D]):
         if self.num_folds is None:
             return whole
         folds = []
-        for numbers, num_images in zip(self.numbers(state).folds, images_of_folds, strict=True):
-            folds.append(self.fold_of(whole, numbers, num_images))
+        for values_of_fold, num_images in zip(self.numbers(state).folds, images_of_folds, strict=True):
+            folds.append(self.fold_of(whole, values_of_fold, num_images))
         return replace(whole, folds=tuple(folds))
 
     @abstractmethod

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # Modulus of the hash: the Mersenne prime 2**31 - 1.
 _PRIME = 2_147_483_647
+# Multipliers of the hash. They are those of random number generators with this modulus (Lehmer generators).
+_TENSOR_MULTIPLIER = 16_807
+_SUM_MULTIPLIER = 48_271
+_HASH_MULTIPLIER = 69_621
 # Approximate number of values that are sampled from a large image, so that hashing takes about a millisecond.
 _PIXELS = 2**18
 
@@ -75,6 +79,7 @@ def group_folds(groups: Sequence[Hashable], num_folds: int) -> Tensor:
 
 
 def _fold_of_group(group: Hashable, num_folds: int) -> int:
+    """Return the fold of a group, from a digest of its name."""
     # The text of a tensor would contain its device.
     name = str(group.tolist() if isinstance(group, Tensor) else group)
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).digest()
@@ -105,7 +110,8 @@ def content_folds(imgs: Any, num_folds: int, of_images: bool = True) -> Tensor:
     for tensor in tensors:
         values = tensor.cpu() if lacks_float64(tensor.device) else tensor
         hashed_values = _levels(values) if of_images else [_bits(values)]
-        hashes = (hashes * 16_807 + _hashed(hashed_values)) % _PRIME
+        hashes = (hashes * _TENSOR_MULTIPLIER + _hashed(hashed_values)) % _PRIME
+    # The last three digits of a hash have no effect on the fold.
     folds: Tensor = (hashes // 1_000 % num_folds).cpu()
     return folds
 
@@ -120,8 +126,8 @@ def _hashed(tensors: Sequence[Tensor]) -> Tensor:
         # Sums are below 2^53, so they are exact.
         sums = [tensor[i].flatten().double() @ places for tensor in tensors]
         total = torch.stack(sums).sum().long()
-        hashes.append(total % _PRIME * 48_271 % _PRIME)
-    return torch.stack(hashes) * 69_621 % _PRIME
+        hashes.append(total % _PRIME * _SUM_MULTIPLIER % _PRIME)
+    return torch.stack(hashes) * _HASH_MULTIPLIER % _PRIME
 
 
 @lru_cache(maxsize=4)

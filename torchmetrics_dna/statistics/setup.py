@@ -103,24 +103,34 @@ def set_up(
     extractor = _extractor(feature, layers, named_dnas, default, to_gpu)
     if with_properties:
         extractor = extractor.with_properties()
-    origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
-    dnas = [named(dna, extractor.neurons, **origin) for dna in dnas]
-    for dna in dnas:
-        check_made_by(dna, extractor)
-    dnas = [dna.restrict(extractor.neurons) for dna in dnas]
+    fitted_dnas = _fitted(dnas, extractor)
     given_ranges: ActivationRanges | str | None = None
     if ranges is not None:
         given_ranges = extractor.resolve_ranges(ranges) or "auto"
     if isinstance(given_ranges, ActivationRanges):
-        dnas = [_with_missing_ranges(dna, given_ranges) for dna in dnas]
-    chosen_ranges = _agree_on_ranges(given_ranges, dnas)
+        fitted_dnas = [_with_missing_ranges(dna, given_ranges) for dna in fitted_dnas]
+    chosen_ranges = _agree_on_ranges(given_ranges, fitted_dnas)
     if chosen_ranges is None and histograms:
         chosen_ranges = extractor.resolve_ranges()
-    return Setup(extractor, bins, chosen_ranges or "auto", tuple(dnas))
+    return Setup(extractor, bins, chosen_ranges or "auto", tuple(fitted_dnas))
+
+
+def _fitted(dnas: Sequence[DNA], extractor: DNAExtractor) -> list[DNA]:
+    """Return the DNAs with the layers of an extractor in its order, and with its name if they have none.
+
+    Raises:
+        ValueError: If a DNA was not made by the extractor.
+
+    """
+    origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
+    named_dnas = [named(dna, extractor.neurons, **origin) for dna in dnas]
+    for dna in named_dnas:
+        check_made_by(dna, extractor)
+    return [dna.restrict(extractor.neurons) for dna in named_dnas]
 
 
 def _with_missing_ranges(dna: DNA, ranges: ActivationRanges) -> DNA:
-    """Add ranges to a histogram from an official file, because such files do not contain ranges.
+    """Add ranges to a histogram from a file of vdna, because such files do not contain ranges.
 
     Other DNAs are returned unchanged.
     """
@@ -148,8 +158,8 @@ def _agree_on_ranges(ranges: ActivationRanges | str | None, dnas: Sequence[DNA])
     for label in labels[1:]:
         if label != labels[0]:
             raise ValueError(
-                f"{argument('ranges')} is {labels[0]}, but the given DNA was counted within {label}; leave"
-                f" {written('ranges')} out to take these"
+                f"{argument('ranges')} is {labels[0]}, but the given DNA was counted within {label};"
+                f" omit {written('ranges')} to take these"
             )
     return candidates[0]
 
@@ -194,7 +204,7 @@ def _extractor(
     layers = settings.pop("layers", layers)
     # A module stays on the device where the user has put it.
     if to_gpu and torch.cuda.is_available() and not isinstance(network, nn.Module):
-        settings = {"device": "cuda"} | settings
+        settings.setdefault("device", "cuda")
     if not dnas:
         return DNAExtractor(default if network is None else network, layers=layers, **settings)
     return _extractor_for(dnas[0], network, layers, settings)
@@ -249,7 +259,7 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
             )
     if bins_of_dnas:
         return bins_of_dnas[0]
-    return num_bins or DEFAULT_BINS
+    return DEFAULT_BINS if num_bins is None else num_bins
 
 
 def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
@@ -268,8 +278,9 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
     arguments = {name: preparation[name] for name in _ARGUMENTS if preparation.get(name) is not None}
     if "input_size" in arguments:
         arguments["input_size"] = tuple(arguments["input_size"])
-    # If the size is missing, images were not resized, or the file is an official one, which does not contain the size.
-    if "input_size" not in arguments or arguments.get("resize") not in RESIZES:
+    # If the size is missing, images were not resized, or the file is one of vdna, which does not contain the size.
+    has_known_resize = "input_size" in arguments and arguments.get("resize") in RESIZES
+    if not has_known_resize:
         arguments.pop("resize", None)
     arguments |= settings
     try:
@@ -283,13 +294,15 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
 def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
     """Raise ValueError if extractor, weights or preparation of a DNA differ from those of an extractor.
 
-    Values that the DNA does not store are not compared.
+    This includes the version of the definitions of image properties. Values that the DNA does not store are not
+    compared.
     """
-    version = (dna.preparation or {}).get("properties", VERSION)
-    if version != VERSION and extractor.has_properties:
+    preparation = dna.preparation or {}
+    version_of_properties = preparation.get("properties", VERSION)
+    if version_of_properties != VERSION and extractor.has_properties:
         raise ValueError(
-            f"The DNA has image properties by version {version} of their definitions, but this release measures by"
-            f" version {VERSION}; make the DNA again"
+            f"The DNA has image properties by version {version_of_properties} of their definitions, but this release"
+            f" measures by version {VERSION}; make the DNA again"
         )
     check_same(
         f"The given DNA and {written('feature')} don't fit",
