@@ -87,7 +87,7 @@ CASES: dict[str, tuple[str, int, str, Callable[[], Any], str]] = {
     "classes of a published metric": (
         "compare a b --by folder --metrics fid",
         2,
-        "Option --by is for metrics of one network, but got 'fid'; leave --by out, or pass --feature inception_fid and",
+        "Option --by is for metrics of one network, but got 'fid'; omit --by, or pass --feature inception_fid and",
         lambda: compare(NOISE, NOISE, by="folder", metrics=["fid"]),
         "omit `by`, or pass `feature='inception_fid'` and",
     ),
@@ -101,7 +101,7 @@ CASES: dict[str, tuple[str, int, str, Callable[[], Any], str]] = {
     "bins of a DNA": (
         "compare a.dna.npz b --num-bins 7",
         2,
-        "Option --num-bins is 7, but the given DNA has 1000 bins; leave --num-bins out to take these",
+        "Option --num-bins is 7, but the given DNA has 1000 bins; omit --num-bins to take these",
         lambda: compare(make_dna(NOISE, **NETWORK), NOISE, num_bins=7),
         "Argument `num_bins` is 7, but the given DNA has 1000 bins; omit `num_bins` to take these",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,17 +126,13 @@ def compare(
     are_two_sets = opened.is_one and by is None
     gates: list[Gate] = []
     try:
-        gates = gates_of(_comparisons_by_name(opened, result), level, limits)
+        gates += gates_of(_comparisons_by_name(opened, result), level, limits)
         if gates:
             gates += gate_of_reading(result.unreadable, options["reading"])
     finally:
         # If a gate can't decide, the result is still written before the error ends the command.
         write(document_of(result, gallery, gates=gates), result_format, output)
-        if are_two_sets:
-            _print_notices(result)
-        if by is not None:
-            _print_classes_of_one_set(result)
-        print_unreadable(result.unreadable)
+        _print_remarks(result, are_two_sets=are_two_sets, by_class=by is not None)
         _draw(result, plot)
         if are_two_sets and result_format is TEXT:
             _suggest_commands(result, a, b, options, opened.networks[0].images)
@@ -198,17 +194,22 @@ def _comparisons_by_name(opened: Opened, result: Any) -> dict[str, Comparison]:
 
 def _check_drawn(opened: Opened) -> None:
     """Raise ValueError if no distance of two sets can be drawn."""
-    records = [record for sides in opened.networks for record in sides.plan.distances]
-    can_be_drawn = [record.granularity != "set" and not record.layer for record in records]
+    distances = [distance for sides in opened.networks for distance in sides.plan.distances]
+    # A figure has one value per layer, so it needs a distance of all layers.
+    can_be_drawn = [distance.granularity != "set" and not distance.layer for distance in distances]
     if not any(can_be_drawn):
-        listed = ", ".join(record.name for record in records)
+        listed = ", ".join(distance.name for distance in distances)
         raise ValueError(f"Option --plot draws distances of neurons or layers, such as dna-emd, but got {listed} alone")
 
 
-def _print_notices(result: Comparison) -> None:
-    """Print on stderr the notices of a comparison of two sets."""
-    for notice in result.notices:
-        talk.print(f"{notice}.")
+def _print_remarks(result: Any, *, are_two_sets: bool, by_class: bool) -> None:
+    """Print on stderr the notices about two sets, the classes that only one set has, and the unreadable images."""
+    if are_two_sets:
+        for notice in result.notices:
+            talk.print(f"{notice}.")
+    if by_class:
+        _print_classes_of_one_set(result)
+    print_unreadable(result.unreadable)
 
 
 def _print_classes_of_one_set(result: ClassComparisons) -> None:
@@ -219,12 +220,12 @@ def _print_classes_of_one_set(result: ClassComparisons) -> None:
             talk.print(f"Classes that only {side} has ({len(names)}): {', '.join(shown_names)}.")
 
 
-def _draw(compared: Any, plot: Path | None) -> None:
+def _draw(result: Any, plot: Path | None) -> None:
     """Draw the result to a file, if one was requested. Only the first process draws."""
     from torchmetrics_dna.jobs.processes import rank as process_rank
 
     if plot is not None and process_rank() == 0:
-        compared.plot().savefig(plot)
+        result.plot().savefig(plot)
         talk.print(f"The figure is in {plot}")
 
 
@@ -257,10 +258,32 @@ def _compare_all(
     from torchmetrics_dna.comparisons import matrix
     from torchmetrics_dna.reporting.build import document_of
 
+    options_of_matrix = _options_of_matrix(options, other_options, signature(matrix).parameters)
+    with o.showing_progress(options_of_matrix, skips_unreadable=True) as options_with_progress:
+        distances = matrix(paths, distributed=PROCESSES > 1, **options_with_progress)
+    write(document_of(distances), form, output)
+    print_unreadable(distances.unreadable)
+    _draw(distances, plot)
+
+
+def _options_of_matrix(
+    options: dict[str, Any], other_options: dict[str, Any], accepted_names: Collection[str]
+) -> dict[str, Any]:
+    """Return the shared options that a matrix accepts.
+
+    Args:
+        options: The shared options.
+        other_options: Options of ``compare`` that a matrix does not have.
+        accepted_names: Names of the options that a matrix accepts.
+
+    Raises:
+        ValueError: If an option is given that a matrix does not have.
+
+    """
     options_of_matrix: dict[str, Any] = {}
     unsupported = dict(other_options)
     for name, value in options.items():
-        if name in signature(matrix).parameters:
+        if name in accepted_names:
             options_of_matrix[name] = value
         elif value != o.USUAL[name]:
             unsupported[name] = value
@@ -268,11 +291,7 @@ def _compare_all(
         is_given = value is not None and value is not False
         if is_given:
             raise ValueError(f"{argument(name)} is for sets against one reference, but got --all")
-    with o.showing_progress(options_of_matrix, skips_unreadable=True) as options_with_progress:
-        distances = matrix(paths, distributed=PROCESSES > 1, **options_with_progress)
-    write(document_of(distances), form, output)
-    print_unreadable(distances.unreadable)
-    _draw(distances, plot)
+    return options_of_matrix
 
 
 @o.measures_images("num_folds")
@@ -374,30 +393,35 @@ def _suggest_commands(
     """
     from torchmetrics_dna.dna import DNA
 
-    if "dna-emd" not in result or not result["dna-emd"].value or isinstance(images[1], DNA):
+    has_difference = "dna-emd" in result and bool(result["dna-emd"].value)
+    # A page and a ranking need the images of B.
+    if not has_difference or isinstance(images[1], DNA):
         return
     # All images of B look like images of A, but they were compared as independent images.
     are_pairs = result.copies == result.num_images["b"]
-    more = ["--pairs", "name"] if are_pairs else ["-o", "page.html"]
-    comparing = shlex.join(["torchmetrics-dna", "compare", a, b, *more, *o.typed(options)])
+    further_options = ["--pairs", "name"] if are_pairs else ["-o", "page.html"]
+    command_to_compare = shlex.join(["torchmetrics-dna", "compare", a, b, *further_options, *o.typed(options)])
     if are_pairs:
-        suggestions = [f"To compare the {result.noun}s as pairs: {comparing}"]
+        suggestions = [f"To compare the {result.noun}s as pairs: {command_to_compare}"]
     else:
-        suggestions = _suggestions(result, images, comparing, _command_to_rank(result, a, b, options))
+        command_to_rank = _command_to_rank(result, a, b, options)
+        suggestions = _suggestions(result, images, command_to_compare, command_to_rank)
     if suggestions:
         talk.print("")
     for suggestion in suggestions:
         talk.print(suggestion, soft_wrap=True)
 
 
-def _suggestions(result: Comparison, images: Sequence[Images | DNA], comparing: str, ranking: str) -> list[str]:
+def _suggestions(
+    result: Comparison, images: Sequence[Images | DNA], command_to_compare: str, command_to_rank: str
+) -> list[str]:
     """Return the lines that suggest commands after a comparison of independent images.
 
     Args:
         result: The comparison.
         images: The opened sets A and B.
-        comparing: Command that writes a page.
-        ranking: Command that ranks the images of B; empty if there is none.
+        command_to_compare: Command that writes a page.
+        command_to_rank: Command that ranks the images of B; empty if there is none.
 
     """
     from torchmetrics_dna.dna import DNA
@@ -410,20 +434,23 @@ def _suggestions(result: Comparison, images: Sequence[Images | DNA], comparing: 
     # The histograms of a DNA do not show how far its images are apart, so there are no outlier scores.
     is_dna = isinstance(images[0], DNA)
     suggestions: list[str] = []
-    if result.differs is not False:
+    # Without a test, it is unknown whether the sets differ.
+    may_differ = result.differs is not False
+    if may_differ:
         if has_page:
-            suggestions.append(f"To see the differences {place}: {comparing}")
-        if ranking and is_dna:
-            suggestions.append(f"To order the {noun}s of B by their distance from A: {ranking}")
-        elif ranking:
-            suggestions.append(f"To find outliers in B: {ranking}")
+            suggestions.append(f"To see the differences {place}: {command_to_compare}")
+        if command_to_rank and is_dna:
+            suggestions.append(f"To order the {noun}s of B by their distance from A: {command_to_rank}")
+        elif command_to_rank:
+            suggestions.append(f"To find outliers in B: {command_to_rank}")
         return suggestions
-    if result.outliers is not None and result.outliers.flagged_names:
-        if has_page:
-            suggestions.append(f"To see these {noun}s {place}: {comparing}")
-        return suggestions
-    if ranking and result.outliers is None and not is_dna:
-        suggestions.append(f"A comparison hardly detects a small number of outliers. To find them in B: {ranking}")
+    if result.outliers is None:
+        if command_to_rank and not is_dna:
+            suggestions.append(
+                f"A comparison hardly detects a small number of outliers. To find them in B: {command_to_rank}"
+            )
+    elif result.outliers.flagged_names and has_page:
+        suggestions.append(f"To see these {noun}s {place}: {command_to_compare}")
     return suggestions
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images.reading import Progress as Report
 
-# Suffixes of figures that matplotlib writes.
+# Suffixes of figures that matplotlib writes, and of pages and tables.
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _DOCUMENTS = (".html", ".htm", ".json", ".csv", ".md", ".tex", ".txt")
 # Seconds between two lines of progress, if stderr is no terminal.
@@ -95,8 +95,8 @@ def _lines() -> Report:
         now = monotonic()
         if done == total or now >= last_reported.setdefault(source, now) + _EVERY:
             last_reported[source] = now
-            far = "so far" if total is None else f"of {total:,}"
-            talk.print(f"{source}: {done:,} {far}{_SHARE}", soft_wrap=True)
+            goal = "so far" if total is None else f"of {total:,}"
+            talk.print(f"{source}: {done:,} {goal}{_SHARE}", soft_wrap=True)
 
     return report
 
@@ -137,12 +137,17 @@ def check_sources(*sources: str) -> None:
         if ":" in source:
             continue
         for path in expand(source):
-            if os.path.lexists(path):
-                continue
-            from torchmetrics_dna.dna.vdna_files import vdna_pair
-
-            if vdna_pair(path) is None:
+            if not _exists(path):
                 raise missing(path)
+
+
+def _exists(path: str) -> bool:
+    """Return whether a path exists, or is the common stem of two files of vdna that exist."""
+    if os.path.lexists(path):
+        return True
+    from torchmetrics_dna.dna.vdna_files import vdna_pair
+
+    return vdna_pair(path) is not None
 
 
 def check_output(path: Path | str, *suffixes: str) -> None:
@@ -221,25 +226,28 @@ def rich_table(
 
     """
     style: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0)} if compact else {}
-    result = Table(title=title, title_justify="left", **style)
+    table = Table(title=title, title_justify="left", **style)
     values_of_columns = list(zip(*rows, strict=True))
-    formatted_columns = []
+    texts_of_columns = []
     for header, values in zip(columns, values_of_columns, strict=True):
-        formatted_columns.append(_formatted(header, values))
-        # A column of counts may also hold texts.
-        are_counts = isinstance(values[0], int) and all(isinstance(value, (str, int)) for value in values)
-        alignment: JustifyMethod = "right" if are_counts else "left"
-        is_first = not result.columns
+        texts_of_columns.append(_formatted(header, values))
+        is_first = not table.columns
         # Long cells are wrapped, not cut.
-        result.add_column(header, justify=alignment, overflow="fold", no_wrap=compact and is_first)
-    formatted_rows = zip(*formatted_columns, strict=True)
-    for i, row in enumerate(formatted_rows):
+        table.add_column(header, justify=_alignment(values), overflow="fold", no_wrap=compact and is_first)
+    texts_of_rows = zip(*texts_of_columns, strict=True)
+    for i, texts in enumerate(texts_of_rows):
         cells: list[str | Text] = []
-        for j, text in enumerate(row):
+        for j, text in enumerate(texts):
             is_bold = (i, j) in bold
             cells.append(Text(visible(text), "bold") if is_bold else text)
-        result.add_row(*cells)
-    return result
+        table.add_row(*cells)
+    return table
+
+
+def _alignment(values: Sequence[Cell]) -> JustifyMethod:
+    """Return the alignment of a column: right for counts, among which there may be texts, and left for other cells."""
+    are_counts = isinstance(values[0], int) and all(isinstance(value, (str, int)) for value in values)
+    return "right" if are_counts else "left"
 
 
 def _formatted(header: str, values: Sequence[Cell]) -> list[str]:

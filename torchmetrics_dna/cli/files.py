@@ -66,16 +66,11 @@ def make(
     """Write the DNA of an image set to one file per kind of DNA."""
     check_sources(images)
     check_output(output, ".npz")
-    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.make import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
 
-    # A dictionary keeps each name once, in order.
-    kinds: list[Any] = list(dict.fromkeys(names_in(kind)))
-    for name in kinds:
-        if name not in get_args(Kind):
-            raise ValueError(f"Option --kind expected to be one of {', '.join(get_args(Kind))}, but got {name!r}")
+    kinds = _checked_kinds(kind)
     if len(kinds) > 1:
         for path in output_paths(output, kinds).values():
             check_output(path, ".npz")
@@ -94,6 +89,24 @@ def make(
             size = f": {path.stat().st_size / 1e6:.3g} MB" if isinstance(path, Path) else ""
             talk.print(f"{path}{size}")
     print_unreadable(unreadable)
+
+
+def _checked_kinds(text: str) -> list[Any]:
+    """Return the kinds of DNA in a text of names that are separated by commas, each once, in order.
+
+    Raises:
+        ValueError: If there is no such kind.
+
+    """
+    from torchmetrics_dna.dna.distances import Kind
+
+    allowed = get_args(Kind)
+    # A dictionary keeps each name once, in order.
+    kinds: list[Any] = list(dict.fromkeys(names_in(text)))
+    for kind in kinds:
+        if kind not in allowed:
+            raise ValueError(f"Option --kind expected to be one of {', '.join(allowed)}, but got {kind!r}")
+    return kinds
 
 
 def merge(files: Files, output: o.Written) -> None:
@@ -134,13 +147,14 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.dna.load import load_dna
     from torchmetrics_dna.dna.vdna import load_vdna
-    from torchmetrics_dna.dna.vdna_files import is_official
+    from torchmetrics_dna.dna.vdna_files import is_vdna_path
 
-    if is_official(file):
+    if is_vdna_path(file):
         converted = load_vdna(file, ranges)
         written = _save_own(converted, output)
     else:
         converted = load_dna(file, ranges)
+        # Two files of vdna are named by their common stem.
         save = _save_statistics if output.suffix == ".npz" else _save_vdna
         written = save(converted, output)
     talk.print(f"{written}: {converted!r}")
@@ -240,10 +254,10 @@ def _description(file: str) -> Document:
     noun = noun_of(description.get("extractor"))
     properties: list[list[str]] = []
     for key, value in description.items():
-        if key == "num_images":
-            properties.append([f"num {noun}s", in_words(value)])
-        elif key != "layers":
-            properties.append([key.replace("_", " "), in_words(value)])
+        # The layers have a table of their own.
+        if key != "layers":
+            name = f"num {noun}s" if key == "num_images" else key.replace("_", " ")
+            properties.append([name, in_words(value)])
     text = [listing(properties), "", rich_table(layers.header, layers.rows, layers.title)]
     tables = [Table(["property", "value"], properties), layers]
     return Document(lambda: description, lambda: records, [], tables, text)
@@ -260,27 +274,32 @@ def _extractors() -> Document:
         ranges = "packaged" if isinstance(preset.ranges, Path) else preset.ranges
         has_weights = is_here(preset.weights)
         has_ranges = ranges is not None and is_here(ranges)
-        downloaded = {"weights_here": has_weights, "ranges_here": has_ranges}
-        descriptions.append(_described(preset, ranges) | downloaded)
-        records.append(
-            {
-                "extractor": preset.name,
-                "layers": len(preset.neurons),
-                "neurons": sum(preset.neurons.values()),
-                "input": preset.input_size[0] if preset.input_size else None,
-                "weights": _place_with_mark(preset.weights, has_weights),
-                "ranges": _place_with_mark(ranges, has_ranges),
-                "licence": preset.licence,
-            }
-        )
+        on_this_machine = {"weights_here": has_weights, "ranges_here": has_ranges}
+        descriptions.append(_described(preset, ranges) | on_this_machine)
+        weights_in_table = _place_with_mark(preset.weights, has_weights)
+        ranges_in_table = _place_with_mark(ranges, has_ranges)
+        records.append(_record_of(preset, weights_in_table, ranges_in_table))
     table = Table(list(records[0]), [[*record.values()] for record in records], "Extractors")
     # The table fits into 80 columns only if it is compact.
     text = [rich_table(table.header, table.rows, table.title, compact=True)]
     return Document(lambda: descriptions, lambda: records, [], [table], text)
 
 
+def _record_of(preset: Preset, weights: str, ranges: str) -> dict[str, Any]:
+    """Return the row of a named extractor in the table, with short texts for its weights and ranges."""
+    return {
+        "extractor": preset.name,
+        "layers": len(preset.neurons),
+        "neurons": sum(preset.neurons.values()),
+        "input": preset.input_size[0] if preset.input_size else None,
+        "weights": weights,
+        "ranges": ranges,
+        "licence": preset.licence,
+    }
+
+
 def _described(preset: Preset, ranges: str | None) -> dict[str, Any]:
-    """Describe a named extractor in json types."""
+    """Return the description of a named extractor in json types; ``ranges`` is the source of its ranges."""
     return {
         "name": preset.name,
         "layers": dict(preset.neurons),

@@ -124,19 +124,18 @@ def check_gates(opened: Opened, limits: Limits) -> None:
 def _check_evidence(opened: Opened, k: int, limits: Limits) -> None:
     """Raise ValueError if set ``k`` can have no test or no interval, but a gate needs it."""
     have_tests: list[bool] = []
-    # Metrics whose higher values are better are no distances, so they have no limit.
     have_intervals: list[bool] = []
     for sides in opened.networks:
         for distance in sides.plan.distances:
             has_test, has_interval = sides.evidence_for(distance, k)
             have_tests.append(has_test)
+            # Metrics whose higher values are better are no distances, so they have no limit.
             if not distance.higher_is_better:
                 have_intervals.append(has_interval)
-    if limits["fail_unless_below"] is not None:
-        # The limit is that of the first distance.
-        can_have_interval = bool(have_intervals) and have_intervals[0]
-        if not can_have_interval:
-            raise ValueError(_NO_INTERVAL.format(opened.names[k]))
+    # The limit is that of the first distance.
+    has_interval_of_first = bool(have_intervals) and have_intervals[0]
+    if limits["fail_unless_below"] is not None and not has_interval_of_first:
+        raise ValueError(_NO_INTERVAL.format(opened.names[k]))
     if limits["fail_if_different"] is not None and not any(have_tests):
         raise ValueError(_NO_TEST.format(opened.names[k]))
 
@@ -223,12 +222,15 @@ def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: fl
 
     distance = _distance_of(compared)
     p_values = _p_values_below(compared, distance, limit)
-    values = {name: number(debiased_in_words(compared[name][distance].overall)) for name in compared}
+    statements: dict[str, str] = {}
+    for name, comparison in compared.items():
+        value = number(debiased_in_words(comparison[distance].overall))
+        statements[name] = f"debiased {distance} of {name} is {value}"
     failed: list[str] = []
     for name, p_value in p_values.items():
         if p_value > level:
             failed.append(
-                f"Failed: debiased {distance} of {name} is {values[name]}, not significantly below {limit:g}"
+                f"Failed: {statements[name]}, not significantly below {limit:g}"
                 f" ({p_figure(p_value, 'p')}, level {level:g})."
             )
     if failed:
@@ -237,10 +239,7 @@ def _judge_closeness(compared: Mapping[str, Comparison], limit: float, level: fl
     p_text = p_figure(p_values[least_certain], "p")
     if len(compared) > 1:
         p_text += f", the largest of {len(compared)}"
-    passed = (
-        f"Passed: debiased {distance} of {least_certain} is {values[least_certain]}, significantly below {limit:g}"
-        f" ({p_text}, level {level:g})."
-    )
+    passed = f"Passed: {statements[least_certain]}, significantly below {limit:g} ({p_text}, level {level:g})."
     return _Outcome(True, [passed])
 
 
@@ -343,16 +342,21 @@ def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
         ValueError: If some images are in the reference, or the images have no outlier scores.
 
     """
-    num_in_reference = 0
-    if ranking.own is not None and not ranking.is_alone:
-        num_in_reference = int(ranking.own.sum())
+    num_in_reference = _num_in_reference(ranking)
     if num_in_reference and ranking.outliers is not None:
         raise ValueError(
             f"Option --fail-if-outliers needs {ranking.noun}s that are not in the reference, but {num_in_reference:,}"
             f" of {len(ranking.names):,} are; without --reference, each is compared with the others"
         )
-    outcome = _outliers_of_sets({name: ranking.outliers}, ranking.noun)
+    outcome = _outcome_of_outliers({name: ranking.outliers}, ranking.noun)
     return Gate("--fail-if-outliers", 0, outcome.passed, outcome.lines)
+
+
+def _num_in_reference(ranking: Ranking) -> int:
+    """Return the number of ranked images that are in the reference; 0 if images are compared with each other."""
+    if ranking.own is None or ranking.is_alone:
+        return 0
+    return int(ranking.own.sum())
 
 
 def gate_of_reading(unreadable: Sequence[str], reading: Reading) -> list[Gate]:
@@ -372,10 +376,10 @@ def _judge_outliers(compared: Mapping[str, Comparison], _limit: float, _level: f
     """Check that no image is flagged as an outlier."""
     noun = next(iter(compared.values())).noun
     outliers_by_set = {name: comparison.outliers for name, comparison in compared.items()}
-    return _outliers_of_sets(outliers_by_set, noun)
+    return _outcome_of_outliers(outliers_by_set, noun)
 
 
-def _outliers_of_sets(outliers_by_set: Mapping[str, Outliers | None], noun: str) -> _Outcome:
+def _outcome_of_outliers(outliers_by_set: Mapping[str, Outliers | None], noun: str) -> _Outcome:
     """Check that no image of any set is flagged as an outlier.
 
     Args:

@@ -132,9 +132,9 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
         more: Names of the options that this command has in addition to those of all commands.
 
     """
-    # Only some commands have the option --on, which is the last of these.
-    of_machines = _OF_MACHINES[:-1]
-    names_of_command = {*_OF_ALL, *of_machines, *more}
+    names_of_command = {*_OF_ALL, *_OF_MACHINES, *more}
+    if "on" not in more:
+        names_of_command.remove("on")
     names = [name for name in FIELDS if name in names_of_command]
     # The help lists options in this order, so that those of a group follow each other.
     names.sort(key=lambda name: _GROUPS.index(FIELDS[name].metadata["group"]))
@@ -146,11 +146,7 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
 
         @wraps(command)
         def run(**options: Any) -> None:
-            if options.get("on") is not None:
-                options["device"] = _device_on_workers(options["device"])
-            for name, convert in _CONVERTERS.items():
-                if name in options:
-                    options[name] = convert(options[name])
+            _convert(options)
             feature = _pop_fields(options, Network)
             reading = Reading(**_pop_fields(options, Reading))
             command(feature=feature, reading=reading, **options)
@@ -159,6 +155,15 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
         return run
 
     return with_options
+
+
+def _convert(options: dict[str, Any]) -> None:
+    """Convert values from the command line to arguments of Python functions, in place."""
+    if options.get("on") is not None:
+        options["device"] = _device_on_workers(options["device"])
+    for name, convert in _CONVERTERS.items():
+        if name in options:
+            options[name] = convert(options[name])
 
 
 def _device_on_workers(device: str | None) -> str:
@@ -185,18 +190,25 @@ def _pop_fields(options: dict[str, Any], arguments: type[Network | Reading]) -> 
 def _parameter(name: str) -> Parameter:
     """Return the keyword-only parameter that typer reads as the option of a field."""
     field = FIELDS[name]
-    type_name = str(field.type).partition(" ")[0]
-    option_type: Any = _TYPES.get(name)
-    if option_type is None:
-        option_type = {"int": int, "float": float, "bool": bool}.get(type_name, str)
+    option_type = _type_of_option(name)
     if field.default is None:
         option_type = option_type | None
     spellings = []
     # Without an explicit spelling, typer would add a --no- form to a flag.
     if field.default is False:
         spellings.append(option_name(name))
-    shown = option(field.metadata["help"], *spellings, group=field.metadata["group"])
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[option_type, shown])
+    typer_option = option(field.metadata["help"], *spellings, group=field.metadata["group"])
+    annotation: Any = Annotated[option_type, typer_option]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
+
+
+def _type_of_option(name: str) -> Any:
+    """Return the type of values of the option of a field. Fields of other types than numbers and flags are texts."""
+    if name in _TYPES:
+        return _TYPES[name]
+    # The type of a field is written as a text, such as "int | None".
+    type_name = str(FIELDS[name].type).partition(" ")[0]
+    return {"int": int, "float": float, "bool": bool}.get(type_name, str)
 
 
 def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -> list[str]:
@@ -209,14 +221,14 @@ def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -
         command: Another command. If it is given, options that it does not have are left out.
 
     """
-    accepted = FIELDS if command is None else signature(command).parameters
+    accepted_names = FIELDS if command is None else signature(command).parameters
     values = options | vars(options["reading"]) | options["feature"]
     words: list[str] = []
     for name in FIELDS:
-        value = values[name]
-        if value == USUAL[name] or name in _OF_MACHINES or name not in accepted:
-            continue
-        words += typed_option(name, value)
+        changes_results = name not in _OF_MACHINES
+        is_default = values[name] == USUAL[name]
+        if name in accepted_names and changes_results and not is_default:
+            words += typed_option(name, values[name])
     return words
 
 

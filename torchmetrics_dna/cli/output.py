@@ -20,7 +20,8 @@ _Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore
 FormatOption = Annotated[
     _Names | None,
     o.output_option(
-        f"Format of the result: {', '.join(FORMATS)}. Default: by the file name, or text.",
+        f"Format of the result: {', '.join(FORMATS)}. The default depends on the ending of the output file. Without a"
+        " file, it is text.",
         "--format",
         metavar="FORMAT",
     ),
@@ -143,17 +144,22 @@ def _parts_of(result: Document) -> list[Any]:
 
 def _print(result: Document, form: Format, console: Console) -> None:
     """Print a result in a format."""
-    if form is JSON and form.render is not None:
+    if form.render is None:
+        for part in result.text or _parts_of(result):
+            _print_part(part, console)
+    elif form is JSON:
         # On a terminal, json is printed in colours.
         console.print_json(form.render(result), ensure_ascii=True)
-    elif form.render is None:
-        for part in result.text or _parts_of(result):
-            if isinstance(part, Table):
-                # Intervals would make the table too wide.
-                narrow = part.without("interval")
-                table = rich_table(narrow.header, narrow.rows, narrow.title, bold=narrow.bold)
-                console.print(table, *narrow.notes, sep="\n")
-            else:
-                console.print(part)
     elif not console.quiet:
         console.file.write(form.render(result))
+
+
+def _print_part(part: Any, console: Console) -> None:
+    """Print a sentence or a table of a result."""
+    if not isinstance(part, Table):
+        console.print(part)
+        return
+    # Intervals would make the table too wide.
+    narrow = part.without("interval")
+    table = rich_table(narrow.header, narrow.rows, narrow.title, bold=narrow.bold)
+    console.print(table, *narrow.notes, sep="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,14 +64,11 @@ def rank(
     sources = [images, reference] if reference else [images]
     check_sources(*sources)
     result_format = format_for(form, output)
-    if top is not None and worst is not None:
-        raise ValueError("Expected --top or --worst, but got both")
+    _check_number(top, worst)
     if fail_if_outliers and score not in (None, "outlier"):
         raise ValueError(f"Option --fail-if-outliers is for outlier scores, but got --score {score}")
-    # Without a reference and --nearest, the index holds IMAGES themselves.
-    if save_index is not None and nearest is None and reference is not None:
-        raise ValueError("Option --save-index needs --nearest, the images of the index")
-    _check_files(plot, maps, save_index)
+    _check_contact_sheet(plot, maps)
+    _check_index(save_index, nearest, reference)
     from torchmetrics_dna.images import open_source
     from torchmetrics_dna.images.paths import public
     from torchmetrics_dna.images.sets import indexed
@@ -92,11 +90,7 @@ def rank(
     )
     write(document, result_format, output)
     # Formats that people read contain the verdict already.
-    if not result_format.words:
-        _print_verdict(ranking)
-    for notice in ranking.notices:
-        talk.print(notice)
-    print_unreadable(ranking.unreadable)
+    _print_remarks(ranking, with_verdict=not result_format.words)
     num_drawn = worst if ranking.worst_first else top
     _write_files(ranking, save_index, plot, maps, num_drawn)
     if fail_if_outliers:
@@ -122,25 +116,47 @@ def _check_score(score: str | None, contrast: str | None, *, has_reference: bool
         raise ValueError("Option --reference is missing: --score and --contrast compare IMAGES with it")
 
 
-def _print_verdict(ranking: Ranking) -> None:
-    """Print the sentences on the outliers of a ranking, if there are any."""
-    if ranking.verdict:
+def _print_remarks(ranking: Ranking, *, with_verdict: bool) -> None:
+    """Print on stderr the notices of a ranking and the unreadable images, and first the verdict if it is requested."""
+    if with_verdict and ranking.verdict:
         talk.print(*ranking.verdict.splitlines(), sep="\n")
+    for notice in ranking.notices:
+        talk.print(notice)
+    print_unreadable(ranking.unreadable)
 
 
-def _check_files(plot: Path | None, maps: bool, save_index: Path | None) -> None:
-    """Check the names of the contact sheet and of the index, if they were requested.
+def _check_number(top: int | None, worst: int | None) -> None:
+    """Raise ValueError if both the best and the worst images are requested."""
+    if top is not None and worst is not None:
+        raise ValueError("Expected --top or --worst, but got both")
+
+
+def _check_contact_sheet(plot: Path | None, maps: bool) -> None:
+    """Check the options of the contact sheet.
 
     Raises:
-        ValueError: If a name has another suffix, or if maps are requested without a contact sheet.
+        ValueError: If the file has another suffix, or if maps are requested without a contact sheet.
 
     """
     if plot is not None:
         check_figure(plot)
     elif maps:
         raise ValueError("Option --maps needs --plot, the contact sheet that shows the maps")
-    if save_index is not None:
-        check_output(save_index, ".npz")
+
+
+def _check_index(save_index: Path | None, nearest: str | None, reference: str | None) -> None:
+    """Check the options of the index of the closest images.
+
+    Raises:
+        ValueError: If the file has another suffix, or if there are no images for the index.
+
+    """
+    if save_index is None:
+        return
+    # If there is neither --nearest nor a reference, the index holds the ranked images themselves.
+    if nearest is None and reference is not None:
+        raise ValueError("Option --save-index needs --nearest, the images of the index")
+    check_output(save_index, ".npz")
 
 
 def _write_files(
@@ -206,15 +222,16 @@ def monitor(
     if plot is not None:
         check_figure(plot)
     order: Order = "source" if in_order else "random"
-    results = monitor_images(reference, images, window=window, learn=learn, level=level, order=order, **options)
+    tested_windows = monitor_images(reference, images, window=window, learn=learn, level=level, order=order, **options)
     windows: list[Window] = []
     with writing_lines(result_format, output) as write_line:
-        for result in results:
-            if result.seed is not None and not windows:
-                _print_random_order(result.seed, images)
-            windows.append(result)
-            write_line(result.to_dict(), str(result))
-            if fail_if_changed and result.changed:
+        for tested_window in tested_windows:
+            is_first = not windows
+            if is_first and tested_window.seed is not None:
+                _print_random_order(tested_window.seed, images)
+            windows.append(tested_window)
+            write_line(tested_window.to_dict(), str(tested_window))
+            if fail_if_changed and tested_window.changed:
                 break
     noun = noun_of(options["feature"])
     if not windows:
@@ -230,15 +247,25 @@ def monitor(
             soft_wrap=True,
         )
     if plot is not None:
-        from torchmetrics_dna.plots import plot_monitor
-
-        plot_monitor(windows).savefig(plot)
-        talk.print(f"The windows are in {plot}")
+        _draw_windows(windows, plot)
     if fail_if_changed and final.changed:
-        # In a random order, the name of the last image would not tell when the change happened.
-        place = f"at {final.last}" if final.seed is None else f"in window {final.number}"
-        talk.print(f"Failed: a change was detected {place}.", soft_wrap=True)
+        _print_change(final)
         raise typer.Exit(1)
+
+
+def _draw_windows(windows: Sequence[Window], plot: Path) -> None:
+    """Draw all windows of a monitored stream to a file."""
+    from torchmetrics_dna.plots import plot_monitor
+
+    plot_monitor(windows).savefig(plot)
+    talk.print(f"The windows are in {plot}")
+
+
+def _print_change(window: Window) -> None:
+    """Print that a change was detected in a window."""
+    # In a random order, the name of the last image would not tell when the change happened.
+    place = f"at {window.last}" if window.seed is None else f"in window {window.number}"
+    talk.print(f"Failed: a change was detected {place}.", soft_wrap=True)
 
 
 def _print_random_order(seed: int, images: str) -> None:

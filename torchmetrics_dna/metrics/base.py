@@ -81,8 +81,8 @@ class ImageMetric(CheckedMetric):
         self._sides = tuple(sides)
         # True after a `reset` that kept real images, until the next `update` with real images.
         self._has_kept_real = False
-        # The version of the weights when the identity was last computed, and this identity.
-        self._cached_identity: tuple[Any, Identity] | None = None
+        # The version of the weights and the preparation when the identity was last computed, and this identity.
+        self._cached_identity: tuple[tuple[Any, str], Identity] | None = None
         self._settings: dict[str, Any] = {"metrics": type(self).__name__}
         # Settings that two states must share before they can be merged. Weights and preparation of images are compared
         # separately.
@@ -196,7 +196,8 @@ class ImageMetric(CheckedMetric):
         """
         if is_captured():
             keeps_rows = any(field.reduction == "cat" for field in self._statistic.fields.values())
-            if keeps_rows or getattr(self._statistic, "num_folds", None) is not None:
+            keeps_folds = getattr(self._statistic, "num_folds", None) is not None
+            if keeps_rows or keeps_folds:
                 raise RuntimeError(
                     f"A CUDA graph can't capture `update` of this {type(self).__name__}, in which the host takes part:"
                     " it keeps rows or folds of images; call `update` outside of the graph"
@@ -205,10 +206,6 @@ class ImageMetric(CheckedMetric):
 
     def _add(self, side: str, imgs: Inputs, keys: Tensor | None = None) -> None:
         """Add images to a side, without a device sync.
-
-        If the activations of the batch form a single group, they are added to the state itself. A copy would take as
-        long as the addition. The side is marked as incomplete during the addition. Several groups are added to a copy,
-        which then replaces the state.
 
         Args:
             side: Name of the side.
@@ -223,33 +220,52 @@ class ImageMetric(CheckedMetric):
         if side == "real":
             self._warn_of_kept_images()
         self._set_earlier_state_apart(side)
-        state = self._state(side)
-        identity_state = getattr(self, f"{side}_identity")
-        new_identity_state = _updated_identity_state(identity_state, identity)
-        state_size = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
+        new_identity_state = _updated_identity_state(getattr(self, f"{side}_identity"), identity)
         with torch.inference_mode():
-            groups = _grouped(self._parts_of(imgs), _ADDED_SIZE * state_size)
-            activations = next(groups, None)
-            is_one_group = activations is not None and len(activations) == count_of(imgs)
-            if is_one_group:
-                setattr(self, f"{side}_identity", incomplete(identity_state))
-            else:
-                state = copied(state)
-            begin = 0
-            while activations is not None:
-                end = begin + len(activations)
-                keys_of_group = None if keys is None else keys[begin:end]
-                try:
-                    self._statistic.add_(state, activations, keys_of_group)
-                except ValueError:
-                    # An activation is not finite, and the statistic has not changed the state.
-                    setattr(self, f"{side}_identity", identity_state)
-                    raise
-                begin = end
-                # Free these activations before the next ones are computed.
-                del activations
-                activations = next(groups, None)
+            state = self._state_with(side, imgs, keys)
             self._set_state(side, state | {"identity": new_identity_state})
+
+    def _state_with(self, side: str, imgs: Inputs, keys: Tensor | None) -> State:
+        """Return the state of a side with more images; the arguments are those of :meth:`_add`.
+
+        If the activations of the batch form a single group, they are added to the state itself, since a copy would take
+        as long as the addition. Several groups are added to a copy of the state.
+        """
+        state = self._state(side)
+        state_size = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
+        begin = 0
+        for activations in _grouped(self._parts_of(imgs), _ADDED_SIZE * state_size):
+            end = begin + len(activations)
+            keys_of_group = None if keys is None else keys[begin:end]
+            is_whole_batch = len(activations) == count_of(imgs)
+            if is_whole_batch:
+                self._add_in_place(side, state, activations, keys_of_group)
+            else:
+                if begin == 0:
+                    state = copied(state)
+                self._statistic.add_(state, activations, keys_of_group)
+            begin = end
+            # Free these activations before the next ones are computed.
+            del activations
+        return state
+
+    def _add_in_place(self, side: str, state: State, activations: Activations, keys: Tensor | None) -> None:
+        """Add activations to the tensors of a side themselves, and leave the side marked as incomplete.
+
+        The caller removes the mark when it sets the identity of the side.
+
+        Raises:
+            ValueError: If an activation on the CPU is not finite. The side is unchanged then.
+
+        """
+        identity_state = getattr(self, f"{side}_identity")
+        setattr(self, f"{side}_identity", incomplete(identity_state))
+        try:
+            self._statistic.add_(state, activations, keys)
+        except ValueError:
+            # An activation is not finite, and the statistic has not changed the state.
+            setattr(self, f"{side}_identity", identity_state)
+            raise
 
     def _warn_of_kept_images(self) -> None:
         """Warn once if real images are added to real images that ``reset`` has kept."""
@@ -291,11 +307,14 @@ class ImageMetric(CheckedMetric):
         """
         extractor = self.extractor
         version = extractor.weights_version, repr(extractor.preparation)
-        if self._cached_identity is None or self._cached_identity[0] != version:
-            settings = self._state_settings | {EXTRACTOR_DIGEST: extractor.digest}
-            current = Identity(extractor.weights_digest, extractor.preparation, settings)
-            self._cached_identity = version, current
-        return self._cached_identity[1]
+        if self._cached_identity is not None:
+            cached_version, cached_identity = self._cached_identity
+            if cached_version == version:
+                return cached_identity
+        settings = self._state_settings | {EXTRACTOR_DIGEST: extractor.digest}
+        current = Identity(extractor.weights_digest, extractor.preparation, settings)
+        self._cached_identity = version, current
+        return current
 
     def _identity(self, side: str) -> Identity | None:
         """Return the identity of the images of a side; None without images."""
@@ -326,19 +345,27 @@ class ImageMetric(CheckedMetric):
                 the fingerprint differs from that of the reference.
 
         """
-        current = self._current_identity()
+        without_fingerprint = self._current_identity()
         earlier = self._identity(side)
-        if earlier is not None:
-            current = current._replace(fingerprint=earlier.fingerprint)
-        elif not self.extractor.is_named:
-            current = current._replace(fingerprint=self._take_fingerprint(imgs))
+        current = without_fingerprint._replace(fingerprint=self._fingerprint_for(earlier, imgs))
         if current != earlier:
             self._check_weights(side, earlier, current)
         return current
 
-    def _take_fingerprint(self, imgs: Inputs) -> Any:
-        """Return the fingerprint of the network. It can be compared with that of the reference, if there is one."""
-        # An earlier version may have taken the reference's fingerprint with another input, so the same input is used.
+    def _fingerprint_for(self, earlier: Identity | None, imgs: Inputs) -> Any:
+        """Return the fingerprint of the network for new images of a side; None for a named network.
+
+        Args:
+            earlier: Identity of earlier images of the side, whose fingerprint is used again; None without images.
+            imgs: The new images.
+
+        """
+        if earlier is not None:
+            return earlier.fingerprint
+        if self.extractor.is_named:
+            return None
+        # The fingerprint is compared with that of the reference. An earlier version may have taken the reference's
+        # fingerprint with another input, so the same input is used.
         reference_fingerprint = self._reference_identity.fingerprint
         if reference_fingerprint:
             return self.extractor.take_fingerprint(reference_fingerprint["input"])
@@ -376,22 +403,23 @@ class ImageMetric(CheckedMetric):
         remedy = "; call `reset`, and count all images with the same weights"
         identities = self._identities()
         check_same("The sides can't be compared", self._reference_identity, *identities, remedy=remedy)
-        if not runs or not identities or not self._has_current_weights(identities[0]):
-            return
-        fingerprint = identities[0].fingerprint
-        if fingerprint:
-            current_fingerprint = self.extractor.take_fingerprint(fingerprint["input"])
-            current = Identity(None, None, {}, current_fingerprint)
-            check_same("The network changed after images were counted", current, *identities, remedy=remedy)
+        # After training, the digest of the weights has changed, too. Then the network need not be run.
+        if runs and identities and self._has_current_weights(identities[0]):
+            fingerprint = identities[0].fingerprint
+            if fingerprint:
+                current_fingerprint = self.extractor.take_fingerprint(fingerprint["input"])
+                current = Identity(None, None, {}, current_fingerprint)
+                check_same("The network changed after images were counted", current, *identities, remedy=remedy)
 
     def _has_current_weights(self, identity: Identity) -> bool:
         """Return True if images were counted with the current weights of the network.
 
         If the network has been trained since, its weights have another version. Then no digest is computed.
         """
-        cached = self._cached_identity
-        if cached is not None and cached[0][0] != self.extractor.weights_version:
-            return False
+        if self._cached_identity is not None:
+            (cached_weights_version, _), _ = self._cached_identity
+            if cached_weights_version != self.extractor.weights_version:
+                return False
         return identity._replace(fingerprint=None) == self._current_identity()
 
     # States
@@ -446,14 +474,23 @@ class ImageMetric(CheckedMetric):
 
         A second all-reduce is necessary if the states must first be aligned to a common grid or shift. Rows of images
         are gathered. A custom ``dist_sync_fn`` gathers all states.
+
+        Args:
+            everyone: The values of :meth:`_to_agree_on` in each process, in the order of ranks.
+            group: The group of processes.
+            gather: Custom ``dist_sync_fn``; None for all-reduces.
+
+        Raises:
+            RuntimeError: If the settings or the identities of the processes differ.
+
         """
-        message = "Processes hold metrics that can't be reduced together"
-        settings = [Identity.of_settings(rank["settings"]) for rank in everyone]
-        check_same(message, *settings, error=RuntimeError)
+        why_not_reduced = "Processes hold metrics that can't be reduced together"
+        settings = [Identity.of_settings(message["settings"]) for message in everyone]
+        check_same(why_not_reduced, *settings, error=RuntimeError)
         identities: dict[str, list[Identity]] = {}
         for side in self._sides:
-            identities[side] = [Identity(*rank[side]) for rank in everyone if rank[side]]
-            check_same(message, *identities[side], error=RuntimeError)
+            identities[side] = [Identity(*message[side]) for message in everyone if message[side]]
+            check_same(why_not_reduced, *identities[side], error=RuntimeError)
         states = {side: self._state(side) for side in self._sides}
         for state in states.values():
             self._statistic.reduce_(state, group, gather)
@@ -462,6 +499,12 @@ class ImageMetric(CheckedMetric):
 
     @override
     def _check_merge(self, states: dict[str, Any], in_window: bool) -> dict[str, Any]:
+        """Check that other states can be added, and return the identity state of each side by its name.
+
+        Raises:
+            ValueError: If the states do not fit, or are those of a window of updates that keeps real images.
+
+        """
         if in_window and not self.reset_real_features and "real" in self._sides:
             raise ValueError(
                 "A window of updates can't keep real images (`reset_real_features=False`), since each would hold them"
@@ -475,8 +518,8 @@ class ImageMetric(CheckedMetric):
             check_same(_NOT_MERGED, *identities)
             # The identities may differ by rounding. torchmetrics would compute the maximum of each byte, which is
             # neither of them.
-            for name, state in self._identity_state(side, identities).items():
-                merged[f"{side}_{name}"] = state
+            for name, identity_state in self._identity_state(side, identities).items():
+                merged[f"{side}_{name}"] = identity_state
         return merged
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:

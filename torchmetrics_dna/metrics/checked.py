@@ -60,6 +60,16 @@ def _rows_of(saved: str | bytes) -> list[Tensor]:
     return rows
 
 
+def _messages_of_all(
+    message: dict[str, Any], device: torch.device, gather: Callable[..., Any], group: Any
+) -> list[dict[str, Any]]:
+    """Send a message of JSON types to all processes, and return the messages of all processes in order of ranks."""
+    text = json.dumps(message).encode()
+    sent = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device)
+    received = gather(sent, group=group)
+    return [json.loads(bytes(tensor.tolist())) for tensor in received]
+
+
 def _name_scalars(axes: Any, names: Sequence[str]) -> None:
     """Label scalars that torchmetrics has drawn: write their names at the horizontal axis, and remove the legend."""
     axes.get_xaxis().set_visible(True)
@@ -227,9 +237,7 @@ class CheckedMetric(Metric):
         except ValueError as err:
             # The other processes wait for this one, so the error is sent to them.
             message["error"] = str(err)
-        sent = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8).to(self.device)
-        received = dist_sync_fn(sent, group=group)
-        messages = [json.loads(bytes(tensor.tolist())) for tensor in received]
+        messages = _messages_of_all(message, self.device, dist_sync_fn, group)
         for rank, message_of_rank in enumerate(messages):
             if message_of_rank["error"]:
                 raise RuntimeError(f"{message_of_rank['error']} (process {rank})")
@@ -252,7 +260,8 @@ class CheckedMetric(Metric):
         """
         common = self._check_merge(incoming, in_window)
         own_states = self.metric_state
-        # torchmetrics puts the states that are passed to it before those of the metric, so the metric gets the others.
+        # torchmetrics puts the images of the argument before the images of the metric. So the other states become the
+        # states of the metric, and its own states become the argument.
         for name in own_states:
             setattr(self, name, self._on_its_device(name, incoming[name]))
         super()._reduce_states(own_states)
@@ -288,10 +297,7 @@ class CheckedMetric(Metric):
         missing_keys += [prefix + name for name in missing]
         if missing or not saved:
             return
-        states: dict[str, Any] = {}
-        for name, state in saved.items():
-            is_list = isinstance(self._defaults[name], list)
-            states[name] = _rows_of(state) if is_list else state.clone()
+        states = self._copies_of(saved)
         try:
             self._check_fit(states)
         except ValueError as err:
@@ -313,6 +319,14 @@ class CheckedMetric(Metric):
             if is_expected and name not in saved:
                 missing.append(name)
         return missing
+
+    def _copies_of(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Return copies of the states of a state dict, in which lists of rows are saved as text."""
+        states: dict[str, Any] = {}
+        for name, state in saved.items():
+            is_list = isinstance(self._defaults[name], list)
+            states[name] = _rows_of(state) if is_list else state.clone()
+        return states
 
     # Functions that torchmetrics wraps
 

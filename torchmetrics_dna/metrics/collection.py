@@ -136,24 +136,25 @@ def published_metrics(
     check_bool("reset_real_features", reset_real_features)
     check_bool("normalize", normalize)
     SumMetric(**kwargs)
+    # Published metrics have a protocol: network, layer, resize and crop.
     unpublished = [distance for distance in distances if distance.protocol is None]
     _check_not_mixed(distances, unpublished)
     if unpublished and weights_path is not None:
         raise ValueError(f"Argument `weights_path` is for published metrics, but {unpublished[0].name} is none")
-    by_network: list[tuple[Any, Sequence[Distance]]]
+    by_network: Sequence[tuple[Any, Sequence[Distance]]]
     if unpublished:
         by_network = [({"device": device}, unpublished)]
     else:
-        by_network = list(networks_of(distances, {"device": device, "weights_path": weights_path}))
-    metric_of: dict[str, Metric] = {}
+        by_network = networks_of(distances, {"device": device, "weights_path": weights_path})
+    metrics_by_name: dict[str, Metric] = {}
     for network, distances_of_network in by_network:
         setup = set_up(network, histograms=False)
         for distance in distances_of_network:
-            metric_of[distance.name] = _metric_of(
+            metrics_by_name[distance.name] = _metric_of(
                 distance, setup, reset_real_features=reset_real_features, normalize=normalize, **kwargs
             )
     # Distances are grouped by network above. The collection has them in the order of the names that were passed.
-    return SharedCollection({distance.name: metric_of[distance.name] for distance in distances})
+    return SharedCollection({distance.name: metrics_by_name[distance.name] for distance in distances})
 
 
 def _check_not_mixed(distances: Sequence[Distance], unpublished: Sequence[Distance]) -> None:
@@ -170,12 +171,14 @@ def _check_not_mixed(distances: Sequence[Distance], unpublished: Sequence[Distan
 def _metric_of(
     distance: Distance, setup: Setup, *, reset_real_features: bool, normalize: bool, **kwargs: Any
 ) -> Metric:
-    """Return the metric of a distance; the arguments are those of :func:`published_metrics`."""
+    """Return the metric of a distance. The other arguments are those of :func:`published_metrics`."""
     extractor = setup.extractor
+    # A distance between sets, such as kid, is computed from the features of single images.
     if distance.granularity == "set":
         return FeatureMetric([distance], extractor, reset_real_features, normalize, distance.layer, **kwargs)
     if distance.protocol is None:
         metric_class = _DNA_METRICS[distance.name]
         return metric_class(extractor, reset_real_features, normalize, **kwargs)
+    # A published Fréchet distance, such as fid, is that of its single layer.
     statistic = CrossMomentStatistic(extractor, distance.layer)
     return DNAMetric(distance, setup, statistic, reset_real_features, normalize, **kwargs)

@@ -184,7 +184,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
             if self._statistic.num_folds is None:
                 return explain(real, fake, None, ("real", "fake"))
             averaging = self._averaging_of_test(real, fake)
-            evidence = self.distance.result(real, fake, averaging, paired=self.pairs).evidence
+            result = self.distance.result(real, fake, averaging, paired=self.pairs)
+            evidence = result.evidence
             if evidence is None:
                 return explain(real, fake, None, ("real", "fake"), why_untested=_too_few_folds(real, fake))
             return explain(real, fake, evidence.test, ("real", "fake"))
@@ -654,21 +655,32 @@ def _checked_layer_weights(layer_weights: Mapping[str, float] | Tensor, layers: 
     """Return the weights of layers as a tensor in the order of the layers.
 
     Raises:
-        ValueError: If they are wrong.
+        ValueError: If a layer is missing or unknown, a weight is not allowed, or all weights are 0.
 
     """
-    weights = layer_weights
-    if isinstance(weights, Mapping):
-        if set(weights) != set(layers):
-            raise ValueError(
-                f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
-                f" {', '.join(map(str, weights)) or 'none'}"
-            )
-        weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
-    weights = check_weights(weights, len(layers), noun="layer")
+    if isinstance(layer_weights, Mapping):
+        unchecked_weights = _in_order_of_layers(layer_weights, layers)
+    else:
+        unchecked_weights = layer_weights
+    weights = check_weights(unchecked_weights, len(layers), noun="layer")
     if not weights.any():
         raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
     return weights
+
+
+def _in_order_of_layers(layer_weights: Mapping[str, float], layers: Sequence[str]) -> Tensor:
+    """Return the weights of a dict as a tensor in the order of the layers.
+
+    Raises:
+        ValueError: If a layer is missing or unknown.
+
+    """
+    if set(layer_weights) != set(layers):
+        raise ValueError(
+            f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
+            f" {', '.join(map(str, layer_weights)) or 'none'}"
+        )
+    return torch.tensor([layer_weights[layer] for layer in layers], dtype=torch.float64)
 
 
 def _folds_for(num_folds: int | None, debias: bool, setup: Setup) -> int | None:
@@ -693,10 +705,9 @@ def _num_folds_with_images(dna: DNA) -> int:
 
 def _too_few_folds(real: DNA, fake: DNA) -> str:
     """Return a text that says which set has too few folds with images for a test."""
-    name = "real"
-    dna = real
     # Compare folds instead of images: a set of many images fills few folds if it has few groups.
     if _num_folds_with_images(fake) < _num_folds_with_images(real):
-        name = "fake"
-        dna = fake
-    return f"{name} has {images_in_words(dna.num_images)}, in fewer than {LEAST_FOLDS} folds"
+        set_with_images = f"fake has {images_in_words(fake.num_images)}"
+    else:
+        set_with_images = f"real has {images_in_words(real.num_images)}"
+    return f"{set_with_images}, in fewer than {LEAST_FOLDS} folds"

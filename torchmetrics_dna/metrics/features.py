@@ -58,15 +58,16 @@ class FeatureMetric(ImageMetric):
         /,
         **kwargs: Any,
     ) -> None:
-        features = _given_features(reference, layer)
-        if features is not None:
-            layer = features.layer
-        extractor = _extractor_for(feature, layer, features)
+        reference_features = _given_features(reference, layer)
+        if layer is None and reference_features is not None:
+            layer = reference_features.layer
+        extractor = _extractor_for(feature, layer, reference_features)
         if layer is None:
+            # By default, the layer is the extractor's last one.
             layer = list(extractor.neurons)[-1]
-        sides = ("real", "fake") if features is None else ("fake",)
+        sides = ("real", "fake") if reference_features is None else ("fake",)
         statistic = FeatureStatistic(extractor, layer)
-        super().__init__(statistic, sides, normalize, reset_real_features, features, **kwargs)
+        super().__init__(statistic, sides, normalize, reset_real_features, reference_features, **kwargs)
         self.layer = layer
         self.distances = tuple(distances)
         self._settings["distances"] = ", ".join(distance.name for distance in distances)
@@ -382,8 +383,8 @@ def _prdc_distances(names: Sequence[str]) -> list[Distance]:
 
     """
     # One function computes all values of prdc, so the other values are found by the function of the density.
-    prdc = DISTANCES["density"].between
-    allowed = {name: distance for name, distance in DISTANCES.items() if distance.between == prdc}
+    function_of_prdc = DISTANCES["density"].between
+    allowed = {name: distance for name, distance in DISTANCES.items() if distance.between == function_of_prdc}
     # A dictionary keeps each distance once, in order.
     distances: dict[str, Distance] = {}
     unknown = []

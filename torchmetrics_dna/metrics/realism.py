@@ -82,7 +82,7 @@ class DNARealism(ImageMetric):
         layers: Names of the layers; by default those of the reference.
         num_bins: Number of bins to merge the histograms to; by default those of the reference. See
             :meth:`HistogramDNA.rebin`.
-        ranges: Activation ranges of the reference, or the path of their file. Only a reference in an official file
+        ranges: Activation ranges of the reference, or the path of their file. Only a reference in a file of vdna
             needs them, because such files contain no ranges.
         neuron_weights: The :math:`W^n` of Eq. (5): :class:`NeuronWeights`, the path of their file, or a tensor of shape
             ``(N,)``.
@@ -146,8 +146,8 @@ class DNARealism(ImageMetric):
             check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
             setup = set_up(feature, layers, dnas=dnas, histograms=False)
         else:
-            dnas += given_dna(contrast, HistogramDNA, ranges, "contrast")
-            setup = set_up(feature, layers, ranges=ranges, dnas=_rebinned(dnas, num_bins))
+            contrasts = given_dna(contrast, HistogramDNA, ranges, "contrast")
+            setup = set_up(feature, layers, ranges=ranges, dnas=_rebinned([*dnas, *contrasts], num_bins))
         self.contrast = setup.dnas[1] if len(setup.dnas) > 1 else None
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         self.neuron_weights = averaging.weights
@@ -178,8 +178,8 @@ class DNARealism(ImageMetric):
         """
         self._check(imgs)
         count = count_of(imgs)
-        no_indices = torch.full((count,), -1)
-        checked_indices = no_indices if indices is None else check_indices(indices, count)
+        # In a state, -1 means that no index was passed.
+        checked_indices = torch.full((count,), -1) if indices is None else check_indices(indices, count)
         self._add(SEEN, imgs, checked_indices)
 
     @override
@@ -300,17 +300,18 @@ class DNARealism(ImageMetric):
         with self._whole():
             scores = self._value().cpu()
             indices = self._statistic.indices(self._state(SEEN))
-        order = scores.argsort(descending=True, stable=True)[:worst]
+        worst_places = scores.argsort(descending=True, stable=True)[:worst]
+        worst_scores = scores[worst_places]
         figures: dict[str, Any] = {
             "mean": float(scores.mean()),
             "median": float(scores.quantile(0.5)),
             "max": float(scores.max()),
             "num_images": len(scores),
-            "indices": indices[order].tolist(),
-            "scores": scores[order].tolist(),
+            "indices": indices[worst_places].tolist(),
+            "scores": worst_scores.tolist(),
         }
         if self.score == "outlier":
-            figures["percentiles"] = self.percentiles(scores[order]).tolist()
+            figures["percentiles"] = self.percentiles(worst_scores).tolist()
             figures |= self._test_for_outliers(scores)
         return figures
 
