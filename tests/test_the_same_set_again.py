@@ -171,7 +171,7 @@ def test_ranked_against_itself(score: Any, folder: Path) -> None:
             assert "15 images" in ranking.verdict
         else:
             assert ranking.verdict == ""
-            assert ranking.notices[0].startswith("12 of 12 images are")
+            assert ranking.notices[0].startswith("12 of 12 images belong")
         some = [*files(folder)[:3], foreign]
         given = [np.asarray(Image.open(some[0])), *some[1:]]
         mixed = rank(given, make(folder), EXTRACTOR, score=score, reading=READING, **options)
@@ -180,7 +180,7 @@ def test_ranked_against_itself(score: Any, folder: Path) -> None:
         assert [scores[i] for i in range(3)] == pytest.approx([expected[path.name] for path in some[:3]], rel=1e-6)
         assert scores[3] == pytest.approx(float(alone.scores[0]))
         assert [mixed.numbers[i] for i in (~mixed.own).nonzero()[:, 0]] == [3]
-        assert mixed.notices[0].startswith("3 of 4 images are")
+        assert mixed.notices[0].startswith("3 of 4 images belong")
         if score == "outlier":
             assert (mixed.outlier_test, mixed.outliers.numbers) == (alone.outlier_test, [3])
             assert mixed.to_dict()["notices"] == mixed.notices

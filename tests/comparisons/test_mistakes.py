@@ -42,7 +42,7 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: two(pairs=True), "has 23 and .* has 17"),
     (lambda: two(pairs="names"), "expected to be True, 'name' or a function of an image's name, but got 'names'"),
     (lambda: two(A[:8], A[:7], pairs="name"), "finds no partner in .* for 1 image of .*, such as 'image 7'"),
-    (lambda: two(*PAIR, pairs=lambda _: next(NUMBERS)), r"for no image of .*: \d+ is none of \d+, ...; pass partners"),
+    (lambda: two(*PAIR, pairs=lambda _: next(NUMBERS)), r"for no image of .*: \d+ is none of \d+, ...; use the same"),
     (lambda: two(*PAIR, pairs=lambda _: "x"), "gives 'x' to 8 images of .*"),
     (lambda: two(by="folder", pairs=True), "`pairs` is for whole sets; omit it, or omit `by`"),
     (lambda: compare(A, B, metrics="fid", by="folder", reading=READING), "`by` is for metrics of one network, but got"),

@@ -114,19 +114,23 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     purpose = "A comparison of classes"
     images_a = sides.source(0, purpose)
     images_b = sides.source(1, purpose)
-    labels_of_a, labels_of_b = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
+    is_pair = isinstance(by, tuple) and len(by) == 2
+    labels_of_a, labels_of_b = by if is_pair else (by, by)
     members_a = by_class(images_a, labels_of_a)
     members_b = by_class(images_b, labels_of_b)
     common = _classes_in_common(members_a, members_b)
     for images in (images_a, images_b):
         if arguments.distributed and isinstance(images, ImageStream):
             raise ValueError(f"{images.label!r} is a stream, so one process must read all its classes; start only one")
-    first_distance = sides.plan.distances[0]
     for name in common:
-        counts = (len(members_a[name]), len(members_b[name]))
-        if min(counts) < first_distance.least:
-            raise too_few(f"{first_distance.name} of class {name!r}", first_distance.least, counts)
+        _check_size(name, (len(members_a[name]), len(members_b[name])), sides.plan.distances[0])
     return sides, (members_a, members_b)
+
+
+def _check_size(name: str, counts: tuple[int, int], distance: Distance) -> None:
+    """Raise RuntimeError if a class has too few images in A or in B for a distance."""
+    if min(counts) < distance.least:
+        raise too_few(f"{distance.name} of class {name!r}", distance.least, counts)
 
 
 def _classes_in_common(members_a: Members, members_b: Members) -> list[str]:
@@ -197,13 +201,22 @@ def compare_by_class(sides: Sides, members_of_sides: Sequence[Members], names: t
         part = _compare_classes(sides, members_of_sides, common, names)
     if part.total is None:
         raise ValueError(f"No class has images that can be read in both sets, such as: {part.unreadable_of_empty[0]}")
-    alone = []
-    for k, members in enumerate(members_of_sides):
-        without_result = [name for name in members if name not in part.results]
-        # A class without a result is only in this set, or it is in `empty`, perhaps without readable images here.
-        alone.append([name for name in without_result if name not in part.empty or part.empty[name][k]])
+    alone = (_classes_alone(members_a, 0, part), _classes_alone(members_b, 1, part))
     total = _compare_measured(sides, part.total, names, part.unreadable_of_empty)
-    return ClassComparisons(part.results, total, tuple(alone))
+    return ClassComparisons(part.results, total, alone)
+
+
+def _classes_alone(members: Members, k: int, part: _Part) -> list[str]:
+    """Return the names of the classes that have readable images only in set ``k``, of which these are the members."""
+    alone = []
+    for name in members:
+        if name in part.results:
+            continue
+        # A class of both sets without a result has no readable images in at least one of them.
+        has_readable_images = name not in part.empty or part.empty[name][k] > 0
+        if has_readable_images:
+            alone.append(name)
+    return alone
 
 
 def _compare_classes(
@@ -342,21 +355,26 @@ def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, li
 
 def _labels(images: ImageSource, by: Classes) -> list[str]:
     """Return the class of each image, for each form of ``by`` other than a column, see :func:`by_class`."""
-    if by == "folder":
-        names = zip(images.relative_names, images.names, strict=True)
-        return [_folder(relative_name, full_name, images) for relative_name, full_name in names]
-    if isinstance(by, str) and by.endswith(".csv"):
-        return _labels_in(by, images.names)
+    if isinstance(by, str):
+        return _labels_by_text(images, by)
     if callable(by):
         return [str(label) for label in by_names("by", by, images.names)]
-    if isinstance(by, str):
-        raise ValueError(
-            f"{argument('by')} expected to be 'folder' or the path of a .csv of labels, but got {by!r};"
-            " only Parquet files have columns"
-        )
     if len(by) != len(images):
         raise ValueError(f"{argument('by')} has {len(by)} classes, but {images.label!r} has {len(images)} images")
     return [str(name) for name in by]
+
+
+def _labels_by_text(images: ImageSource, by: str) -> list[str]:
+    """Return the class of each image, by its folder or from a ``.csv`` of labels."""
+    if by == "folder":
+        names = zip(images.relative_names, images.names, strict=True)
+        return [_folder(relative_name, full_name, images) for relative_name, full_name in names]
+    if by.endswith(".csv"):
+        return _labels_in(by, images.names)
+    raise ValueError(
+        f"{argument('by')} expected to be 'folder' or the path of a .csv of labels, but got {by!r};"
+        " only Parquet files have columns"
+    )
 
 
 def _folder(name: str, whole_name: str, images: ImageSource) -> str:
@@ -413,4 +431,4 @@ def _end_in(labels: Mapping[str, str], name: str, path: str) -> str:
         end = "/".join(parts[begin:]).replace("//", "/")
         if end in labels:
             return end
-    raise ValueError(f"{path!r} has no class for {name!r}; add a row, or leave the image out")
+    raise ValueError(f"{path!r} has no class for {name!r}; add a row, or omit the image")

@@ -132,11 +132,12 @@ class Opened:
         # For each network, the comparison of each other set.
         by_network: list[list[Comparison]] = []
         for number, sides in enumerate(self.networks):
+            # Pixels do not depend on the network.
             is_first = number == 0
             by_network.append(compare_sides(sides, self.names, self.held_out, with_pixels=is_first))
         comparisons: dict[str, Comparison] = {}
-        for name, by_each_network in zip(self.names[1:], zip(*by_network, strict=True), strict=True):
-            comparisons[name] = _merge_networks(by_each_network)
+        for k, name in enumerate(self.names[1:]):
+            comparisons[name] = _merge_networks([of_network[k] for of_network in by_network])
         if self.is_one:
             return comparisons[self.names[1]]
         return Comparisons(self.names[0], comparisons, self.held_out)
@@ -186,7 +187,8 @@ def open_sets(
     if held_out is not None and arguments.pairs:
         raise ValueError(f"{argument('held_out')} is for independent images; omit it, or omit {written('pairs')}")
     if sets is None:
-        return _open_two_sets(a, b, arguments, by, names_of(a, b) if names is None else names)
+        names_of_two = names_of(a, b) if names is None else names
+        return _open_two_sets(a, b, arguments, by, names_of_two)
     if names is not None:
         raise ValueError("Argument `names` is for two sets, but got several, which have names")
     if by is not None:
@@ -271,23 +273,28 @@ def _instead_of_published(arguments: Arguments, network_arguments: Arguments) ->
         network_arguments: The arguments for the network that can't be downloaded.
 
     """
-    if not any(isinstance(metric, Distance) and metric.protocol for metric in network_arguments.metrics or ()):
-        return None
-    # A dictionary keeps each name once, in order.
-    names: dict[str, None] = {}
-    for metric in arguments.metrics or ():
-        record = record_of(metric)
-        if not record:
-            continue
-        if record.protocol is None:
-            names[record.name] = None
-        elif record.granularity == "layer":
-            # Published metrics such as FID are Fréchet distances of a layer.
-            names["fd"] = None
-    if not names:
+    is_published = any(isinstance(metric, Distance) and metric.protocol for metric in network_arguments.metrics or ())
+    names = _distances_of_default_network(arguments)
+    if not is_published or not names:
         return None
     feature = written("feature", "efficientnet_lite0")
     return f"{feature} with {written('metrics', ','.join(names))}"
+
+
+def _distances_of_default_network(arguments: Arguments) -> list[str]:
+    """Return the names of the distances of the default network that measure the same as the metrics, each once."""
+    names: list[str] = []
+    for metric in arguments.metrics or ():
+        distance = record_of(metric)
+        if not distance:
+            continue
+        if distance.protocol is None:
+            names.append(distance.name)
+        elif distance.granularity == "layer":
+            # Published metrics such as FID are Fréchet distances of a layer.
+            names.append("fd")
+    # A dictionary keeps each name once, in order.
+    return list(dict.fromkeys(names))
 
 
 def _check_held_out_is_different(held_out: str, names: Sequence[str], keys: Sequence[object]) -> None:
@@ -316,8 +323,10 @@ def compare_sides(
     a = sides.measured(0)
     comparisons: dict[str, Comparison] = {}
     measured_held_out: Measured | None = None
+    others = [name for name in names[1:] if name != held_out]
     # The held-out set comes first, since the distances of all other sets are compared with its distance.
-    for name in sorted(names[1:], key=lambda name: name != held_out):
+    order = others if held_out is None else [held_out, *others]
+    for name in order:
         k = names.index(name, 1)
         b = sides.measured(k)
         comparison = _compare_with_side(sides, k, a, b, (names[0], name), with_pixels=with_pixels)

@@ -217,18 +217,18 @@ def _square(values: Sequence[float], num_sets: int) -> Tensor:
     return square + square.T
 
 
-def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:
-    """Return the distances of all pairs, a row each.
+def _pairs(distance: Distance, measured: Sequence[Measured]) -> Tensor:
+    """Return the distances of all pairs, one row per pair.
 
     Columns are neurons, ``(pairs, N)``, or layers, ``(pairs, layers)``. A distance of sets has one column.
     """
-    inputs: list[Any] = [side.input_of(record) for side in measured]
-    if not record.kinds:
-        values = [record.of_features(a.values, b.values)[0] for a, b in combinations(inputs, 2)]
+    inputs: list[Any] = [side.input_of(distance) for side in measured]
+    if not distance.kinds:
+        values = [distance.of_features(a.values, b.values)[0] for a, b in combinations(inputs, 2)]
         return torch.tensor(values, dtype=torch.float64)[:, None]
     for dna in inputs[1:]:
         check_comparable(inputs[0], dna)
-        check_enough(inputs[0], dna, record.name, record.least)
-    if record.pairwise is not None:
-        return record.pairwise(inputs)
-    return torch.stack([record.between(a, b) for a, b in combinations(inputs, 2)])
+        check_enough(inputs[0], dna, distance.name, distance.least)
+    if distance.pairwise is not None:
+        return distance.pairwise(inputs)
+    return torch.stack([distance.between(a, b) for a, b in combinations(inputs, 2)])

@@ -16,13 +16,13 @@ from torchmetrics_dna.comparisons.two_sets import SHARED, Comparison
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES, of_any_network
-from torchmetrics_dna.dna.evidence import FartherTest, is_farther, ratio_of
+from torchmetrics_dna.dna.evidence import FartherTest, farther_test, ratio_of
 from torchmetrics_dna.dna.shared import shared_neurons
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.flagging import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
-from torchmetrics_dna.images.noun import noun_of
+from torchmetrics_dna.images.noun import ROW, noun_of
 from torchmetrics_dna.images.properties import BANDS, LAYER
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.groups import groups_of
@@ -145,7 +145,8 @@ def _distances_without_ratio(comparison: Comparison, of_held_out: Comparison) ->
     """Return the names of tested distances whose ratio to the distance of the held-out set can't be estimated."""
     names = []
     for name, result in comparison.items():
-        if name not in of_held_out or result.distance.folded is None or result.distance.by_image:
+        is_tested_by_folds = result.distance.folded is not None and not result.distance.by_image
+        if name not in of_held_out or not is_tested_by_folds:
             continue
         evidence = result.evidence
         held_out_evidence = of_held_out[name].evidence
@@ -186,7 +187,7 @@ def _farther_than_held_out(result: Result, a: Measured, b: Measured, held_out: M
     both_without_folds = merged([replace(dna_of_b, folds=()), replace(dna_of_held_out, folds=())])
     both = replace(both_without_folds, folds=(*folds_of_b, *folds_of_held_out))
     folded = distance.folded(a.input_of(distance), both)
-    return is_farther(folded, len(folds_of_b), distance.power, result.averaging)
+    return farther_test(folded, len(folds_of_b), distance.power, result.averaging)
 
 
 def _folds_with_images(dna: DNA) -> list[DNA]:
@@ -196,19 +197,15 @@ def _folds_with_images(dna: DNA) -> list[DNA]:
 
 def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:
     """Compare all neurons of two measured sets."""
-    is_paired = bool(plan.arguments.pairs)
     results, with_too_few_images = _results(a, b, plan)
-    rows_of_duplicates = None
-    if plan.arguments.copies and not is_paired:
-        rows_of_duplicates = _rows_of_duplicates(a, b)
+    rows_of_duplicates = _rows_of_duplicates(a, b, plan)
     duplicates = _duplicates(a, b, rows_of_duplicates)
     notices = [
         *_notices_about_sets(a, b, plan, names, list(results.values()), rows_of_duplicates),
         *_notices_about_results(list(results.values()), with_too_few_images, noun_of(a.first)),
     ]
-    untested = Untested("", is_few=False)
-    if all(result.p_value is None for result in results.values()):
-        untested = why_untested((a, b), plan, names)
+    is_tested = any(result.p_value is not None for result in results.values())
+    untested = _NO_REASON if is_tested else why_untested((a, b), plan, names)
     histograms = _histograms_of(a)
     kept_a = a.without_folds()
     # A set that is compared with itself stays one object, by which results recognize it.
@@ -226,7 +223,7 @@ def _compare(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Co
         names=names,
         copies=len(duplicates),
         twins=duplicates[:_MOST_TWINS],
-        paired=is_paired,
+        paired=bool(plan.arguments.pairs),
         why_untested=untested.reason,
         is_few=untested.is_few,
         version=__version__,
@@ -248,7 +245,7 @@ def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], l
     with_too_few_images: list[str] = []
     # Values that several distances share.
     cache: dict[Any, Any] = {}
-    # A DNA of unknown size is taken as large enough for any distance.
+    # A DNA of unknown size is taken as large enough for any distance. No distance of DNAs needs more than 2 images.
     counts = [2 if side.first.has_unknown_size else side.first.num_images for side in (a, b)]
     for distance in plan.distances:
         input_of_a = a.input_of(distance)
@@ -271,12 +268,14 @@ def _results(a: Measured, b: Measured, plan: Plan) -> tuple[dict[str, Result], l
     return results, with_too_few_images
 
 
-def _rows_of_duplicates(a: Measured, b: Measured) -> Tensor | None:
+def _rows_of_duplicates(a: Measured, b: Measured, plan: Plan) -> Tensor | None:
     """Return the row in A of the near-duplicate of each image of B, ``(images of B,)``, or -1.
 
-    Without thumbnails, only images with equal values are found. None if there are no digests of the values either, or
-    if there are too many images to search.
+    Without thumbnails, only images with equal values are found. None if there are no digests of the values either, if
+    there are too many images to search, or if near-duplicates are not searched, as for pairs.
     """
+    if plan.arguments.pairs or not plan.arguments.copies:
+        return None
     if a.thumbnails is None or b.thumbnails is None:
         return b.rows_in(a)
     return near_duplicates(b.thumbnails, a.thumbnails)
@@ -306,6 +305,9 @@ class Untested(NamedTuple):
     is_few: bool = True
 
 
+_NO_REASON = Untested("", is_few=False)
+
+
 def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> Untested:
     """Return why sets were not tested, with the actual and the required number of images or groups.
 
@@ -324,23 +326,27 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
             return Untested(f"{name} has no folds (keep them with {written('num_folds', 20)})", is_few=False)
     fewest_folds = min(num_folds)
     if fewest_folds >= LEAST_FOLDS:
-        return Untested("", is_few=False)
+        return _NO_REASON
     k = num_folds.index(fewest_folds)
-    name = names[k]
-    side = sides[k]
-    num_images = side.first.num_images
-    groups = plan.arguments.groups
+    num_images = sides[k].first.num_images
     if plan.arguments.pairs:
-        return Untested(f"{name} has {images_in_words(num_images, 'pair')}, but 6 are needed")
-    if groups is not None and side.numbers:
-        groups_of_side: Any = groups[k] if isinstance(groups, tuple) else groups
-        num_groups = len(set(groups_of(side.names, side.numbers, groups_of_side)))
-        return Untested(f"{name} has {images_in_words(num_groups, 'group')}, but about 8 are needed")
+        return Untested(f"{names[k]} has {images_in_words(num_images, 'pair')}, but 6 are needed")
+    if plan.arguments.groups is not None and sides[k].numbers:
+        num_groups = _num_groups(sides[k], k, plan)
+        return Untested(f"{names[k]} has {images_in_words(num_groups, 'group')}, but about 8 are needed")
     largest = max(side.first.num_images for side in sides)
-    return Untested(_what_is_too_few(name, num_images, fewest_folds, largest, noun))
+    return Untested(_too_few_images_in_words(names[k], num_images, fewest_folds, largest, noun))
 
 
-def _what_is_too_few(name: str, num_images: int, num_folds: int, largest: int, noun: str) -> str:
+def _num_groups(side: Measured, k: int, plan: Plan) -> int:
+    """Return the number of groups of the readable images of set ``k``, if images are in groups."""
+    groups: Any = plan.arguments.groups
+    # A tuple holds the groups of each set.
+    groups_of_side = groups[k] if isinstance(groups, tuple) else groups
+    return len(set(groups_of(side.names, side.numbers, groups_of_side)))
+
+
+def _too_few_images_in_words(name: str, num_images: int, num_folds: int, largest: int, noun: str) -> str:
     """Return a sentence about a set that has too few images for a test.
 
     Args:
@@ -413,20 +419,39 @@ def _notices_about_results(results: Sequence[Result], with_too_few_images: Seque
 
 
 def _notices_about_inputs(a: Measured, b: Measured) -> list[str]:
-    """Return notices about what can't be reported: if ranges are unknown, and if inputs are no pictures."""
+    """Return notices about what can't be reported because ranges are unknown, or inputs are no pictures."""
     notices = []
-    histograms = [side.dnas.get("histogram") for side in (a, b)]
-    if any(isinstance(dna, HistogramDNA) and dna.ranges is None for dna in histograms):
+    has_unknown_ranges = _has_unknown_ranges(a) or _has_unknown_ranges(b)
+    if has_unknown_ranges:
         notices.append(
             "The activation ranges of a file of vdna are unknown, so shifts of neurons are not reported. Pass the"
             f" ranges as {written('ranges')} when loading"
         )
-    if any(side.folds is not None and side.thumbnails is None and noun_of(side.first) != "row" for side in (a, b)):
+    has_no_pictures = _are_not_pictures(a) or _are_not_pictures(b)
+    if has_no_pictures:
         notices.append(
             "The inputs are neither grey nor RGB images, so near-duplicates, image properties and pictures are not"
             " reported"
         )
     return notices
+
+
+def _has_unknown_ranges(side: Measured) -> bool:
+    """Return True if a set has histograms with unknown activation ranges."""
+    histograms = _histograms_of(side)
+    return histograms is not None and histograms.ranges is None
+
+
+def _are_not_pictures(side: Measured) -> bool:
+    """Return True if the inputs are known to be neither grey nor RGB images. Embeddings do not count."""
+    # Without folds, values of single inputs were not kept, so their type is unknown.
+    if side.folds is None:
+        return False
+    # Users of embeddings expect no results about pictures.
+    if noun_of(side.first) == ROW:
+        return False
+    # If folds are kept, thumbnails are kept for all grey and RGB images.
+    return side.thumbnails is None
 
 
 def _notices_about_duplicates(a: Measured, b: Measured, rows: Tensor, names: tuple[str, str], noun: str) -> list[str]:
@@ -467,9 +492,10 @@ def _notices_within(sides: Sequence[Measured], names: Sequence[str], has_groups:
         elif not has_groups:
             sentences.append(f"{name} has more than {MOST:,} {noun}s, too many to search for near-duplicates")
     if sentences:
-        remedy = f"pass their groups as {written('groups')} ('folder', or 'prefix:REGEX' of names)"
         if has_groups:
             remedy = f"let {written('groups')} put them into one group"
+        else:
+            remedy = f"pass their groups as {written('groups')} ('folder', or 'prefix:REGEX' of names)"
         notices.append(
             f"{'. '.join(sentences)}. If some of them belong together (frames of a clip, crops of a picture), p-values"
             f" are too small: {remedy}"
@@ -497,6 +523,7 @@ def _notice_about_equal(side: Measured, name: str, noun: str) -> list[str]:
     first_rows = side.rows_in(side)
     if first_rows is None:
         return []
+    # An input that is equal to no earlier input is its own first row.
     rows = first_rows.where(first_rows < torch.arange(len(first_rows)), -1)
     count = int((rows >= 0).sum())
     if count == 0:

@@ -116,7 +116,17 @@ class Monitor:
         else:
             evidence = self._evidence.add(value)
             self.changed = self.changed or evidence >= 1 / self.level
-        return Window(self.count, first, last, self.distance, value, high, evidence, self.changed, 1 / self.level)
+        return Window(
+            number=self.count,
+            first=first,
+            last=last,
+            distance=self.distance,
+            value=value,
+            high=high,
+            evidence=evidence,
+            changed=self.changed,
+            enough=1 / self.level,
+        )
 
 
 @taking("layers", "num_bins", "ranges", "reading")
@@ -177,14 +187,23 @@ def monitor(
     detector.distance = distance.name
     measured = sides.measured(0)
     _warn_of_unreadable(measured.unreadable)
-    seed = None
-    if order == "random" and isinstance(images, ImageSource):
-        seed = _SEED
-        images = images.take(shuffled(len(images)))
+    images_in_order, seed = _in_order(images, order)
     # If the stream is the reference itself, it has the same unreadable images.
     is_reference_itself = sides.images[0] is sides.images[1]
     already_named = measured.unreadable if is_reference_itself else []
-    return _watched(detector, measured, images, sides.job, window=window, seed=seed, already_named=already_named)
+    return _watched(
+        detector, measured, images_in_order, sides.job, window=window, seed=seed, already_named=already_named
+    )
+
+
+def _in_order(images: Images, order: Order) -> tuple[Images, int | None]:
+    """Return the images in the requested order, and the seed of a random order; None for the order of the source.
+
+    Streams keep their order.
+    """
+    if order == "random" and isinstance(images, ImageSource):
+        return images.take(shuffled(len(images))), _SEED
+    return images, None
 
 
 def _warn_of_unreadable(lines: Iterable[str]) -> None:

@@ -122,19 +122,21 @@ def find_outlier_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tenso
         return OutlierSets(len(sets), why_untested=why_untested)
     # The order of the names makes partitions, and so p-values, independent of the order of the argument.
     remaining = sorted(sets)
-    largest_number = max(1, len(sets) // _SETS_PER_OUTLIER)
+    most_outliers = max(1, len(sets) // _SETS_PER_OUTLIER)
     tests = _Tests.of([sets[name] for name in remaining], distance, plan)
     p_value = tests.p_value
     if p_value > SIGNIFICANT:
         return OutlierSets(len(sets), p_value)
     properties = tests.properties_beyond()
     outliers: dict[str, float] = {}
-    while len(outliers) < largest_number:
-        outliers[remaining.pop(tests.clearest_set)] = tests.p_value
+    while len(outliers) < most_outliers:
+        flagged = remaining.pop(tests.clearest_set)
+        outliers[flagged] = tests.p_value
         tests = _Tests.of([sets[name] for name in remaining], distance, plan)
         if tests.p_value > FURTHER:
-            return OutlierSets(len(sets), p_value, outliers, tests.p_value, properties)
-    # More sets differ than can be outliers.
+            # None of the remaining sets differs.
+            return OutlierSets(len(sets), p_value, outliers, p_of_rest=tests.p_value, properties=properties)
+    # More sets differ than can be outliers, so it is undecided which sets are outliers.
     return OutlierSets(len(sets), p_value)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -246,95 +246,118 @@ def find_outliers(
     if reference is None:
         if len(a.numbers) <= 2:
             return None
-        has_properties = LAYER in a.rows and LAYER in b.rows
-        own_properties = a.rows[LAYER] if has_properties else None
+        own_properties = a.rows[LAYER] if _have_properties(a, b) else None
         reference = OutlierReference(gaussians_of_means(means_a), left_out_by_layer(means_a), own_properties)
     if rows is None:
-        return _outliers_relative_to(a, b, images, reference, means_a, means_b, list(range(len(b.numbers))))
+        return _outliers_relative_to(a, b, images, reference, neurons)
     new_rows = [row_of_b for row_of_b in range(len(b.numbers)) if rows[row_of_b] < 0]
     if not new_rows:
         return _outliers_within(a, b, images, reference, rows)
-    return _outliers_relative_to(a, b, images, reference, means_a, means_b, new_rows)
+    return _outliers_relative_to(a, _take(b, new_rows), images, reference, neurons)
+
+
+def _have_properties(a: Measured, b: Measured) -> bool:
+    """Return True if the image properties of both sets were measured."""
+    return LAYER in a.rows and LAYER in b.rows
+
+
+def _take(measured: Measured, rows: Sequence[int]) -> Measured:
+    """Return a copy with the values of some images only. The DNAs are unchanged."""
+    return replace(
+        measured,
+        numbers=[measured.numbers[row] for row in rows],
+        names=[measured.names[row] for row in rows],
+        rows={name: values[rows] for name, values in measured.rows.items()},
+    )
 
 
 def _outliers_relative_to(
-    a: Measured,
-    b: Measured,
-    images: Images | DNA,
-    reference: OutlierReference,
-    means_a: Mapping[str, Tensor],
-    means_b: Mapping[str, Tensor],
-    rows: Sequence[int],
+    a: Measured, b: Measured, images: Images | DNA, reference: OutlierReference, neurons: Neurons
 ) -> Outliers | None:
-    """Compare images of B with all images of A; None if there are too few images.
+    """Compare all images of B with all images of A; None if A has too few images, or B has none.
 
     Args:
         a: The reference, measured.
         b: The images, measured.
         images: Source of the images of B.
         reference: The reference of outlier scores.
-        means_a: Spatial means of each layer of A.
-        means_b: Spatial means of each layer of B.
-        rows: Rows of the images of B that are compared. All indices below are positions in this list.
+        neurons: The neurons whose spatial means were kept.
 
     """
-    if len(a.numbers) < LEAST or not rows:
+    if len(a.numbers) < LEAST or len(b.numbers) == 0:
         return None
-    has_properties = LAYER in a.rows and LAYER in b.rows
-    means = {layer: means_of_layer[rows] for layer, means_of_layer in means_b.items()}
-    properties = b.rows[LAYER][rows] if has_properties else None
-    unusual = reference.compare(means, properties)
+    has_properties = _have_properties(a, b)
+    properties = b.rows[LAYER] if has_properties else None
+    unusual = reference.compare(means_by_layer(b, neurons), properties)
     scores = reference.surprisals(unusual).sum(1)
-    single = _flagged_by_property(a, b, rows, means_a, means)
+    flagged_by_property = _flagged_by_property(a, b, neurons)
     extremes = _extremes(reference, unusual, properties, a.rows.get(LAYER))
-    largest_own_score = float(reference.own_scores.max())
-    beyond: dict[int, Outlier] = {}
-    for image, score in enumerate(scores.tolist()):
-        if image not in single and score > largest_own_score:
-            beyond[image] = _reason_beyond(extremes[image], unusual, image, reference)
+    beyond = _beyond_all(reference, unusual, scores, extremes, flagged_by_property)
     names = _names(images, b)
+    # Rows of the images, the most unusual image first.
     order = scores.argsort(descending=True, stable=True).tolist()
     return Outliers(
-        names=[names[rows[image]] for image in order],
-        numbers=[b.numbers[rows[image]] for image in order],
+        names=[names[row] for row in order],
+        numbers=[b.numbers[row] for row in order],
         scores=scores[order],
         typical=reference.own_scores,
-        single=_in_order(single, order),
+        single=_in_order(flagged_by_property, order),
         beyond=_in_order(beyond, order),
-        extremes=_in_order(dict(enumerate(extremes)), order),
+        extremes=[extremes[row]._replace(image=place) for place, row in enumerate(order)],
         has_properties=has_properties,
     )
 
 
-def _in_order(outlier_of_image: Mapping[int, Outlier], order: Sequence[int]) -> list[Outlier]:
-    """Return the images in this order, each with its place in the order."""
+def _in_order(outlier_of_row: Mapping[int, Outlier], order: Sequence[int]) -> list[Outlier]:
+    """Return the outliers among the rows in this order, each with its place in the order."""
     in_order = []
-    for place, image in enumerate(order):
-        if image in outlier_of_image:
-            in_order.append(outlier_of_image[image]._replace(image=place))
+    for place, row in enumerate(order):
+        if row in outlier_of_row:
+            in_order.append(outlier_of_row[row]._replace(image=place))
     return in_order
 
 
-def _flagged_by_property(
-    a: Measured, b: Measured, rows: Sequence[int], means_a: Mapping[str, Tensor], means: Mapping[str, Tensor]
+def _beyond_all(
+    reference: OutlierReference,
+    images: Unusualness,
+    scores: Tensor,
+    extremes: Sequence[Outlier],
+    flagged: Collection[int],
 ) -> dict[int, Outlier]:
-    """Return the images of B that a property flags relative to A, by their position in ``rows``.
+    """Return the images whose score is larger than the scores of all images of the reference, by row.
+
+    Args:
+        reference: The reference of outlier scores.
+        images: The images, compared with the reference.
+        scores: Scores of the images.
+        extremes: Property or layer in which each image is most extreme.
+        flagged: Rows of images that are left out, because a property flags them.
+
+    """
+    largest_own_score = float(reference.own_scores.max())
+    beyond: dict[int, Outlier] = {}
+    for row, score in enumerate(scores.tolist()):
+        if row not in flagged and score > largest_own_score:
+            beyond[row] = _reason_beyond(extremes[row], images, row, reference)
+    return beyond
+
+
+def _flagged_by_property(a: Measured, b: Measured, neurons: Neurons) -> dict[int, Outlier]:
+    """Return the images of B that a property flags relative to A, by row.
 
     Inputs that are no pictures have numbers instead of properties.
 
     Args:
         a: The reference, measured.
         b: The images, measured.
-        rows: Rows of the images of B that are compared.
-        means_a: Spatial means of each layer of A.
-        means: Spatial means of each layer of the images in ``rows``.
+        neurons: The neurons whose spatial means were kept.
 
     """
-    if LAYER in a.rows and LAYER in b.rows:
-        flagged = outliers_by_properties(a.rows[LAYER], b.rows[LAYER][rows])
+    if _have_properties(a, b):
+        flagged = outliers_by_properties(a.rows[LAYER], b.rows[LAYER])
         return {outlier.image: outlier for outlier in flagged}
     if NUMBERS in a.rows and NUMBERS in b.rows:
-        return _flagged_inputs(a, b, rows, means_a, means)
+        return _flagged_inputs(a, b, neurons)
     return {}
 
 
@@ -357,21 +380,31 @@ def _extremes(
 
     """
     surprisals = reference.surprisals(images)
+    if images.tails is None or properties is None or own_properties is None:
+        return [_extreme_layer(reference, images, row, is_own=are_own) for row in range(len(surprisals))]
     extremes = []
     for row in range(len(surprisals)):
-        is_compared = torch.ones(len(reference.own_scores), dtype=torch.bool)
-        if are_own:
-            is_compared[row] = False
-        if (
-            images.tails is not None
-            and properties is not None
-            and own_properties is not None
-            and _is_extreme_by_property(surprisals[row], images.tails[row])
-        ):
-            extremes.append(extreme_property(images.tails, row, properties, own_properties[is_compared]))
+        if _is_extreme_by_property(surprisals[row], images.tails[row]):
+            others = own_properties[_mask_of_others(reference, row, is_own=are_own)]
+            extremes.append(extreme_property(images.tails, row, properties, others))
         else:
-            extremes.append(_extreme_layer(reference, images, row, is_compared))
+            extremes.append(_extreme_layer(reference, images, row, is_own=are_own))
     return extremes
+
+
+def _mask_of_others(reference: OutlierReference, row: int, *, is_own: bool) -> Tensor:
+    """Return the mask of the reference's own images with which an image is compared, bool, ``(n,)``.
+
+    Args:
+        reference: The reference of outlier scores.
+        row: Row of the image.
+        is_own: True if the image is one of the reference's own images. It is then not compared with itself.
+
+    """
+    is_other = torch.ones(len(reference.own_scores), dtype=torch.bool)
+    if is_own:
+        is_other[row] = False
+    return is_other
 
 
 def _is_extreme_by_property(surprisals: Tensor, tails: Tensor) -> bool:
@@ -386,7 +419,7 @@ def _is_extreme_by_property(surprisals: Tensor, tails: Tensor) -> bool:
     return by_property >= by_network or float(tails.min()) <= CLEAR
 
 
-def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, is_compared: Tensor) -> Outlier:
+def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, *, is_own: bool) -> Outlier:
     """Return an image as an outlier by the layer in which it is farthest from the reference.
 
     The value of the outlier is the distance of the image, in medians of the distances of the reference's own images.
@@ -395,18 +428,20 @@ def _extreme_layer(reference: OutlierReference, images: Unusualness, row: int, i
         reference: The reference of outlier scores.
         images: The images, compared with the reference.
         row: Row of the image.
-        is_compared: Mask of the reference's own images with which the image is compared.
+        is_own: True if the image is one of the reference's own images.
 
     """
     has_several_layers = len(reference.gaussians) > 1
+    is_other = _mask_of_others(reference, row, is_own=is_own)
     layers = []
     for layer, squares_of_own in reference.own.layers.items():
         square = images.layers[layer][row]
-        squares_of_compared = squares_of_own[is_compared]
-        median_square = squares_of_compared.quantile(0.5).clamp(min=1e-12)
+        squares_of_others = squares_of_own[is_other]
+        # Distances of exactly 0 would make the ratios infinite.
+        median_square = squares_of_others.quantile(0.5).clamp(min=1e-12)
         value = (square / median_square).sqrt().item()
-        low = (squares_of_compared.min() / median_square).sqrt().item()
-        high = (squares_of_compared.max() / median_square).sqrt().item()
+        low = (squares_of_others.min() / median_square).sqrt().item()
+        high = (squares_of_others.max() / median_square).sqrt().item()
         # The outlier is explained by its layer. The name of the only layer would explain nothing.
         name = layer if has_several_layers else ""
         layers.append(Outlier(row, name, value, low, high))
@@ -420,31 +455,34 @@ def _reason_beyond(extreme: Outlier, images: Unusualness, row: int, reference: O
         assert images.tails is not None
         if float(images.tails[row].min()) <= CLEAR:
             return extreme
-    return _extreme_layer(reference, images, row, torch.ones(len(reference.own_scores), dtype=torch.bool))
+    return _extreme_layer(reference, images, row, is_own=False)
 
 
-def _flagged_inputs(
-    a: Measured, b: Measured, rows: Sequence[int], means_a: Mapping[str, Tensor], means: Mapping[str, Tensor]
-) -> dict[int, Outlier]:
-    """Return the inputs of B that are outliers among all inputs of A and B, by their position in ``rows``.
+def _flagged_inputs(a: Measured, b: Measured, neurons: Neurons) -> dict[int, Outlier]:
+    """Return the inputs of B that are outliers among all inputs of A and B, by row.
 
     A fact about an input of B, such as a single value, does not count if an input of A has it, too. The arguments are
     those of :func:`_flagged_by_property`.
     """
-    count = len(a.numbers)
-    numbers = torch.cat([a.rows[NUMBERS], b.rows[NUMBERS][rows]])
+    # The inputs of A come first.
+    numbers = torch.cat([a.rows[NUMBERS], b.rows[NUMBERS]])
     layers: dict[str, Tensor] = {}
     if not is_identity(a.first.extractor):
-        layers = {layer: torch.cat([means_of_a, means[layer]]) for layer, means_of_a in means_a.items()}
+        means_b = means_by_layer(b, neurons)
+        for layer, means_of_layer in means_by_layer(a, neurons).items():
+            layers[layer] = torch.cat([means_of_layer, means_b[layer]])
     outliers_of_both = outlier_inputs(numbers, layers)
-    reasons_of_a = {outlier.reason for outlier in outliers_of_both if outlier.image < count}
-    outliers_of_b: dict[int, Outlier] = {}
-    for outlier in outliers_of_both:
-        if outlier.image < count or (outlier.is_fact and outlier.reason in reasons_of_a):
-            continue
-        image = outlier.image - count
-        outliers_of_b[image] = outlier._replace(image=image)
-    return outliers_of_b
+    num_of_a = len(a.numbers)
+    outliers_of_a = [outlier for outlier in outliers_of_both if outlier.image < num_of_a]
+    outliers_of_b = [outlier for outlier in outliers_of_both if outlier.image >= num_of_a]
+    reasons_of_a = {outlier.reason for outlier in outliers_of_a}
+    flagged: dict[int, Outlier] = {}
+    for outlier in outliers_of_b:
+        is_usual_fact = outlier.is_fact and outlier.reason in reasons_of_a
+        if not is_usual_fact:
+            row = outlier.image - num_of_a
+            flagged[row] = outlier._replace(image=row)
+    return flagged
 
 
 def _outliers_within(
@@ -461,22 +499,24 @@ def _outliers_within(
 
     """
     flagged, failing = _flagged_in_own_set(a)
-    named = {outlier.image: outlier for outlier in flagged}
+    outlier_of_row = {outlier.image: outlier for outlier in flagged}
     failing_rows = {outlier.image for outlier in failing}
     properties = a.rows.get(LAYER)
     extremes = _extremes(reference, reference.own, properties, properties, are_own=True)
     scores = reference.own_scores[rows]
+    # Rows of the images in B and in A, the most unusual image first.
+    order_in_b = scores.argsort(descending=True, stable=True).tolist()
+    order_in_a = [rows[row] for row in order_in_b]
     names = _names(images, b)
-    order = scores.argsort(descending=True, stable=True).tolist()
     return Outliers(
-        names=[names[i] for i in order],
-        numbers=[b.numbers[i] for i in order],
-        scores=scores[order],
+        names=[names[row] for row in order_in_b],
+        numbers=[b.numbers[row] for row in order_in_b],
+        scores=scores[order_in_b],
         typical=reference.own_scores,
-        single=_in_order({i: named[row] for i, row in enumerate(rows) if row in named}, order),
-        extremes=_in_order({i: extremes[row] for i, row in enumerate(rows)}, order),
+        single=_in_order(outlier_of_row, order_in_a),
+        extremes=[extremes[row]._replace(image=place) for place, row in enumerate(order_in_a)],
         has_properties=properties is not None or NUMBERS in a.rows,
-        surely=[place for place, i in enumerate(order) if rows[i] in failing_rows],
+        surely=[place for place, row in enumerate(order_in_a) if row in failing_rows],
     )
 
 

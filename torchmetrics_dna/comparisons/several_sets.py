@@ -120,17 +120,8 @@ class Comparisons(ManyComparisons):
         of_held_out = self[self.held_out]
         ratios: dict[str, Ratio | None] = {}
         for name, comparison in self.items():
-            if name == self.held_out:
-                continue
-            ratios[name] = None
-            if comparison.shares_images or of_held_out.shares_images:
-                continue
-            evidence = _evidence_of(comparison, distance, of_properties)
-            held_out_evidence = _evidence_of(of_held_out, distance, of_properties)
-            if evidence is None or held_out_evidence is None:
-                continue
-            num_ratios = 1 if comparison.properties is None else 2
-            ratios[name] = ratio_of(evidence, held_out_evidence, num_ratios)
+            if name != self.held_out:
+                ratios[name] = _ratio_to_held_out(comparison, of_held_out, distance, of_properties=of_properties)
         return ratios
 
     def main_property(self, name: str) -> str:
@@ -300,6 +291,30 @@ class Comparisons(ManyComparisons):
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
 
 
+def _ratio_to_held_out(
+    comparison: Comparison, of_held_out: Comparison, distance: str, *, of_properties: bool
+) -> Ratio | None:
+    """Return the debiased distance of a set relative to that of the held-out set; None without evidence for both.
+
+    None also if one of the sets shares images with the reference.
+
+    Args:
+        comparison: Comparison of the set with the reference.
+        of_held_out: Comparison of the held-out set with the reference.
+        distance: Name of the distance.
+        of_properties: True for image properties, False for the network.
+
+    """
+    if comparison.shares_images or of_held_out.shares_images:
+        return None
+    evidence = _evidence_of(comparison, distance, of_properties)
+    held_out_evidence = _evidence_of(of_held_out, distance, of_properties)
+    if evidence is None or held_out_evidence is None:
+        return None
+    num_ratios = 1 if comparison.properties is None else 2
+    return ratio_of(evidence, held_out_evidence, num_ratios)
+
+
 def _evidence_of(comparison: Comparison, distance: str, of_properties: bool) -> Evidence | None:
     """Return the evidence for a distance, by the network or by image properties; None if there is none."""
     compared = comparison.properties if of_properties else comparison
@@ -377,9 +392,9 @@ def by_name(sets: Sequence[Any]) -> dict[str, Any]:
     for number, source in enumerate(sets, 1):
         is_path = isinstance(source, (str, os.PathLike))
         paths.append(os.fspath(source) if is_path else f"set {number}")
-    if len(set(paths)) < len(paths):
-        twice = public(next(path for path in paths if paths.count(path) > 1))
-        raise ValueError(f"Expected different sets, but got {twice!r} twice")
+    repeated = [path for path in paths if paths.count(path) > 1]
+    if repeated:
+        raise ValueError(f"Expected different sets, but got {public(repeated[0])!r} twice")
     return dict(zip(short_names(public_names(paths)), sets, strict=True))
 
 

@@ -202,13 +202,15 @@ class Comparison(ByName["Result"]):
         neurons, test = min(tests, key=lambda neurons_and_test: neurons_and_test[1].p_value)
         clearest_neuron = int(test.z.argmax())
         clearest_layer = int(test.layers.argmin())
+        is_neuron_significant = bool(test.neurons[clearest_neuron] <= SIGNIFICANT)
+        is_layer_significant = bool(test.layers[clearest_layer] <= SIGNIFICANT)
         layer, number = neurons.locate(clearest_neuron)
-        is_of_network = layer not in (LAYER, BANDS)
-        if is_of_network and test.layers[clearest_layer] <= SIGNIFICANT:
+        # All image properties or bands are one layer, so its name would not explain anything.
+        if layer in (LAYER, BANDS):
+            return neuron_name(layer, number) if is_neuron_significant else None
+        if is_layer_significant:
             return list(neurons)[clearest_layer]
-        if test.neurons[clearest_neuron] > SIGNIFICANT:
-            return None
-        return neuron_in_words(layer, number) if is_of_network else neuron_name(layer, number)
+        return neuron_in_words(layer, number) if is_neuron_significant else None
 
     def _jointly(self, test_of: Callable[[Evidence], PermutationTest | None]) -> float | None:
         """Return the p-value of a test by the network and properties together; None without a test."""
@@ -358,9 +360,7 @@ class Comparison(ByName["Result"]):
         if not results:
             return []
         test = None if results[0].evidence is None else results[0].evidence.test
-        sort_key = results[0].values
-        if test is not None and by == "evidence":
-            sort_key = test.z
+        sort_key = test.z if test is not None and by == "evidence" else results[0].values
         top = sort_key.topk(min(k, len(sort_key))).indices.tolist()
         columns = self._columns_of_neurons(test)
         rows: list[dict[str, Any]] = []
@@ -408,13 +408,20 @@ class Comparison(ByName["Result"]):
         tests = [result.evidence.test for result in self.of_granularity("neuron") if result.evidence is not None]
         test = next((test for test in tests if test is not None), None)
         explanation = explain(
-            a.first, b.first, test, self.names, properties, self.causes, self.why_untested, self.p_value_of_any
+            a.first,
+            b.first,
+            test,
+            self.names,
+            properties=properties,
+            causes=self.causes,
+            why_untested=self.why_untested,
+            p_value=self.p_value_of_any,
         )
-        explanation = replace(explanation, paired=self.paired, pixels=self.pixels)
-        for difference in properties or ():
-            if difference.name == "saturation" and difference.direction < 0:
-                return replace(explanation, colourless=self._colourless())
-        return explanation
+        is_less_colourful = any(
+            difference.name == "saturation" and difference.direction < 0 for difference in properties or ()
+        )
+        colourless = self._colourless() if is_less_colourful else None
+        return replace(explanation, paired=self.paired, pixels=self.pixels, colourless=colourless)
 
     def _property_differences(self) -> list[PropertyDifference] | None:
         """Return the image properties that differ; empty if they do not differ significantly, None if not measured."""
@@ -443,6 +450,7 @@ class Comparison(ByName["Result"]):
         grey_a, grey_b = num_grey
         share_a = grey_a / self.num_images["a"]
         share_b = grey_b / self.num_images["b"]
+        # B needs at least 3 grey images, and a share of more than 0.1 plus twice the share in A.
         if grey_b <= 2 or share_b <= 0.1 + 2 * share_a:
             return None
         return grey_a, grey_b, self.num_images["b"]
@@ -466,7 +474,7 @@ class Comparison(ByName["Result"]):
         """Describe how the figures were computed, for the implementation details of a paper, one sentence per line.
 
         The text is about the package, the network, the image preprocessing, the numbers of images, the histograms and
-        the tests. It includes digests. Facts that the result does not hold are left out.
+        the tests. It includes digests. Facts that are missing from the result are left out.
         """
         # The module describes results, so it is imported when a result is described.
         protocol = import_module("torchmetrics_dna.reporting.protocol")

@@ -178,7 +178,7 @@ def document_of(
     if gates is not None:
         additions["gates"] = [gate._asdict() for gate in gates]
     if isinstance(result, Ranking):
-        return _document_of_ranking(result, additions, top, worst, reference, contrast)
+        return _document_of_ranking(result, additions, top=top, worst=worst, reference=reference, contrast=contrast)
     document = Document(
         title=_title(result),
         terms=_terms(result),
@@ -200,10 +200,11 @@ def document_of(
 
 
 def _document_of_ranking(
-    result: Ranking, additions: dict[str, Any], top: int | None, worst: int | None, reference: str, contrast: str
+    result: Ranking, additions: dict[str, Any], *, top: int | None, worst: int | None, reference: str, contrast: str
 ) -> Document:
-    """Convert a ranking to a document."""
+    """Convert a ranking to a document. ``additions`` are further keys of the json document."""
     images = ranking.table(result, top, worst, reference=reference, contrast=contrast)
+    # The last table of a ranking is the table of images with the default number of images and default names.
     tables = [*result.tables[:-1], images]
     flagged = ranking.flagged_table(result)
     return Document(

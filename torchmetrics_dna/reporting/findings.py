@@ -81,24 +81,33 @@ def property_rows(comparison: Comparison) -> list[PropertyRow]:
     heights = _heights(properties)
     p_value = comparison.p_value_of_properties
     rows = []
-    for record in properties.top_neurons(properties.neurons.total):
-        name = neuron_name(record["layer"], record["neuron"])
-        place = properties.neurons.index(record["layer"], record["neuron"])
-        q = record["q"]
-        is_clear = None
-        if q is not None and p_value is not None:
-            is_clear = q <= SIGNIFICANT and p_value <= SIGNIFICANT
+    for neuron in properties.top_neurons(properties.neurons.total):
+        name = neuron_name(neuron["layer"], neuron["neuron"])
+        place = properties.neurons.index(neuron["layer"], neuron["neuron"])
         row = PropertyRow(
             name=name,
             meaning=RECORDS[name].meaning if name in RECORDS else "",
             a=property_in_words(name, float(means_a[place])),
             b=property_in_words(name, float(means_b[place])),
-            q=q,
-            is_clear=is_clear,
+            q=neuron["q"],
+            is_clear=_is_clear(neuron["q"], p_value),
             heights=heights[place],
         )
         rows.append(row)
     return rows
+
+
+def _is_clear(q: float | None, p_value: float | None) -> bool | None:
+    """Return whether a property differs significantly; None without a test.
+
+    Args:
+        q: False discovery rate of the property; None without a test.
+        p_value: P-value of the test of all properties together; None without a test.
+
+    """
+    if q is None or p_value is None:
+        return None
+    return q <= SIGNIFICANT and p_value <= SIGNIFICANT
 
 
 def _heights(properties: Comparison) -> list[list[list[int]]]:

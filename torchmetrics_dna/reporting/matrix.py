@@ -41,24 +41,30 @@ def outlier_sets(test: OutlierSets) -> list[str]:
     if test.p_value is None:
         return [f"The sets were not tested for outliers: {test.why_untested}."]
     p = p_figure(test.p_value, "p")
-    if not test.outliers and test.p_value > SIGNIFICANT:
-        return [f"None of {test.num_sets} sets differs significantly from the others together ({p})."]
-    if not test.outliers:
+    if test.outliers:
+        names = list(test.outliers)
+        explanation = Explanation(test.p_value, list(test.properties), names=("the others", names[0]))
+        return [
+            f"{_sets_that_differ(names, test.num_sets)} ({p}). No other set does.",
+            *what_was_measured(explanation),
+        ]
+    if test.p_value <= SIGNIFICANT:
         return [
             f"The {test.num_sets} sets differ significantly ({p}).",
             "More than one of them does, so no set can be named.",
         ]
-    names = list(test.outliers)
-    others = f"the other {test.num_sets - len(names)} sets together"
+    return [f"None of {test.num_sets} sets differs significantly from the others together ({p})."]
+
+
+def _sets_that_differ(names: Sequence[str], num_sets: int) -> str:
+    """Return the clause that the sets with these names differ from the others; ``num_sets`` is the number of all."""
+    others = f"the other {num_sets - len(names)} sets together"
     if len(names) == 1:
-        differ = f"{names[0]} differs significantly from {others}"
-    else:
-        shown = names[:_MOST_NAMES]
-        if len(shown) < len(names):
-            shown.append(f"{len(names) - len(shown)} more")
-        differ = f"{', '.join(shown[:-1])} and {shown[-1]} differ significantly from {others}"
-    explanation = Explanation(test.p_value, list(test.properties), names=("the others", names[0]))
-    return [f"{differ} ({p}). No other set does.", *what_was_measured(explanation)]
+        return f"{names[0]} differs significantly from {others}"
+    shown = list(names[:_MOST_NAMES])
+    if len(shown) < len(names):
+        shown.append(f"{len(names) - len(shown)} more")
+    return f"{', '.join(shown[:-1])} and {shown[-1]} differ significantly from {others}"
 
 
 def table(matrix: DistanceMatrix) -> Table:
@@ -138,7 +144,7 @@ def whole(matrix: DistanceMatrix) -> dict[str, Any]:
         "distance": matrix.distance,
         "notes": list(matrix.notes),
         "verdict": matrix.verdict,
-        "outlier_sets": matrix.outliers and matrix.outliers.to_dict(),
+        "outlier_sets": None if matrix.outliers is None else matrix.outliers.to_dict(),
         "distances": {name: values.tolist() for name, values in matrix.distances.items()},
         "layers": by_layer,
         "order": matrix.order,

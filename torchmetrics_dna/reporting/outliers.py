@@ -57,7 +57,9 @@ def flagged_beside_reference(outliers: Outliers, reference: str, noun: str) -> l
     lines += _test_of_the_others(outliers, noun, has_more=has_more)
     if are_many(outliers) and outliers.has_properties:
         lines.append(f"If all of these {noun}s were changed in the same way, `compare` can find the change.")
-    if outliers.has_properties and outliers.too_few is not None and not outliers.num_by_test:
+    # If the test for outliers flags images, they may have more than a single value.
+    only_properties_flag = outliers.has_properties and not outliers.num_by_test
+    if only_properties_flag and outliers.too_few is not None:
         single_valued = f"{noun}s of a single {value_of(noun)}"
         lines.append(
             f"With fewer than {outliers.too_few} {noun}s in {reference}, properties flag only {single_valued}."
@@ -99,14 +101,14 @@ def _flagged_by_test(outliers: Outliers) -> str:
     num_flagged = len(outliers.flagged)
     num_by_test = outliers.num_by_test
     if num_flagged == 1:
-        were = "It was"
+        subject = "It was"
     elif num_by_test == num_flagged:
-        were = f"All {num_flagged:,} were"
+        subject = f"All {num_flagged:,} were"
     elif num_by_test == 1:
-        were = "1 of these was"
+        subject = "1 of these was"
     else:
-        were = f"{num_by_test:,} of these were"
-    return f"{were} flagged by the test for outliers"
+        subject = f"{num_by_test:,} of these were"
+    return f"{subject} flagged by the test for outliers"
 
 
 def flagged_in_folder(outliers: Outliers, noun: str) -> list[str]:
@@ -212,20 +214,22 @@ def _flagged_in_words(outliers: Outliers, total: str, relative_to: str) -> str:
     """
     flagged = outliers.flagged
     num_flagged = len(flagged)
-    verb = "is an outlier" if num_flagged == 1 else "are outliers"
-    are_outliers = f"{num_flagged:,} {total} {verb} {relative_to}"
-    reason, count = Counter(image.reason for _, image in flagged).most_common(1)[0]
-    if not are_many(outliers) or count == 1:
+    are_flagged = "is flagged as an outlier" if num_flagged == 1 else "are flagged as outliers"
+    how_many = f"{num_flagged:,} {total} {are_flagged} {relative_to}"
+    main_reason, count = Counter(image.reason for _, image in flagged).most_common(1)[0]
+    is_shared_reason = count > 1
+    if not are_many(outliers) or not is_shared_reason:
         clauses = _with_reasons(flagged[:_MOST_FLAGGED])
         if num_flagged > _MOST_FLAGGED:
             clauses.append(f"and {num_flagged - _MOST_FLAGGED:,} more")
-        return f"{are_outliers}: {'; '.join(clauses)}."
+        return f"{how_many}: {'; '.join(clauses)}."
+    main_reason_in_words = short_reason(main_reason, count)
     if count == num_flagged:
-        return f"{count:,} {total} {short_reason(reason, count)} {relative_to}."
-    single_valued = [(name, image) for name, image in flagged if image.is_fact and image.reason != reason]
+        return f"{count:,} {total} {main_reason_in_words} {relative_to}."
+    single_valued = [(name, image) for name, image in flagged if image.is_fact and image.reason != main_reason]
     clauses = _with_reasons(single_valued[:_MOST_FLAGGED])
-    clauses.append(f"{count:,} {short_reason(reason, count)}")
-    return f"{are_outliers}: {'; '.join(clauses)}."
+    clauses.append(f"{count:,} {main_reason_in_words}")
+    return f"{how_many}: {'; '.join(clauses)}."
 
 
 def _with_reasons(flagged: Sequence[tuple[str, Outlier]]) -> list[str]:

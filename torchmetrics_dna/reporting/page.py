@@ -51,6 +51,8 @@ _OPAQUE = 0.85
 _MAPPED = (0.01, 0.99)
 # A map is flat if its spread is at most this share of its largest value. Rounding errors are about as large.
 _FLAT = 1e-9
+# Least span of the scale of maps, so that no value is divided by 0 if both ends of the scale are equal.
+_LEAST_SPAN = 1e-300
 _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "centre", "right")
 # JPEG qualities that are tried one after another, until a picture has at most the number of bytes below.
@@ -121,11 +123,11 @@ def _values_of_images(comparison: Comparison, gallery: Gallery | None) -> dict[s
     if gallery is not None:
         outliers = with_maps(gallery.outliers, gallery.crop)
         # A change that explains the difference applies to all images, so the least similar images add no information.
-        if not causes:
+        if causes is None:
             unlike = {side: with_maps(shown, gallery.crop) for side, shown in gallery.unlike.items()}
     return {
         "gallery": gallery,
-        "cause": causes.in_words if causes else "",
+        "cause": "" if causes is None else causes.in_words,
         "flagged": flagged_images(comparison),
         "outliers": outliers,
         "unlike": unlike,
@@ -179,7 +181,7 @@ def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[MappedImage]:
     if _are_flat(values):
         return [MappedImage(image) for image in images]
     low, high = values.flatten().quantile(torch.tensor(_MAPPED, dtype=values.dtype)).tolist()
-    span = max(high - low, 1e-300)
+    span = max(high - low, _LEAST_SPAN)
     mapped = []
     for image, heat in zip(images, heats, strict=True):
         shares = ((heat - low) / span).clamp(0, 1)
@@ -266,8 +268,9 @@ def _axis(comparison: Comparison) -> _Axis:
     upper_ends = [finding.interval.high if finding.interval else finding.value for finding in findings]
     largest = max(upper_ends) or 1.0
     power = 10 ** math.floor(math.log10(largest))
-    steps = (0.2 * power, 0.5 * power, power, 2 * power, 5 * power)
-    step = next(step for step in steps if largest / step <= _TICKS)
+    # Steps between ticks. The smallest step with few enough ticks is chosen.
+    candidates = (0.2 * power, 0.5 * power, power, 2 * power, 5 * power)
+    step = next(candidate for candidate in candidates if largest / candidate <= _TICKS)
     ticks = [step * i for i in range(int(largest / step) + 1)]
     # A margin of 4% keeps the largest value off the edge.
     return _Axis(ticks, 1.04 * largest)
@@ -312,6 +315,7 @@ def _logarithmic_heights(shares: Tensor) -> Tensor:
         Heights from 1 to 255, int32. A share of 0 has the height 0.
 
     """
+    # The logarithm of a share of 0 is negative infinity, which becomes the least height here and 0 below.
     heights = (_FULL_HEIGHT * (1 + shares.log10() / _DECADES)).round().clamp(1, _FULL_HEIGHT)
     return torch.where(shares > 0, heights, 0).int()
 

@@ -11,7 +11,7 @@ from torchmetrics_dna.images.sets import note_of_left_out
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.several_sets import Comparisons
     from torchmetrics_dna.comparisons.two_sets import Comparison
-    from torchmetrics_dna.dna.evidence import Evidence, Interval
+    from torchmetrics_dna.dna.evidence import Interval
     from torchmetrics_dna.dna.result import Result
 
     # Results by name of the distance, and then by name of the set that is compared with the reference.
@@ -74,11 +74,9 @@ def _network(comparison: Comparison) -> str:
     """Return the sentence on the network and its layers."""
     neurons = comparison.neurons
     layers = list(neurons)
-    named = _listed(layers)
-    if len(layers) > _MOST_LAYERS:
-        named = f"{layers[0]} to {layers[-1]}"
+    names = f"{layers[0]} to {layers[-1]}" if len(layers) > _MOST_LAYERS else _listed(layers)
     count = "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
-    return f"The network is {comparison.extractor}, with {neurons.total:,} neurons in {count}: {named}."
+    return f"The network is {comparison.extractor}, with {neurons.total:,} neurons in {count}: {names}."
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -138,7 +136,10 @@ def _numbers(values: Iterable[float]) -> str:
 def _histograms(comparison: Comparison) -> list[str]:
     """Return sentences on the bins and the activation ranges of histograms."""
     bins = f"Each histogram has {comparison.num_bins:,} bins."
-    dna = None if comparison.measured is None else comparison.measured[0].dnas.get("histogram")
+    if comparison.measured is None:
+        return [bins]
+    reference, _ = comparison.measured
+    dna = reference.dnas.get("histogram")
     if not isinstance(dna, HistogramDNA):
         return [bins]
     if dna.ranges is None:
@@ -149,9 +150,7 @@ def _histograms(comparison: Comparison) -> list[str]:
             f"A bin is 1/{comparison.num_bins:,} of the range in {comparison.names[0]}, which is extended by 20%.",
         ]
     source = f"those of {dna.ranges.name}" if dna.ranges.name else "fixed"
-    margin = "extended by 20%"
-    if dna.ranges.margin == "scale":
-        margin = "with both ends multiplied by 1.2"
+    margin = "with both ends multiplied by 1.2" if dna.ranges.margin == "scale" else "extended by 20%"
     return [bins, f"The activation ranges are {source}, {margin}."]
 
 
@@ -213,15 +212,15 @@ def _definitions(by_distance: ByDistance, comparison: Comparison) -> list[str]:
 
 def _definition(result: Result, comparison: Comparison) -> str:
     """Return how a distance is computed: from a layer, from spatial means, or as an average over neurons or layers."""
-    record = result.distance
-    if record.protocol is not None:
-        layer = f"layer {record.protocol.layer} of {record.protocol.feature}"
-        if record.protocol.crop == "center":
-            layer += " and the largest central square of each image"
-        return f"computed as published, from {layer}"
-    if record.granularity == "set":
+    distance = result.distance
+    if distance.protocol is not None:
+        source = f"layer {distance.protocol.layer} of {distance.protocol.feature}"
+        if distance.protocol.crop == "center":
+            source += " and the largest central square of each image"
+        return f"computed as published, from {source}"
+    if distance.granularity == "set":
         return f"computed from the spatial means of layer {list(comparison.neurons)[-1]}"
-    average = f"a {result.averaging.over(f'{record.granularity}s')}"
+    average = f"a {result.averaging.over(f'{distance.granularity}s')}"
     if result.averaging.is_plain:
         return average
     digest = result.averaging.settings["neuron weights (digest)"]
@@ -230,41 +229,42 @@ def _definition(result: Result, comparison: Comparison) -> str:
 
 def _intervals(reference: str, by_distance: ByDistance, *, is_paired: bool) -> list[str]:
     """Return sentences on the confidence intervals, their folds, and the sets whose sampling noise is not included."""
-    distances_with_intervals: list[str] = []
+    distances: list[str] = []
     intervals: list[Interval] = []
-    sets_without_noise: list[str] = []
     for distance, results in by_distance.items():
-        for set_name, result in results.items():
-            if result.evidence is None or result.interval is None:
-                continue
-            distances_with_intervals.append(distance)
-            intervals.append(result.interval)
-            # The sampling noise of pairs includes the noise of both sets.
-            if not is_paired:
-                sets_without_noise += _sets_without_noise(result.evidence, reference, set_name)
+        intervals_of_distance = [result.interval for result in results.values() if result.interval is not None]
+        if intervals_of_distance:
+            distances.append(distance)
+            intervals += intervals_of_distance
     if not intervals:
         return ["There are no confidence intervals."]
     num_folds = max(interval.num_folds for interval in intervals)
-    listed_distances = _listed(dict.fromkeys(distances_with_intervals))
     lines = [
-        f"The {intervals[-1].level} confidence intervals of {listed_distances} are around debiased values.",
+        # All intervals have the same level.
+        f"The {intervals[-1].level} confidence intervals of {_listed(distances)} are around debiased values.",
         f"Each set was divided into at most {num_folds} folds.",
     ]
+    # The sampling noise of pairs includes the noise of both sets.
+    sets_without_noise = [] if is_paired else _sets_without_noise(reference, by_distance)
     if sets_without_noise:
-        listed_sets = _listed(dict.fromkeys(sets_without_noise))
-        lines.append(f"The intervals do not include the sampling noise of {listed_sets}.")
+        lines.append(f"The intervals do not include the sampling noise of {_listed(sets_without_noise)}.")
     return lines
 
 
-def _sets_without_noise(evidence: Evidence, reference: str, set_name: str) -> list[str]:
-    """Return the names of the reference and the set, as far as they have no folds to estimate sampling noise from."""
-    noise_of_reference, noise_of_set = evidence.jackknife.sides
-    names: list[str] = []
-    if noise_of_reference is None:
-        names.append(reference)
-    if noise_of_set is None:
-        names.append(set_name)
-    return names
+def _sets_without_noise(reference: str, by_distance: ByDistance) -> list[str]:
+    """Return the names of sets with an interval, but without folds to estimate their sampling noise from."""
+    # A dictionary keeps each name once, in the original order.
+    names: dict[str, None] = {}
+    for results in by_distance.values():
+        for set_name, result in results.items():
+            if result.evidence is None or result.interval is None:
+                continue
+            noise_of_reference, noise_of_set = result.evidence.jackknife.sides
+            if noise_of_reference is None:
+                names[reference] = None
+            if noise_of_set is None:
+                names[set_name] = None
+    return list(names)
 
 
 def _tests(by_distance: ByDistance, *, is_paired: bool) -> list[str]:
@@ -276,9 +276,7 @@ def _tests(by_distance: ByDistance, *, is_paired: bool) -> list[str]:
             distances_by_count.setdefault(count, []).append(distance)
     if not distances_by_count:
         return ["There is no permutation test."]
-    permutations = "permutations of the folds"
-    if is_paired:
-        permutations = "exchanges of the two sets within folds of pairs"
+    permutations = "exchanges of the two sets within folds of pairs" if is_paired else "permutations of the folds"
     lines: list[str] = []
     for count, distances in distances_by_count.items():
         lines.append(

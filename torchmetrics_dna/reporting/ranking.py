@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.tables import Cell, Table
@@ -69,7 +69,7 @@ def table(
     """
     records = rows(ranking, top, worst)
     notes = []
-    if top is worst is None and len(records) > _SHOWN:
+    if top is None and worst is None and len(records) > _SHOWN:
         records = records[:_SHOWN]
         notes.append(f"These are the first {_SHOWN}. All are in the file of -o ranking.csv.")
     if ranking.most_extreme is not None:
@@ -79,8 +79,6 @@ def table(
     notes += note_of_left_out(ranking.unreadable)
     keys = _keys(ranking)
     header = [_heading(ranking, key) for key in keys]
-    if ranking.score == "distance":
-        header[keys.index("score")] = "dna-emd"
     cells = [[_cell(key, record[key]) for key in keys] for record in records]
     title = f"{ranking.size} {ranking.order_in_words(reference, contrast)}"
     return Table(header, cells, title, notes)
@@ -126,8 +124,7 @@ def copies_table(ranking: Ranking) -> Table | None:
     records = [record for record in rows(ranking) if record["kind"]]
     if ranking.is_alone:
         records = _one_per_pair(records)
-    # Copies come before near images. Within both, images are sorted by descending likeness.
-    records.sort(key=lambda record: (record["kind"] != "copy", -(record.get("likeness") or 0)))
+    records.sort(key=_most_similar_first)
     keys = [key for key in _KEYS_OF_COPIES if key in records[0]]
     header = [_heading(ranking, key) for key in keys]
     cells = [[_cell(key, record[key]) for key in keys] for record in records]
@@ -135,6 +132,14 @@ def copies_table(ranking: Ranking) -> Table | None:
     num_near = int(nearest.near.sum())
     title = f"{num_copies:,} of {ranking.size} look like copies, {num_near:,} are near one"
     return Table(header, cells, title)
+
+
+def _most_similar_first(record: Mapping[str, Any]) -> tuple[bool, float]:
+    """Return the sort key that puts copies before near images, and sorts each kind by descending likeness."""
+    is_near = record["kind"] != "copy"
+    # Low-texture pictures have no likeness, and neither have images of an index without pictures.
+    likeness = record.get("likeness")
+    return is_near, 0.0 if likeness is None else -likeness
 
 
 def _one_per_pair(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -155,7 +160,11 @@ def tables(ranking: Ranking) -> list[Table]:
 
 def _heading(ranking: Ranking, key: str) -> str:
     """Return the heading of a column."""
-    return ranking.noun if key == "image" else _COLUMNS[key]
+    if key == "image":
+        return ranking.noun
+    if key == "score" and ranking.score == "distance":
+        return "dna-emd"
+    return _COLUMNS[key]
 
 
 def _cell(key: str, value: Any) -> Cell:

@@ -29,12 +29,14 @@ _LEAST_CHECKPOINTS = 3
 # The word before the last number of a name, and the words that mark the name of a checkpoint.
 _WORD = re.compile(r"([^\W\d_]+)[\W_]*\d+(?:\.\d+)?\D*$")
 _CHECKPOINT_WORDS = {"checkpoint", "ckpt", "epoch", "iter", "iteration", "kimg", "snapshot", "step"}
+# Name of a held-out set that already says that the set is held out, such as "held_out/".
+_HELD_OUT = re.compile("held.?out/?", re.IGNORECASE)
 # Heading of the column of ratios.
 _X_HELD_OUT = "x held-out"
 # Mark of a value that does not differ significantly from the reference.
 _NOT_SIGNIFICANT = "n.s."
-_ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
-_P = (
+_NOTE_ON_ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
+_NOTE_ON_P = (
     "p (Holm): of this distance alone, corrected for the number of sets. p (best closer): that the closest set is no"
     " closer."
 )
@@ -75,7 +77,7 @@ def _sharing(sets: Comparisons, names: Sequence[str]) -> list[str]:
     return [name for name in names if sets[name].shares_images]
 
 
-def _tested(sets: Comparisons) -> dict[str, float]:
+def _p_values_of_tested(sets: Comparisons) -> dict[str, float]:
     """Return the corrected p-value of each tested set against the reference. The held-out set is left out."""
     p_holm = sets.p_holm
     p_values = {name: p_holm[name] for name in sets.ranked}
@@ -84,7 +86,10 @@ def _tested(sets: Comparisons) -> dict[str, float]:
 
 def _none_differs(sets: Comparisons) -> bool:
     """True if no set differs significantly from the reference, and all sets have a valid test."""
-    return min(_tested(sets).values(), default=0) > SIGNIFICANT and not _sharing(sets, sets.ranked)
+    p_values = _p_values_of_tested(sets).values()
+    if not p_values or _sharing(sets, sets.ranked):
+        return False
+    return min(p_values) > SIGNIFICANT
 
 
 def _closest(sets: Comparisons) -> list[str]:
@@ -99,22 +104,28 @@ def _closest(sets: Comparisons) -> list[str]:
         return [*lines, _no_difference(sets)]
     if len(sets.ranked) == 1:
         return [*lines, *_only_set(sets, has_equal_sets=bool(equal))]
+    return [*lines, *_closest_of_several(sets, has_equal_sets=bool(equal))]
+
+
+def _closest_of_several(sets: Comparisons, *, has_equal_sets: bool) -> list[str]:
+    """Return sentences on the closest of several sets that have other images than the reference."""
     closest, *farther = sets.ranked
-    is_closest = f"{closest} is closest to {sets.reference} ({sets.distance} {_figure_in_words(sets, closest)})."
-    lines.append(f"Of the others, {is_closest}" if equal else is_closest)
+    figure = _figure_in_words(sets, closest)
+    closest_in_words = f"{closest} is closest to {sets.reference} ({sets.distance} {figure})."
+    lines = [f"Of the others, {closest_in_words}" if has_equal_sets else closest_in_words]
     why_untested = _why_order_is_untested(sets)
     if why_untested:
         lines.append(f"This order was not tested, because {why_untested}.")
     else:
-        lines.append(_is_closer(sets, farther))
-    lines += _still_improves(sets)
+        lines.append(_test_of_order(sets, farther))
+    lines += _last_improvement(sets)
     lines += _which_differ(sets)
     return lines
 
 
 def _no_difference(sets: Comparisons) -> str:
     """Return the sentence that no set differs significantly from the reference."""
-    smallest_p = min(_tested(sets).values())
+    smallest_p = min(_p_values_of_tested(sets).values())
     if len(sets.ranked) > 1:
         p = p_figure(smallest_p, "smallest Holm p")
         return f"None {_of_sets(sets)} differs significantly from {sets.reference} ({p})."
@@ -161,12 +172,17 @@ def _of_sets(sets: Comparisons) -> str:
 
 
 def _which_differ(sets: Comparisons) -> list[str]:
-    """Return the sentence on the sets that differ significantly; nothing if the closest set also differs."""
-    p_values = _tested(sets)
+    """Return the sentence on the sets that differ significantly from the reference.
+
+    The list is empty if no set differs, if the closest set differs or was not tested, and if the closest set or the
+    held-out set shares images with the reference.
+    """
+    p_values = _p_values_of_tested(sets)
     different = [name for name, p in p_values.items() if p <= SIGNIFICANT]
-    if not different or p_values.get(sets.ranked[0], 0) <= SIGNIFICANT:
+    closest = sets.ranked[0]
+    if not different or closest in different or closest not in p_values:
         return []
-    if sets.held_out is not None and _sharing(sets, [sets.ranked[0], sets.held_out]):
+    if sets.held_out is not None and _sharing(sets, [closest, sets.held_out]):
         return []
     largest = max(p_values[name] for name in different)
     if len(different) == 1:
@@ -182,7 +198,7 @@ def _which_differ(sets: Comparisons) -> list[str]:
     return [f"{head}: {names}."]
 
 
-def _is_closer(sets: Comparisons, farther: Sequence[str]) -> str:
+def _test_of_order(sets: Comparisons, farther: Sequence[str]) -> str:
     """Return the sentence on the test of whether the closest set is closer than the second-closest set.
 
     Args:
@@ -198,7 +214,8 @@ def _is_closer(sets: Comparisons, farther: Sequence[str]) -> str:
     p = p_figure(p_second, "p")
     if p_second <= SIGNIFICANT:
         return f"It is significantly closer than {second} ({p})."
-    num_ties = sum((p_values[name] or 0) > SIGNIFICANT for name in farther)
+    p_values_of_farther = [p_values[name] for name in farther]
+    num_ties = sum(p_value is not None and p_value > SIGNIFICANT for p_value in p_values_of_farther)
     ties = second
     if num_ties == 2:
         ties += " and 1 other"
@@ -207,7 +224,7 @@ def _is_closer(sets: Comparisons, farther: Sequence[str]) -> str:
     return f"It is not significantly closer than {ties} ({p})."
 
 
-def _still_improves(sets: Comparisons) -> list[str]:
+def _last_improvement(sets: Comparisons) -> list[str]:
     """Return the sentence on the last significant improvement of a training; nothing if the sets are no checkpoints."""
     if not _are_checkpoints(sets.ranked):
         return []
@@ -248,56 +265,86 @@ def _relative_to_held_out(sets: Comparisons, name: str, held_out: str) -> list[s
     They report whether the two sets differ from the reference, and the ratio of their distances from the reference.
     """
     reference, noun = sets.reference, sets.noun
-    # Avoid "the held-out held_out/" if the name of the set already says that it is held out.
-    has_plain_name = re.fullmatch("(?i)held.?out/?", held_out) is not None
-    the_held_out = f"held-out {noun}s" if has_plain_name else f"held-out {held_out}"
+    is_named_held_out = _HELD_OUT.fullmatch(held_out) is not None
+    # If the name of the set already is "held_out/", the sentences do not repeat it.
+    held_out_in_words = f"held-out {noun}s" if is_named_held_out else f"held-out {held_out}"
     sharing = _sharing(sets, [name, held_out])
     if sharing:
         return [
-            f"{name} was not compared with the {the_held_out}.",
+            f"{name} was not compared with the {held_out_in_words}.",
             f"{reference} shares {noun}s with {' and '.join(sharing)}, or has some nearly alike.",
         ]
     lines = _which_of_two_differ(sets, name, held_out)
-    p, p_held_out = sets.p_holm[name], sets.p_holm[held_out]
-    differs = p is not None and p_held_out is not None and p <= SIGNIFICANT
-    how_far = _how_far(sets, name, f"the {the_held_out}", differs=differs)
-    if how_far:
-        lines.append(how_far)
-    elif not lines:
-        lines.append(f"{name} was not tested against the {the_held_out}, because there are no folds.")
-    elif differs:
-        lines.append(
-            f"There are too few {noun}s to test whether {name} is farther from {reference} than the {the_held_out}."
-        )
+    lines += _farther_than_held_out(sets, name, held_out, f"the {held_out_in_words}")
+    p_held_out = sets.p_holm[held_out]
     if p_held_out is not None and p_held_out <= SIGNIFICANT:
-        verb = "differ" if has_plain_name else "differs"
-        lines.append(f"The {the_held_out} {verb} from {reference}, too, so other sets look too close in comparison.")
+        differ = "differ" if is_named_held_out else "differs"
+        lines.append(
+            f"The {held_out_in_words} {differ} from {reference}, too, so other sets look too close in comparison."
+        )
     return lines
+
+
+def _farther_than_held_out(sets: Comparisons, name: str, held_out: str, the_held_out: str) -> list[str]:
+    """Return the sentence on how much farther a set is than the held-out set, or on why this is unknown.
+
+    The list is empty if there is no informative ratio, and the set does not differ significantly from the reference.
+
+    Args:
+        sets: The sets.
+        name: Name of the set.
+        held_out: Name of the held-out set.
+        the_held_out: The held-out set in words.
+
+    """
+    p_value = sets.p_holm[name]
+    if p_value is None or sets.p_holm[held_out] is None:
+        how_far = _how_far(sets, name, the_held_out, differs=False)
+        return [how_far or f"{name} was not tested against {the_held_out}, because there are no folds."]
+    differs = p_value <= SIGNIFICANT
+    how_far = _how_far(sets, name, the_held_out, differs=differs)
+    if how_far:
+        return [how_far]
+    if differs:
+        return [
+            f"There are too few {sets.noun}s to test whether {name} is farther from {sets.reference} than"
+            f" {the_held_out}."
+        ]
+    return []
 
 
 def _how_far(sets: Comparisons, name: str, the_held_out: str, *, differs: bool) -> str:
     """Return the sentence on the ratio of the distances of a set and the held-out set from the reference.
 
     If there is no informative ratio, return that the set is significantly farther. The text is empty without both.
+
+    Args:
+        sets: The sets.
+        name: Name of the set.
+        the_held_out: The held-out set in words.
+        differs: Whether the set differs significantly from the reference.
+
     """
     reference, noun = sets.reference, sets.noun
-    comparison = sets[name]
     ratio = sets.ratios()[name]
     if ratio is not None and ratio.is_informative:
         return f"{name} is {_ratio_in_words(ratio)} from {reference} as {the_held_out}{ratio.ends}."
-    ratio = sets.property_ratios()[name]
-    if ratio is not None and ratio.is_informative:
+    property_ratio = sets.property_ratios()[name]
+    if property_ratio is not None and property_ratio.is_informative:
         return (
-            f"In {noun} properties, {name} is {ratio.in_words} times as far from {reference} as {the_held_out}"
-            f"{ratio.ends}, mostly in {sets.main_property(name)}."
+            f"In {noun} properties, {name} is {property_ratio.in_words} times as far from {reference} as {the_held_out}"
+            f"{property_ratio.ends}, mostly in {sets.main_property(name)}."
         )
-    p_farther = sets.p_farther(name)
-    if differs and p_farther is not None and p_farther <= SIGNIFICANT:
-        farther = f"{name} is significantly farther from {reference} than {the_held_out} ({p_figure(p_farther, 'p')})."
+    if not differs:
+        return ""
+    p_on_average = sets.p_farther(name)
+    if p_on_average is not None and p_on_average <= SIGNIFICANT:
+        p = p_figure(p_on_average, "p")
+        farther = f"{name} is significantly farther from {reference} than {the_held_out} ({p})."
         return f"{farther} There are too few {noun}s to estimate the ratio."
-    p_anywhere = comparison.p_value_of_farther
-    if differs and p_anywhere is not None and p_anywhere <= SIGNIFICANT:
-        where = comparison.furthest_in or "some layer or property"
+    p_anywhere = sets[name].p_value_of_farther
+    if p_anywhere is not None and p_anywhere <= SIGNIFICANT:
+        where = sets[name].furthest_in or "some layer or property"
         p = p_figure(p_anywhere, "p")
         return f"In {where}, {name} is significantly farther from {reference} than {the_held_out} ({p})."
     return ""
@@ -305,23 +352,30 @@ def _how_far(sets: Comparisons, name: str, the_held_out: str, *, differs: bool) 
 
 def _which_of_two_differ(sets: Comparisons, name: str, held_out: str) -> list[str]:
     """Return the sentence on whether a set and the held-out set differ from the reference; nothing without tests."""
-    p_first, p_second = sets.p_holm[name], sets.p_holm[held_out]
-    if p_first is None or p_second is None:
+    p_value, p_held_out = sets.p_holm[name], sets.p_holm[held_out]
+    if p_value is None or p_held_out is None:
         return []
-    first, second = name, held_out
-    if p_first > SIGNIFICANT and p_second <= SIGNIFICANT:
-        # The sentence begins with the set that differs.
-        first, p_first, second, p_second = second, p_second, first, p_first
-    label = "Holm p" if len(sets) > 1 else "p"
-    first_with_p = f"{first} ({p_figure(p_first, label)})"
-    second_with_p = f"{second} ({p_figure(p_second, label)})"
     reference = sets.reference
-    if p_first > SIGNIFICANT:
-        return [f"Neither {first_with_p} nor {second_with_p} differs significantly from {reference}."]
-    if p_second > SIGNIFICANT:
-        first_differs = f"{first} differs significantly from {reference} ({p_figure(p_first, label)})."
-        return [f"{first_differs} {second} does not ({p_figure(p_second, label)})."]
-    return [f"{first_with_p} and {second_with_p} differ significantly from {reference}."]
+    label = "Holm p" if len(sets) > 1 else "p"
+    p_in_words = p_figure(p_value, label)
+    p_held_out_in_words = p_figure(p_held_out, label)
+    set_with_p = f"{name} ({p_in_words})"
+    held_out_with_p = f"{held_out} ({p_held_out_in_words})"
+    set_differs = p_value <= SIGNIFICANT
+    held_out_differs = p_held_out <= SIGNIFICANT
+    if set_differs and held_out_differs:
+        return [f"{set_with_p} and {held_out_with_p} differ significantly from {reference}."]
+    if set_differs:
+        return [
+            f"{name} differs significantly from {reference} ({p_in_words})."
+            f" {held_out} does not ({p_held_out_in_words})."
+        ]
+    if held_out_differs:
+        return [
+            f"{held_out} differs significantly from {reference} ({p_held_out_in_words})."
+            f" {name} does not ({p_in_words})."
+        ]
+    return [f"Neither {set_with_p} nor {held_out_with_p} differs significantly from {reference}."]
 
 
 def _ratio_in_words(ratio: Ratio) -> str:
@@ -344,19 +398,21 @@ def table(sets: Comparisons) -> Table:
     debiased = [distance for distance in sets.distances if _is_shown_debiased(sets, distance)]
     # Row and column of each cell in bold.
     bold: set[tuple[int, int]] = set()
-    for distance, record in sets.distances.items():
-        heading = _heading(record)
+    for distance, definition in sets.distances.items():
+        heading = _heading(definition)
         p_values = sets.own_p_values(distance)
+        is_debiased = distance in debiased
         for set_name, comparison in sets.items():
             result = comparison.results.get(distance)
-            is_debiased = distance in debiased
             rows[set_name][heading] = _cell(comparison, result, p_values[set_name], is_debiased=is_debiased)
         closest = sets.surely_nearest(distance)
         if closest is not None:
-            bold.add((list(sets).index(closest), list(rows[closest]).index(heading)))
-    cells = list(rows.values())
-    notes = [*_notes_on_values(sets, cells, debiased), *_notes_on_bold(sets), *note_of_left_out(sets.unreadable)]
-    return replace(Table.of(cells, f"{len(sets)} sets against {sets.reference}", notes), bold=bold)
+            row = list(rows).index(closest)
+            column = list(rows[closest]).index(heading)
+            bold.add((row, column))
+    all_rows = list(rows.values())
+    notes = [*_notes_on_values(sets, all_rows, debiased), *_notes_on_bold(sets), *note_of_left_out(sets.unreadable)]
+    return replace(Table.of(all_rows, f"{len(sets)} sets against {sets.reference}", notes), bold=bold)
 
 
 def _is_shown_debiased(sets: Comparisons, distance: str) -> bool:
@@ -379,11 +435,11 @@ def _is_shown_debiased(sets: Comparisons, distance: str) -> bool:
     return has_intervals
 
 
-def _heading(record: Distance) -> str:
+def _heading(definition: Distance) -> str:
     """Return the heading of the column of a distance, with its unit and an arrow in the direction of better values."""
-    unit = " (bins)" if record.unit == "bins" else ""
-    arrow = "↑" if record.higher_is_better else "↓"
-    return f"{record.name}{unit} {arrow}"
+    unit = " (bins)" if definition.unit == "bins" else ""
+    arrow = "↑" if definition.higher_is_better else "↓"
+    return f"{definition.name}{unit} {arrow}"
 
 
 def _cell(comparison: Comparison, result: Result | None, p_value: float | None, *, is_debiased: bool) -> Cell:
@@ -437,7 +493,7 @@ def _notes_on_values(sets: Comparisons, rows: Sequence[Mapping[str, Cell]], debi
     if any(interval.value == 0 for interval in intervals):
         notes.append("0: within sampling noise.")
     if has_errors:
-        notes.append(_ERRORS)
+        notes.append(_NOTE_ON_ERRORS)
     if any(_NOT_SIGNIFICANT in cell for cell in cells):
         notes.append(
             f"{_NOT_SIGNIFICANT}: not significant, by this distance alone (p > {SIGNIFICANT}, Holm-corrected)."
@@ -462,16 +518,10 @@ def _notes_on_bold(sets: Comparisons) -> list[str]:
     """Return notes on the meaning of bold, and on metrics without a value in bold; nothing for a single set."""
     if len(sets.ranked) < 2:
         return []
-    bold: list[str] = []
-    ties: list[str] = []
-    untested: list[str] = []
-    for distance in sets.distances:
-        if sets.surely_nearest(distance) is not None:
-            bold.append(distance)
-        elif _is_closest_tested(sets, distance):
-            ties.append(distance)
-        else:
-            untested.append(distance)
+    bold = [distance for distance in sets.distances if sets.surely_nearest(distance) is not None]
+    not_bold = [distance for distance in sets.distances if distance not in bold]
+    ties = [distance for distance in not_bold if _is_closest_tested(sets, distance)]
+    untested = [distance for distance in not_bold if distance not in ties]
     others = "every other set"
     if sets.held_out is not None:
         others += f" except the held-out {sets.held_out}"
@@ -481,6 +531,7 @@ def _notes_on_bold(sets: Comparisons) -> list[str]:
     if ties:
         reason = f"the closest set is not significantly closer than {others}"
         if not bold:
+            # The note on bold already describes the test.
             reason += f" {_PAIRED_TEST}"
         notes.append(f"Not bold: {', '.join(ties)}, because {reason}.")
     if untested:
@@ -531,12 +582,13 @@ def tables(sets: Comparisons) -> list[Table]:
 def evidence_table(sets: Comparisons) -> Table | None:
     """Return the table of debiased distances, intervals and tests; None if there are no intervals and no tests."""
     rows: list[dict[str, Cell]] = []
-    for distance, record in sets.distances.items():
-        if not record.higher_is_better and all(distance in comparison for comparison in sets.values()):
+    for distance, definition in sets.distances.items():
+        is_in_all_sets = all(distance in comparison for comparison in sets.values())
+        if is_in_all_sets and not definition.higher_is_better:
             rows += _evidence_rows(sets, distance)
     if not rows:
         return None
-    return Table.of(rows, "Distances and tests", [_P, *_notes_on_ratios(sets)])
+    return Table.of(rows, "Distances and tests", [_NOTE_ON_P, *_notes_on_ratios(sets)])
 
 
 def _evidence_rows(sets: Comparisons, distance: str) -> list[dict[str, Cell]]:
@@ -551,7 +603,6 @@ def _evidence_rows(sets: Comparisons, distance: str) -> list[dict[str, Cell]]:
         if result.interval is None and result.p_value is None:
             continue
         debiased, interval = debiased_cells(result, p_holm[set_name])
-        ratio = "1" if set_name == sets.held_out else ratios.get(set_name)
         row: dict[str, Cell] = {
             "distance": distance,
             "set": set_name,
@@ -560,21 +611,31 @@ def _evidence_rows(sets: Comparisons, distance: str) -> list[dict[str, Cell]]:
             "interval": interval,
             "p (Holm)": p_figure(p_holm[set_name]),
             "p (best closer)": p_figure(p_values[set_name]),
-            _X_HELD_OUT: None if ratio is None else str(ratio),
+            _X_HELD_OUT: _ratio_cell(sets, set_name, ratios),
         }
         rows.append(row)
     return rows
 
 
+def _ratio_cell(sets: Comparisons, name: str, ratios: Mapping[str, Ratio | None]) -> Cell:
+    """Return the cell of the ratio of a set to the held-out set; None without a ratio."""
+    if name == sets.held_out:
+        return "1"
+    ratio = ratios.get(name)
+    return None if ratio is None else str(ratio)
+
+
 def _notes_on_ratios(sets: Comparisons) -> list[str]:
-    """Return the note that explains the ratios of a table; nothing without ratios."""
+    """Return the note on the ratios to the held-out set, or on why there are none; nothing without a held-out set."""
+    held_out = sets.held_out
+    if held_out is None:
+        return []
     # A ratio is None if there are too few images to estimate it.
     all_ratios: list[Ratio | None] = []
     for distance in sets.distances:
         all_ratios += sets.ratios(distance).values()
     ratios = [ratio for ratio in all_ratios if ratio is not None]
-    held_out = sets.held_out
-    if not ratios and held_out is not None and sets[held_out].shares_images:
+    if not ratios and sets[held_out].shares_images:
         return [f"No {_X_HELD_OUT}: {held_out} shares {sets.noun}s with {sets.reference}, or has some nearly alike."]
     if not all_ratios:
         return []
@@ -596,31 +657,48 @@ def rows(sets: Comparisons) -> list[dict[str, Any]]:
     p_values = sets.p_values
     p_holm = sets.p_holm
     best = sets.best
-    rows: list[dict[str, Any]] = []
+    relative_figures = _figures_relative_to_held_out(sets)
+    records: list[dict[str, Any]] = []
     for name, comparison in sets.items():
-        row = {"set": name, "num_images": comparison.num_images["b"], **figures_of(sets, comparison)}
-        row |= {"p_holm": p_holm[name], "p_best_is_nearer": p_values[name], "best": name == best}
-        rows.append(row)
+        record = {
+            "set": name,
+            "num_images": comparison.num_images["b"],
+            **figures_of(sets, comparison),
+            "p_holm": p_holm[name],
+            "p_best_is_nearer": p_values[name],
+            "best": name == best,
+            **relative_figures[name],
+        }
+        records.append(record)
+    return records
+
+
+def _figures_relative_to_held_out(sets: Comparisons) -> dict[str, dict[str, Any]]:
+    """Return the ratios and the p-values of each set relative to the held-out set, by name of the set.
+
+    The figures of all sets are empty if there is no held-out set.
+    """
+    figures: dict[str, dict[str, Any]] = {name: {} for name in sets}
     if sets.held_out is None:
-        return rows
-    for distance, record in sets.distances.items():
-        if record.higher_is_better:
+        return figures
+    for distance, definition in sets.distances.items():
+        if definition.higher_is_better:
             continue
         ratios = sets.ratios(distance)
         property_ratios = sets.property_ratios(distance)
-        for row in rows:
-            name = row["set"]
-            row |= _ratio_figures(record.key, ratios.get(name), property_ratios.get(name))
-            row[f"{record.key}_p_farther"] = sets.p_farther(name, distance)
-    return rows
+        for name, figures_of_set in figures.items():
+            # The held-out set has no ratio.
+            figures_of_set.update(_ratio_figures(definition.key, ratios.get(name), property_ratios.get(name)))
+            figures_of_set[f"{definition.key}_p_farther"] = sets.p_farther(name, distance)
+    return figures
 
 
 def figures_of(sets: ManyComparisons, comparison: Comparison) -> dict[str, Any]:
     """Return the figures of all distances in one of the comparisons, in plain types."""
     findings = {}
-    for name, record in sets.distances.items():
+    for name, definition in sets.distances.items():
         result = comparison.get(name)
-        findings[record.key] = None if result is None else result.overall
+        findings[definition.key] = None if result is None else result.overall
     return values_by_distance(findings)
 
 
@@ -634,9 +712,11 @@ def _ratio_figures(key: str, ratio: Ratio | None, of_properties: Ratio | None) -
 
     """
     figures: dict[str, float | None] = {}
-    for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
-        figures[f"{key}_x_held_out{end}"] = None if ratio is None else getattr(ratio, field)
-        figures[f"{key}_properties_x_held_out{end}"] = None if of_properties is None else getattr(of_properties, field)
+    for suffix, field in (("", "value"), ("_low", "low"), ("_high", "high")):
+        figures[f"{key}_x_held_out{suffix}"] = None if ratio is None else getattr(ratio, field)
+        figures[f"{key}_properties_x_held_out{suffix}"] = (
+            None if of_properties is None else getattr(of_properties, field)
+        )
     return figures
 
 

@@ -59,8 +59,10 @@ def render_tables(title: str, sentences: Sequence[str], tables: Sequence[Table],
 
 def _with_visible_signs(value: Any) -> Any:
     """Escape the control characters of a text, and return other values unchanged."""
-    # Markup is a subtype of str. Only this module creates it, from texts that are already escaped.
-    return visible(value) if type(value) is str else value
+    # Only this module creates Markup, a subtype of str, from texts that are already escaped.
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return visible(value)
 
 
 def _sentence(text: str) -> Markup:

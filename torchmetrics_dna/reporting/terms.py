@@ -15,7 +15,7 @@ _MEANINGS = {
     "q": "The expected share of false positives among all rows with a p-value that is as small or smaller.",
     "debiased": "An estimate of the distance between unlimited sets: the distance without the part that sampling noise"
     " adds.",
-    "95% CI": "A confidence interval of the debiased distance. It reflects that the {noun}s are a random sample.",
+    "95% CI": "An interval around the debiased distance that contains the true distance with a confidence of 95%.",
     "null mean": "The mean distance of two sets of this size that are samples of the same distribution.",
     "Holm": "A correction for the number of tests: if no set differs, any corrected p is 0.05 or less in at most 5% of"
     " cases.",

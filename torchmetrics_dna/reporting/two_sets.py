@@ -24,6 +24,7 @@ from torchmetrics_dna.words.explanation import difference, has_exact_change, pix
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.dna.result import Result
+    from torchmetrics_dna.functional.permutation import PermutationTest
 
 # Largest number of sentences of a verdict.
 _MOST_SENTENCES = 4
@@ -68,8 +69,10 @@ def sentences(comparison: Comparison) -> list[str]:
     if explanation is not None and (explanation.causes is not None or has_exact_change(explanation)):
         # The change describes the difference better than the properties do.
         return pixels + answer + distance + outliers
-    if comparison.shares_images or (comparison.outliers is not None and are_many(comparison.outliers)):
+    has_many_outliers = comparison.outliers is not None and are_many(comparison.outliers)
+    if comparison.shares_images or has_many_outliers:
         return pixels + answer + distance + properties
+    # Only the first sentence on the test has its result.
     return pixels + answer[:1] + distance + properties + outliers
 
 
@@ -165,7 +168,15 @@ def _what_differs(comparison: Comparison) -> str:
 
 
 def _p_of_answer(comparison: Comparison) -> str:
-    """Return the p-value of the test, and a remark if the test includes image properties."""
+    """Return the p-value of the test, and a remark if the test includes image properties.
+
+    The text is empty without a test. It is also empty if the sets share images and do not differ significantly, because
+    the test is then not valid.
+    """
+    if comparison.p_value_of_any is None:
+        return ""
+    if comparison.shares_images and not comparison.differs:
+        return ""
     p = p_figure(comparison.p_value_of_any, "p")
     if comparison.p_value_of_properties is not None and p != p_figure(comparison.p_value, "p"):
         return f"{p} for activations and {comparison.noun} properties together"
@@ -176,25 +187,23 @@ def _how_far(comparison: Comparison, result: Result) -> str:
     """Return the clause on a distance, with its interval and p-value if they are known."""
     interval = result.interval
     name = f"{result.averaging.adjective}{result.distance.name}"
-    is_tested = comparison.p_value_of_any is not None and (comparison.differs or not comparison.shares_images)
-    p = _p_of_answer(comparison) if is_tested else ""
+    p = _p_of_answer(comparison)
     if interval is None or comparison.shares_images:
         return _joined(f"{name}, not debiased: {distance_in_words(result.distance, result.value)}", p)
+    largest = distance_in_words(result.distance, interval.high)
     if comparison.p_value_of_any is not None and not comparison.differs:
         within_noise = f"{name} is within sampling noise ({p})"
         if interval.high > 0:
-            largest = distance_in_words(result.distance, interval.high)
             return f"{within_noise}. The true distance is at most {largest} ({interval.ci})"
         return within_noise
     if result.few_differ is not None:
         return f"No shift on average, but {result.few_differ.number_in_words} ({p})"
-    if not interval.high:
-        return f"{name} is below sampling noise ({p})" if p else f"{name} is below sampling noise"
-    if not interval.value:
+    if interval.high == 0:
+        below_noise = f"{name} is below sampling noise"
+        return f"{below_noise} ({p})" if p else below_noise
+    if interval.value == 0:
         # A 0 next to a small p-value would look like no difference.
-        return _joined(
-            f"Debiased {name}: at most {distance_in_words(result.distance, interval.high)} ({interval.ci})", p
-        )
+        return _joined(f"Debiased {name}: at most {largest} ({interval.ci})", p)
     return _joined(f"Debiased {name}: {distance_in_words(result.distance, interval.value)}", interval.in_words, p)
 
 
@@ -204,7 +213,10 @@ def _joined(*parts: str) -> str:
 
 
 def _where_most(comparison: Comparison) -> str:
-    """Return the layer, columns or neurons in which inputs other than images differ most; empty for images."""
+    """Return the layer, columns or neurons in which inputs other than images differ most.
+
+    The text is empty for images, without a test, and if no single column or neuron differs significantly.
+    """
     test = comparison.test
     if test is None or comparison.noun == "image":
         return ""
@@ -212,11 +224,22 @@ def _where_most(comparison: Comparison) -> str:
         mean_z = {layer: float(test.z[neurons].mean()) for layer, neurons in comparison.neurons.slices.items()}
         clearest_layer = max(mean_z, key=lambda layer: mean_z[layer])
         return f"layer {clearest_layer}"
+    noun = "column" if comparison.noun == "row" else "neuron"
+    return _significant_neurons(test, noun)
+
+
+def _significant_neurons(test: PermutationTest, noun: str) -> str:
+    """Return the numbers of the neurons that differ significantly, the clearest first; empty if there are none.
+
+    Args:
+        test: Test of the neurons.
+        noun: Name of a neuron, such as "column".
+
+    """
     order = test.z.argsort(descending=True).tolist()
     numbers = [str(number) for number in order if test.neurons[number] <= SIGNIFICANT]
     if not numbers:
         return ""
-    noun = "column" if comparison.noun == "row" else "neuron"
     if len(numbers) > 1:
         noun += "s"
     place = f"{noun} {', '.join(numbers[:_MOST_COLUMNS])}"
@@ -235,10 +258,12 @@ def table(comparison: Comparison) -> Table:
     for name, result in comparison.items():
         row = {"distance": name, **cells_of(result.overall, "two sets")}
         if comparison.copied:
+            # Debiased values, intervals and tests assume independent sets.
             row |= {"debiased": None, "interval": "-", "p": "-"}
         else:
             row["debiased"], row["interval"] = debiased_cells(result, result.p_value)
-        rows.append(row | {"unit": described_value(comparison, result)})
+        row["unit"] = described_value(comparison, result)
+        rows.append(row)
         note = why_small(result)
         if note:
             notes.append(f"{note}.")
@@ -342,11 +367,19 @@ def _table_of_layers(comparison: Comparison) -> Table | None:
 
 def num_significant(comparison: Comparison) -> str:
     """Return the number of neurons that differ significantly, in words; empty without a test."""
-    evidence = next((result.evidence for result in comparison.of_granularity("neuron") if result.evidence), None)
-    if evidence is None or evidence.test is None:
+    test = _test_of_neurons(comparison)
+    if test is None:
         return ""
-    count = int((evidence.test.neurons <= SIGNIFICANT).sum())
+    count = int((test.neurons <= SIGNIFICANT).sum())
     return f"{count:,} of {comparison.neurons.total:,} significantly, p ≤ {SIGNIFICANT}"
+
+
+def _test_of_neurons(comparison: Comparison) -> PermutationTest | None:
+    """Return the test of the first distance of neurons that has evidence; None without a test."""
+    for result in comparison.of_granularity("neuron"):
+        if result.evidence is not None:
+            return result.evidence.test
+    return None
 
 
 def _table_of_neurons(comparison: Comparison) -> Table | None:
@@ -354,21 +387,34 @@ def _table_of_neurons(comparison: Comparison) -> Table | None:
 
     With a test, the table has only neurons that differ significantly.
     """
-    top = [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT]
+    top = _clearest_neurons(comparison)
     if not top:
         return None
-    significant = num_significant(comparison)
+    has_test = _test_of_neurons(comparison) is not None
     rows: list[dict[str, Cell]] = []
     for neuron in top:
         row: dict[str, Cell] = {"layer": neuron["layer"], "neuron": neuron["name"]}
         for result in comparison.of_granularity("neuron"):
             row[result.distance.name] = neuron[result.distance.key]
         row["mean shift"] = neuron["shift"]
-        if significant:
+        if has_test:
             row |= {"p": p_figure(neuron["p_value"]), "q": p_figure(neuron["q"])}
         rows.append(row)
-    heading = f"Neurons that differ most clearly ({significant})" if significant else "Neurons that differ most"
+    if has_test:
+        heading = f"Neurons that differ most clearly ({num_significant(comparison)})"
+    else:
+        heading = "Neurons that differ most"
     return Table(list(rows[0]), [list(row.values()) for row in rows], heading)
+
+
+def _clearest_neurons(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the neurons that differ most. If they were tested, only those that differ significantly are returned."""
+    clearest: list[dict[str, Any]] = []
+    for neuron in comparison.top_neurons():
+        p_value = neuron["p_value"]
+        if p_value is None or p_value <= SIGNIFICANT:
+            clearest.append(neuron)
+    return clearest
 
 
 # Records
@@ -399,11 +445,11 @@ def whole(comparison: Comparison) -> dict[str, Any]:
         "p_value_of_any": comparison.p_value_of_any,
         "differs": comparison.differs,
         "outliers": None if comparison.outliers is None else comparison.outliers.to_dict(),
-        "interval": comparison.interval and asdict(comparison.interval),
+        "interval": _as_dict_or_none(comparison.interval),
         "notices": comparison.notices,
         "verdict": comparison.verdict if comparison.measured else "",
-        "causes": None if comparison.causes is None else asdict(comparison.causes),
-        "pixels": None if comparison.pixels is None else asdict(comparison.pixels),
+        "causes": _as_dict_or_none(comparison.causes),
+        "pixels": _as_dict_or_none(comparison.pixels),
         "num_images": comparison.num_images,
         "paired": comparison.paired,
         "extractor": comparison.extractor,
@@ -414,6 +460,11 @@ def whole(comparison: Comparison) -> dict[str, Any]:
         "ranges": comparison.ranges,
         "unreadable": comparison.unreadable,
     }
+
+
+def _as_dict_or_none(record: Any) -> dict[str, Any] | None:
+    """Return the fields of a dataclass by name; None if there is no record."""
+    return None if record is None else asdict(record)
 
 
 def _by_layer(comparison: Comparison) -> dict[str, dict[str, Any]]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.two_sets import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images.cells import Crop
+    from torchmetrics_dna.jobs.groups import Pairs
     from torchmetrics_dna.jobs.sides import Sides
 
 # Number of random images per set.
@@ -160,52 +161,58 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
 def _gallery(sides: Sides, comparison: Comparison, images: Mapping[str, _Images], settings: dict[str, str]) -> Gallery:
     """Choose and read the images that are shown."""
     pairs = sides.plan.arguments.pairs
-    partners_of_a = None
     if pairs:
-        partners_of_a = partners(images["a"].source, images["b"].source, pairs)
-    drawn = _drawn(images, partners_of_a)
-    strips = {side: images[side].all_shown(numbers) for side, numbers in drawn.items()}
-    differences: list[ShownImage] = []
-    gain = 1
-    if partners_of_a is not None:
+        drawn = _drawn_pairs(images["a"], images["b"], pairs)
         gain, differences = _differences(images, drawn)
-    changed: list[ShownImage] = []
-    causes = comparison.explain().causes
-    if causes is not None and causes.names and "a" in images:
-        changes = list(zip(causes.names, causes.amounts, strict=True))
-        changed = _after_changes(images["a"], drawn["a"], changes)
-    extractor = sides.extractor
-    if comparison.properties is not None:
-        # Image properties have no positions, so the heat maps leave them out.
-        extractor = extractor.without_properties()
-    outliers, unlike = _outliers(sides, comparison, images, extractor)
-    twins = _twins(images, comparison)
-    return Gallery(settings, strips, differences, gain, changed, twins, outliers, unlike, extractor.crop)
+    else:
+        drawn = _drawn(images)
+        gain, differences = 1, []
+    extractor = _extractor_of_maps(sides, comparison)
+    outliers, unlike = _outliers_and_unlike(sides, comparison, images, extractor)
+    return Gallery(
+        settings=settings,
+        strips={side: images[side].all_shown(numbers) for side, numbers in drawn.items()},
+        differences=differences,
+        gain=gain,
+        changed=_changed_images(images, drawn, comparison),
+        twins=_twins(images, comparison),
+        outliers=outliers,
+        unlike=unlike,
+        crop=extractor.crop,
+    )
 
 
-def _outliers(
+def _extractor_of_maps(sides: Sides, comparison: Comparison) -> DNAExtractor:
+    """Return the extractor of heat maps. It leaves out image properties, because they have no positions."""
+    if comparison.properties is None:
+        return sides.extractor
+    return sides.extractor.without_properties()
+
+
+def _outliers_and_unlike(
     sides: Sides, comparison: Comparison, images: Mapping[str, _Images], extractor: DNAExtractor
 ) -> tuple[list[ShownImage], dict[str, list[ShownImage]]]:
     """Return the outliers of B, and the images of each set that are least similar to the other set, with heat maps."""
     measured = {"a": sides.measured(0), "b": sides.measured(1)}
     means = {side: means_by_layer(measured_side, sides.plan.neurons) for side, measured_side in measured.items()}
     references = _references(means)
-    reasons: dict[int, str] = {}
+    # Reasons of flagged images by number. Only images of B are flagged.
+    reasons: dict[str, dict[int, str]] = {"a": {}, "b": {}}
     if comparison.outliers is not None:
-        reasons = comparison.outliers.reasons(comparison.names[0])
+        reasons["b"] = comparison.outliers.reasons(comparison.names[0])
     outliers: list[ShownImage] = []
-    if reasons:
+    if reasons["b"]:
         scorer = OutlierScorer(references["a"], extractor)
-        outliers = _with_maps(images["b"], list(reasons)[:_MOST_OUTLIERS], scorer, reasons)
+        outliers = _with_maps(images["b"], list(reasons["b"])[:_MOST_OUTLIERS], scorer, reasons["b"])
     num_images = min(len(measured_side.numbers) for measured_side in measured.values())
-    if not all(means.values()) or num_images < LEAST or comparison.differs is False:
+    have_means = all(means.values())
+    if not have_means or num_images < LEAST or comparison.differs is False:
         return outliers, {}
     unlike: dict[str, list[ShownImage]] = {}
     for side, measured_side in measured.items():
         reference = references[_OTHER_SIDE[side]]
         numbers = [measured_side.numbers[row] for row in _least_like(means[side], reference)]
-        scorer = OutlierScorer(reference, extractor)
-        unlike[side] = _with_maps(images[side], numbers, scorer, reasons if side == "b" else {})
+        unlike[side] = _with_maps(images[side], numbers, OutlierScorer(reference, extractor), reasons[side])
     return outliers, unlike
 
 
@@ -310,6 +317,17 @@ def _twins(images: Mapping[str, _Images], comparison: Comparison) -> dict[str, l
     return {"a": a.all_shown(a.readable(numbers_of_a)), "b": b.all_shown(b.readable(numbers_of_b))}
 
 
+def _changed_images(
+    images: Mapping[str, _Images], drawn: Mapping[str, Sequence[int]], comparison: Comparison
+) -> list[ShownImage]:
+    """Return the drawn images of A after the changes that explain the difference; empty if no change explains it."""
+    causes = comparison.explain().causes
+    if causes is None or not causes.names or "a" not in images:
+        return []
+    changes = list(zip(causes.names, causes.amounts, strict=True))
+    return _after_changes(images["a"], drawn["a"], changes)
+
+
 def _after_changes(images: _Images, numbers: Sequence[int], changes: Sequence[tuple[str, float]]) -> list[ShownImage]:
     """Apply changes to images, and return the changed images.
 
@@ -328,23 +346,32 @@ def _after_changes(images: _Images, numbers: Sequence[int], changes: Sequence[tu
     return changed
 
 
-def _drawn(images: Mapping[str, _Images], partners_of_a: Sequence[int] | None) -> dict[str, list[int]]:
-    """Draw the numbers of random images of each set. If the images correspond, draw pairs.
-
-    Args:
-        images: The images of each set.
-        partners_of_a: Number of the partner in B of each image of A; None unless the images correspond.
-
-    """
+def _drawn(images: Mapping[str, _Images]) -> dict[str, list[int]]:
+    """Draw the numbers of random images of each set."""
     # One permutation for both sets draws the same numbers from sets of the same size.
     order = shuffled(max(len(images_of_side.source) for images_of_side in images.values()))
-    if partners_of_a is None:
-        return {side: list(islice(of_side.readable(order), _DRAWN)) for side, of_side in images.items()}
+    drawn: dict[str, list[int]] = {}
+    for side, images_of_side in images.items():
+        drawn[side] = list(islice(images_of_side.readable(order), _DRAWN))
+    return drawn
+
+
+def _drawn_pairs(images_of_a: _Images, images_of_b: _Images, pairs: Pairs) -> dict[str, list[int]]:
+    """Draw the numbers of the images of random pairs. Both images of a pair have the same position in the lists.
+
+    Args:
+        images_of_a: The images of A.
+        images_of_b: The images of B.
+        pairs: Rule of the pairs.
+
+    """
+    partners_of_a = partners(images_of_a.source, images_of_b.source, pairs)
+    order = shuffled(max(len(images_of_a.source), len(images_of_b.source)))
     numbers_of_a: list[int] = []
     numbers_of_b: list[int] = []
-    for number in images["a"].readable(order):
+    for number in images_of_a.readable(order):
         partner = partners_of_a[number]
-        if images["b"].can_read(partner):
+        if images_of_b.can_read(partner):
             numbers_of_a.append(number)
             numbers_of_b.append(partner)
         if len(numbers_of_a) == _DRAWN:
@@ -356,22 +383,28 @@ def _differences(images: Mapping[str, _Images], drawn: Mapping[str, Sequence[int
     """Compute the absolute differences of pairs of images, and amplify them.
 
     Returns:
-        The factor and the amplified differences. The factor is the largest power of two that clips at most 1% of the
-        values.
+        The factor, see :func:`_gain`, and the amplified differences.
 
     """
     differences = []
     for number_of_a, number_of_b in zip(drawn["a"], drawn["b"], strict=True):
         differences.append(_difference(as_bytes(images["a"][number_of_a]), as_bytes(images["b"][number_of_b])))
-    values = np.concatenate([np.zeros(1), *(difference.ravel() for difference in differences)])
-    largest_unclipped = max(float(np.quantile(values, 1 - _CLIPPED)), 1)
-    exponent = math.floor(math.log2(255 / largest_unclipped))
-    gain = 2 ** max(0, exponent)
+    gain = _gain(differences)
     shown = []
     for number, difference in zip(drawn["b"], differences, strict=True):
         amplified = np.minimum(gain * difference, 255).astype(np.uint8)
         shown.append(ShownImage(images["b"].source.relative_names[number], _shrunk(amplified)))
     return gain, shown
+
+
+def _gain(differences: Sequence[NDArray[np.int64]]) -> int:
+    """Return the largest power of two by which differences can be multiplied so that at most 1% of them are clipped."""
+    # The zero gives the quantile a value if no pairs were drawn.
+    values = np.concatenate([np.zeros(1), *(difference.ravel() for difference in differences)])
+    largest_unclipped = max(float(np.quantile(values, 1 - _CLIPPED)), 1)
+    exponent = math.floor(math.log2(255 / largest_unclipped))
+    gain: int = 2 ** max(0, exponent)
+    return gain
 
 
 def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int64]:

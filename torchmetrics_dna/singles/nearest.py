@@ -104,20 +104,18 @@ def find_nearest(features: Features, index: Features, themselves: Tensor | None)
         ValueError: If the index has no other image.
 
     """
-    count = min(_CANDIDATES, index.num_images - (themselves is not None))
-    if not count:
+    num_others = index.num_images if themselves is None else index.num_images - 1
+    if not num_others:
         raise ValueError(ALONE)
-    candidates, distances = _nearest(features.values, index.values, count, themselves=themselves)
-    # Column of the candidate of each image that is chosen. Candidates are in the order of their distances.
-    chosen = torch.zeros_like(candidates[:, :1])
-    likeness_to_chosen = None
-    if features.pictures is not None and index.pictures is not None:
+    num_candidates = min(_CANDIDATES, num_others)
+    candidates, distances = _nearest(features.values, index.values, num_candidates, themselves=themselves)
+    if features.pictures is None or index.pictures is None:
+        # Candidates are in the order of their distances, so the first candidate is the nearest image.
+        chosen = torch.zeros_like(candidates[:, :1])
+        likeness_to_chosen = None
+    else:
         likenesses = _likenesses(features.pictures, index.pictures, candidates)
-        is_near = likenesses >= NEAR
-        ranks = likenesses.masked_fill(~is_near, -1)
-        # Prefer the nearest image, unless another one is near by its picture.
-        ranks[:, 0].clamp_(min=-0.5)
-        chosen = ranks.argmax(1, keepdim=True)
+        chosen = _most_similar(likenesses)
         likeness_to_chosen = likenesses.gather(1, chosen)[:, 0]
     neighbours = candidates.gather(1, chosen)[:, 0]
     distances_to_chosen = distances.gather(1, chosen)[:, 0]
@@ -125,6 +123,23 @@ def find_nearest(features: Features, index: Features, themselves: Tensor | None)
     names = index.names or [f"image {number}" for number in range(index.num_images)]
     names_of_neighbours = [names[neighbour] for neighbour in neighbours.tolist()]
     return Nearest(names_of_neighbours, distances_to_chosen, ratios, likeness_to_chosen)
+
+
+def _most_similar(likenesses: Tensor) -> Tensor:
+    """Return the column of the candidate with the largest likeness; the first column if no candidate is near.
+
+    Args:
+        likenesses: Likeness of each image to its candidates, ``(B, candidates)``. NaN counts as not near.
+
+    Returns:
+        The columns, ``(B, 1)``.
+
+    """
+    is_near = likenesses >= NEAR
+    ranks = likenesses.masked_fill(~is_near, -1)
+    # The first candidate ranks below candidates that are near, and above all others.
+    ranks[:, 0].clamp_(min=-0.5)
+    return ranks.argmax(1, keepdim=True)
 
 
 def _spacings(index: Tensor, rows: Tensor) -> Tensor:
@@ -136,7 +151,7 @@ def _spacings(index: Tensor, rows: Tensor) -> Tensor:
 
     """
     unique_rows = torch.unique(rows)
-    _, distances = _nearest(index[unique_rows], index, least=_SAME)
+    _, distances = _nearest(index[unique_rows], index, same_up_to=_SAME)
     spacing_of_rows = torch.full((len(index),), torch.nan)
     spacing_of_rows[unique_rows] = distances[:, 0]
     return spacing_of_rows[rows]
@@ -178,7 +193,7 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
 
 
 def _nearest(
-    values: Tensor, index: Tensor, count: int = 1, *, least: float | None = None, themselves: Tensor | None = None
+    values: Tensor, index: Tensor, count: int = 1, *, same_up_to: float | None = None, themselves: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Find the nearest rows of an index for each image.
 
@@ -186,7 +201,8 @@ def _nearest(
         values: Features of the images, ``(images, n)``.
         index: Features of the images of the index.
         count: Number of rows to find for each image.
-        least: Rows up to this distance, relative to the norm of the image, are left out. By default, none is.
+        same_up_to: Rows up to this distance, relative to the norm of the image, count as the image itself and are left
+            out. By default, no row is left out for its distance.
         themselves: Row of each image in the index, which is not its own neighbour; None if the images are not in it.
 
     Returns:
@@ -198,15 +214,17 @@ def _nearest(
     for first in range(0, len(values), _AT_ONCE):
         block = values[first : first + _AT_ONCE]
         block_distances = torch.cdist(block, index)
-        if least is not None:
-            block_distances[block_distances <= least * block.norm(dim=1, keepdim=True)] = torch.inf
+        if same_up_to is not None:
+            is_same = block_distances <= same_up_to * block.norm(dim=1, keepdim=True)
+            block_distances[is_same] = torch.inf
         if themselves is not None:
             block_distances[torch.arange(len(block)), themselves[first : first + len(block)]] = torch.inf
         nearest = block_distances.topk(count, dim=1, largest=False).indices
         # Recompute the distances. cdist uses a matrix product, and cancellation makes small distances inexact.
         exact = (block[:, None] - index[nearest]).norm(dim=2)
-        # Rows that were excluded above have an infinite distance.
-        exact[block_distances.gather(1, nearest).isinf()] = torch.nan
+        # Rows that were left out above have an infinite distance.
+        is_left_out = block_distances.gather(1, nearest).isinf()
+        exact[is_left_out] = torch.nan
         order = exact.argsort(dim=1, stable=True)
         rows.append(nearest.gather(1, order))
         distances.append(exact.gather(1, order))

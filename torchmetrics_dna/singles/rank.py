@@ -124,9 +124,11 @@ def rank(
     if reference is None:
         _check_without_reference(score, contrast, nearest)
         reference = images
-        nearest = images if nearest is None else nearest
+        if nearest is None:
+            nearest = images
     requested = Arguments(feature, num_folds=None, **options)
     arguments = requested.skipping_unreadable()
+    # Arguments that only scores by dna-emd support.
     emd_arguments = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
     emd_arguments["contrast"] = contrast
     if score is not None:
@@ -137,13 +139,13 @@ def rank(
         sources: dict[str, Any] = {"images": images, "reference": reference}
         if contrast is not None and not _is_pool(contrast):
             sources["contrast"] = contrast
-        if index is None and nearest is not None:
+        if nearest is not None and index is None:
+            # The index is images, so its features have to be computed.
             sources["index"] = nearest
         opened = dict(zip(sources, open_each(list(sources.values()), arguments), strict=True))
         reason_for_score = ""
         if score is None:
-            has_emd_arguments = any(value is not None for value in emd_arguments.values())
-            score, reason_for_score = _default_score(opened["reference"], has_emd_arguments)
+            score, reason_for_score = _default_score(opened["reference"], emd_arguments)
         ranking = _rank_opened(opened, score, index, arguments)
     warn_of_left_out(ranking.unreadable, requested.reading)
     return replace(ranking, why=reason_for_score)
@@ -187,14 +189,17 @@ def _check_supports(score: Score, emd_arguments: Mapping[str, object]) -> None:
         check_left_out(score, contrast=emd_arguments["contrast"])
 
 
-def _default_score(reference: Images | DNA, has_emd_arguments: bool) -> tuple[Score, str]:
+def _default_score(reference: Images | DNA, emd_arguments: Mapping[str, object]) -> tuple[Score, str]:
     """Return the score to rank by if none is passed, and the reason for it if users may expect another score."""
+    has_emd_arguments = any(value is not None for value in emd_arguments.values())
     if has_emd_arguments:
         return "contrast", ""
     if isinstance(reference, HistogramDNA):
         return "contrast", _WHY_CONTRAST
     is_single_image = isinstance(reference, ImageSource) and len(reference) == 1
-    return ("contrast" if is_single_image else "outlier"), ""
+    if is_single_image:
+        return "contrast", ""
+    return "outlier", ""
 
 
 def _rank_opened(
@@ -211,16 +216,16 @@ def _rank_opened(
     """
     kind_of_dna: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
     _check_roles(opened, score, kind_of_dna)
-    by_role = dict(opened)
+    sources = dict(opened)
     has_pool = score == "contrast" and "contrast" not in opened
     if has_pool:
-        by_role["contrast"] = opened["images"]
+        sources["contrast"] = opened["images"]
     # Only the test of a pool needs folds.
-    arguments = replace(arguments, num_folds=NUM_FOLDS if has_pool else None)
-    sides = plan_sides(list(by_role.values()), arguments, [cast("Kind", kind_of_dna.kind)])
+    arguments_with_folds = replace(arguments, num_folds=NUM_FOLDS if has_pool else None)
+    sides = plan_sides(list(sources.values()), arguments_with_folds, [cast("Kind", kind_of_dna.kind)])
     if index is not None:
         check_index(index, sides.extractor)
-    return _ranked(_SidesByRole(sides, list(by_role)), score, has_pool, index)
+    return _ranked(_SidesByRole(sides, list(sources)), score, has_pool, index)
 
 
 def _check_roles(opened: Mapping[str, Images | DNA], score: Score, kind_of_dna: type[DNA]) -> None:
@@ -294,32 +299,9 @@ def _job(sides: Sides, statistics: Mapping[str, Statistic]) -> Job:
     return noting_properties(job) if MEANS in statistics else job
 
 
-def _with_jobs(
-    by_role: _SidesByRole, score: Score, layer: str | None, features: Mapping[str, Statistic]
-) -> _SidesByRole:
-    """Return the sides with jobs that compute what the roles require.
-
-    Args:
-        by_role: The sides.
-        score: The score to rank by.
-        layer: Layer whose positions are compared, for outlier and local scores; None without it.
-        features: Statistic of the features that are looked up in an index; empty without an index.
-
-    """
+def _with_jobs(by_role: _SidesByRole, statistics_by_role: Mapping[str, Mapping[str, Statistic]]) -> _SidesByRole:
+    """Return the sides with jobs that compute the statistics of their roles."""
     sides, roles = by_role
-    neurons = sides.extractor.neurons
-    statistics_by_role: dict[str, dict[str, Statistic]] = {
-        "contrast": {**sides.job.statistics},
-        "reference": {**sides.job.statistics},
-        "images": {},
-        "index": {**features},
-    }
-    if score in WORST_FIRST and layer is not None:
-        statistics_by_role["reference"]["local"] = LocalMomentStatistic(sides.extractor, layer)
-    if score == "outlier":
-        means = SpatialMeans(neurons, layers_for_outliers(neurons))
-        statistics_by_role["reference"][MEANS] = means
-        statistics_by_role["images"] = {MEANS: means, **features}
     # A side with several roles is measured once, with the statistics of all its roles.
     statistics_by_key: dict[object, dict[str, Statistic]] = {}
     for role, key in zip(roles, sides.keys, strict=True):
@@ -328,51 +310,103 @@ def _with_jobs(
     return by_role._replace(sides=replace(sides, jobs=jobs))
 
 
+def _statistics_by_role(
+    sides: Sides, score: Score, layer: str | None, features: Mapping[str, Statistic]
+) -> dict[str, dict[str, Statistic]]:
+    """Return the statistics that each role requires.
+
+    Args:
+        sides: The sides.
+        score: The score to rank by.
+        layer: Layer whose positions are compared, for outlier and local scores; None without it.
+        features: Statistic of the features that are looked up in an index; empty without an index.
+
+    """
+    statistics_by_role: dict[str, dict[str, Statistic]] = {
+        "contrast": dict(sides.job.statistics),
+        "reference": dict(sides.job.statistics),
+        "images": {},
+        "index": dict(features),
+    }
+    if score in WORST_FIRST and layer is not None:
+        statistics_by_role["reference"]["local"] = LocalMomentStatistic(sides.extractor, layer)
+    if score == "outlier":
+        neurons = sides.extractor.neurons
+        means = SpatialMeans(neurons, layers_for_outliers(neurons))
+        statistics_by_role["reference"][MEANS] = means
+        # For other scores, the images are measured by the pass that scores them.
+        statistics_by_role["images"] = {MEANS: means, **features}
+    return statistics_by_role
+
+
 def _ranked(by_role: _SidesByRole, score: Score, has_pool: bool, index: Features | None) -> Ranking:
     """Measure the sides, score the images, and return them in the order of their scores."""
-    source = by_role.source("images", "A ranking")
+    _check_are_images(by_role)
     layer = local_layer(by_role.sides.extractor) if score in WORST_FIRST else None
-    _check_layer_and_index(by_role, score, layer)
+    if score == "local" and layer is None:
+        layers = ", ".join(by_role.sides.extractor.neurons)
+        raise ValueError(f"The score 'local' takes a layer with a grid of positions, but there is none among {layers}")
     features = _features_to_keep(by_role, index)
-    by_role = _with_jobs(by_role, score, layer, features)
+    by_role = _with_jobs(by_role, _statistics_by_role(by_role.sides, score, layer, features))
     measured = {role: by_role.measured(role) for role in by_role.roles if role != "images"}
     scored = _scored(by_role.sides, measured, score, features, has_pool)
+    own_rows = scored.images.rows_in(measured["reference"])
+    if own_rows is not None:
+        scored = _compare_own_with_others(scored, own_rows, score, measured["reference"].first.num_images)
+    return _in_order(by_role, measured, scored, score, own_rows, index)
+
+
+def _in_order(
+    by_role: _SidesByRole,
+    measured: Mapping[str, Measured],
+    scored: _Scored,
+    score: Score,
+    own_rows: Tensor | None,
+    index: Features | None,
+) -> Ranking:
+    """Return the ranking of the images in the order of their scores, with their nearest neighbours and outliers.
+
+    Args:
+        by_role: The sides.
+        measured: The other sides by role, measured.
+        scored: The images, scored.
+        score: The score.
+        own_rows: Row of each image in the reference; -1 for images that are not the reference's own. None if the
+            reference is a DNA.
+        index: Features of an index that was passed or loaded; None if the index is images, and if there is none.
+
+    """
     images = scored.images
     reference = measured["reference"]
-    own_rows = images.rows_in(reference)
-    if own_rows is not None:
-        scored = _compare_own_with_others(scored, own_rows, score, reference.first.num_images)
+    contrast = measured.get("contrast")
+    reference_images = by_role.opened("reference")
     scores = less_contrast(scored.distances.T)
     order = scores.argsort(descending=score in WORST_FIRST, stable=True)
     numbers = [images.numbers[i] for i in order.tolist()]
-    reference_images = by_role.opened("reference")
-    ranking = Ranking(
+    features_of_index = measured["index"].features if "index" in measured else index
+    nearest = _nearest_in_index(by_role, images, features_of_index, measured.get("index"))
+    outliers = _outliers(by_role, scored, reference, own_rows)
+    return Ranking(
         score=score,
         names=[images.names[i] for i in order.tolist()],
         scores=scores[order],
         numbers=numbers,
-        images=source,
-        reference=_without_folds(reference.first),
-        mapper=scored.mapper,
         unreadable=_unreadable(by_role, {**measured, "images": images}),
+        distances=None if contrast is None else scored.distances[order, 0],
         typical=scored.typical,
+        nearest=None if nearest is None else nearest.take(order),
         p_value=scored.p_value,
-        noun=noun_of(reference.first),
+        images=by_role.source("images", "A ranking"),
+        reference=_without_folds(reference.first),
+        contrast=None if contrast is None else _without_folds(contrast.first),
+        index=None if nearest is None else features_of_index,
+        mapper=scored.mapper,
         reference_images=reference_images if isinstance(reference_images, ImageSource) else None,
         own=None if own_rows is None else (own_rows >= 0)[order],
+        outliers=outliers,
+        most_extreme=None if outliers is None else _most_extreme(outliers, numbers),
+        noun=noun_of(reference.first),
     )
-    if "contrast" in measured:
-        contrast = _without_folds(measured["contrast"].first)
-        ranking = replace(ranking, contrast=contrast, distances=scored.distances[order, 0])
-    if "index" in measured:
-        index = measured["index"].features
-    nearest = _nearest_in_index(by_role, images, index, measured.get("index"))
-    if nearest is not None:
-        ranking = replace(ranking, nearest=nearest.take(order), index=index)
-    outliers = _outliers(by_role, scored, reference, own_rows)
-    if outliers is not None:
-        ranking = replace(ranking, outliers=outliers, most_extreme=_most_extreme(outliers, numbers))
-    return ranking
 
 
 def _without_folds(dna: DNA) -> DNA:
@@ -380,13 +414,11 @@ def _without_folds(dna: DNA) -> DNA:
     return replace(dna, folds=())
 
 
-def _check_layer_and_index(by_role: _SidesByRole, score: Score, layer: str | None) -> None:
-    """Raise ValueError if the index is a DNA, or if local scores have no layer with a grid of positions."""
+def _check_are_images(by_role: _SidesByRole) -> None:
+    """Raise ValueError if the side to rank or the index is a DNA."""
+    by_role.source("images", "A ranking")
     if "index" in by_role.roles:
         by_role.source("index", "An index")
-    if score == "local" and layer is None:
-        layers = ", ".join(by_role.sides.extractor.neurons)
-        raise ValueError(f"The score 'local' takes a layer with a grid of positions, but there is none among {layers}")
 
 
 def _features_to_keep(by_role: _SidesByRole, index: Features | None) -> dict[str, Statistic]:
@@ -498,8 +530,10 @@ def _scored(
         local = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), sides.extractor)
     if score == "outlier":
         return _scored_by_outliers(sides, reference, local)
+    if local is not None:
+        return _scored_in_a_pass(sides, local, features)
     dnas = [measured[role].first for role in ("reference", "contrast") if role in measured]
-    return _scored_in_a_pass(sides, dnas, local, features, has_pool)
+    return _scored_by_distances(sides, cast("list[HistogramDNA]", dnas), features, has_pool)
 
 
 def _scored_by_outliers(sides: Sides, reference: Measured, local: ImageScorer | None) -> _Scored:
@@ -513,35 +547,32 @@ def _scored_by_outliers(sides: Sides, reference: Measured, local: ImageScorer | 
     return _Scored(images, scores[:, None], mapper, scoring.own_scores, reference=scoring)
 
 
-def _scored_in_a_pass(
-    sides: Sides,
-    dnas: Sequence[DNA],
-    local: ImageScorer | None,
-    features: Mapping[str, Statistic],
-    has_pool: bool,
+def _scored_by_distances(
+    sides: Sides, histograms: Sequence[HistogramDNA], features: Mapping[str, Statistic], has_pool: bool
 ) -> _Scored:
-    """Score the images in one pass over them.
+    """Compute the dna-emd of the images to the reference and to any contrast.
 
     Args:
         sides: The sides. The first side is the images, and the second is the reference.
-        dnas: DNA of the reference, and of any contrast.
-        local: Scorer of local scores. If None, the scores are distances to the histograms of ``dnas``.
+        histograms: DNA of the reference, and of any contrast.
         features: Statistic of the features that are looked up in an index; empty without an index.
         has_pool: Whether the contrast is the pool of all ranked images.
 
     """
-    typical = None
+    reference = histograms[0]
+    scorer = Scorer(histograms, sides.extractor, sides.plan.averaging.weights)
     p_value = None
-    mapper = local
-    if mapper is None:
-        histograms = cast("list[HistogramDNA]", dnas)
-        mapper = Scorer(histograms, sides.extractor, sides.plan.averaging.weights)
-        if has_pool:
-            p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], sides.plan.averaging).p_value
-        typical = _typical_distances(sides, mapper, dnas[0].num_images)
-    job = _job(sides, {**_distances(mapper), **features})
+    if has_pool:
+        p_value = DISTANCES["dna-emd"].result(reference, histograms[1], sides.plan.averaging).p_value
+    typical = _typical_distances(sides, scorer, reference.num_images)
+    return _scored_in_a_pass(sides, scorer, features)._replace(typical=typical, p_value=p_value)
+
+
+def _scored_in_a_pass(sides: Sides, scorer: ImageScorer, features: Mapping[str, Statistic]) -> _Scored:
+    """Score the images, and compute any features, in one pass over the images."""
+    job = _job(sides, {**_distances(scorer), **features})
     images = measure(job, sides.source(0, "A ranking"), distributed=sides.plan.arguments.distributed)
-    return _Scored(images, images.rows["distances"], mapper, typical, p_value)
+    return _Scored(images, images.rows["distances"], scorer)
 
 
 def _typical_distances(sides: Sides, scorer: Scorer, num_images: int) -> Tensor | None:

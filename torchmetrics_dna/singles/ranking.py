@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 Score = Literal["outlier", "local", "contrast", "distance"]
 WORST_FIRST = ("outlier", "local")
+# Size of a contact sheet, in inches: the width per column, the height per row, and the margin in both directions.
+_WIDTH_OF_COLUMN = 1.25
+_HEIGHT_OF_ROW = 1.6
+_MARGIN = 0.4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -326,8 +330,8 @@ class Ranking(Shown):
         num_rows = 2 * len(sheet_rows) if maps else len(sheet_rows)
         if examples:
             num_rows += 1
-        width = 1.25 * columns + 0.4
-        figure = new_figure(width=width, height=0.4 + 1.6 * num_rows)
+        width = _WIDTH_OF_COLUMN * columns + _MARGIN
+        figure = new_figure(width=width, height=_MARGIN + _HEIGHT_OF_ROW * num_rows)
         rows_of_axes = iter(figure.subplots(num_rows, columns, squeeze=False, subplot_kw={"visible": False}))
         if examples:
             _show_examples(next(rows_of_axes), examples)
@@ -338,11 +342,15 @@ class Ranking(Shown):
             if maps:
                 heats = heat_maps(mapper, open_source(pictures))
                 _show_maps(next(rows_of_axes), pictures, heats, mapper.extractor.crop)
-        captions = ["rank", "score" if self.worst_first else "score in bins", "name"]
-        if reasons:
-            captions.append("why it is flagged")
-        put_title(figure, f"{self.title}: {', '.join(captions)}", width)
+        put_title(figure, self._title_of_sheet(has_reasons=bool(reasons)), width)
         return figure
+
+    def _title_of_sheet(self, *, has_reasons: bool) -> str:
+        """Return the title of a contact sheet, which lists what the text at each image says."""
+        captions = ["rank", "score" if self.worst_first else "score in bins", "name"]
+        if has_reasons:
+            captions.append("why it is flagged")
+        return f"{self.title}: {', '.join(captions)}"
 
     def _examples(self, count: int) -> list[tuple[str, Pixels]]:
         """Return names and pixels of evenly spaced images of the reference; none if its images can't be shown."""
@@ -351,27 +359,22 @@ class Ranking(Shown):
         return _evenly_spaced(self.reference_images, count)
 
     def _rows_of_sheet(self, columns: int, most: int | None) -> list[_SheetRow]:
-        """Choose the images of each row of a contact sheet."""
-        count = len(self.scores)
-        if not self.worst_first and most is None:
-            start_of_worst = count - columns
-            start_of_middle = start_of_worst // 2
-            return [
-                _SheetRow("best", range(columns)),
-                _SheetRow("middle", range(start_of_middle, start_of_middle + columns)),
-                _SheetRow("worst", range(start_of_worst, count)),
-            ]
-        label = "best"
-        if self.score == "outlier":
-            label = "most unusual"
-        elif self.worst_first:
-            label = "worst"
-        places = range(min(count, most or 2 * columns))
+        """Choose the images of each row of a contact sheet, see :meth:`plot`."""
+        if most is None and not self.worst_first:
+            return _best_middle_and_worst(len(self.scores), columns)
+        places = range(min(len(self.scores), most or 2 * columns))
         rows: list[_SheetRow] = []
         for start in range(0, len(places), columns):
+            label = "next" if rows else self._label_of_first_row
             rows.append(_SheetRow(label, places[start : start + columns]))
-            label = "next"
         return rows
+
+    @property
+    def _label_of_first_row(self) -> str:
+        """Label of the first row of a contact sheet in the order of the ranking."""
+        if self.score == "outlier":
+            return "most unusual"
+        return "worst" if self.worst_first else "best"
 
     def _show_row(
         self, axes: Sequence[Any], row: _SheetRow, pictures: Sequence[Pixels], reasons: Mapping[int, str]
@@ -428,6 +431,17 @@ class _SheetRow(NamedTuple):
     places: Sequence[int]
 
 
+def _best_middle_and_worst(count: int, columns: int) -> list[_SheetRow]:
+    """Return three rows of a contact sheet: the best, the middle and the worst of ``count`` images."""
+    start_of_worst = count - columns
+    start_of_middle = start_of_worst // 2
+    return [
+        _SheetRow("best", range(columns)),
+        _SheetRow("middle", range(start_of_middle, start_of_middle + columns)),
+        _SheetRow("worst", range(start_of_worst, count)),
+    ]
+
+
 def _show_examples(axes: Sequence[Any], examples: Sequence[tuple[str, Pixels]]) -> None:
     """Draw images of the reference with their names."""
     axes[0].set_ylabel("reference")
@@ -436,17 +450,19 @@ def _show_examples(axes: Sequence[Any], examples: Sequence[tuple[str, Pixels]]) 
         _show(axis, image, "", name)
 
 
-def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> None:
+def _show_maps(axes: Sequence[Any], pictures: Sequence[Any], maps: Tensor, crop: Crop) -> None:
     """Draw heat maps in red over grey images, all on one scale. Higher values are less transparent."""
-    row[0].set_ylabel("where")
+    axes[0].set_ylabel("where")
     low = float(maps.min())
     high = float(maps.max())
     # If all values are equal, the difference is 0 and so is every opacity.
     opacities = ((maps - low) / max(high - low, 1e-9)).numpy()
-    for axis, picture, opacity in zip(row, pictures, opacities, strict=False):
+    # The last row may have fewer images than axes.
+    for axis, picture, opacity in zip(axes, pictures, opacities, strict=False):
         height, width = picture.shape[:2]
-        top, left, rows, columns = seen_of(height, width, crop)
-        extent = (left, left + columns, top + rows, top)
+        top, left, height_of_map, width_of_map = seen_of(height, width, crop)
+        extent = (left, left + width_of_map, top + height_of_map, top)
+        # With these scales, images are light grey, and maps are a red that is not the darkest one.
         axis.imshow(as_bytes(picture).mean(2), cmap="gray", vmin=-255, vmax=255)
         axis.imshow(np.ones_like(opacity), cmap="Reds", vmin=0, vmax=1.3, alpha=opacity, extent=extent)
         axis.set(visible=True, xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))

@@ -62,9 +62,9 @@ def explain(
     """
     if p_value is None and test is not None:
         p_value = test.p_value
-    explanation = Explanation(p_value, [], names=names, why_untested=why_untested)
-    if properties is None and LAYER not in a.neurons:
-        explanation = replace(explanation, unmeasured=_why_unmeasured(a))
+    is_unmeasured = properties is None and LAYER not in a.neurons
+    unmeasured = _why_unmeasured(a) if is_unmeasured else ""
+    explanation = Explanation(p_value, [], names=names, unmeasured=unmeasured, why_untested=why_untested)
     if not _is_worth_explaining(a, b, explanation):
         return explanation
     if properties is None:
@@ -181,20 +181,20 @@ def _differs(candidate: _Candidate) -> bool:
 
 def _candidates(a: DNA, b: DNA, layer: str, test: PermutationTest | None) -> Iterator[_Candidate]:
     """Yield each property of a layer that both DNAs have."""
-    columns = a.neurons.slices[layer]
+    neurons_of_layer = a.neurons.slices[layer]
     shared = shared_neurons(a, b).numbers(layer)
     gaussian_a = as_gaussian(a.select([layer]).to("cpu"))
     gaussian_b = as_gaussian(b.select([layer]).to("cpu"))
-    for i, column in enumerate(gaussian_a.neurons.numbers(layer)):
-        if column not in shared:
+    for i, neuron in enumerate(gaussian_a.neurons.numbers(layer)):
+        if neuron not in shared:
             continue
         difference = PropertyDifference(
-            name=neuron_name(layer, column),
+            name=neuron_name(layer, neuron),
             a=float(gaussian_a.mean[i]),
             b=float(gaussian_b.mean[i]),
             spread_a=math.sqrt(gaussian_a.var[i]),
             spread_b=math.sqrt(gaussian_b.var[i]),
-            q=None if test is None else float(test.q[columns][i]),
+            q=None if test is None else float(test.q[neurons_of_layer][i]),
         )
-        evidence = abs(difference.effect) if test is None else float(test.z[columns][i])
+        evidence = abs(difference.effect) if test is None else float(test.z[neurons_of_layer][i])
         yield _Candidate(evidence, difference)

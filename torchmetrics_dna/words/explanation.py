@@ -191,40 +191,41 @@ def difference(explanation: Explanation) -> list[str]:
         return []
     if not explanation.differs:
         return [f"No significant difference between {a} and {b}"]
-    differs = f"{b} differs significantly from {a}"
-    is_grey_alone = causes is None or causes.names == ("less saturation",)
-    if explanation.colourless is not None and is_grey_alone:
+    sets_differ = f"{b} differs significantly from {a}"
+    # The number of images without colour says more than the change "less saturation", but less than other changes.
+    has_other_cause = causes is not None and causes.names != ("less saturation",)
+    if explanation.colourless is not None and not has_other_cause:
         count_a, count_b, total = explanation.colourless
         return [
-            differs,
+            sets_differ,
             f"{count_b:,} of {images_in_words(total)} in {b} have no colour, and {count_a or 'none'} in {a}",
         ]
     if causes is not None:
-        return _explained(differs, explanation.names, causes)
+        return _explained(sets_differ, explanation.names, causes)
     if explanation.is_searched:
-        return [differs, _unexplained(explanation)]
-    return [differs]
+        return [sets_differ, _unexplained(explanation)]
+    return [sets_differ]
 
 
-def _explained(differs: str, names: tuple[str, str], causes: Causes) -> list[str]:
+def _explained(sets_differ: str, names: tuple[str, str], causes: Causes) -> list[str]:
     """Return clauses on the changes of A that explain the difference, and on the distance that remains afterwards.
 
     Args:
-        differs: Clause that the sets differ.
+        sets_differ: Clause that the sets differ.
         names: Names of A and of B.
         causes: The changes.
 
     """
     a, b = names
-    share = causes.bins[-1] / causes.bins[0]
-    if share == 0:
+    remaining_share = causes.bins[-1] / causes.bins[0]
+    if remaining_share == 0:
         return [
-            f"{differs}: it looks like {a} {causes.in_words}",
+            f"{sets_differ}: it looks like {a} {causes.in_words}",
             f"After changing {a} in this way, the remaining distance to {b} is within sampling noise",
         ]
     return [
-        f"{differs}: in part, it looks like {a} {causes.in_words}",
-        f"After changing {a} in this way, {100 * share:.0f}% of the distance remains",
+        f"{sets_differ}: in part, it looks like {a} {causes.in_words}",
+        f"After changing {a} in this way, {100 * remaining_share:.0f}% of the distance remains",
     ]
 
 
@@ -263,18 +264,27 @@ def _plainest_first(explanation: Explanation) -> list[PropertyDifference]:
     """
     by_name = {measured.name: measured for measured in _without_repeats(explanation.properties)}
     affected_by_guess = _affected_properties(explanation.guess)
-    causes = explanation.causes
-    explained: list[str] = []
-    if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0]:
-        # The previous sentence names these changes, so the properties that they affect come last.
-        explained = _affected_properties(causes)
+    explained = _explained_properties(explanation.causes)
     plainest = [name for name in PLAIN if name not in explained]
+    # A name may occur twice. Its first position counts.
     order = [*plainest, *explained, *by_name]
 
-    def rank(name: str) -> tuple[bool, bool, int]:
-        return name not in affected_by_guess, by_name[name].direction == 0, order.index(name)
+    def sort_key(name: str) -> tuple[bool, bool, int]:
+        # False is sorted before True.
+        differs_only_in_spread = by_name[name].direction == 0
+        return name not in affected_by_guess, differs_only_in_spread, order.index(name)
 
-    return [by_name[name] for name in sorted(by_name, key=rank)]
+    return [by_name[name] for name in sorted(by_name, key=sort_key)]
+
+
+def _explained_properties(causes: Causes | None) -> list[str]:
+    """Return the properties that a sentence names last, because the previous sentence names changes that affect them.
+
+    The list is empty without changes, and if little of the distance remains after the changes.
+    """
+    if causes is None or causes.bins[-1] <= _MUCH * causes.bins[0]:
+        return []
+    return _affected_properties(causes)
 
 
 def _without_repeats(properties: Sequence[PropertyDifference]) -> list[PropertyDifference]:

@@ -47,17 +47,15 @@ def extreme_in_words(outlier: Outlier) -> str:
 
     The text also has the value of the image, and the range of the values of the other images.
     """
-    name = outlier.reason
-    if name.endswith(("+", "-")):
-        # A property is followed by a space and the sign of its direction.
-        name = name[:-2]
+    # The reason is a layer, or a property and the sign of its direction.
+    name = outlier.reason.removesuffix(" +").removesuffix(" -")
     record = RECORDS.get(name)
-    if record is None:
-        value, low, high = (f"{number:.3g}" for number in (outlier.value, outlier.low, outlier.high))
-        distance = f"distance in {name}:" if name else "distance"
-        return f"{distance} {value} (others {low} to {high})"
-    value, low, high = (record.in_words(number) for number in (outlier.value, outlier.low, outlier.high))
-    return f"{name} {value} (others {low} to {high})"
+    if record is not None:
+        value, low, high = (record.in_words(number) for number in (outlier.value, outlier.low, outlier.high))
+        return f"{name} {value} (others {low} to {high})"
+    value, low, high = (f"{number:.3g}" for number in (outlier.value, outlier.low, outlier.high))
+    distance = f"distance in {name}:" if name else "distance"
+    return f"{distance} {value} (others {low} to {high})"
 
 
 def why_flagged(outlier: Outlier, reference: str, *, short: bool) -> str:
