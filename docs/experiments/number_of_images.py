@@ -206,9 +206,9 @@ def report(found: Tensor, lines: list[float], sizes: list[int]) -> tuple[str, li
     emd, *fds = (enough[name] for name in ("dna-emd", "fd, all layers", "fd, last layer"))
     here = (
         f"A distance is called stable if it is within 5% of its value for all {sizes[-1]:,} emoji. On average over the"
-        f" seeds, dna-emd is stable from {emd[0]:,} images on, and with every seed from {emd[1]:,} images on. For fd"
-        f" over all layers, these numbers are {fds[0][0]:,} and {fds[0][1]:,}. For fd of the last layer, they are"
-        f" {fds[1][0]:,} and {fds[1][1]:,}."
+        f" seeds, dna-emd is stable from {emd[0]:,} images on. With every single seed, it is stable from {emd[1]:,}"
+        f" images on. For fd over all layers, these numbers are {fds[0][0]:,} and {fds[0][1]:,}. For fd of the last"
+        f" layer, they are {fds[1][0]:,} and {fds[1][1]:,}."
     )
     return here, [results.table(["emoji", *DISTANCES], rows)]
 
