@@ -449,7 +449,7 @@ def test_other_files_are_no_dnas(tmp_path: Path) -> None:
         ("text.npz", ValueError, "no .npz file of this package"),
         ("x.npz", ValueError, "its checksum is wrong"),
         *((f"{method}.npz", ValueError, "neither stored nor deflated") for method in (12, 14)),
-        ("x", FileNotFoundError, "There is no DNA file .*, nor an official x.json with x.npz"),
+        ("x", FileNotFoundError, "There is no DNA file .*, nor x.json with x.npz of vdna"),
         (".", FileNotFoundError, "is a folder, not a DNA file"),
     ):
         with pytest.raises(error, match=message):
