@@ -219,7 +219,7 @@ def rich_table(
 
     Args:
         columns: Headers of the columns.
-        rows: Cells of the rows. A column of floats may also hold None, shown as a dash, and texts.
+        rows: Cells of one or more rows. A column of floats may also hold None, shown as a dash, and texts.
         title: Title of the table.
         compact: Whether to leave out the borders.
         bold: Row and column of each cell to print in bold.
@@ -229,19 +229,20 @@ def rich_table(
     table = Table(title=title, title_justify="left", **style)
     values_of_columns = list(zip(*rows, strict=True))
     texts_of_columns = []
-    for header, values in zip(columns, values_of_columns, strict=True):
+    for j, (header, values) in enumerate(zip(columns, values_of_columns, strict=True)):
         texts_of_columns.append(_formatted(header, values))
-        is_first = not table.columns
         # Long cells are wrapped, not cut.
-        table.add_column(header, justify=_alignment(values), overflow="fold", no_wrap=compact and is_first)
+        table.add_column(header, justify=_alignment(values), overflow="fold", no_wrap=compact and j == 0)
     texts_of_rows = zip(*texts_of_columns, strict=True)
     for i, texts in enumerate(texts_of_rows):
-        cells: list[str | Text] = []
-        for j, text in enumerate(texts):
-            is_bold = (i, j) in bold
-            cells.append(Text(visible(text), "bold") if is_bold else text)
-        table.add_row(*cells)
+        table.add_row(*[_cell(text, is_bold=(i, j) in bold) for j, text in enumerate(texts)])
     return table
+
+
+def _cell(text: str, *, is_bold: bool) -> str | Text:
+    """Return the text of a cell, in bold if requested."""
+    # The console escapes control characters in a str, but not in a Text.
+    return Text(visible(text), "bold") if is_bold else text
 
 
 def _alignment(values: Sequence[Cell]) -> JustifyMethod:

@@ -194,23 +194,14 @@ class Comparison(ByName["Result"]):
     def furthest_in(self) -> str | None:
         """Layer, neuron or property that shows most clearly that B is farther from A than held-out images.
 
-        None if this was not tested, or if no layer, neuron or property has a p-value of at most 0.05.
+        It is a layer if a layer of the network is significant, and else a neuron or a property. None if this was not
+        tested, or if no layer, neuron or property has a p-value of at most 0.05.
         """
         tests = self._tests(_test_against_held_out)
         if not tests:
             return None
         neurons, test = min(tests, key=lambda neurons_and_test: neurons_and_test[1].p_value)
-        clearest_neuron = int(test.z.argmax())
-        clearest_layer = int(test.layers.argmin())
-        is_neuron_significant = bool(test.neurons[clearest_neuron] <= SIGNIFICANT)
-        is_layer_significant = bool(test.layers[clearest_layer] <= SIGNIFICANT)
-        layer, number = neurons.locate(clearest_neuron)
-        # All image properties or bands are one layer, so its name would not explain anything.
-        if layer in (LAYER, BANDS):
-            return neuron_name(layer, number) if is_neuron_significant else None
-        if is_layer_significant:
-            return list(neurons)[clearest_layer]
-        return neuron_in_words(layer, number) if is_neuron_significant else None
+        return _clearest_place(neurons, test)
 
     def _jointly(self, test_of: Callable[[Evidence], PermutationTest | None]) -> float | None:
         """Return the p-value of a test by the network and properties together; None without a test."""
@@ -493,3 +484,18 @@ class Comparison(ByName["Result"]):
 def _test_against_held_out(evidence: Evidence) -> PermutationTest | None:
     """Return the test of whether B is farther from A than held-out images; None if it was not made."""
     return None if evidence.farther is None else evidence.farther.test
+
+
+def _clearest_place(neurons: Neurons, test: PermutationTest) -> str | None:
+    """Return the layer with the smallest p-value, else the clearest neuron or property; None without significance."""
+    clearest_layer = int(test.layers.argmin())
+    name_of_layer = list(neurons)[clearest_layer]
+    # All image properties or bands are one layer, so its name would not explain anything.
+    if name_of_layer not in (LAYER, BANDS) and test.layers[clearest_layer] <= SIGNIFICANT:
+        return name_of_layer
+    # Several neurons may have the same p-value, so the clearest neuron is the one with the largest z.
+    clearest_neuron = int(test.z.argmax())
+    if test.neurons[clearest_neuron] > SIGNIFICANT:
+        return None
+    layer, number = neurons.locate(clearest_neuron)
+    return neuron_name(layer, number) if layer in (LAYER, BANDS) else neuron_in_words(layer, number)

@@ -94,12 +94,10 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     old_images = indexed(sides.source(0, purpose), purpose)
     new_images = indexed(sides.source(1, purpose), purpose)
     new_contents = contents(new_images, reading, sides.extractor.image_channels)
-    matches = _Matches(new_contents)
     job = replace(sides.job, notes=[digest_note])
-    splits = job.run_by(old_images, matches.kept_or_removed, ("kept", "removed"))
-    # The result lists unreadable images once, so its comparisons do not list them.
-    unreadable = splits["kept"].unreadable
-    splits["kept"].unreadable = []
+    matches, splits = _match_old_images(job, old_images, new_contents)
+    unreadable = _take_unreadable(splits["kept"])
+    # Unreadable images of a source that is both versions are listed once.
     if new_images is not old_images:
         unreadable = unreadable + new_contents.unreadable
     parts = _measure_parts(matches, splits, job, old_images, new_images, sides)
@@ -118,6 +116,25 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         unreadable=unreadable,
         noun=noun_of(sides.extractor),
     )
+
+
+def _match_old_images(job: Job, old_images: ImageSource, new_contents: Content) -> tuple[_Matches, Mapping[str, Split]]:
+    """Measure the old images, and match each of them with a new image while it is read.
+
+    Returns:
+        The matches, and what was measured of the images that were kept and of those that were removed.
+
+    """
+    matches = _Matches(new_contents)
+    splits = job.run_by(old_images, matches.kept_or_removed, ("kept", "removed"))
+    return matches, splits
+
+
+def _take_unreadable(split: Split) -> list[str]:
+    """Return the errors of unreadable images, and remove them: the comparisons must not list these images again."""
+    unreadable = list(split.unreadable)
+    split.unreadable = []
+    return unreadable
 
 
 class _NamesOfChanges(NamedTuple):

@@ -522,6 +522,8 @@ def lower_end(far: Evidence, quantile: float) -> float:
 def farther_test(folded: FoldedSides, num_folds_first: int, power: int, averaging: Averaging) -> FartherTest | None:
     """Test if a first set is farther from A than a second set, by exchanging the folds of the two sets.
 
+    The mean distance is tested, and also the distance in each layer and each neuron.
+
     Null hypothesis: the folds of both sets come from one distribution. The folds of A are never exchanged.
 
     Args:
@@ -531,7 +533,7 @@ def farther_test(folded: FoldedSides, num_folds_first: int, power: int, averagin
         averaging: How the distances of neurons become one number.
 
     Returns:
-        The test; None if the folds can't be exchanged.
+        Both tests; None if the folds can't be exchanged.
 
     """
     # The first set takes the place of A, and the second set that of B, so that their folds are exchanged.
@@ -544,13 +546,13 @@ def farther_test(folded: FoldedSides, num_folds_first: int, power: int, averagin
     in_a, in_first, in_second = _masks_of_three(labels, len(folded.sizes_a))
     to_first = folded.distances(in_a, in_first)
     to_second = folded.distances(in_a, in_second)
-    power_to_first = mean_over_neurons(averaging.terms(to_first)).pow(power)
-    power_to_second = mean_over_neurons(averaging.terms(to_second)).pow(power)
-    excess = power_to_first - power_to_second
+    powered_mean_to_first = mean_over_neurons(averaging.terms(to_first)).pow(power)
+    powered_mean_to_second = mean_over_neurons(averaging.terms(to_second)).pow(power)
+    # Relabelings whose values differ only by rounding count as ties.
+    rounding = 1e-9 * powered_mean_to_first.amax()
+    excess = powered_mean_to_first - powered_mean_to_second
     # The first relabeling has the observed labels.
     observed_excess = excess[0]
-    # Relabelings whose values differ only by rounding count as ties.
-    rounding = 1e-9 * power_to_first.amax()
     p_value = float((excess >= observed_excess - rounding).double().mean())
     test = permutation_test(to_first - to_second, folded.slices, averaging.weights, exact=False, shifts=None)
     return FartherTest(p_value, test)
@@ -918,23 +920,23 @@ def _debiased_by_relabelings(
     terms = figures.averaging.terms(values)
     relabeled_terms = figures.averaging.terms(relabeled.distances)
     if folded.paired:
-        # If pairs differ, noise adds less to their neurons than under relabelings, so the jackknife is used.
+        # If pairs differ, their noise is smaller than that of relabelings. So the debiased squares are those of the
+        # jackknife. They follow the figure over all neurons and the figures of the layers.
         first_neuron = 1 + len(folded.slices)
         squares_of_neurons = figures.jackknifed[first_neuron:]
     else:
         squares_of_neurons = terms.square() - relabeled.null(relabeled_terms).to(terms)
     means = _means(terms, folded.slices)
     noise_of_means = relabeled.null(_means(relabeled_terms, folded.slices)).to(means)
-    squares_of_means = means.square() - noise_of_means
-    means_of_neurons = _means(_root(squares_of_neurons, 2), folded.slices)
-    larger_squares = torch.maximum(squares_of_means, _weighted_squares(means_of_neurons, test))
-    debiased = torch.cat([larger_squares, squares_of_neurons])
+    squares_without_noise = means.square() - noise_of_means
+    means_of_debiased = _means(_root(squares_of_neurons, 2), folded.slices)
+    squares_of_means = torch.maximum(squares_without_noise, _weighted_squares(means_of_debiased, test))
+    debiased = torch.cat([squares_of_means, squares_of_neurons])
     # Figures that can't be debiased stay NaN.
     centre = torch.where(figures.jackknifed.isnan(), torch.nan, debiased)
-    if not folded.paired:
-        return replace(figures, centre=centre, upper=centre)
-    # For pairs, relabelings subtract too much and the jackknife too little, so the interval contains both.
-    return replace(figures, centre=centre, upper=torch.maximum(centre, figures.jackknifed))
+    # For pairs, relabelings overestimate the noise and the jackknife underestimates it. The interval contains both.
+    upper = torch.maximum(centre, figures.jackknifed) if folded.paired else centre
+    return replace(figures, centre=centre, upper=upper)
 
 
 def _weighted_squares(means: Tensor, test: PermutationTest) -> Tensor:

@@ -39,7 +39,7 @@ def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStre
     require("av", "video")
     # Report an unsupported first file before images are read.
     with refusing(public(files[0]), "a video"), _opened(files[0]) as (_, container):
-        _stream(container)
+        _checked_stream(container)
     return stream_of(files, label, reading, _read, in_folders=True, decoded=True, readers=min(cores(), len(files)))
 
 
@@ -57,7 +57,7 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
             yield av, container
 
 
-def _stream(container: Any) -> Any:
+def _checked_stream(container: Any) -> Any:
     """Return the video stream of a container.
 
     Raises:
@@ -69,16 +69,19 @@ def _stream(container: Any) -> Any:
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise ValueError("its codec is unknown, or damaged; copy it anew")
-    # The width is also 0 if a frame has more pixels than the limit.
+    # The width is also 0 if a frame has more pixels than the limit with which the container was opened.
     if not stream.codec_context.width:
         raise ValueError(beyond(f"its frames have no size, or more than {max_pixels()} pixels"))
-    # Make FFmpeg report damaged frames instead of concealing the damage.
+    return stream
+
+
+def _report_damage(stream: Any) -> None:
+    """Make FFmpeg report the damaged frames of a stream, instead of concealing the damage."""
     stream.codec_context.options = {
         "err_detect": "crccheck+bitstream+buffer+explode",
         "flags": "+output_corrupt",
         "max_pixels": str(max_pixels()),
     }
-    return stream
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
@@ -125,7 +128,8 @@ def _frames(av: Any, container: Any) -> Iterator[Any]:
         ValueError: If a frame is damaged, or the content of the file ends too early.
 
     """
-    stream = _stream(container)
+    stream = _checked_stream(container)
+    _report_damage(stream)
     # Time in seconds at which the last packet ends.
     end = 0.0
     try:

@@ -39,7 +39,8 @@ class Plan:
         averaging: Average over the neurons.
         has_causes: Whether to search for a change that explains the difference of two sets.
         fd_plans: Plan of the evidence for each Fréchet distance of layers, by name of the distance.
-        rows: Statistics that keep values of single images, by name.
+        rows: Statistics that keep values of single images, by name. ``"features"`` keeps the spatial means that
+            distances and their evidence need. ``"means"`` keeps the spatial means that outlier scores need.
         limits: One line for each test of single images that is not made, with the reason.
 
     """
@@ -60,9 +61,6 @@ def make_plan(
 ) -> Plan:
     """Plan the measurements and tests of the sides of a comparison.
 
-    Two statistics may keep values of single images. ``"features"`` keeps the spatial means that distances and their
-    evidence need. ``"means"`` keeps the spatial means that outlier scores need.
-
     Args:
         arguments: The arguments.
         distances: Distances that all sides support.
@@ -70,26 +68,36 @@ def make_plan(
         network: The network whose neurons are compared, or a DNA if there are no images.
 
     """
+    plan = _plan_without_rows(arguments, distances, network)
+    images = [side for side in sides if not isinstance(side, DNA)]
+    if not distances or not images:
+        return plan
+    noun = noun_of(network)
+    # A is the first side. Tests need images in A and in another side, since a DNA is taken as exact.
+    have_tests = len(images) > 1 and not isinstance(sides[0], DNA)
+    plan = _with_features(plan, images, noun, have_tests=have_tests)
+    plan = replace(plan, has_causes=_can_have_causes(plan, images, sides))
+    if have_tests and _can_have_outliers(plan):
+        plan = _with_outlier_scores(plan, images, noun)
+    return plan
+
+
+def _plan_without_rows(arguments: Arguments, distances: Sequence[Distance], network: DNA | DNAExtractor) -> Plan:
+    """Return a plan with the neurons that are compared, in which no values of single images are kept."""
     averaging = averaging_of(network, **arguments.averaging)
     # With neuron weights, image properties are compared like all other neurons.
     network_neurons = without_properties(network.neurons) if averaging.is_plain else None
     if network_neurons is None:
-        plan = Plan(arguments, distances, network.neurons, has_properties=False, averaging=averaging)
-    else:
-        plan = Plan(arguments, distances, network_neurons, has_properties=True, averaging=averaging)
-    images = [side for side in sides if not isinstance(side, DNA)]
-    if not distances or not images:
-        return plan
-    # Tests of single images need images on both sides, since a DNA is taken as exact.
-    have_tests = len(images) > 1 and not isinstance(sides[0], DNA)
-    fd_plans = _plans_of_fd(plan, images, noun_of(network), have_tests=have_tests)
+        return Plan(arguments, distances, network.neurons, has_properties=False, averaging=averaging)
+    return Plan(arguments, distances, network_neurons, has_properties=True, averaging=averaging)
+
+
+def _with_features(plan: Plan, images: Sequence[Images], noun: str, *, have_tests: bool) -> Plan:
+    """Add the plans for Fréchet distances, and the statistic that keeps the spatial means of the distances."""
+    fd_plans = _plans_of_fd(plan, images, noun, have_tests=have_tests)
     layers = _layers_of_features(plan, fd_plans)
     rows = {"features": SpatialMeans(plan.neurons, sorted(layers))} if layers else {}
-    has_causes = _can_have_causes(plan, images, sides)
-    plan = replace(plan, has_causes=has_causes, fd_plans=fd_plans, rows=rows)
-    if not have_tests or not _can_have_outliers(plan):
-        return plan
-    return _with_outlier_scores(plan, images, noun_of(network))
+    return replace(plan, fd_plans=fd_plans, rows=rows)
 
 
 def _plans_of_fd(plan: Plan, images: Sequence[Images], noun: str, *, have_tests: bool) -> dict[str, PlanOfLayers]:

@@ -148,17 +148,20 @@ class DNARealism(ImageMetric):
         else:
             contrasts = given_dna(contrast, HistogramDNA, ranges, "contrast")
             setup = set_up(feature, layers, ranges=ranges, dnas=_rebinned([*dnas, *contrasts], num_bins))
-        self.contrast = setup.dnas[1] if len(setup.dnas) > 1 else None
+        reference_dna, *contrast_dnas = setup.dnas
+        self.contrast = contrast_dnas[0] if contrast_dnas else None
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         self.neuron_weights = averaging.weights
         self._scorer = _scorer_of(setup, averaging.weights)
         settings = {
-            "references": setup.dnas[0].digest,
+            "references": reference_dna.digest,
             "contrasts": "none" if self.contrast is None else self.contrast.digest,
             **averaging.settings,
         }
         statistic = RealismStatistic(self._scorer, **settings)
-        super().__init__(statistic, (SEEN,), normalize, True, setup.dnas[0], **kwargs)
+        # There are no real images that a reset could keep.
+        resets_real_features = True
+        super().__init__(statistic, (SEEN,), normalize, resets_real_features, reference_dna, **kwargs)
 
     @override
     def update(  # type: ignore[override]  # there is one side

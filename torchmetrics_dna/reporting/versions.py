@@ -117,7 +117,6 @@ def rows(versions: Versions) -> list[dict[str, Any]]:
 
 def whole(versions: Versions) -> dict[str, Any]:
     """Return all results in plain types, ready for json."""
-    comparisons = {"whole": versions.whole, "of_added": versions.of_added, "of_removed": versions.of_removed}
     return {
         "num_images": {"old": versions.num_images[0], "new": versions.num_images[1]},
         "added": list(versions.added),
@@ -125,6 +124,13 @@ def whole(versions: Versions) -> dict[str, Any]:
         "renamed": [list(pair) for pair in versions.renamed],
         "edited": list(versions.edited),
         "verdict": versions.verdict,
-        **{name: None if comparison is None else comparison.to_dict() for name, comparison in comparisons.items()},
+        "whole": _whole_of_part(versions.whole),
+        "of_added": _whole_of_part(versions.of_added),
+        "of_removed": _whole_of_part(versions.of_removed),
         "unreadable": list(versions.unreadable),
     }
+
+
+def _whole_of_part(comparison: Comparison | None) -> dict[str, Any] | None:
+    """Return all results of a comparison of some images; None if it was not made."""
+    return None if comparison is None else comparison.to_dict()

@@ -215,7 +215,10 @@ def _rank_opened(
 
     """
     kind_of_dna: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
-    _check_roles(opened, score, kind_of_dna)
+    _check_kinds(opened, score, kind_of_dna)
+    if score == "outlier":
+        _check_size_of_reference(opened["reference"])
+    _check_not_alone(opened)
     sources = dict(opened)
     has_pool = score == "contrast" and "contrast" not in opened
     if has_pool:
@@ -228,28 +231,38 @@ def _rank_opened(
     return _ranked(_SidesByRole(sides, list(sources)), score, has_pool, index)
 
 
-def _check_roles(opened: Mapping[str, Images | DNA], score: Score, kind_of_dna: type[DNA]) -> None:
-    """Check that a score supports the images or the DNA of each role.
-
-    Raises:
-        TypeError: If the reference or the contrast is a DNA of another kind.
-        ValueError: If there are too few images.
-
-    """
-    images = opened["images"]
+def _check_kinds(opened: Mapping[str, Images | DNA], score: Score, kind_of_dna: type[DNA]) -> None:
+    """Raise TypeError if the reference or the contrast is a DNA of a kind that the score does not support."""
     reference = opened["reference"]
     if score == "local" and isinstance(reference, DNA):
         raise TypeError(f"{argument('reference')} expected to be images for the score 'local', but got {reference!r}")
-    if score == "outlier" and isinstance(reference, ImageSource):
-        check_size(len(reference))
-    elif score == "outlier" and isinstance(reference, LayerGaussianDNA):
-        check_size(reference.num_images, reference.has_unknown_size)
-    if not isinstance(images, DNA) and images.count == 1 and opened.get("index") is images:
-        raise ValueError(ALONE)
     for name in ("reference", "contrast"):
         side = opened.get(name)
         if isinstance(side, DNA) and not isinstance(side, kind_of_dna):
             raise TypeError(f"{argument(name)} expected to be a {kind_of_dna.__name__} or images, but got {side!r}")
+
+
+def _check_size_of_reference(reference: Images | DNA) -> None:
+    """Check that a reference has enough images for outlier scores.
+
+    Raises:
+        ValueError: If the number of images is unknown.
+        TooFewImagesError: If there are fewer than three images.
+
+    """
+    if isinstance(reference, ImageSource):
+        check_size(len(reference))
+    elif isinstance(reference, LayerGaussianDNA):
+        check_size(reference.num_images, reference.has_unknown_size)
+
+
+def _check_not_alone(opened: Mapping[str, Images | DNA]) -> None:
+    """Raise ValueError if a single image is to be compared with itself only."""
+    images = opened["images"]
+    # Without other images to search, the closest image is searched among the ranked images themselves.
+    is_own_index = opened.get("index") is images
+    if is_own_index and not isinstance(images, DNA) and images.count == 1:
+        raise ValueError(ALONE)
 
 
 def _digest_and_picture(image: Pixels) -> dict[str, Tensor]:
